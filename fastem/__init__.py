@@ -1,0 +1,19 @@
+"""fastem: Gaussian mixtures fitted by Expectation-Maximization, on millions of points, in seconds."""
+
+from fastem._fit import e_step, fit, m_step
+from fastem._model import GaussianMixture, load
+from fastem._report import FitReport, FitStatus
+from fastem._statistics import Statistics
+
+__all__ = [
+    "FitReport",
+    "FitStatus",
+    "GaussianMixture",
+    "Statistics",
+    "e_step",
+    "fit",
+    "load",
+    "m_step",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,109 @@
+"""Command line: ``python -m fastem demo | info | fit FILE``."""
+
+import argparse
+import platform
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+
+import fastem
+from fastem._demo import describe, run_demo
+from fastem._families import FAMILIES
+from fastem._kernels._target import describe_target
+from fastem._typing import Array
+from fastem._validate import INIT_NAMES
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"fastem: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fastem", description=fastem.__doc__)
+    parser.add_argument("--version", action="version", version=f"fastem {fastem.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="fit Old Faithful, then a million points")
+    demo.add_argument(
+        "--rows", type=int, default=1_000_000, help="points of the second fit (default %(default)s)"
+    )
+    demo.set_defaults(run=_demo)
+
+    info = commands.add_parser("info", help="versions, threads, SIMD width, cache folder")
+    info.set_defaults(run=_info)
+
+    fit = commands.add_parser("fit", help="fit a .csv or .npy file and print the model")
+    fit.add_argument("file", type=Path)
+    fit.add_argument("-k", type=int, required=True, help="number of components")
+    fit.add_argument("--covariance-type", choices=FAMILIES, default="full")
+    fit.add_argument("--init", choices=INIT_NAMES, default="k-means++")
+    fit.add_argument("--n-init", type=int, default=1)
+    fit.add_argument("--tol", type=float, default=1e-4)
+    fit.add_argument("--max-iter", type=int, default=200)
+    fit.add_argument("--seed", type=int, default=None)
+    fit.add_argument("-o", "--output", type=Path, help="save the model to this .npz")
+    fit.set_defaults(run=_fit)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> None:
+    run_demo(options.rows)
+
+
+def _info(options: argparse.Namespace) -> None:
+    rows = {
+        "fastem": fastem.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+        **describe_target(),
+    }
+    for name, value in rows.items():
+        print(f"{name:<16} {value}")
+
+
+def _fit(options: argparse.Namespace) -> None:
+    model = fastem.fit(
+        _read(options.file),
+        options.k,
+        covariance_type=options.covariance_type,
+        init=options.init,
+        n_init=options.n_init,
+        tol=options.tol,
+        max_iter=options.max_iter,
+        rng=options.seed,
+    )
+    print(describe(model))
+    if options.output is not None:
+        model.save(options.output)
+        print(f"\nsaved to {options.output}")
+
+
+def _read(path: Path) -> Array:
+    """A table of numbers; a first line of a .csv that is not numbers is taken for its header."""
+    if path.suffix == ".npy":
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    if path.suffix != ".csv":
+        raise ValueError(f"FILE must end in .csv or .npy; got {str(path)!r}.")
+    with path.open() as file:
+        first = file.readline()
+    try:
+        [float(field) for field in first.split(",")]
+        header = 0
+    except ValueError:
+        header = 1
+    return np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

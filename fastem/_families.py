@@ -1,0 +1,341 @@
+"""The covariance types: one final class each, and the registry.
+
+A family translates between the parameters of a mixture in standard coordinates, what the kernels
+need of them (`prepare`) and what the kernels return (`collect`), and knows the maximum-likelihood
+covariances (`estimate`). K components, d features.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from fastem._frame import Frame
+from fastem._kernels._params import DiagParams, FullParams, SphericalParams, Sums, TiedParams
+from fastem._typing import Array, CovarianceType, FloatArray
+
+# Kernels work in base 2: precisions carry this factor, whiteners its root.
+_HALF_LOG2_E = 0.5 / np.log(2)
+_ROOT = np.sqrt(_HALF_LOG2_E)
+
+KernelParams = FullParams | TiedParams | DiagParams | SphericalParams
+
+
+class Parameters(NamedTuple):
+    """A mixture in the standard coordinates of some frame."""
+
+    weights: FloatArray  # (K,)
+    means: FloatArray  # (K, d)
+    covariances: FloatArray  # full (K, d, d), tied (1, d, d), diag (K, d), spherical (K,)
+
+
+class Collected(NamedTuple):
+    """Weighted sums of one pass in standard coordinates, with z = x - mean."""
+
+    means: FloatArray  # (K, d)
+    weights: FloatArray  # (K,) sum of r
+    first: FloatArray  # (K, d) sum of r z
+    scatter: FloatArray  # shape of the covariances: sum of r z z'
+
+
+class Family(ABC):
+    """What differs between covariance types. Subclasses are final."""
+
+    name: ClassVar[CovarianceType]
+    # Whether features are compared with each other, so that one scale must serve them all.
+    isotropic: ClassVar[bool] = False
+
+    @abstractmethod
+    def shape(self, k: int, d: int) -> tuple[int, ...]:
+        """Shape of `Parameters.covariances`; its first axis is m, the number of covariances."""
+
+    @abstractmethod
+    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
+        """Shape of `GaussianMixture.covariances`, which lacks the first axis of tied."""
+
+    @abstractmethod
+    def n_parameters(self, k: int, d: int) -> int:
+        """Free parameters of the covariances."""
+
+    @abstractmethod
+    def new_sums(self, slots: int, k: int, d: int) -> Sums:
+        """Zeroed accumulators for the kernels."""
+
+    @abstractmethod
+    def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> KernelParams:
+        """What the kernels need, in `dtype`. Covariances must be positive definite."""
+
+    @abstractmethod
+    def collect(self, params: Any, sums: Sums) -> Collected:
+        """Sums of the kernels, merged over slots, as centred sums."""
+
+    @abstractmethod
+    def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
+        """Covariances of maximum likelihood about means + shift; weights (K,) without zeros."""
+
+    @abstractmethod
+    def diagonal_scatter(self, collected: Collected) -> FloatArray:
+        """Sum over components of the diagonal of the scatter, (d,)."""
+
+    @abstractmethod
+    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+        """Squared Cholesky diagonal of each covariance, (m, d); NaN where there is none.
+
+        The variance of each feature given those before it: all positive if and only if the covariance
+        is positive definite.
+        """
+
+    @abstractmethod
+    def diagonal(self, variances: FloatArray) -> FloatArray:
+        """The m covariances nearest to diag(variances), variances (m, d)."""
+
+    @abstractmethod
+    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
+        """diag(factor) covariance diag(factor), factor (d,)."""
+
+    @abstractmethod
+    def to_dense(self, covariances: FloatArray, k: int, d: int) -> FloatArray:
+        """Covariances as (k, d, d)."""
+
+
+class Full(Family):
+    name: ClassVar[CovarianceType] = "full"
+
+    def shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k, d, d)
+
+    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k, d, d)
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k * d * (d + 1) // 2
+
+    def new_sums(self, slots: int, k: int, d: int) -> Sums:
+        return _new_sums(slots, k, d, (k, d, d), 0)
+
+    def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> FullParams:
+        inverse = np.tril(np.linalg.inv(np.linalg.cholesky(parameters.covariances)))
+        whiteners = _ROOT * inverse
+        log2_determinants = np.log2(np.diagonal(inverse, axis1=1, axis2=2)).sum(axis=1)
+        means = parameters.means.astype(dtype)
+        return FullParams(
+            **_common(parameters, frame, log2_determinants, dtype),
+            means=means,
+            whiteners=whiteners.astype(dtype),
+            offsets=np.einsum("kij,kj->ki", whiteners, means, dtype=np.float64).astype(dtype),
+        )
+
+    def collect(self, params: FullParams, sums: Sums) -> Collected:
+        means = params.means.astype(np.float64)
+        # The kernel sums r z x': its lower triangle, less s mean', is the scatter.
+        lower = np.tril(sums.second - sums.first[:, :, None] * means[:, None, :])
+        scatter = lower + np.tril(lower, -1).transpose(0, 2, 1)
+        return Collected(means, sums.weights, sums.first, scatter)
+
+    def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
+        return collected.scatter / weights[:, None, None] - shift[:, :, None] * shift[:, None, :]
+
+    def diagonal_scatter(self, collected: Collected) -> FloatArray:
+        return np.asarray(_diagonals(collected.scatter).sum(axis=0))
+
+    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+        return _cholesky_pivots(covariances)
+
+    def diagonal(self, variances: FloatArray) -> FloatArray:
+        return variances[:, :, None] * np.eye(variances.shape[1])
+
+    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
+        return covariances * factor[:, None] * factor
+
+    def to_dense(self, covariances: FloatArray, k: int, d: int) -> FloatArray:
+        return covariances.copy()
+
+
+class Tied(Family):
+    name: ClassVar[CovarianceType] = "tied"
+
+    def shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (1, d, d)
+
+    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (d, d)
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return d * (d + 1) // 2
+
+    def new_sums(self, slots: int, k: int, d: int) -> Sums:
+        return _new_sums(slots, k, d, (1, d, d), k)
+
+    def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
+        inverse = np.tril(np.linalg.inv(np.linalg.cholesky(parameters.covariances[0])))
+        whitener = (_ROOT * inverse).astype(dtype)
+        means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)
+        return TiedParams(
+            **_common(parameters, frame, np.log2(np.diagonal(inverse)).sum(), dtype),
+            means=means,
+            transposed_means=np.ascontiguousarray(means.T),
+            whitener=whitener,
+        )
+
+    def collect(self, params: TiedParams, sums: Sums) -> Collected:
+        colour = np.tril(np.linalg.inv(params.whitener.astype(np.float64)))
+        whitened = params.means.astype(np.float64)
+        first = sums.first - sums.weights[:, None] * whitened
+        scatter = (sums.second[0] + sums.second[0].T) / 2
+        for pivot, shares in zip(whitened, sums.pivots, strict=True):
+            gap = pivot - whitened
+            scatter += (gap * shares[:, None]).T @ gap
+        scatter = (colour @ scatter @ colour.T)[None]
+        return Collected(whitened @ colour.T, sums.weights, first @ colour.T, scatter)
+
+    def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
+        between = (shift * collected.weights[:, None]).T @ shift
+        return np.asarray((collected.scatter - between) / collected.weights.sum())
+
+    def diagonal_scatter(self, collected: Collected) -> FloatArray:
+        return np.diagonal(collected.scatter[0])
+
+    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+        return _cholesky_pivots(covariances)
+
+    def diagonal(self, variances: FloatArray) -> FloatArray:
+        return variances[:, :, None] * np.eye(variances.shape[1])
+
+    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
+        return covariances * factor[:, None] * factor
+
+    def to_dense(self, covariances: FloatArray, k: int, d: int) -> FloatArray:
+        return np.repeat(covariances, k, axis=0)
+
+
+class Diag(Family):
+    name: ClassVar[CovarianceType] = "diag"
+
+    def shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k, d)
+
+    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k, d)
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k * d
+
+    def new_sums(self, slots: int, k: int, d: int) -> Sums:
+        return _new_sums(slots, k, d, (k, 1, d), 0)
+
+    def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> DiagParams:
+        inverse = 1 / np.sqrt(parameters.covariances)
+        means = parameters.means.astype(dtype)
+        return DiagParams(
+            **_common(parameters, frame, np.log2(inverse).sum(axis=1), dtype),
+            means=means,
+            whiteners=(_ROOT * inverse).astype(dtype),
+            offsets=(_ROOT * inverse * means).astype(dtype),
+        )
+
+    def collect(self, params: DiagParams, sums: Sums) -> Collected:
+        return Collected(params.means.astype(np.float64), sums.weights, sums.first, sums.second[:, 0])
+
+    def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
+        return collected.scatter / weights[:, None] - shift * shift
+
+    def diagonal_scatter(self, collected: Collected) -> FloatArray:
+        return np.asarray(collected.scatter.sum(axis=0))
+
+    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+        return covariances
+
+    def diagonal(self, variances: FloatArray) -> FloatArray:
+        return variances
+
+    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
+        return covariances * factor * factor
+
+    def to_dense(self, covariances: FloatArray, k: int, d: int) -> FloatArray:
+        return covariances[:, :, None] * np.eye(d)
+
+
+class Spherical(Family):
+    name: ClassVar[CovarianceType] = "spherical"
+    isotropic = True
+
+    def shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k,)
+
+    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k,)
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k
+
+    def new_sums(self, slots: int, k: int, d: int) -> Sums:
+        return _new_sums(slots, k, d, (k, 1, 1), 0)
+
+    def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> SphericalParams:
+        d = parameters.means.shape[1]
+        log2_determinants = -0.5 * d * np.log2(parameters.covariances)
+        return SphericalParams(
+            **_common(parameters, frame, log2_determinants, dtype),
+            means=parameters.means.astype(dtype),
+            precisions=(_HALF_LOG2_E / parameters.covariances).astype(dtype),
+        )
+
+    def collect(self, params: SphericalParams, sums: Sums) -> Collected:
+        return Collected(params.means.astype(np.float64), sums.weights, sums.first, sums.second[:, 0, 0])
+
+    def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
+        return np.asarray((collected.scatter / weights - (shift * shift).sum(axis=1)) / shift.shape[1])
+
+    def diagonal_scatter(self, collected: Collected) -> FloatArray:
+        d = collected.means.shape[1]
+        return np.full(d, collected.scatter.sum() / d)
+
+    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+        return np.repeat(covariances[:, None], d, axis=1)
+
+    def diagonal(self, variances: FloatArray) -> FloatArray:
+        return np.asarray(variances.mean(axis=1))
+
+    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
+        return np.asarray(covariances * factor[0] * factor[0])
+
+    def to_dense(self, covariances: FloatArray, k: int, d: int) -> FloatArray:
+        return covariances[:, None, None] * np.eye(d)
+
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (Full(), Tied(), Diag(), Spherical())}
+
+
+def _new_sums(slots: int, k: int, d: int, second: tuple[int, int, int], pivots: int) -> Sums:
+    return Sums(
+        weights=np.zeros((slots, k)),
+        first=np.zeros((slots, k, d)),
+        second=np.zeros((slots, *second)),
+        pivots=np.zeros((slots, pivots, pivots)),
+        log2_likelihood=np.zeros(slots),
+    )
+
+
+def _common(
+    parameters: Parameters, frame: Frame, log2_determinants: FloatArray | float, dtype: np.dtype[Any]
+) -> dict[str, Any]:
+    with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
+        log2_weights = np.log2(parameters.weights) + log2_determinants
+    return {
+        "shift": frame.shift.astype(dtype),
+        "inverse_scale": (1 / frame.scale).astype(dtype),
+        "log2_weights": log2_weights.astype(dtype),
+    }
+
+
+def _diagonals(matrices: Array) -> FloatArray:
+    return np.diagonal(matrices, axis1=-2, axis2=-1)
+
+
+def _cholesky_pivots(matrices: FloatArray) -> FloatArray:
+    try:
+        return np.square(_diagonals(np.linalg.cholesky(matrices)))
+    except np.linalg.LinAlgError:
+        if len(matrices) == 1:
+            return np.full((1, matrices.shape[-1]), np.nan)
+        return np.concatenate([_cholesky_pivots(matrix[None]) for matrix in matrices])

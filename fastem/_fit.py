@@ -1,0 +1,278 @@
+"""The public functions that estimate: fit, e_step, m_step."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from fastem._em import Run, ascend
+from fastem._families import FAMILIES, Family, Parameters
+from fastem._frame import Frame, frame_of
+from fastem._init import initial_parameters
+from fastem._model import GaussianMixture, model_of
+from fastem._mstep import Maximised, maximise
+from fastem._progress import progress_bar
+from fastem._report import FitReport, FitStatus
+from fastem._sources import ArraySource
+from fastem._statistics import Statistics
+from fastem._typing import CovarianceType, FloatArray
+from fastem._validate import (
+    check_count,
+    check_covariance_type,
+    check_init,
+    check_k,
+    check_n_threads,
+    check_reg_covar,
+    check_rng,
+    check_sample_weight,
+    check_tol,
+    check_X,
+    raise_not_finite,
+)
+
+Callback = Callable[[int, float, GaussianMixture], Any]
+
+
+def fit(
+    X: Any,
+    k: int,
+    *,
+    covariance_type: CovarianceType = "full",
+    sample_weight: Any = None,
+    init: Any = "k-means++",
+    n_init: int = 1,
+    tol: float = 1e-4,
+    max_iter: int = 200,
+    reg_covar: float | Literal["auto"] = "auto",
+    rng: Any = None,
+    n_threads: int | None = None,
+    callback: Callback | None = None,
+    progress: bool = False,
+) -> GaussianMixture:
+    """Fit a Gaussian mixture by Expectation-Maximization (Dempster, Laird and Rubin 1977).
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+        Finite real numbers. float32 is computed in float32 (sums in float64), all else in float64.
+        Never copied as a whole, never written to.
+    k : int
+        Number of components, at most n.
+    covariance_type : {"full", "tied", "diag", "spherical"}
+        One matrix a component; one for all; one variance a component and feature; one a component.
+    sample_weight : array of shape (n,), optional
+        Weights of the rows, at least 0. An integer weight counts a row that many times.
+    init : str, array or GaussianMixture
+        How to begin.
+
+        - ``"k-means++"``: hard assignment to k-means++ seeds, greedy in the first start; restarts take
+          turns between plain and greedy, for variety.
+        - ``"kmeans"``: the same after Lloyd's iterations.
+        - ``"random_from_data"``: hard assignment to k rows drawn at random.
+        - ``"random"``: random responsibilities.
+        - labels ``(n,)`` from 0 to k - 1, or responsibilities ``(n, k)``: a first M-step from those.
+        - a `GaussianMixture` of the same k, d and covariance_type: go on from there.
+
+        The named ones look at a random sample of at most 32768 rows (fewer when X is wide, but at least
+        32 a component).
+    n_init : int
+        Restarts, of which the one of highest log-likelihood is returned; one that ended on a singular
+        component only if all did. A given start (labels, responsibilities, model) is run once.
+    tol : float
+        Stop when the mean log-likelihood per row gains less than this in an iteration.
+    max_iter : int
+        Most M-steps; 0 returns the initial model, so that labels with ``max_iter=0`` give the
+        supervised maximum-likelihood fit.
+    reg_covar : float or "auto"
+        Added to the diagonals of covariances in each M-step: ``"auto"`` adds a millionth of the variance
+        of each feature, whatever its units; a float is absolute, as in scikit-learn.
+    rng : None, int or numpy.random.Generator
+        Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads.
+    n_threads : int, optional
+        Threads to use; None for numba's setting, and never more than ``NUMBA_NUM_THREADS``.
+    callback : callable, optional
+        ``callback(iteration, log_likelihood, model)`` after each E-step, from iteration 0; True stops.
+    progress : bool
+        Show a progress bar (needs tqdm, the extra ``progress``).
+
+    Returns
+    -------
+    GaussianMixture
+        With `report` telling how the fit went.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument breaks its rule, before any work starts, or X holds NaN or inf.
+    ImportError
+        If ``progress=True`` and tqdm is missing.
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(0, 1, (500, 2)), rng.normal(6, 1, (500, 2))])
+    >>> model = fastem.fit(X, 2, rng=0)
+    >>> model.report.converged
+    True
+    """
+    began = time.perf_counter()
+    family = FAMILIES[check_covariance_type(covariance_type)]
+    X = check_X(X)
+    k = check_k(k, len(X))
+    weights = check_sample_weight(sample_weight, len(X), k)
+    given_model = init if isinstance(init, GaussianMixture) else None
+    if given_model is None:
+        init = check_init(init, len(X), k)
+    else:
+        _check_start(given_model, k, X.shape[1], covariance_type)
+    n_init = check_count("n_init", n_init, 1)
+    tol = check_tol(tol)
+    max_iter = check_count("max_iter", max_iter, 0)
+    absolute = check_reg_covar(reg_covar)
+    rng = check_rng(rng)
+    source = ArraySource(X, weights, check_n_threads(n_threads))
+    restarts = n_init if isinstance(init, str) else 1
+
+    with progress_bar(progress, restarts, max_iter) as advance:
+        moments = source.moments()
+        if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
+            raise_not_finite(X)
+        frame = frame_of(moments, source.dtype, family.isotropic)
+        amount = _standard_amount(absolute, frame)
+
+        def reduce(parameters: Parameters) -> Statistics:
+            return source.reduce(family, family.prepare(parameters, frame, source.dtype), frame)
+
+        def step(statistics: Statistics, reseed: bool = True) -> Maximised:
+            return _maximise(family, statistics, amount, reseed)
+
+        def watch(iteration: int, log_likelihood: float, parameters: Parameters) -> bool:
+            advance(log_likelihood)
+            if callback is None:
+                return False
+            return (
+                callback(iteration, log_likelihood, model_of(parameters, frame, covariance_type, None))
+                is True
+            )
+
+        best: Run | None = None
+        for restart, generator in enumerate(rng.spawn(restarts)):
+            if given_model is not None:
+                start = Maximised(_in_frame(given_model, family, frame), [], [])
+            else:
+                start = initial_parameters(source, family, frame, k, init, generator, restart, step)
+            run = ascend(start, reduce, step, tol=tol, max_iter=max_iter, watch=watch)
+            if best is None or run.rank > best.rank:
+                best = run
+            if run.status is FitStatus.STOPPED:
+                best = run
+                break
+    assert best is not None
+    report = FitReport(
+        status=best.status,
+        converged=best.status in (FitStatus.CONVERGED, FitStatus.DEGENERATE),
+        n_iter=best.n_iter,
+        log_likelihood=best.log_likelihood,
+        history=tuple(best.history),
+        repairs=tuple(best.repairs),
+        elapsed=time.perf_counter() - began,
+    )
+    return model_of(best.parameters, frame, covariance_type, report)
+
+
+def e_step(
+    X: Any, model: GaussianMixture, sample_weight: Any = None, *, n_threads: int | None = None
+) -> Statistics:
+    """Expected sufficient statistics of the latent labels, in one pass over X.
+
+    For responsibilities r[i, k] = p(z_i = k | x_i) (Bishop 2006, eq. 9.23) and z = x_i - mean_k, the sums
+    over i of r, r z and r z z', and the log-likelihood. Statistics of chunks add up to those of the whole.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    model : GaussianMixture
+    sample_weight : array of shape (n,), optional
+        Multiplies the responsibilities.
+    n_threads : int, optional
+
+    Returns
+    -------
+    Statistics
+
+    Raises
+    ------
+    ValueError, TypeError
+        If X does not fit the model, or holds NaN or inf.
+    """
+    _check_model(model)
+    X = check_X(X, n_features=model.n_features)
+    source = ArraySource(X, check_sample_weight(sample_weight, len(X)), check_n_threads(n_threads))
+    params, frame = model._prepare(source.dtype)
+    statistics = source.reduce(FAMILIES[model.covariance_type], params, frame)
+    if not (np.isfinite(statistics.log_likelihood) and np.isfinite(statistics.scatter).all()):
+        raise_not_finite(X)
+    return statistics
+
+
+def m_step(statistics: Statistics, *, reg_covar: float | Literal["auto"] = "auto") -> GaussianMixture:
+    """The mixture of maximum likelihood given expected statistics (Bishop 2006, eq. 9.24 to 9.26).
+
+    Parameters
+    ----------
+    statistics : Statistics
+        From `e_step`, or a sum of such.
+    reg_covar : float or "auto"
+        As in `fit`.
+
+    Returns
+    -------
+    GaussianMixture
+        Its `report` is None. A component without data takes half of the heaviest one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument breaks its rule.
+    """
+    if not isinstance(statistics, Statistics):
+        raise TypeError(f"statistics must be made by fastem.e_step; got {type(statistics).__name__}.")
+    frame = statistics._frame
+    amount = _standard_amount(check_reg_covar(reg_covar), frame)
+    maximised = _maximise(FAMILIES[statistics.covariance_type], statistics, amount)
+    return model_of(maximised.parameters, frame, statistics.covariance_type, None)
+
+
+def _maximise(
+    family: Family, statistics: Statistics, amount: FloatArray | Literal["auto"], reseed: bool = True
+) -> Maximised:
+    mean_row_weight = statistics.total_weight / statistics.n_samples
+    return maximise(family, statistics._collected, mean_row_weight, amount, reseed)
+
+
+def _standard_amount(reg_covar: float | None, frame: Frame) -> FloatArray | Literal["auto"]:
+    """reg_covar in standard coordinates."""
+    return "auto" if reg_covar is None else np.asarray(reg_covar / frame.scale / frame.scale)
+
+
+def _in_frame(model: GaussianMixture, family: Family, frame: Frame) -> Parameters:
+    covariances = model.covariances.reshape(family.shape(*model.means.shape))
+    scaled = family.rescale(covariances, 1 / frame.scale)
+    return Parameters(model.weights, frame.standardise(model.means), scaled)
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, GaussianMixture):
+        raise TypeError(f"model must be a fastem.GaussianMixture; got {type(model).__name__}.")
+
+
+def _check_start(model: GaussianMixture, k: int, d: int, covariance_type: str) -> None:
+    wanted = {"n_components": k, "n_features": d, "covariance_type": covariance_type}
+    for name, value in wanted.items():
+        if getattr(model, name) != value:
+            raise ValueError(
+                f"init as a GaussianMixture must have {name}={value!r}, as this fit; "
+                f"it has {getattr(model, name)!r}."
+            )

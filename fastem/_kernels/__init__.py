@@ -1,0 +1,1 @@
+"""Compiled kernels: the ground floor. Imports numpy, numba and math, nothing above."""

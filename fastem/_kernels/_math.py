@@ -1,0 +1,115 @@
+"""Powers and logarithms of two that LLVM turns into vector code.
+
+`math.exp` and `math.log` stay scalar calls (4 to 6 ns); these cost 0.5 to 0.7 ns. The polynomials
+interpolate at Chebyshev nodes (relative error below 1e-17 in float64, 6e-9 in float32), so the
+result is within an ulp or two. Bits are moved with integer adds and shifts of the float's own
+width, the only ones AVX2 and NEON have in vector form.
+"""
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from fastem._kernels._jit import ordered_kernel
+
+_ROUND_64 = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, in the low bits
+_ROUND_32 = np.float32(12582912.0)  # 1.5 * 2**23
+_LEAST_64 = -1022.0  # the exponent of the smallest normal number
+_LEAST_32 = np.float32(-126.0)
+_HALF_ROOT_64 = 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
+_HALF_ROOT_32 = 0x3F3504F3
+
+
+@ordered_kernel
+def _exp2_64(x):
+    bounded = max(_LEAST_64, x)
+    shifted = bounded + _ROUND_64
+    r = bounded - (shifted - _ROUND_64)
+    p = 4.4549605981865186e-10
+    p = p * r + 7.072585949269223e-09
+    p = p * r + 1.0178062445845774e-07
+    p = p * r + 1.321544258792169e-06
+    p = p * r + 1.525273382983612e-05
+    p = p * r + 0.0001540353044173605
+    p = p * r + 0.0013333558146416936
+    p = p * r + 0.009618129107606888
+    p = p * r + 0.0555041086648216
+    p = p * r + 0.24022650695910097
+    p = p * r + 0.6931471805599453
+    p = p * r + 1.0
+    exponent = np.float64(shifted).view(np.int64) << np.int64(52)
+    power = np.int64(np.float64(p).view(np.int64) + exponent).view(np.float64)
+    return power if x >= _LEAST_64 else 0.0
+
+
+@ordered_kernel
+def _exp2_32(x):
+    bounded = max(_LEAST_32, x)
+    shifted = bounded + _ROUND_32
+    r = bounded - (shifted - _ROUND_32)
+    p = np.float32(0.0001545316294512069)
+    p = p * r + np.float32(0.0013390863364671234)
+    p = p * r + np.float32(0.009618082557277852)
+    p = p * r + np.float32(0.05550357114219078)
+    p = p * r + np.float32(0.24022650760568126)
+    p = p * r + np.float32(0.6931471882262288)
+    p = p * r + np.float32(1.0)
+    exponent = np.float32(shifted).view(np.int32) << np.int32(23)
+    power = np.int32(np.float32(p).view(np.int32) + exponent).view(np.float32)
+    return power if x >= _LEAST_32 else np.float32(0.0)
+
+
+@ordered_kernel
+def _log2_64(x):
+    bits = np.float64(x).view(np.int64)
+    exponent = (bits - _HALF_ROOT_64) >> np.int64(52)
+    m = np.int64(bits - (exponent << np.int64(52))).view(np.float64)
+    f = (m - 1.0) / (m + 1.0)
+    z = f * f
+    p = 0.2136589569431927
+    p = p * z + 0.2209130842311768
+    p = p * z + 0.262334352504183
+    p = p * z + 0.32059853491395984
+    p = p * z + 0.4121985858409005
+    p = p * z + 0.5770780163455203
+    p = p * z + 0.9617966939259898
+    p = p * z + 2.8853900817779268
+    return np.float64(exponent) + f * p
+
+
+@ordered_kernel
+def _log2_32(x):
+    bits = np.float32(x).view(np.int32)
+    exponent = np.int32(np.int32(bits - np.int32(_HALF_ROOT_32)) >> np.int32(23))
+    m = np.int32(bits - np.int32(exponent << np.int32(23))).view(np.float32)
+    f = (m - np.float32(1.0)) / (m + np.float32(1.0))
+    z = f * f
+    p = np.float32(0.43171769745887384)
+    p = p * z + np.float32(0.5767151860190234)
+    p = p * z + np.float32(0.96179883880211)
+    p = p * z + np.float32(2.8853900798033365)
+    return np.float32(exponent) + f * p
+
+
+def exp2(x):
+    """2 ** x for x <= 0; exactly 0 below the normal range and for -inf."""
+    return _exp2_32(x) if isinstance(x, np.float32) else _exp2_64(x)
+
+
+def log2(x):
+    """Base-2 logarithm of a positive, normal x."""
+    return _log2_32(x) if isinstance(x, np.float32) else _log2_64(x)
+
+
+@overload(exp2, inline="always")
+def _exp2(x):
+    if x == types.float32:
+        return lambda x: _exp2_32(x)
+    return lambda x: _exp2_64(x)
+
+
+@overload(log2, inline="always")
+def _log2(x):
+    if x == types.float32:
+        return lambda x: _log2_32(x)
+    return lambda x: _log2_64(x)

@@ -1,0 +1,161 @@
+"""Tiles: TILE rows, transposed, so that the lanes of a vector are points.
+
+A tile serves all components while it sits in cache. Every tile is full: a last, shorter one is
+padded with zeros, whose points carry no weight. Every kernel loop over points therefore has the
+constant length TILE. Tiles are (rows, STRIDE): a power-of-two stride would map all features of a
+point to the same cache set.
+"""
+
+import numpy as np
+
+from fastem._kernels._jit import kernel
+from fastem._kernels._math import exp2, log2
+
+TILE = 256
+STRIDE = TILE + 8
+_HUGE = np.float32(1e37)  # log-densities below -_HUGE count as underflow
+_BOUND = np.float32(1e18)  # in standard deviations
+
+
+@kernel
+def slot_range(n, slot, slots):
+    """Rows of a slot: whole tiles, spread evenly."""
+    tiles = (n + TILE - 1) // TILE
+    return tiles * slot // slots * TILE, min(n, tiles * (slot + 1) // slots * TILE)
+
+
+@kernel
+def load_rows(X, start, size, shift, inverse_scale, tile):
+    """tile[j, b] = (X[start + b, j] - shift[j]) * inverse_scale[j], and 0 beyond `size`."""
+    d = X.shape[1]
+    corner = d % 4
+    for j in range(corner):
+        m, a = shift[j], inverse_scale[j]
+        for b in range(size):
+            tile[j, b] = (X[start + b, j] - m) * a
+    # Four features a visit: every cache line of a wide X is fetched once, not four times.
+    for j in range(corner, d, 4):
+        m0, m1, m2, m3 = shift[j], shift[j + 1], shift[j + 2], shift[j + 3]
+        a0, a1 = inverse_scale[j], inverse_scale[j + 1]
+        a2, a3 = inverse_scale[j + 2], inverse_scale[j + 3]
+        for b in range(size):
+            i = start + b
+            tile[j, b] = (X[i, j] - m0) * a0
+            tile[j + 1, b] = (X[i, j + 1] - m1) * a1
+            tile[j + 2, b] = (X[i, j + 2] - m2) * a2
+            tile[j + 3, b] = (X[i, j + 3] - m3) * a3
+    for j in range(d):
+        for b in range(size, TILE):
+            tile[j, b] = 0.0
+
+
+@kernel
+def load_weights(sample_weight, start, size, weights):
+    """Weights of the points of a tile: 1 where none are given, 0 beyond `size`."""
+    if sample_weight.shape[0] == 0:
+        for b in range(size):
+            weights[b] = 1.0
+    else:
+        for b in range(size):
+            weights[b] = sample_weight[start + b]
+    for b in range(size, TILE):
+        weights[b] = 0.0
+
+
+@kernel
+def load_responsibilities(given, start, size, weights, r, tile_weights):
+    """Known labels: r[k, b] = weight * given responsibility, and its sum over the tile."""
+    for k in range(given.shape[1]):
+        total = r.dtype.type(0)
+        for b in range(size):
+            value = given[start + b, k] * weights[b]
+            r[k, b] = value
+            total += value
+        for b in range(size, TILE):
+            r[k, b] = 0.0
+        tile_weights[k] = total
+
+
+@kernel
+def clear_underflow(log2_probs, peaks):
+    """A point whose every density underflows even as a logarithm belongs to all components alike."""
+    lowest = peaks[0]
+    for b in range(TILE):
+        lowest = min(lowest, peaks[b])
+    if lowest > -_HUGE:
+        return
+    for b in range(TILE):
+        if not peaks[b] > -_HUGE:
+            peaks[b] = -_HUGE
+            for k in range(log2_probs.shape[0]):
+                log2_probs[k, b] = -_HUGE
+
+
+@kernel
+def exponentiate(log2_probs, peaks, totals):
+    """Log-densities to densities relative to each point's largest; their logsumexp parts.
+
+    IN/OUT log2_probs (K, STRIDE): l[k, b] becomes 2 ** (l[k, b] - peaks[b])
+    OUT    peaks (STRIDE,): max over k; totals (STRIDE,): sum over k, in [1, K]
+    """
+    K = log2_probs.shape[0]
+    for b in range(TILE):
+        peaks[b] = log2_probs[0, b]
+    for k in range(1, K):
+        for b in range(TILE):
+            value = log2_probs[k, b]
+            peaks[b] = max(peaks[b], value)
+    clear_underflow(log2_probs, peaks)
+    for b in range(TILE):
+        totals[b] = 0.0
+    for k in range(K):
+        for b in range(TILE):
+            value = exp2(log2_probs[k, b] - peaks[b])
+            log2_probs[k, b] = value
+            totals[b] += value
+
+
+@kernel
+def normalise(r, weights, peaks, totals, tile_weights):
+    """Log-densities to weighted responsibilities; returns the weighted log2-likelihood.
+
+    IN/OUT r (K, STRIDE); OUT tile_weights (K,): sums of r over the tile
+    """
+    exponentiate(r, peaks, totals)
+    log2_likelihood = r.dtype.type(0)
+    for b in range(TILE):
+        log2_likelihood += weights[b] * (peaks[b] + log2(totals[b]))
+        totals[b] = weights[b] / totals[b]
+    for k in range(r.shape[0]):
+        total = r.dtype.type(0)
+        for b in range(TILE):
+            value = r[k, b] * totals[b]
+            r[k, b] = value
+            total += value
+        tile_weights[k] = total
+    return log2_likelihood
+
+
+@kernel
+def find_labels(log2_probs, best, labels):
+    """OUT best, labels (STRIDE,): the maximum over k and the first k that reaches it."""
+    for b in range(TILE):
+        best[b] = log2_probs[0, b]
+        labels[b] = 0.0
+    for k in range(1, log2_probs.shape[0]):
+        index = labels.dtype.type(k)
+        for b in range(TILE):
+            value = log2_probs[k, b]
+            labels[b] = index if value > best[b] else labels[b]
+            best[b] = max(best[b], value)
+
+
+@kernel
+def within_bounds(tile):
+    """Whether every coordinate is finite and so small that no product with a whitener overflows."""
+    bound = tile.dtype.type(_BOUND)
+    outside = 0
+    for j in range(tile.shape[0]):
+        for b in range(TILE):
+            outside += 0 if abs(tile[j, b]) < bound else 1
+    return outside == 0

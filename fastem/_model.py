@@ -1,0 +1,297 @@
+"""The model: what `fit` returns, and what a user builds from known parameters."""
+
+import os
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastem import _io
+from fastem._families import FAMILIES, Family, KernelParams, Parameters
+from fastem._frame import Frame, Moments, frame_of
+from fastem._report import FitReport
+from fastem._sources import ArraySource
+from fastem._typing import Array, CovarianceType, FloatArray
+from fastem._validate import (
+    check_count,
+    check_covariance_type,
+    check_n_threads,
+    check_parameters,
+    check_rng,
+    check_sample_weight,
+    check_X,
+    raise_not_finite,
+)
+
+
+class GaussianMixture:
+    """A Gaussian mixture with known parameters: p(x) = sum_k weights[k] N(x; means[k], covariance[k]).
+
+    Immutable: its arrays are read-only copies, in float64 and in the units of the data. What it returns
+    for rows X has the dtype of X if that is float32, else float64.
+
+    Parameters
+    ----------
+    weights : array of shape (k,)
+        Mixing weights, at least 0, with sum 1.
+    means : array of shape (k, d)
+    covariances : array of shape (k, d, d) full, (d, d) tied, (k, d) diag, (k,) spherical
+        Covariance matrices, symmetric and positive definite; variances for diag and spherical.
+    covariance_type : {"full", "tied", "diag", "spherical"}
+    report : FitReport, optional
+        How the parameters were fitted.
+
+    Attributes
+    ----------
+    weights, means, covariances, covariance_type, report
+        As above; `report` is None for a model that was not fitted.
+    n_components, n_features : int
+        k and d.
+    n_parameters : int
+        Free parameters, as `bic` and `aic` count them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes disagree or the parameters are not those of a mixture.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> model = fastem.GaussianMixture([0.5, 0.5], [[0.0], [4.0]], [1.0, 1.0], "spherical")
+    >>> model.predict([[0.3], [3.0]])
+    array([0, 1])
+    """
+
+    weights: FloatArray
+    means: FloatArray
+    covariances: FloatArray
+    covariance_type: CovarianceType
+    report: FitReport | None
+    _prepared: dict[np.dtype[Any], tuple[KernelParams, Frame]]
+
+    def __init__(
+        self,
+        weights: Any,
+        means: Any,
+        covariances: Any,
+        covariance_type: CovarianceType = "full",
+        *,
+        report: FitReport | None = None,
+    ) -> None:
+        covariance_type = check_covariance_type(covariance_type)
+        arrays = check_parameters(weights, means, covariances, covariance_type)
+        for name, array in zip(("weights", "means", "covariances"), arrays, strict=True):
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        object.__setattr__(self, "covariance_type", covariance_type)
+        object.__setattr__(self, "report", report)
+        object.__setattr__(self, "_prepared", {})
+        self._check_positive_definite()
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"GaussianMixture is immutable; build a new one instead of setting {name!r}.")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("GaussianMixture is immutable.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = (self.weights, self.means, self.covariances, self.covariance_type, self.report)
+        return _rebuild, arguments
+
+    def __repr__(self) -> str:
+        return (
+            f"GaussianMixture(n_components={self.n_components}, n_features={self.n_features}, "
+            f"covariance_type={self.covariance_type!r})"
+        )
+
+    @property
+    def n_components(self) -> int:
+        return int(self.means.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        return int(self.means.shape[1])
+
+    @property
+    def n_parameters(self) -> int:
+        k, d = self.n_components, self.n_features
+        return self._family.n_parameters(k, d) + k * d + k - 1
+
+    def score_samples(self, X: Any, *, n_threads: int | None = None) -> Array:
+        """Log-density log p(x) of each row.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+        n_threads : int, optional
+            Threads to use; None for numba's setting.
+
+        Returns
+        -------
+        array of shape (n,)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X is not a finite (n, d) array of real numbers.
+        """
+        X = self._check(X)
+        out = np.empty(len(X), _dtype_of(X))
+        self._score(X, n_threads, log_densities=out)
+        return out
+
+    def predict(self, X: Any, *, n_threads: int | None = None) -> Array:
+        """Most likely component of each row, (n,) of int64. Parameters as in `score_samples`."""
+        X = self._check(X)
+        out = np.empty(len(X), np.int64)
+        self._score(X, n_threads, labels=out)
+        return out
+
+    def predict_proba(self, X: Any, *, n_threads: int | None = None) -> Array:
+        """Responsibilities p(component | x) (Bishop 2006, eq. 9.23), (n, k), each row with sum 1.
+
+        Parameters as in `score_samples`.
+        """
+        X = self._check(X)
+        out = np.empty((len(X), self.n_components), _dtype_of(X))
+        self._score(X, n_threads, responsibilities=out)
+        return out
+
+    def score(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
+        """Mean log-density of the rows, weighted by `sample_weight` (n,) if given."""
+        X = check_X(X, n_features=self.n_features)
+        weights = check_sample_weight(sample_weight, len(X))
+        log_densities = self.score_samples(X, n_threads=n_threads).astype(np.float64, copy=False)
+        return float(np.average(log_densities, weights=weights))
+
+    def bic(self, X: Any) -> float:
+        """Bayesian information criterion, -2 log L + n_parameters log n: lower is better."""
+        n = len(check_X(X, n_features=self.n_features))
+        return -2 * n * self.score(X) + self.n_parameters * float(np.log(n))
+
+    def aic(self, X: Any) -> float:
+        """Akaike information criterion, -2 log L + 2 n_parameters: lower is better."""
+        n = len(check_X(X, n_features=self.n_features))
+        return -2 * n * self.score(X) + 2.0 * self.n_parameters
+
+    def sample(self, n: int, rng: Any = None) -> tuple[FloatArray, Array]:
+        """Draw rows from the mixture, independent of each other.
+
+        Parameters
+        ----------
+        n : int
+        rng : None, int or numpy.random.Generator
+
+        Returns
+        -------
+        X : array of shape (n, d)
+        labels : array of shape (n,), int64
+            The component each row came from.
+        """
+        n = check_count("n", n, 0)
+        rng = check_rng(rng)
+        k, d = self.means.shape
+        labels = rng.choice(k, n, p=self.weights / self.weights.sum())
+        X = rng.standard_normal((n, d))
+        parameters, frame = self._standardised(np.dtype(np.float64))
+        factors = np.linalg.cholesky(self._family.to_dense(parameters.covariances, k, d))
+        for component in range(k):
+            mine = labels == component
+            X[mine] = frame.restore(X[mine] @ factors[component].T + parameters.means[component])
+        return X, labels
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one ``.npz`` file, without pickles; `fastem.load` reads it."""
+        _io.write(path, self.weights, self.means, self.covariances, self.covariance_type, self.report)
+
+    @property
+    def _family(self) -> Family:
+        return FAMILIES[self.covariance_type]
+
+    def _check(self, X: Any) -> Array:
+        return check_X(X, n_features=self.n_features, empty=True)
+
+    def _check_positive_definite(self) -> None:
+        parameters, _ = self._standardised(np.dtype(np.float64))
+        pivots = self._family.pivots(parameters.covariances, self.n_features)
+        bad = ~(pivots > 0).all(axis=1)
+        if bad.any():
+            index = int(np.argmax(bad))
+            which = "" if self.covariance_type == "tied" else f" of component {index}"
+            raise ValueError(
+                f"covariances must be positive definite; that{which} is not. "
+                "Add a small variance to its diagonal."
+            )
+
+    def _standardised(self, dtype: np.dtype[Any]) -> tuple[Parameters, Frame]:
+        """The parameters in standard coordinates, and the frame, a function of the model alone."""
+        family = self._family
+        k, d = self.means.shape
+        covariances = self.covariances.reshape(family.shape(k, d))
+        mean = self.weights @ self.means
+        variances = np.stack([np.diagonal(c) for c in family.to_dense(covariances, k, d)])
+        variance = self.weights @ (variances + np.square(self.means - mean))
+        frame = frame_of(Moments(1.0, mean, variance), dtype, family.isotropic)
+        scaled = family.rescale(covariances, 1 / frame.scale)
+        return Parameters(self.weights, frame.standardise(self.means), scaled), frame
+
+    def _prepare(self, dtype: np.dtype[Any]) -> tuple[KernelParams, Frame]:
+        """What the kernels need, made once for each dtype."""
+        if dtype not in self._prepared:
+            parameters, frame = self._standardised(dtype)
+            self._prepared[dtype] = self._family.prepare(parameters, frame, dtype), frame
+        return self._prepared[dtype]
+
+    def _score(self, X: Array, n_threads: int | None, **outputs: Array) -> None:
+        if len(X) == 0:
+            return
+        source = ArraySource(X, None, check_n_threads(n_threads))
+        params, frame = self._prepare(source.dtype)
+        if source.score(params, frame, **outputs) is not None:
+            raise_not_finite(X)
+
+
+def model_of(
+    parameters: Parameters, frame: Frame, covariance_type: CovarianceType, report: FitReport | None
+) -> GaussianMixture:
+    """The model with these parameters, taken from standard coordinates to user units."""
+    family = FAMILIES[covariance_type]
+    covariances = family.rescale(parameters.covariances, frame.scale)
+    return GaussianMixture(
+        parameters.weights,
+        frame.restore(parameters.means),
+        covariances.reshape(family.public_shape(*parameters.means.shape)),
+        covariance_type,
+        report=report,
+    )
+
+
+def load(path: str | os.PathLike[str]) -> GaussianMixture:
+    """Read a model that `GaussianMixture.save` wrote. Nothing in the file is executed.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a fastem model, is damaged, or is of a newer format.
+    OSError
+        If it cannot be opened.
+    """
+    weights, means, covariances, covariance_type, report = _io.read(path)
+    try:
+        return GaussianMixture(weights, means, covariances, covariance_type, report=report)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)!r} does not hold a valid model: {error}") from None
+
+
+def _rebuild(
+    weights: Array,
+    means: Array,
+    covariances: Array,
+    covariance_type: CovarianceType,
+    report: FitReport | None,
+) -> GaussianMixture:
+    return GaussianMixture(weights, means, covariances, covariance_type, report=report)
+
+
+def _dtype_of(X: Array) -> type[np.floating[Any]]:
+    return np.float32 if X.dtype == np.float32 else np.float64

@@ -1,0 +1,99 @@
+"""The M-step and its repair rule: maximum likelihood where it exists, a valid mixture always."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from fastem._families import Collected, Family, Parameters
+from fastem._typing import Array, FloatArray
+
+RELATIVE_FLOOR = 1e-6
+# A component lighter than this share of an average row has no data of its own.
+_DEAD = 1e-3
+# A conditional variance of which the floor is a third or more is the floor's doing, not the data's.
+_DOMINATED = 3.0
+
+
+class Maximised(NamedTuple):
+    """New parameters, and which components are not plain maximum likelihood."""
+
+    parameters: Parameters
+    dead: list[int]  # without data
+    floored: list[int]  # singular but for the floor
+
+
+def maximise(
+    family: Family,
+    collected: Collected,
+    mean_row_weight: float,
+    reg_covar: FloatArray | Literal["auto"] = "auto",
+    reseed: bool = True,
+) -> Maximised:
+    """Parameters of maximum likelihood given the sums of an E-step (Bishop 2006, eq. 9.24 to 9.26).
+
+    A covariance that is not positive definite gets the relative floor, and if that does not mend it,
+    the diagonal of the total variance. A component without data keeps its mean or, with `reseed`,
+    takes half of the heaviest one.
+
+    Parameters
+    ----------
+    collected : sums in standard coordinates
+    mean_row_weight : average weight of a row
+    reg_covar : (d,) amount added to the diagonals, or "auto": a millionth of each feature's variance
+    """
+    k, d = collected.means.shape
+    m = family.shape(k, d)[0]
+    variance = _total_variance(family, collected)
+    floor = RELATIVE_FLOOR * variance
+    amount = floor if isinstance(reg_covar, str) else reg_covar
+    alive = collected.weights > _DEAD * mean_row_weight
+    weights = np.where(alive, collected.weights, 1.0)
+    shift = np.where(alive[:, None], collected.first / weights[:, None], 0.0)
+
+    def fallback(where: Array) -> None:
+        covariances[where] = family.diagonal(np.tile(variance, (m, 1)))[where]
+
+    covariances = family.estimate(collected, shift, weights)
+    if m == k:
+        fallback(~alive)
+    covariances += family.diagonal(np.tile(amount, (m, 1)))
+    pivots = family.pivots(covariances, d)
+    singular = np.asarray(~(pivots > RELATIVE_FLOOR * floor).all(axis=1))
+    if singular.any():
+        covariances += family.diagonal(np.outer(singular, floor))
+        fallback(np.asarray(~(family.pivots(covariances, d) > 0).all(axis=1)))
+    floored = singular | (pivots < _DOMINATED * amount).any(axis=1)
+
+    parameters = Parameters(collected.weights / collected.weights.sum(), collected.means + shift, covariances)
+    dead = [int(component) for component in np.flatnonzero(~alive)]
+    if reseed:
+        for component in dead:
+            _take_half_of_heaviest(family, parameters, component)
+    return Maximised(parameters, dead, [int(component) for component in np.flatnonzero(floored)])
+
+
+def _total_variance(family: Family, collected: Collected) -> FloatArray:
+    """Variance of each feature over all rows; 1 for a constant feature, as its frame's scale is all
+    that is known of its size."""
+    total = collected.weights.sum()
+    gap = collected.means - (collected.weights @ collected.means + collected.first.sum(axis=0)) / total
+    between = (gap * (2 * collected.first + collected.weights[:, None] * gap)).sum(axis=0)
+    variance = (family.diagonal_scatter(collected) + between) / total
+    if family.isotropic:
+        variance = np.full_like(variance, variance.mean())
+    return np.where(variance > 0, variance, 1.0)
+
+
+def _take_half_of_heaviest(family: Family, parameters: Parameters, component: int) -> None:
+    """Split the heaviest component in two, a deviation apart along its widest feature, in place."""
+    weights, means, covariances = parameters
+    k, d = means.shape
+    heaviest = int(np.argmax(weights))
+    covariance = family.to_dense(covariances, k, d)[heaviest]
+    widest = int(np.argmax(np.diagonal(covariance)))
+    step = 0.5 * covariance[widest] / np.sqrt(covariance[widest, widest])
+    means[component] = means[heaviest] - step
+    means[heaviest] += step
+    weights[component] = weights[heaviest] = (weights[heaviest] + weights[component]) / 2
+    if len(covariances) == k:
+        covariances[component] = covariances[heaviest]

@@ -1,0 +1,188 @@
+"""X as something to sweep. In-memory arrays; whatever else can be cut into slabs fits here."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from fastem._families import Family, KernelParams
+from fastem._frame import Frame, Moments
+from fastem._kernels._estep import slot_scores, slot_statistics, sweep_scores, sweep_statistics
+from fastem._kernels._moments import slot_moments, sweep_moments
+from fastem._kernels._parallel import run_slots
+from fastem._kernels._params import Sums
+from fastem._kernels._tile import TILE
+from fastem._statistics import Statistics, statistics_of
+from fastem._typing import Array, FloatArray
+
+_LN2 = float(np.log(2))
+_MAX_SLOTS = 64
+_ROWS_PER_SLOT = 4096  # fewer, and zeroing and merging the sums of a slot would show
+_SUMS_BYTES = 32 << 20  # all slots together
+_COPY_BYTES = 8 << 20  # of a slab that has to be converted
+_RANK_CHUNK = 65536
+_SLAB_SECONDS = 0.1  # a kernel call cannot be interrupted
+# Bounds from above on the cost of one (row, component): overhead, and per multiply-add.
+_SECONDS_PER_PAIR = 3e-9
+_SECONDS_PER_MULTIPLY = 6e-11
+
+
+class ArraySource:
+    """Rows of an array, with weights.
+
+    Rows reach the kernels in slabs: C-contiguous, aligned, native and of the kernel's dtype; a slab of
+    an array that is none of that is converted on its own, so that no full copy is ever made.
+    """
+
+    def __init__(self, X: Array, sample_weight: Array | None, n_threads: int | None) -> None:
+        self.n_samples, self.n_features = X.shape
+        self.dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+        self._X = X
+        self._weight = sample_weight
+        self._n_threads = n_threads
+        self._as_is = X.dtype == self.dtype and X.flags.c_contiguous and X.flags.aligned and X.dtype.isnative
+
+    def slabs(self, rows: int) -> Iterator[tuple[int, Array, Array]]:
+        """(first row, X slab, weight slab) of at most `rows` rows; weights are empty if there are none."""
+        if not self._as_is:
+            rows = min(rows, max(TILE, _COPY_BYTES // (self.n_features * self.dtype.itemsize)))
+        for start in range(0, self.n_samples, rows):
+            slab = self._X[start : start + rows]
+            if not self._as_is:
+                slab = np.ascontiguousarray(slab, dtype=self.dtype)
+            yield start, _read_only(slab), _read_only(self._weights(start, start + rows))
+
+    def _weights(self, start: int, stop: int) -> Array:
+        if self._weight is None:
+            return np.empty(0, self.dtype)
+        return np.ascontiguousarray(self._weight[start:stop], dtype=self.dtype)
+
+    def moments(self) -> Moments:
+        """Total weight, and weighted mean and variance of each feature; NaN or inf in X shows in them."""
+        d = self.n_features
+        zeros, ones = np.zeros(d), np.ones(d)
+        slots = self._slots(2 * d * 8)
+        weights, means, squares = np.zeros(slots), np.zeros((slots, d)), np.zeros((slots, d))
+        for _, X, weight in self.slabs(self._slab_rows(1, d, slots)):
+            arguments = (X, weight, zeros, ones, weights, means, squares)
+            run_slots(sweep_moments, slot_moments, arguments, slots, self._n_threads)
+        total = weights.sum()
+        with np.errstate(all="ignore"):
+            share = weights / total
+            mean = share @ means
+            variance = (
+                squares.sum(axis=0) + (weights[:, None] * np.square(means - mean)).sum(axis=0)
+            ) / total
+        return Moments(float(total), mean, variance)
+
+    def reduce(
+        self,
+        family: Family,
+        params: KernelParams,
+        frame: Frame,
+        given: Callable[[int, int], Array] | None = None,
+    ) -> Statistics:
+        """One pass: the E-step, or with `given(start, stop)` responsibilities the sums they imply."""
+        k, d = params.means.shape
+        sums = family.new_sums(1, k, d)
+        slots = self._slots(sum(array.nbytes for array in sums))
+        sums = family.new_sums(slots, k, d)
+        rows = self._slab_rows(k, d * (d + 1) if sums.second.shape[2:] == (d, d) else 2 * d, slots)
+        if given is not None:
+            rows = min(rows, max(TILE, _COPY_BYTES // (k * self.dtype.itemsize)))
+        responsibilities = np.empty((0, k), self.dtype)
+        for start, X, weight in self.slabs(rows):
+            if given is not None:
+                responsibilities = np.ascontiguousarray(given(start, start + len(X)), dtype=self.dtype)
+            arguments = (X, weight, responsibilities, params, sums)
+            run_slots(sweep_statistics, slot_statistics, arguments, slots, self._n_threads)
+        collected = family.collect(params, Sums(*(array.sum(axis=0) for array in sums)))
+        log_likelihood = _LN2 * float(sums.log2_likelihood.sum())
+        log_likelihood += density_constant(frame) * float(collected.weights.sum())
+        return statistics_of(family.name, self.n_samples, collected, log_likelihood, params, frame)
+
+    def score(
+        self,
+        params: KernelParams,
+        frame: Frame,
+        *,
+        log_densities: Array | None = None,
+        labels: Array | None = None,
+        responsibilities: Array | None = None,
+    ) -> int | None:
+        """Fill the outputs that are given; the first row that cannot be scored (NaN, inf), if any.
+
+        Log-densities come in natural logarithms and user units.
+        """
+        k, d = params.means.shape
+        slots = self._slots(k * 8)
+        failures = np.zeros(slots, np.int64)
+        nothing = np.empty(0, self.dtype), np.empty(0, np.int64), np.empty((0, k), self.dtype)
+        for start, X, _ in self.slabs(self._slab_rows(k, d * (d + 1), slots)):
+            wanted = slice(start, start + len(X))
+            outputs = (
+                nothing[0] if log_densities is None else log_densities[wanted],
+                nothing[1] if labels is None else labels[wanted],
+                nothing[2] if responsibilities is None else responsibilities[wanted],
+            )
+            arguments = (X, params, *outputs, failures)
+            run_slots(sweep_scores, slot_scores, arguments, slots, self._n_threads)
+            if failures.any():
+                return start + int(failures[failures > 0].min()) - 1
+            if log_densities is not None:
+                outputs[0][:] = outputs[0].astype(np.float64) * _LN2 + density_constant(frame)
+        return None
+
+    def sample(self, size: int, rng: np.random.Generator) -> "ArraySource":
+        """At most `size` rows of positive weight, without replacement, in their order, in memory."""
+        n = self._n_positive()
+        if n <= size and n == self.n_samples:
+            return self
+        ranks = np.arange(n) if n <= size else np.sort(rng.choice(n, size, replace=False, shuffle=False))
+        chosen = self._positive_rows(ranks)
+        rows = np.ascontiguousarray(self._X[chosen], dtype=self.dtype)
+        weight = None if self._weight is None else self._weight[chosen]
+        return ArraySource(rows, weight, self._n_threads)
+
+    def _n_positive(self) -> int:
+        return self.n_samples if self._weight is None else int(np.count_nonzero(self._weight))
+
+    def _positive_rows(self, ranks: Array) -> Array:
+        """Row numbers of the rows with these (sorted) ranks among those of positive weight."""
+        if self._weight is None:
+            return ranks
+        rows, passed = [], 0
+        for start in range(0, self.n_samples, _RANK_CHUNK):
+            positive = start + np.flatnonzero(self._weight[start : start + _RANK_CHUNK])
+            first, last = np.searchsorted(ranks, [passed, passed + len(positive)])
+            rows.append(positive[ranks[first:last] - passed])
+            passed += len(positive)
+        return np.concatenate(rows)
+
+    def standardised(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
+        """All rows in standard coordinates, (d, n), and their weights: for samples only."""
+        weights = np.ones(self.n_samples) if self._weight is None else self._weight.astype(np.float64)
+        return np.ascontiguousarray(frame.standardise(self._X).T), weights
+
+    def _slots(self, bytes_per_slot: int) -> int:
+        """How many ways a pass is split: a function of the problem alone, never of the threads."""
+        by_rows = self.n_samples // _ROWS_PER_SLOT
+        by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
+        return int(max(1, min(_MAX_SLOTS, by_rows, by_memory)))
+
+    def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
+        """Rows of one kernel call: about a tenth of a second for one thread, whole tiles for every slot."""
+        seconds = k * (_SECONDS_PER_PAIR + multiplies * _SECONDS_PER_MULTIPLY)
+        quantum = TILE * slots
+        return max(1, int(_SLAB_SECONDS / seconds / quantum)) * quantum
+
+
+def density_constant(frame: Frame) -> float:
+    """What the kernels leave out of every log-density: (2 pi)^(-d/2) and the Jacobian of the frame."""
+    return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale
+
+
+def _read_only(array: Array) -> Array:
+    """A read-only view: the kernels are compiled for those only, and cannot write to them."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

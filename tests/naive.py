@@ -1,0 +1,122 @@
+"""Slow twins: what the kernels and the loop compute, written to be checked by eye."""
+
+import math
+
+import numpy as np
+
+
+def dense(covariances, covariance_type, k, d):
+    """Covariances of any type as k matrices of (d, d)."""
+    matrices = []
+    for component in range(k):
+        if covariance_type == "full":
+            matrices.append(covariances[component])
+        elif covariance_type == "tied":
+            matrices.append(covariances)
+        elif covariance_type == "diag":
+            matrices.append(np.diag(covariances[component]))
+        else:
+            matrices.append(covariances[component] * np.eye(d))
+    return matrices
+
+
+def log_density(x, mean, covariance):
+    """log N(x; mean, covariance)."""
+    z = x - mean
+    _, log_determinant = np.linalg.slogdet(covariance)
+    return -0.5 * (len(x) * math.log(2 * math.pi) + log_determinant + z @ np.linalg.solve(covariance, z))
+
+
+def log_joint(x, weights, means, matrices):
+    """log(weight_k N(x; k)) for every k."""
+    return [
+        (math.log(w) if w > 0 else -math.inf) + log_density(x, m, c)
+        for w, m, c in zip(weights, means, matrices, strict=True)
+    ]
+
+
+def log_sum_exp(values):
+    largest = max(values)
+    return largest + math.log(sum(math.exp(value - largest) for value in values))
+
+
+def responsibilities(X, weights, means, matrices):
+    """(n, k) responsibilities and (n,) log-densities, a row at a time."""
+    r, log_p = [], []
+    for x in X:
+        joint = log_joint(x, weights, means, matrices)
+        total = log_sum_exp(joint)
+        r.append([math.exp(value - total) for value in joint])
+        log_p.append(total)
+    return np.array(r), np.array(log_p)
+
+
+def statistics(X, sample_weight, weights, means, matrices):
+    """Sums over rows of w r, w r z and w r z z' (k of each), and of w log p."""
+    r, log_p = responsibilities(X, weights, means, matrices)
+    k, d = means.shape
+    n_k, first, second = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
+    for i, x in enumerate(X):
+        for component in range(k):
+            z = x - means[component]
+            share = sample_weight[i] * r[i, component]
+            n_k[component] += share
+            first[component] += share * z
+            second[component] += share * np.outer(z, z)
+    return n_k, first, second, float(sample_weight @ log_p)
+
+
+def shape_scatter(second, covariance_type):
+    """The part of the k full scatter matrices that a covariance type keeps."""
+    if covariance_type == "full":
+        return second
+    if covariance_type == "tied":
+        return second.sum(axis=0)[None]
+    diagonals = np.array([np.diag(matrix) for matrix in second])
+    return diagonals if covariance_type == "diag" else diagonals.sum(axis=1)
+
+
+def m_step(X, sample_weight, r, covariance_type, reg_covar=0.0):
+    """Weights, means and covariances of maximum likelihood given responsibilities, textbook form."""
+    d = X.shape[1]
+    weighted = r * sample_weight[:, None]
+    n_k = weighted.sum(axis=0)
+    means = (weighted.T @ X) / n_k[:, None]
+    second = np.zeros((len(n_k), d, d))
+    for k in range(len(n_k)):
+        z = X - means[k]
+        second[k] = (weighted[:, k, None] * z).T @ z
+    if covariance_type == "full":
+        covariances = second / n_k[:, None, None] + reg_covar * np.eye(d)
+    elif covariance_type == "tied":
+        covariances = second.sum(axis=0) / n_k.sum() + reg_covar * np.eye(d)
+    else:
+        covariances = np.array([np.diag(s) for s in second]) / n_k[:, None] + reg_covar
+        if covariance_type == "spherical":
+            covariances = covariances.mean(axis=1)
+    return n_k / n_k.sum(), means, covariances
+
+
+def broadcast_e_step(X, weights, means, matrices):
+    """Responsibilities and log-densities with (n, k, d) broadcasting."""
+    inverses = np.linalg.inv(matrices)
+    _, log_determinants = np.linalg.slogdet(matrices)
+    z = X[:, None, :] - means
+    maha = np.einsum("nki,kij,nkj->nk", z, inverses, z)
+    joint = np.log(weights) - 0.5 * (X.shape[1] * np.log(2 * np.pi) + log_determinants + maha)
+    largest = joint.max(axis=1, keepdims=True)
+    log_p = largest + np.log(np.exp(joint - largest).sum(axis=1, keepdims=True))
+    return np.exp(joint - log_p), log_p[:, 0]
+
+
+def em(X, sample_weight, weights, means, covariances, covariance_type, iterations, reg_covar=0.0):
+    """Broadcasting EM; the parameters after so many iterations and the total log-likelihoods."""
+    k, d = means.shape
+    history = []
+    for _ in range(iterations):
+        r, log_p = broadcast_e_step(X, weights, means, dense(covariances, covariance_type, k, d))
+        history.append(float(sample_weight @ log_p))
+        weights, means, covariances = m_step(X, sample_weight, r, covariance_type, reg_covar)
+    _, log_p = broadcast_e_step(X, weights, means, dense(covariances, covariance_type, k, d))
+    history.append(float(sample_weight @ log_p))
+    return (weights, means, covariances), history

@@ -1,0 +1,202 @@
+"""Every kernel against its for-loop twin. This file also runs interpreted (NUMBA_DISABLE_JIT=1)."""
+
+import naive
+import numba
+import numpy as np
+import pytest
+from problems import TYPES, random_model
+
+import fastem
+from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
+from fastem._kernels._math import exp2, log2
+from fastem._sources import ArraySource
+
+INTERPRETED = bool(numba.config.DISABLE_JIT)
+# (n, d, k): around the tile of 256 rows, every corner, and more than one block
+SIZES = [(1, 1, 1), (40, 2, 2), (257, 3, 2), (300, 4, 1), (30, 5, 7), (20, 6, 2), (20, 7, 2), (20, 8, 2)]
+if not INTERPRETED:
+    SIZES += [
+        (255, 1, 7),
+        (256, 2, 7),
+        (1000, 3, 7),
+        (513, 8, 7),
+        (400, 9, 2),
+        (300, 16, 2),
+        (300, 17, 7),
+        (120, 33, 2),
+    ]
+TOLERANCE = {np.float64: 1e-9, np.float32: 1e-4}
+
+
+def rows_of(model, n, dtype, seed=0):
+    X, _ = model.sample(n, rng=seed)
+    return X.astype(dtype)
+
+
+def close(actual, expected, tolerance):
+    """To `tolerance`, relative to the largest expected value."""
+    assert np.isfinite(actual).all()
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+
+
+def unscaled(statistics):
+    """First and second sums in user units."""
+    scale = statistics._frame.scale
+    second = statistics.scatter
+    if statistics.covariance_type in ("full", "tied"):
+        second = second * scale[:, None] * scale
+    elif statistics.covariance_type == "diag":
+        second = second * scale**2
+    else:
+        second = second * scale[0] ** 2
+    return statistics.first * scale, second
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("n", "d", "k"), SIZES)
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_statistics_match_the_loops(covariance_type, n, d, k, dtype, weighted):
+    model = random_model(d, covariance_type, k, d)
+    X = rows_of(model, n, dtype)
+    rng = np.random.default_rng(n)
+    weight = rng.uniform(0, 2, n) if weighted else np.ones(n)
+    statistics = fastem.e_step(X, model, weight if weighted else None)
+    matrices = naive.dense(model.covariances, covariance_type, k, d)
+    n_k, first, second, log_likelihood = naive.statistics(
+        X.astype(np.float64), weight, model.weights, model.means, matrices
+    )
+    tolerance = TOLERANCE[dtype]
+    actual_first, actual_second = unscaled(statistics)
+    # first is about the kernel's mean, which in float32 is a rounding away from the model's
+    about = statistics._frame.restore(statistics._means) - model.means
+    close(statistics.weights, n_k, tolerance)
+    close(actual_first + statistics.weights[:, None] * about, first, 10 * tolerance)
+    close(actual_second, naive.shape_scatter(second, covariance_type), tolerance)
+    close(statistics.log_likelihood, log_likelihood, tolerance)
+    assert statistics.n_samples == n
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("n", "d", "k"), SIZES)
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_scores_match_the_loops(covariance_type, n, d, k, dtype):
+    model = random_model(d + 1, covariance_type, k, d)
+    X = rows_of(model, n, dtype)
+    r, log_p = naive.responsibilities(
+        X.astype(np.float64),
+        model.weights,
+        model.means,
+        naive.dense(model.covariances, covariance_type, k, d),
+    )
+    tolerance = TOLERANCE[dtype]
+    proba = model.predict_proba(X)
+    close(model.score_samples(X), log_p, tolerance)
+    close(proba, r, tolerance)
+    assert proba.dtype == model.score_samples(X).dtype == dtype
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=10 * tolerance)
+    labels = model.predict(X)
+    assert labels.dtype == np.int64
+    certain = np.sort(r, axis=1)[:, -2:] @ [-1, 1] > 1e-3 if k > 1 else np.ones(n, bool)
+    np.testing.assert_array_equal(labels[certain], r.argmax(axis=1)[certain])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_exp2_and_log2_are_within_two_units_in_the_last_place(dtype):
+    rng = np.random.default_rng(0)
+    eps = np.finfo(dtype).eps
+    with np.errstate(over="ignore"):
+        for x in (-100 * rng.random(300)).astype(dtype):
+            assert abs(exp2(x) / np.exp2(np.float64(x)) - 1) <= 2 * eps
+        for x in (1 + 1000 * rng.random(300) ** 3).astype(dtype):
+            assert abs(log2(x) - np.log2(np.float64(x))) <= 2 * eps * max(1, np.log2(x))
+        assert exp2(dtype(0)) == 1
+        assert exp2(dtype(-np.inf)) == 0
+        assert exp2(dtype(-2000)) == 0
+        assert log2(dtype(1)) == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int32])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n", [1, 255, 256, 700])
+def test_moments_match_numpy(n, weighted, dtype):
+    rng = np.random.default_rng(n)
+    X = (1000 + 50 * rng.normal(size=(n, 3))).astype(dtype)
+    weight = rng.uniform(0, 2, n) if weighted else np.ones(n)
+    moments = ArraySource(X, weight if weighted else None, None).moments()
+    exact = X.astype(np.float64)
+    mean = np.average(exact, axis=0, weights=weight)
+    close(moments.weight, weight.sum(), 1e-6)
+    close(moments.mean, mean, 1e-6)
+    close(moments.variance, np.average((exact - mean) ** 2, axis=0, weights=weight), 1e-5)
+
+
+def test_the_variance_of_a_constant_feature_is_exactly_zero():
+    X = np.full((5000, 2), 0.1)
+    X[:, 1] = np.arange(5000)
+    moments = ArraySource(X, None, None).moments()
+    assert moments.variance[0] == 0
+    assert moments.mean[0] == 0.1
+
+
+def naive_kmeans_plus_plus(points, weights, uniforms):
+    """Greedy k-means++ on rows, one sum at a time."""
+    seeds = []
+    for k, row in enumerate(uniforms):
+        closest = [min([1.0] if k == 0 else [((p - points[s]) ** 2).sum() for s in seeds]) for p in points]
+        mass = weights * closest
+        best = None
+        for u in row[: 1 if k == 0 else len(row)]:
+            candidate = int(np.searchsorted(np.cumsum(mass), u * mass.sum(), side="right"))
+            everyone = [*seeds, candidate]
+            potential = sum(
+                w * min(((p - points[s]) ** 2).sum() for s in everyone)
+                for w, p in zip(weights, points, strict=True)
+            )
+            if best is None or potential < best[0]:
+                best = (potential, candidate)
+        seeds.append(best[1])
+    return seeds
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kmeans_plus_plus_matches_the_loops(seed):
+    rng = np.random.default_rng(seed)
+    points, weights = rng.normal(size=(40, 3)), rng.uniform(0, 2, 40)
+    uniforms = rng.random((5, 3))
+    expected = naive_kmeans_plus_plus(points, weights, uniforms)
+    actual = kmeans_plus_plus(np.ascontiguousarray(points.T), weights, uniforms)
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_kmeans_plus_plus_survives_fewer_distinct_points_than_seeds():
+    points = np.ascontiguousarray(np.repeat([[0.0, 1.0]], 10, axis=0).T)
+    seeds = kmeans_plus_plus(points, np.ones(10), np.random.default_rng(0).random((4, 3)))
+    assert ((seeds >= 0) & (seeds < 10)).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lloyd_matches_the_loops(seed):
+    rng = np.random.default_rng(seed)
+    points, weights = rng.normal(size=(60, 2)), rng.uniform(0, 2, 60)
+    centres = points[:4].copy()
+    labels = None
+    while True:
+        nearest = np.array([((p - centres) ** 2).sum(axis=1).argmin() for p in points])
+        if labels is not None and (nearest == labels).all():
+            break
+        labels = nearest
+        centres = np.array(
+            [np.average(points[labels == k], axis=0, weights=weights[labels == k]) for k in range(4)]
+        )
+    moved = points[:4].copy()
+    actual = lloyd(np.ascontiguousarray(points.T), weights, moved, 100)
+    np.testing.assert_array_equal(actual, labels)
+    np.testing.assert_allclose(moved, centres)
+
+
+def test_lloyd_moves_a_centre_that_lost_its_points():
+    points = np.array([[0.0, 0.1, 10.0, 10.1]])
+    centres = np.array([[0.0], [10.0], [99.0]])
+    labels = lloyd(points, np.ones(4), centres, 100)
+    assert len(set(labels)) == 3
