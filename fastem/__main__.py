@@ -1,4 +1,4 @@
-"""Command line: ``python -m fastem demo | info | fit FILE``."""
+"""Command line: ``python -m fastem demo | info | bench | fit FILE``."""
 
 import argparse
 import platform
@@ -9,11 +9,12 @@ import numba
 import numpy as np
 
 import fastem
+from fastem._bench import run_bench
 from fastem._demo import describe, run_demo
 from fastem._families import FAMILIES
 from fastem._kernels._target import describe_target
 from fastem._typing import Array
-from fastem._validate import INIT_NAMES
+from fastem._validate import INIT_NAMES, check_count
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,6 +42,13 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="versions, threads, SIMD width, cache folder")
     info.set_defaults(run=_info)
 
+    bench = commands.add_parser("bench", help="time of one pass, beside other libraries")
+    bench.add_argument("--peers", action="store_true", help="measure the installed peers too")
+    bench.add_argument("--scale", type=float, default=1.0, help="factor on the number of rows")
+    bench.add_argument("--repeat", type=int, default=5, help="runs of each (default %(default)s)")
+    bench.add_argument("-o", "--output", type=Path, help="write the table to this JSON file")
+    bench.set_defaults(run=_bench)
+
     fit = commands.add_parser("fit", help="fit a .csv or .npy file and print the model")
     fit.add_argument("file", type=Path)
     fit.add_argument("-k", type=int, required=True, help="number of components")
@@ -57,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(options: argparse.Namespace) -> None:
     run_demo(options.rows)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    repeat = check_count("--repeat", options.repeat, 1)
+    run_bench(peers=options.peers, scale=options.scale, repeat=repeat, output=options.output)
 
 
 def _info(options: argparse.Namespace) -> None:

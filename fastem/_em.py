@@ -47,7 +47,7 @@ def ascend(
     max_iter: int,
     watch: Callable[[int, float, Parameters], bool],
 ) -> Run:
-    """Alternate E-steps and M-steps until the gain in mean log-likelihood is below tol.
+    """Alternate E-steps and M-steps until the gain in mean log-likelihood is below a positive tol.
 
     The returned parameters are those whose log-likelihood was computed last, so that the report and
     the model agree.
@@ -72,7 +72,7 @@ def ascend(
         if watch(run.n_iter, run.log_likelihood, run.parameters):
             run.status = FitStatus.STOPPED
             return run
-        if run.n_iter > 0 and not reseeded:
+        if tol > 0 and run.n_iter > 0 and not reseeded:
             gain = (run.history[-1] - run.history[-2]) / statistics.total_weight
             if gain < tol:
                 run.status = FitStatus.DEGENERATE if current.floored else FitStatus.CONVERGED

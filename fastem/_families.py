@@ -94,8 +94,12 @@ class Family(ABC):
         """diag(factor) covariance diag(factor), factor (d,)."""
 
     @abstractmethod
-    def to_dense(self, covariances: FloatArray, k: int, d: int) -> FloatArray:
-        """Covariances as (k, d, d)."""
+    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
+        """Diagonal of each covariance, (m, d)."""
+
+    @abstractmethod
+    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
+        """Rows of white noise (..., d) to rows of this one covariance."""
 
 
 class Full(Family):
@@ -147,8 +151,11 @@ class Full(Family):
     def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
         return covariances * factor[:, None] * factor
 
-    def to_dense(self, covariances: FloatArray, k: int, d: int) -> FloatArray:
-        return covariances.copy()
+    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
+        return _diagonals(covariances)
+
+    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
+        return noise @ np.linalg.cholesky(covariance).T
 
 
 class Tied(Family):
@@ -204,8 +211,11 @@ class Tied(Family):
     def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
         return covariances * factor[:, None] * factor
 
-    def to_dense(self, covariances: FloatArray, k: int, d: int) -> FloatArray:
-        return np.repeat(covariances, k, axis=0)
+    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
+        return _diagonals(covariances)
+
+    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
+        return noise @ np.linalg.cholesky(covariance).T
 
 
 class Diag(Family):
@@ -251,8 +261,11 @@ class Diag(Family):
     def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
         return covariances * factor * factor
 
-    def to_dense(self, covariances: FloatArray, k: int, d: int) -> FloatArray:
-        return covariances[:, :, None] * np.eye(d)
+    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
+        return covariances
+
+    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
+        return noise * np.sqrt(covariance)
 
 
 class Spherical(Family):
@@ -299,8 +312,11 @@ class Spherical(Family):
     def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
         return np.asarray(covariances * factor[0] * factor[0])
 
-    def to_dense(self, covariances: FloatArray, k: int, d: int) -> FloatArray:
-        return covariances[:, None, None] * np.eye(d)
+    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
+        return np.repeat(covariances[:, None], d, axis=1)
+
+    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
+        return noise * np.sqrt(covariance)
 
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (Full(), Tied(), Diag(), Spherical())}

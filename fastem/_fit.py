@@ -18,6 +18,7 @@ from fastem._sources import ArraySource
 from fastem._statistics import Statistics
 from fastem._typing import CovarianceType, FloatArray
 from fastem._validate import (
+    check_callback,
     check_count,
     check_covariance_type,
     check_init,
@@ -28,7 +29,6 @@ from fastem._validate import (
     check_sample_weight,
     check_tol,
     check_X,
-    raise_not_finite,
 )
 
 Callback = Callable[[int, float, GaussianMixture], Any]
@@ -80,7 +80,8 @@ def fit(
         Restarts, of which the one of highest log-likelihood is returned; one that ended on a singular
         component only if all did. A given start (labels, responsibilities, model) is run once.
     tol : float
-        Stop when the mean log-likelihood per row gains less than this in an iteration.
+        Stop when the mean log-likelihood per row gains less than this in an iteration; 0 makes all of
+        `max_iter` iterations.
     max_iter : int
         Most M-steps; 0 returns the initial model, so that labels with ``max_iter=0`` give the
         supervised maximum-likelihood fit.
@@ -131,14 +132,13 @@ def fit(
     tol = check_tol(tol)
     max_iter = check_count("max_iter", max_iter, 0)
     absolute = check_reg_covar(reg_covar)
+    check_callback(callback)
     rng = check_rng(rng)
     source = ArraySource(X, weights, check_n_threads(n_threads))
     restarts = n_init if isinstance(init, str) else 1
 
     with progress_bar(progress, restarts, max_iter) as advance:
         moments = source.moments()
-        if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
-            raise_not_finite(X)
         frame = frame_of(moments, source.dtype, family.isotropic)
         amount = _standard_amount(absolute, frame)
 
@@ -211,10 +211,7 @@ def e_step(
     X = check_X(X, n_features=model.n_features)
     source = ArraySource(X, check_sample_weight(sample_weight, len(X)), check_n_threads(n_threads))
     params, frame = model._prepare(source.dtype)
-    statistics = source.reduce(FAMILIES[model.covariance_type], params, frame)
-    if not (np.isfinite(statistics.log_likelihood) and np.isfinite(statistics.scatter).all()):
-        raise_not_finite(X)
-    return statistics
+    return source.reduce(FAMILIES[model.covariance_type], params, frame)
 
 
 def m_step(statistics: Statistics, *, reg_covar: float | Literal["auto"] = "auto") -> GaussianMixture:
@@ -249,7 +246,8 @@ def _maximise(
     family: Family, statistics: Statistics, amount: FloatArray | Literal["auto"], reseed: bool = True
 ) -> Maximised:
     mean_row_weight = statistics.total_weight / statistics.n_samples
-    return maximise(family, statistics._collected, mean_row_weight, amount, reseed)
+    precision = float(np.finfo(statistics._params.means.dtype).eps)
+    return maximise(family, statistics._collected, mean_row_weight, precision, amount, reseed)
 
 
 def _standard_amount(reg_covar: float | None, frame: Frame) -> FloatArray | Literal["auto"]:

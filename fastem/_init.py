@@ -39,7 +39,7 @@ def initial_parameters(
     if isinstance(init, str):
         size = max(min(_SAMPLE_ROWS, _SAMPLE_NUMBERS // source.n_features), _ROWS_PER_COMPONENT * k)
         source = source.sample(size, rng)
-        given = _named_responsibilities(source, frame, k, init, rng, restart)
+        given = _named_responsibilities(source, family, frame, k, init, rng, restart)
     elif init.ndim == 2:
         given = _rows_of(init)
     else:
@@ -69,12 +69,18 @@ def from_responsibilities(
 
 
 def _named_responsibilities(
-    source: ArraySource, frame: Frame, k: int, init: str, rng: np.random.Generator, restart: int
+    source: ArraySource,
+    family: Family,
+    frame: Frame,
+    k: int,
+    init: str,
+    rng: np.random.Generator,
+    restart: int,
 ) -> Responsibilities:
     if init == "random":
         seed = int(rng.integers(2**63))
         return lambda start, stop: _random_rows(np.random.default_rng([seed, start]), stop - start, k)
-    return _one_hot(_cluster(source, frame, k, init, rng, restart), k)
+    return _one_hot(_cluster(source, family, frame, k, init, rng, restart), k)
 
 
 def _rows_of(responsibilities: Array) -> Responsibilities:
@@ -92,10 +98,16 @@ def _random_rows(rng: np.random.Generator, rows: int, k: int) -> FloatArray:
 
 
 def _cluster(
-    source: ArraySource, frame: Frame, k: int, init: str, rng: np.random.Generator, restart: int
+    source: ArraySource,
+    family: Family,
+    frame: Frame,
+    k: int,
+    init: str,
+    rng: np.random.Generator,
+    restart: int,
 ) -> Array:
     """Label each row of a sample with its nearest seed, after Lloyd's iterations for "kmeans"."""
-    points, weights = source.standardised(frame)
+    points, weights = source.standardised(frame, family.isotropic)
     if init == "random_from_data":
         seeds = rng.choice(len(weights), k, replace=False, p=weights / weights.sum())
     else:

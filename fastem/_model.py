@@ -19,7 +19,6 @@ from fastem._validate import (
     check_rng,
     check_sample_weight,
     check_X,
-    raise_not_finite,
 )
 
 
@@ -194,10 +193,11 @@ class GaussianMixture:
         labels = rng.choice(k, n, p=self.weights / self.weights.sum())
         X = rng.standard_normal((n, d))
         parameters, frame = self._standardised(np.dtype(np.float64))
-        factors = np.linalg.cholesky(self._family.to_dense(parameters.covariances, k, d))
+        covariances = np.broadcast_to(parameters.covariances, (k, *parameters.covariances.shape[1:]))
         for component in range(k):
             mine = labels == component
-            X[mine] = frame.restore(X[mine] @ factors[component].T + parameters.means[component])
+            noise = self._family.colour(covariances[component], X[mine])
+            X[mine] = frame.restore(parameters.means[component] + noise)
         return X, labels
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -212,12 +212,14 @@ class GaussianMixture:
         return check_X(X, n_features=self.n_features, empty=True)
 
     def _check_positive_definite(self) -> None:
-        parameters, _ = self._standardised(np.dtype(np.float64))
-        pivots = self._family.pivots(parameters.covariances, self.n_features)
-        bad = ~(pivots > 0).all(axis=1)
-        if bad.any():
-            index = int(np.argmax(bad))
-            which = "" if self.covariance_type == "tied" else f" of component {index}"
+        d = self.n_features
+        covariances = self.covariances.reshape(self._family.shape(self.n_components, d))
+        proper = (self._family.variances(covariances, d) > 0).all(axis=1)
+        if proper.all():
+            parameters, _ = self._standardised(np.dtype(np.float64))
+            proper = (self._family.pivots(parameters.covariances, d) > 0).all(axis=1)
+        if not proper.all():
+            which = "" if self.covariance_type == "tied" else f" of component {np.argmin(proper)}"
             raise ValueError(
                 f"covariances must be positive definite; that{which} is not. "
                 "Add a small variance to its diagonal."
@@ -229,8 +231,7 @@ class GaussianMixture:
         k, d = self.means.shape
         covariances = self.covariances.reshape(family.shape(k, d))
         mean = self.weights @ self.means
-        variances = np.stack([np.diagonal(c) for c in family.to_dense(covariances, k, d)])
-        variance = self.weights @ (variances + np.square(self.means - mean))
+        variance = self.weights @ (family.variances(covariances, d) + np.square(self.means - mean))
         frame = frame_of(Moments(1.0, mean, variance), dtype, family.isotropic)
         scaled = family.rescale(covariances, 1 / frame.scale)
         return Parameters(self.weights, frame.standardise(self.means), scaled), frame
@@ -247,8 +248,7 @@ class GaussianMixture:
             return
         source = ArraySource(X, None, check_n_threads(n_threads))
         params, frame = self._prepare(source.dtype)
-        if source.score(params, frame, **outputs) is not None:
-            raise_not_finite(X)
+        source.score(params, frame, **outputs)
 
 
 def model_of(

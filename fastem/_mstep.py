@@ -12,6 +12,8 @@ RELATIVE_FLOOR = 1e-6
 _DEAD = 1e-3
 # A conditional variance of which the floor is a third or more is the floor's doing, not the data's.
 _DOMINATED = 3.0
+# Below so many rounding errors, a conditional variance or a deviation is noise.
+_ROUNDING = 16.0
 
 
 class Maximised(NamedTuple):
@@ -26,6 +28,7 @@ def maximise(
     family: Family,
     collected: Collected,
     mean_row_weight: float,
+    precision: float,
     reg_covar: FloatArray | Literal["auto"] = "auto",
     reseed: bool = True,
 ) -> Maximised:
@@ -39,6 +42,7 @@ def maximise(
     ----------
     collected : sums in standard coordinates
     mean_row_weight : average weight of a row
+    precision : spacing of numbers at 1 in the dtype that the sums were computed in
     reg_covar : (d,) amount added to the diagonals, or "auto": a millionth of each feature's variance
     """
     k, d = collected.means.shape
@@ -58,7 +62,9 @@ def maximise(
         fallback(~alive)
     covariances += family.diagonal(np.tile(amount, (m, 1)))
     pivots = family.pivots(covariances, d)
-    singular = np.asarray(~(pivots > RELATIVE_FLOOR * floor).all(axis=1))
+    variances, rounding = family.variances(covariances, d), _ROUNDING * precision
+    regular = (pivots > rounding * variances) & (variances > rounding**2 * variance)
+    singular = np.asarray(~regular.all(axis=1))
     if singular.any():
         covariances += family.diagonal(np.outer(singular, floor))
         fallback(np.asarray(~(family.pivots(covariances, d) > 0).all(axis=1)))
@@ -89,9 +95,9 @@ def _take_half_of_heaviest(family: Family, parameters: Parameters, component: in
     weights, means, covariances = parameters
     k, d = means.shape
     heaviest = int(np.argmax(weights))
-    covariance = family.to_dense(covariances, k, d)[heaviest]
-    widest = int(np.argmax(np.diagonal(covariance)))
-    step = 0.5 * covariance[widest] / np.sqrt(covariance[widest, widest])
+    index = heaviest if len(covariances) == k else 0
+    widest = np.eye(d)[np.argmax(family.variances(covariances, d)[index])]
+    step = 0.5 * family.colour(covariances[index], widest)
     means[component] = means[heaviest] - step
     means[heaviest] += step
     weights[component] = weights[heaviest] = (weights[heaviest] + weights[component]) / 2

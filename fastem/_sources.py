@@ -13,10 +13,13 @@ from fastem._kernels._params import Sums
 from fastem._kernels._tile import TILE
 from fastem._statistics import Statistics, statistics_of
 from fastem._typing import Array, FloatArray
+from fastem._validate import raise_not_finite
 
 _LN2 = float(np.log(2))
 _MAX_SLOTS = 64
-_ROWS_PER_SLOT = 4096  # fewer, and zeroing and merging the sums of a slot would show
+# Fewer rows a slot, and waking threads or zeroing and merging the sums of a slot would show.
+_ROWS_PER_SLOT = 2048
+_ROWS_PER_SLOT_AND_FEATURE = 64
 _SUMS_BYTES = 32 << 20  # all slots together
 _COPY_BYTES = 8 << 20  # of a slab that has to be converted
 _RANK_CHUNK = 65536
@@ -57,7 +60,7 @@ class ArraySource:
         return np.ascontiguousarray(self._weight[start:stop], dtype=self.dtype)
 
     def moments(self) -> Moments:
-        """Total weight, and weighted mean and variance of each feature; NaN or inf in X shows in them."""
+        """Total weight, and weighted mean and variance of each feature; an error if X is not finite."""
         d = self.n_features
         zeros, ones = np.zeros(d), np.ones(d)
         slots = self._slots(2 * d * 8)
@@ -72,6 +75,8 @@ class ArraySource:
             variance = (
                 squares.sum(axis=0) + (weights[:, None] * np.square(means - mean)).sum(axis=0)
             ) / total
+        if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
+            raise_not_finite(self._X)
         return Moments(float(total), mean, variance)
 
     def reduce(
@@ -95,8 +100,11 @@ class ArraySource:
                 responsibilities = np.ascontiguousarray(given(start, start + len(X)), dtype=self.dtype)
             arguments = (X, weight, responsibilities, params, sums)
             run_slots(sweep_statistics, slot_statistics, arguments, slots, self._n_threads)
-        collected = family.collect(params, Sums(*(array.sum(axis=0) for array in sums)))
-        log_likelihood = _LN2 * float(sums.log2_likelihood.sum())
+        merged = Sums(*(array.sum(axis=0) for array in sums))
+        if not all(np.isfinite(array).all() for array in merged):
+            raise_not_finite(self._X)
+        collected = family.collect(params, merged)
+        log_likelihood = _LN2 * float(merged.log2_likelihood)
         log_likelihood += density_constant(frame) * float(collected.weights.sum())
         return statistics_of(family.name, self.n_samples, collected, log_likelihood, params, frame)
 
@@ -108,11 +116,8 @@ class ArraySource:
         log_densities: Array | None = None,
         labels: Array | None = None,
         responsibilities: Array | None = None,
-    ) -> int | None:
-        """Fill the outputs that are given; the first row that cannot be scored (NaN, inf), if any.
-
-        Log-densities come in natural logarithms and user units.
-        """
+    ) -> None:
+        """Fill the outputs that are given; log-densities in natural logarithms and user units."""
         k, d = params.means.shape
         slots = self._slots(k * 8)
         failures = np.zeros(slots, np.int64)
@@ -127,10 +132,9 @@ class ArraySource:
             arguments = (X, params, *outputs, failures)
             run_slots(sweep_scores, slot_scores, arguments, slots, self._n_threads)
             if failures.any():
-                return start + int(failures[failures > 0].min()) - 1
+                raise_not_finite(self._X)
             if log_densities is not None:
                 outputs[0][:] = outputs[0].astype(np.float64) * _LN2 + density_constant(frame)
-        return None
 
     def sample(self, size: int, rng: np.random.Generator) -> "ArraySource":
         """At most `size` rows of positive weight, without replacement, in their order, in memory."""
@@ -158,14 +162,24 @@ class ArraySource:
             passed += len(positive)
         return np.concatenate(rows)
 
-    def standardised(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
-        """All rows in standard coordinates, (d, n), and their weights: for samples only."""
+    def standardised(self, frame: Frame, isotropic: bool) -> tuple[FloatArray, FloatArray]:
+        """All rows with variance 1 in every feature (on average, if isotropic), (d, n); their weights.
+
+        For samples only. The frame's powers of two will not do here: which clusters k-means finds must
+        not depend on the units.
+        """
         weights = np.ones(self.n_samples) if self._weight is None else self._weight.astype(np.float64)
-        return np.ascontiguousarray(frame.standardise(self._X).T), weights
+        points = np.ascontiguousarray(frame.standardise(self._X).T)
+        points -= np.average(points, axis=1, weights=weights)[:, None]
+        variance = np.average(np.square(points), axis=1, weights=weights)
+        if isotropic:
+            variance[:] = variance.mean()
+        points /= np.sqrt(np.where(variance > 0, variance, 1.0))[:, None]
+        return points, weights
 
     def _slots(self, bytes_per_slot: int) -> int:
         """How many ways a pass is split: a function of the problem alone, never of the threads."""
-        by_rows = self.n_samples // _ROWS_PER_SLOT
+        by_rows = self.n_samples // max(_ROWS_PER_SLOT, _ROWS_PER_SLOT_AND_FEATURE * self.n_features)
         by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
         return int(max(1, min(_MAX_SLOTS, by_rows, by_memory)))
 

@@ -123,6 +123,13 @@ def check_tol(tol: Any) -> float:
     return _check_nonnegative("tol", tol, "It is the gain in mean log-likelihood at which to stop.")
 
 
+def check_callback(callback: Any) -> None:
+    if callback is not None and not callable(callback):
+        raise TypeError(
+            f"callback must be callable as callback(iteration, log_likelihood, model); got {callback!r}."
+        )
+
+
 def check_reg_covar(reg_covar: Any) -> float | None:
     """A number, or None for "auto"."""
     remedy = 'Pass "auto" for a millionth of each feature\'s variance.'

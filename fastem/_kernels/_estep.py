@@ -114,7 +114,7 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, failures, s
     """Serial: score the rows of one slot; outputs of length 0 are not wanted.
 
     OUT log2_densities (n,), labels (n,), responsibilities (n, K)
-    OUT failures (G,): 1 + the first row of a tile that is not finite or beyond all arithmetic, else 0
+    OUT failures (G,): 1 if a row is not finite or beyond all arithmetic
     """
     n, d = X.shape
     K = params.means.shape[0]
@@ -128,7 +128,7 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, failures, s
         size = min(TILE, stop - first)
         load_tile(params, X, first, size, scratch, tile)
         if not within_bounds(tile):
-            failures[slot] = first + 1
+            failures[slot] = 1
             return
         log2_prob_tile(params, tile, scratch, r)
         if labels.shape[0] > 0:

@@ -1,0 +1,146 @@
+"""Same input and seed, same bits: whatever the threads, the process or the moment."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+
+import numba
+import numpy as np
+import pytest
+from problems import TYPES, clusters
+
+import fastem
+
+
+def bits(model):
+    arrays = (model.weights, model.means, model.covariances, np.array(model.report.history))
+    return b"".join(array.tobytes() for array in arrays)
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one core")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_same_bits_for_one_and_two_threads(covariance_type, dtype):
+    X = clusters(0, 50_000, 5, 4, dtype)
+    one, two = (
+        bits(fastem.fit(X, 4, covariance_type=covariance_type, rng=0, n_threads=n, max_iter=10))
+        for n in (1, 2)
+    )
+    assert one == two
+
+
+@pytest.mark.parametrize("init", ["k-means++", "kmeans", "random", "random_from_data"])
+def test_same_bits_twice_with_the_same_seed(init):
+    X = clusters(0, 5_000, 3, 4)
+    first, second = (bits(fastem.fit(X, 4, rng=7, init=init, n_init=2)) for _ in range(2))
+    assert first == second
+
+
+def test_a_generator_is_a_seed_too():
+    X = clusters(0, 2_000, 3, 4)
+    first, second = (bits(fastem.fit(X, 4, rng=np.random.default_rng(3))) for _ in range(2))
+    assert first == second == bits(fastem.fit(X, 4, rng=3))
+
+
+def test_the_layout_of_X_does_not_matter():
+    X = clusters(0, 6_000, 3, 4)
+    expected = bits(fastem.fit(X, 4, rng=0))
+    padded = np.zeros((6_000, 6))
+    padded[:, ::2] = X
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    for other in (
+        np.asfortranarray(X),
+        padded[:, ::2],
+        X[::-1][::-1],
+        read_only,
+        X.astype(">f8"),
+        X.tolist(),
+    ):
+        assert bits(fastem.fit(other, 4, rng=0)) == expected
+
+
+def test_a_memory_mapped_file_gives_the_same_bits(tmp_path):
+    X = clusters(0, 6_000, 3, 4)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert bits(fastem.fit(mapped, 4, rng=0)) == bits(fastem.fit(X, 4, rng=0))
+
+
+def test_integers_are_taken_as_float64():
+    X = np.random.default_rng(0).integers(-50, 50, size=(500, 3))
+    assert bits(fastem.fit(X, 3, rng=0)) == bits(fastem.fit(X.astype(np.float64), 3, rng=0))
+
+
+def test_X_is_not_changed():
+    X = clusters(0, 2_000, 3, 4)
+    before = X.tobytes()
+    model = fastem.fit(X, 4, rng=0)
+    model.predict_proba(X)
+    assert X.tobytes() == before
+
+
+def test_a_power_of_two_in_the_units_changes_no_bit_of_the_labels():
+    X = clusters(0, 3_000, 3, 4)
+    factors = np.array([2.0**-300, 1.0, 2.0**200])
+    plain, scaled = (fastem.fit(data, 4, rng=0) for data in (X, X * factors))
+    np.testing.assert_array_equal(plain.predict(X), scaled.predict(X * factors))
+    np.testing.assert_array_equal(plain.means * factors, scaled.means)
+
+
+def test_the_callers_thread_count_is_restored():
+    before = numba.get_num_threads()
+    fastem.fit(clusters(0, 2_000, 3, 4), 4, rng=0, n_threads=1)
+    assert numba.get_num_threads() == before
+
+
+def test_python_threads_get_the_bits_they_get_alone():
+    problems = [clusters(seed, 20_000, 3, 4) for seed in range(4)]
+    expected = [bits(fastem.fit(X, 4, rng=0)) for X in problems]
+    actual = [None] * len(problems)
+
+    def work(i):
+        actual[i] = bits(fastem.fit(problems[i], 4, rng=0))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(problems))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert actual == expected
+
+
+FORK = """
+import multiprocessing, numpy as np, fastem
+X = np.random.default_rng(0).normal(size=(20_000, 3))
+def work(seed):
+    return fastem.fit(X, 2, rng=seed, max_iter=5).means.tobytes()
+if __name__ == "__main__":
+    expected = [work(seed) for seed in range(2)]
+    with multiprocessing.get_context("METHOD").Pool(2) as pool:
+        assert pool.map(work, range(2)) == expected
+    print("same bits")
+"""
+
+
+@pytest.mark.parametrize("method", sorted(set(multiprocessing.get_all_start_methods()) & {"fork", "spawn"}))
+def test_a_pool_of_processes_gets_the_same_bits(method, tmp_path):
+    script = tmp_path / "pool.py"
+    script.write_text(FORK.replace("METHOD", method))
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=300, env=os.environ
+    )
+    assert done.stdout == "same bits\n", done.stderr
+
+
+def test_the_cache_notices_a_change_in_any_kernel_file():
+    if numba.config.DISABLE_JIT:
+        pytest.skip("no cache without JIT")
+    from fastem._kernels._estep import sweep_statistics
+    from fastem._kernels._full import accumulate_tile
+    from fastem._kernels._jit import sources_digest
+
+    for kernel in (sweep_statistics, accumulate_tile):
+        assert kernel._cache._cache_file._source_stamp == sources_digest()

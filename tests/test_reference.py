@@ -1,0 +1,31 @@
+"""Published data sets: the log-likelihoods that mclust and careful many-start EM reached."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import DATA
+
+import fastem
+
+# mclust's names for the models (Scrucca, Fop, Murphy and Raftery 2016).
+MODELS = {"VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical"}
+REFERENCE = json.loads((DATA / "loglik.json").read_text())["models"]
+ENTRIES = [name for name in REFERENCE if name.split("|")[1] in MODELS]
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_twenty_starts_reach_the_reference(name, faithful, iris):
+    data_set, letters, k = name.split("|")
+    X = {"waiting": faithful[:, 1:], "faithful": faithful, "iris": iris}[data_set]
+    model = fastem.fit(X, int(k), covariance_type=MODELS[letters], n_init=20, tol=1e-8, max_iter=2000, rng=0)
+    expected = REFERENCE[name]
+    assert model.report.log_likelihood >= expected["loglik"] - 1e-3
+    # Nor is it above for the wrong reason: a component shrunk on a few points.
+    assert model.report.status is fastem.FitStatus.CONVERGED
+    assert model.report.log_likelihood <= expected["loglik"] + 1e-3
+    assert model.n_parameters == expected["df"]
+    assert model.bic(X) == pytest.approx(expected["bic_sklearn"], abs=0.01)
+    assert model.aic(X) == pytest.approx(expected["aic_sklearn"], abs=0.01)
+    order = np.argsort(-model.weights)
+    np.testing.assert_allclose(model.weights[order], np.sort(expected["weights"])[::-1], atol=2e-3)

@@ -1,0 +1,112 @@
+"""Degenerate data: always a valid mixture, never NaN, and the report says what was done."""
+
+import numpy as np
+import pytest
+from problems import TYPES, clusters
+
+import fastem
+from fastem import FitStatus
+
+RNG = np.random.default_rng(0)
+PLANE = RNG.normal(size=(300, 2))
+DEGENERATE = {
+    "identical rows": (np.full((50, 3), 7.25), 2),
+    "constant column": (np.column_stack([PLANE, np.full(300, 4.0)]), 3),
+    "constant zero column": (np.column_stack([PLANE, np.zeros(300)]), 3),
+    "duplicated column": (np.column_stack([PLANE, PLANE[:, 0]]), 3),
+    "fewer distinct rows than k": (np.repeat(PLANE[:3], 20, axis=0), 5),
+    "one point repeated": (np.concatenate([PLANE, np.repeat(PLANE[:1], 200, axis=0)]), 4),
+    "integers with ties": (RNG.integers(0, 4, size=(400, 3)).astype(float), 6),
+    "n = k": (PLANE[:5], 5),
+    "n = 1": (PLANE[:1], 1),
+    "n <= d": (RNG.normal(size=(4, 6)), 2),
+    "an outlier": (np.concatenate([PLANE, [[1e12, -1e12]]]), 3),
+    "units of 1e-150": (1e-150 * PLANE, 3),
+    "units of 1e150": (1e150 * PLANE, 3),
+    "scales apart": (PLANE * np.array([1e-8, 1e8]), 3),
+}
+
+
+def assert_valid(model, X):
+    for array in (model.weights, model.means, model.covariances, np.array(model.report.history)):
+        assert np.isfinite(array).all()
+    assert model.weights.sum() == pytest.approx(1)
+    proba = model.predict_proba(X)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+    assert model.report.n_iter <= 200
+
+
+@pytest.mark.parametrize("reg_covar", ["auto", 0])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_degenerate_data_give_a_valid_mixture(name, covariance_type, dtype, reg_covar):
+    X, k = DEGENERATE[name]
+    if dtype == np.float32 and "150" in name:
+        pytest.skip("beyond float32")
+    model = fastem.fit(X.astype(dtype), k, covariance_type=covariance_type, reg_covar=reg_covar, rng=0)
+    assert_valid(model, X.astype(dtype))
+
+
+def test_a_component_without_data_is_reseeded_and_reported():
+    X = clusters(0, 500, 2, 3)
+    start = fastem.GaussianMixture(
+        [0.5, 0.25, 0.25], [[0.0, 0.0], [1e4, 0.0], [0.0, -1e4]], np.tile(np.eye(2), (3, 1, 1))
+    )
+    model = fastem.fit(X, 3, init=start)
+    assert_valid(model, X)
+    repairs = [repair for repair in model.report.repairs if "re-seeded" in repair.what]
+    assert {repair.component for repair in repairs} == {1, 2}
+    assert {repair.iteration for repair in repairs} == {1}
+    assert model.weights.min() > 0.01
+    assert model.report.log_likelihood > fastem.fit(X, 1).report.log_likelihood
+
+
+def test_reseeding_ends():
+    X = np.repeat([[0.0], [1.0]], 100, axis=0)
+    start = fastem.GaussianMixture([0.2] * 5, [[0.0], [1.0], [50.0], [60.0], [70.0]], [1.0] * 5, "spherical")
+    model = fastem.fit(X, 5, covariance_type="spherical", init=start, tol=0, max_iter=100)
+    assert_valid(model, X)
+    assert len([r for r in model.report.repairs if "re-seeded" in r.what]) <= 15
+
+
+def test_a_collapsed_component_is_reported():
+    rng = np.random.default_rng(1)
+    X = np.concatenate([rng.normal(size=(200, 2)), np.full((30, 2), 5.0)])
+    model = fastem.fit(X, 2, rng=0)
+    assert model.report.status is FitStatus.DEGENERATE
+    assert model.report.converged
+    assert any("floored" in repair.what for repair in model.report.repairs)
+
+
+def test_a_singular_component_does_not_win_the_restarts():
+    """Two identical points have a component of unbounded likelihood; the sound one is returned."""
+    rng = np.random.default_rng(4)
+    X = np.concatenate([rng.normal(size=(60, 1)), rng.normal(8, 1, size=(60, 1)), [[4.0], [4.0]]])
+    singular = fastem.fit(X, 2, init=np.array([0] * 120 + [1] * 2), tol=1e-8, max_iter=500)
+    assert singular.report.status is FitStatus.DEGENERATE
+    model = fastem.fit(X, 2, n_init=10, rng=0)
+    assert model.report.status is FitStatus.CONVERGED
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize(("dtype", "offset", "tolerance"), [(np.float64, 1e8, 1e-6), (np.float32, 1e4, 1e-3)])
+def test_an_offset_costs_nothing(covariance_type, dtype, offset, tolerance):
+    X = clusters(3, 2000, 3, 3)
+    X = np.round(X * 64) / 64  # so that the offset itself rounds no row
+    plain = fastem.fit(X.astype(dtype), 3, covariance_type=covariance_type, rng=0, tol=0, max_iter=30)
+    moved = fastem.fit(
+        (X + offset).astype(dtype), 3, covariance_type=covariance_type, rng=0, tol=0, max_iter=30
+    )
+    assert moved.report.log_likelihood == pytest.approx(plain.report.log_likelihood, rel=tolerance)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-20, 1e-150, 1e150])
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_units_shift_the_log_likelihood_by_the_jacobian(covariance_type, unit):
+    X = clusters(3, 2000, 3, 3)
+    plain = fastem.fit(X, 3, covariance_type=covariance_type, rng=0)
+    scaled = fastem.fit(X * unit, 3, covariance_type=covariance_type, rng=0)
+    expected = plain.report.log_likelihood - X.size * np.log(unit)
+    assert scaled.report.log_likelihood == pytest.approx(expected, rel=1e-9)
+    np.testing.assert_array_equal(scaled.predict(X * unit), plain.predict(X))

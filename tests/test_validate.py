@@ -1,0 +1,161 @@
+"""Bad input: a clear error before any work starts."""
+
+import numpy as np
+import pytest
+from problems import clusters, random_model
+from scipy import sparse
+
+import fastem
+
+GOOD = clusters(0, 100, 2, 2)
+
+
+def with_value(value, row=17, column=1):
+    X = GOOD.copy()
+    X[row, column] = value
+    return X
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (with_value(np.nan), ValueError, r"X must be finite; row 17, column 1 is nan"),
+        (with_value(-np.inf), ValueError, r"X must be finite; row 17, column 1 is -inf"),
+        (with_value(1e200), ValueError, "too large"),
+        (GOOD[:, 0], ValueError, r"X must be 2-D.*got 1-D.*reshape\(-1, 1\)"),
+        (np.float64(3), ValueError, "X must be 2-D.*got 0-D"),
+        (GOOD[None], ValueError, "X must be 2-D.*got 3-D"),
+        (np.empty((0, 2)), ValueError, "at least one row and one column"),
+        (np.empty((5, 0)), ValueError, "at least one row and one column"),
+        ([[1.0, 2.0], [3.0]], ValueError, "rows differ in length"),
+        (GOOD + 1j, TypeError, "X must hold real numbers; got dtype complex128"),
+        (np.array([["a", "b"]] * 5), TypeError, "X must hold real numbers"),
+        (
+            np.array([["a", object()]] * 5, dtype=object),
+            TypeError,
+            "X must hold real numbers; got dtype object",
+        ),
+        (np.zeros((5, 2), "datetime64[s]"), TypeError, "X must hold real numbers"),
+        (np.zeros(5, dtype=[("a", float)]), TypeError, "X must hold real numbers"),
+        (sparse.csr_matrix(GOOD), TypeError, r"X must be a dense array.*toarray\(\)"),
+        (np.ma.masked_greater(GOOD, 0), ValueError, "masked entries"),
+    ],
+)
+def test_X(X, error, message):
+    with pytest.raises(error, match=message):
+        fastem.fit(X, 2)
+
+
+def test_NaN_is_found_with_weights_and_in_a_row_of_weight_zero():
+    weight = np.ones(100)
+    weight[17] = 0
+    with pytest.raises(ValueError, match="row 17, column 1 is nan"):
+        fastem.fit(with_value(np.nan), 2, sample_weight=weight)
+
+
+def test_NaN_is_found_in_every_dtype_and_layout():
+    X = np.zeros((200_000, 3), np.float32)
+    X[:, 0] = np.arange(200_000)
+    X[123_456, 2] = np.nan
+    for data in (X, np.asfortranarray(X)):
+        with pytest.raises(ValueError, match="row 123456, column 2 is nan"):
+            fastem.fit(data, 2)
+
+
+@pytest.mark.parametrize(
+    ("k", "error", "message"),
+    [
+        (0, ValueError, "k must be an integer of at least 1; got 0"),
+        (-1, ValueError, "k must be an integer of at least 1; got -1"),
+        (101, ValueError, "k must be at most the number of rows; got k=101 and 100 rows"),
+        (2.0, TypeError, "k must be an integer of at least 1; got 2.0 of type float"),
+        ("2", TypeError, "k must be an integer"),
+        (True, TypeError, "k must be an integer of at least 1; got True"),
+        (None, TypeError, "k must be an integer"),
+    ],
+)
+def test_k(k, error, message):
+    with pytest.raises(error, match=message):
+        fastem.fit(GOOD, k)
+
+
+def test_k_may_be_a_numpy_integer():
+    assert fastem.fit(GOOD, np.int32(2), rng=0).n_components == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "message"),
+    [
+        ({"covariance_type": "round"}, ValueError, "covariance_type must be one of 'full', 'tied'"),
+        ({"covariance_type": None}, ValueError, "covariance_type must be one of"),
+        ({"init": "magic"}, ValueError, "init must be one of 'k-means\\+\\+'"),
+        ({"init": 3}, ValueError, "init must be a name, labels"),
+        ({"init": np.zeros(99, int)}, ValueError, r"init labels must have shape \(100,\)"),
+        ({"init": np.zeros(100)}, TypeError, "init labels must be integers"),
+        ({"init": np.full(100, 2)}, ValueError, "init labels must lie from 0 to k - 1 = 1"),
+        ({"init": np.full(100, -1)}, ValueError, "init labels must lie from 0"),
+        ({"init": np.zeros(100, int)}, ValueError, "component 1 of k=2 has no row"),
+        ({"init": np.full((100, 3), 1 / 3)}, ValueError, r"responsibilities must have shape \(100, 2\)"),
+        ({"init": np.ones((100, 2))}, ValueError, "sum to 1 in each row; row 0"),
+        ({"init": np.full((100, 2), np.nan)}, ValueError, "sum to 1 in each row; row 0"),
+        ({"init": random_model(0, "full", 3, 2)}, ValueError, "must have n_components=2"),
+        ({"init": random_model(0, "full", 2, 3)}, ValueError, "must have n_features=2"),
+        ({"init": random_model(0, "diag", 2, 2)}, ValueError, "must have covariance_type='full'"),
+        ({"n_init": 0}, ValueError, "n_init must be an integer of at least 1"),
+        ({"n_init": 1.5}, TypeError, "n_init must be an integer"),
+        ({"tol": -1e-3}, ValueError, "tol must be a finite number of at least 0; got -0.001"),
+        ({"tol": np.nan}, ValueError, "tol must be a finite number"),
+        ({"tol": "small"}, TypeError, "tol must be a finite number"),
+        ({"max_iter": -1}, ValueError, "max_iter must be an integer of at least 0"),
+        ({"max_iter": 2.5}, TypeError, "max_iter must be an integer"),
+        ({"reg_covar": -1}, ValueError, "reg_covar must be a finite number"),
+        ({"reg_covar": "much"}, ValueError, 'reg_covar must be a number or "auto"'),
+        ({"reg_covar": None}, TypeError, "reg_covar must be a finite number"),
+        ({"rng": -1}, ValueError, "rng must be None, an int of at least 0"),
+        ({"rng": 1.5}, TypeError, "rng must be None, an int"),
+        ({"rng": "seed"}, TypeError, "rng must be None, an int"),
+        ({"n_threads": 0}, ValueError, "n_threads must be an integer of at least 1"),
+        ({"n_threads": 1.0}, TypeError, "n_threads must be an integer"),
+        ({"sample_weight": np.ones(99)}, ValueError, r"sample_weight must have shape \(100,\)"),
+        ({"sample_weight": np.ones((100, 1))}, ValueError, r"sample_weight must have shape \(100,\)"),
+        ({"sample_weight": -np.ones(100)}, ValueError, "sample_weight must be finite and at least 0; row 0"),
+        ({"sample_weight": np.full(100, np.nan)}, ValueError, "sample_weight must be finite"),
+        ({"sample_weight": np.zeros(100)}, ValueError, "sample_weight must have a positive, finite sum"),
+        ({"sample_weight": np.eye(100)[0]}, ValueError, "1 such rows"),
+        ({"sample_weight": ["a"] * 100}, TypeError, "sample_weight must hold real numbers"),
+        ({"callback": "call me"}, TypeError, "callback must be callable"),
+    ],
+)
+def test_options(option, error, message):
+    with pytest.raises(error, match=message):
+        fastem.fit(GOOD, 2, **option)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "score_samples", "score", "bic", "aic"])
+def test_scoring_checks_its_rows(method):
+    score = getattr(random_model(0, "full", 2, 2), method)
+    with pytest.raises(ValueError, match="X must have 2 features, as the model has; got 3"):
+        score(np.zeros((4, 3)))
+    with pytest.raises(ValueError, match="row 17, column 1 is nan"):
+        score(with_value(np.nan))
+    with pytest.raises(ValueError, match="X must be 2-D"):
+        score(np.zeros(4))
+
+
+def test_e_step_checks_its_rows():
+    model = random_model(0, "full", 2, 2)
+    with pytest.raises(ValueError, match="X must have 2 features"):
+        fastem.e_step(np.zeros((4, 3)), model)
+    with pytest.raises(ValueError, match="row 17, column 1 is inf"):
+        fastem.e_step(with_value(np.inf), model)
+
+
+def test_numbers_in_disguise_are_taken():
+    expected = fastem.fit(GOOD, 2, rng=0).means
+    for X in (GOOD.astype(object), GOOD.tolist(), np.ma.MaskedArray(GOOD), GOOD.astype(np.longdouble)):
+        np.testing.assert_array_equal(fastem.fit(X, 2, rng=0).means, expected)
+
+
+def test_booleans_are_numbers():
+    X = np.random.default_rng(0).random((100, 2)) < 0.5
+    assert np.isfinite(fastem.fit(X, 2, rng=0).score(X))
