@@ -180,12 +180,12 @@ class Tied(Family):
         return TiedParams(
             **_common(parameters, frame, np.log2(np.diagonal(inverse)).sum(), dtype),
             means=means,
-            transposed_means=np.ascontiguousarray(means.T),
-            whitener=whitener,
+            transposed_means=np.ascontiguousarray(means.T)[None],
+            whiteners=whitener[None],
         )
 
     def collect(self, params: TiedParams, sums: Sums) -> Collected:
-        colour = np.tril(np.linalg.inv(params.whitener.astype(np.float64)))
+        colour = np.tril(np.linalg.inv(params.whiteners[0].astype(np.float64)))
         whitened = params.means.astype(np.float64)
         first = sums.first - sums.weights[:, None] * whitened
         scatter = (sums.second[0] + sums.second[0].T) / 2

@@ -7,8 +7,10 @@ import pytest
 from problems import TYPES, random_model
 
 import fastem
+from fastem._kernels._jit import kernel
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._kernels._math import exp2, log2
+from fastem._kernels._simd import VECTOR_BYTES, load, store, sum4
 from fastem._sources import ArraySource
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)
@@ -101,19 +103,41 @@ def test_scores_match_the_loops(covariance_type, n, d, k, dtype):
     np.testing.assert_array_equal(labels[certain], r.argmax(axis=1)[certain])
 
 
+@kernel
+def exp2_row(x):
+    """exp2 over the row of a (1, n) array, a vector at a time, in place."""
+    for b in range(0, x.shape[1], VECTOR_BYTES // x.itemsize):
+        store(x, 0, b, exp2(load(x, 0, b)))
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_exp2_and_log2_are_within_two_units_in_the_last_place(dtype):
-    rng = np.random.default_rng(0)
-    eps = np.finfo(dtype).eps
-    with np.errstate(over="ignore"):
-        for x in (-100 * rng.random(300)).astype(dtype):
-            assert abs(exp2(x) / np.exp2(np.float64(x)) - 1) <= 2 * eps
-        for x in (1 + 1000 * rng.random(300) ** 3).astype(dtype):
-            assert abs(log2(x) - np.log2(np.float64(x))) <= 2 * eps * max(1, np.log2(x))
-        assert exp2(dtype(0)) == 1
-        assert exp2(dtype(-np.inf)) == 0
-        assert exp2(dtype(-2000)) == 0
-        assert log2(dtype(1)) == 0
+def test_exp2_is_within_two_units_in_the_last_place(dtype):
+    x = (-100 * np.random.default_rng(0).random((1, 320))).astype(dtype)
+    x[0, :5] = 0, -1, -np.inf, -2000, -126
+    expected = np.exp2(x.astype(np.float64))
+    exp2_row(x)
+    assert (abs(x - expected) <= 2 * np.finfo(dtype).eps * expected).all()
+    assert x[0, 0] == 1
+    assert x[0, 2] == x[0, 3] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_log2_is_within_two_units_in_the_last_place(dtype):
+    for x in (1 + 1000 * np.random.default_rng(0).random(300) ** 3).astype(dtype):
+        assert abs(log2(x) - np.log2(np.float64(x))) <= 2 * np.finfo(dtype).eps * max(1, np.log2(x))
+    assert log2(dtype(1)) == 0
+
+
+@kernel
+def sums_of_four_rows(x):
+    b = 0
+    return sum4(load(x, 0, b), load(x, 1, b), load(x, 2, b), load(x, 3, b))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_four_sums_over_lanes(dtype):
+    x = np.random.default_rng(0).random((4, VECTOR_BYTES // dtype().itemsize)).astype(dtype)
+    np.testing.assert_allclose(sums_of_four_rows(x), x.sum(axis=1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int32])

@@ -1,135 +1,103 @@
-"""Small dense products over a tile, 4 x 4 coefficients at a time; shared by full and tied.
+"""Small dense products over a tile, four rows at a time in registers; shared by full and tied."""
 
-Rows and columns come in blocks of four after a corner of `size % 4`, so no dimension is padded. The
-innermost loop is over the points of the tile and holds 16 coefficients or 16 sums in registers,
-which LLVM turns into vector code near the peak of the FMA units.
-"""
-
-from fastem._kernels._jit import kernel
+from fastem._kernels._jit import inlined_kernel, kernel
+from fastem._kernels._simd import VECTOR_BYTES, load, splat, store, sum4
 from fastem._kernels._tile import TILE
 
 
-@kernel
-def multiply_corner(A, c, i, corner, x, y):
-    """y[0:4] = A[i:i+4, :corner] @ x[:corner] - c[i:i+4], with corner = 1, 2, 3 or 4."""
-    a00, a10, a20, a30 = A[i, 0], A[i + 1, 0], A[i + 2, 0], A[i + 3, 0]
-    c0, c1, c2, c3 = c[i], c[i + 1], c[i + 2], c[i + 3]
-    if corner == 4:
-        a01, a02, a03 = A[i, 1], A[i, 2], A[i, 3]
-        a11, a12, a13 = A[i + 1, 1], A[i + 1, 2], A[i + 1, 3]
-        a21, a22, a23 = A[i + 2, 1], A[i + 2, 2], A[i + 2, 3]
-        a31, a32, a33 = A[i + 3, 1], A[i + 3, 2], A[i + 3, 3]
-        for b in range(TILE):
-            x0, x1, x2, x3 = x[0, b], x[1, b], x[2, b], x[3, b]
-            y[0, b] = a00 * x0 + a01 * x1 + a02 * x2 + a03 * x3 - c0
-            y[1, b] = a10 * x0 + a11 * x1 + a12 * x2 + a13 * x3 - c1
-            y[2, b] = a20 * x0 + a21 * x1 + a22 * x2 + a23 * x3 - c2
-            y[3, b] = a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3 - c3
-        return
-    for b in range(TILE):
-        x0 = x[0, b]
-        y[0, b] = a00 * x0 - c0
-        y[1, b] = a10 * x0 - c1
-        y[2, b] = a20 * x0 - c2
-        y[3, b] = a30 * x0 - c3
-    multiply_columns(A, i, 1, corner, x, y)
+@inlined_kernel
+def multiply_add(A, k, i, start, stop, x, b, y):
+    """y + A[k, i:i+4, start:stop] @ x[start:stop], at two vectors of points from b.
 
-
-@kernel
-def multiply_columns(A, i, start, stop, x, y):
-    """y[0:4] += A[i:i+4, start:stop] @ x[start:stop], one column at a time."""
+    y is (y0, y1, y2, y3) at the first, then at the second: eight sums stay in registers, enough to hide
+    the latency of the multiply-adds.
+    """
+    step = VECTOR_BYTES // x.itemsize
+    y0, y1, y2, y3, u0, u1, u2, u3 = y
     for j in range(start, stop):
-        a0, a1, a2, a3 = A[i, j], A[i + 1, j], A[i + 2, j], A[i + 3, j]
-        for b in range(TILE):
-            xb = x[j, b]
-            y[0, b] += a0 * xb
-            y[1, b] += a1 * xb
-            y[2, b] += a2 * xb
-            y[3, b] += a3 * xb
+        xb, xu = load(x, j, b), load(x, j, b + step)
+        a0, a1, a2, a3 = A[k, i, j], A[k, i + 1, j], A[k, i + 2, j], A[k, i + 3, j]
+        y0, u0 = y0 + a0 * xb, u0 + a0 * xu
+        y1, u1 = y1 + a1 * xb, u1 + a1 * xu
+        y2, u2 = y2 + a2 * xb, u2 + a2 * xu
+        y3, u3 = y3 + a3 * xb, u3 + a3 * xu
+    return y0, y1, y2, y3, u0, u1, u2, u3
 
 
 @kernel
-def multiply_rows(A, i, start, stop, x, y):
-    """y[0:4] += A[i:i+4, start:stop] @ x[start:stop], a multiple of four columns."""
-    for j in range(start, stop, 4):
-        a00, a01, a02, a03 = A[i, j], A[i, j + 1], A[i, j + 2], A[i, j + 3]
-        a10, a11, a12, a13 = A[i + 1, j], A[i + 1, j + 1], A[i + 1, j + 2], A[i + 1, j + 3]
-        a20, a21, a22, a23 = A[i + 2, j], A[i + 2, j + 1], A[i + 2, j + 2], A[i + 2, j + 3]
-        a30, a31, a32, a33 = A[i + 3, j], A[i + 3, j + 1], A[i + 3, j + 2], A[i + 3, j + 3]
-        for b in range(TILE):
-            x0, x1, x2, x3 = x[j, b], x[j + 1, b], x[j + 2, b], x[j + 3, b]
-            y[0, b] += a00 * x0 + a01 * x1 + a02 * x2 + a03 * x3
-            y[1, b] += a10 * x0 + a11 * x1 + a12 * x2 + a13 * x3
-            y[2, b] += a20 * x0 + a21 * x1 + a22 * x2 + a23 * x3
-            y[3, b] += a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
+def multiply(A, k, i, columns, x, y):
+    """y[0:4] = A[k, i:i+4, :columns] @ x[:columns]."""
+    step = VECTOR_BYTES // x.itemsize
+    zero = splat(x.dtype.type(0))
+    for b in range(0, TILE, 2 * step):
+        zeros = (zero, zero, zero, zero, zero, zero, zero, zero)
+        y0, y1, y2, y3, u0, u1, u2, u3 = multiply_add(A, k, i, 0, columns, x, b, zeros)
+        store(y, 0, b, y0)
+        store(y, 1, b, y1)
+        store(y, 2, b, y2)
+        store(y, 3, b, y3)
+        store(y, 0, b + step, u0)
+        store(y, 1, b + step, u1)
+        store(y, 2, b + step, u2)
+        store(y, 3, b + step, u3)
 
 
-@kernel
-def accumulate_rows(left, top, right, columns, out, i):
-    """out[i:i+4, :columns] += left[top:top+4] @ right[:columns].T, summed over the tile."""
-    zero = left.dtype.type(0)
-    corner = columns % 4
-    for j in range(corner):
+@inlined_kernel
+def accumulate_rows(left, top, right, columns, out, slot, k, i):
+    """out[slot, k, i:i+4, :columns] += left[top:top+4] @ right[:columns].T, summed over the tile."""
+    step = VECTOR_BYTES // left.itemsize
+    zero = splat(left.dtype.type(0))
+    for j in range(columns % 4):
         q0 = q1 = q2 = q3 = zero
-        for b in range(TILE):
-            x = right[j, b]
-            q0 += left[top, b] * x
-            q1 += left[top + 1, b] * x
-            q2 += left[top + 2, b] * x
-            q3 += left[top + 3, b] * x
-        out[i, j] += q0
-        out[i + 1, j] += q1
-        out[i + 2, j] += q2
-        out[i + 3, j] += q3
-    for j in range(corner, columns, 4):
+        for b in range(0, TILE, step):
+            x = load(right, j, b)
+            q0 = q0 + load(left, top, b) * x
+            q1 = q1 + load(left, top + 1, b) * x
+            q2 = q2 + load(left, top + 2, b) * x
+            q3 = q3 + load(left, top + 3, b) * x
+        t0, t1, t2, t3 = sum4(q0, q1, q2, q3)
+        out[slot, k, i, j] += t0
+        out[slot, k, i + 1, j] += t1
+        out[slot, k, i + 2, j] += t2
+        out[slot, k, i + 3, j] += t3
+    for j in range(columns % 4, columns, 4):
         q00 = q01 = q02 = q03 = q10 = q11 = q12 = q13 = zero
         q20 = q21 = q22 = q23 = q30 = q31 = q32 = q33 = zero
-        for b in range(TILE):
-            w0, w1, w2, w3 = left[top, b], left[top + 1, b], left[top + 2, b], left[top + 3, b]
-            x0, x1, x2, x3 = right[j, b], right[j + 1, b], right[j + 2, b], right[j + 3, b]
-            q00 += w0 * x0
-            q01 += w0 * x1
-            q02 += w0 * x2
-            q03 += w0 * x3
-            q10 += w1 * x0
-            q11 += w1 * x1
-            q12 += w1 * x2
-            q13 += w1 * x3
-            q20 += w2 * x0
-            q21 += w2 * x1
-            q22 += w2 * x2
-            q23 += w2 * x3
-            q30 += w3 * x0
-            q31 += w3 * x1
-            q32 += w3 * x2
-            q33 += w3 * x3
-        out[i, j] += q00
-        out[i, j + 1] += q01
-        out[i, j + 2] += q02
-        out[i, j + 3] += q03
-        out[i + 1, j] += q10
-        out[i + 1, j + 1] += q11
-        out[i + 1, j + 2] += q12
-        out[i + 1, j + 3] += q13
-        out[i + 2, j] += q20
-        out[i + 2, j + 1] += q21
-        out[i + 2, j + 2] += q22
-        out[i + 2, j + 3] += q23
-        out[i + 3, j] += q30
-        out[i + 3, j + 1] += q31
-        out[i + 3, j + 2] += q32
-        out[i + 3, j + 3] += q33
+        for b in range(0, TILE, step):
+            w0, w1 = load(left, top, b), load(left, top + 1, b)
+            w2, w3 = load(left, top + 2, b), load(left, top + 3, b)
+            x = load(right, j, b)
+            q00, q10, q20, q30 = q00 + w0 * x, q10 + w1 * x, q20 + w2 * x, q30 + w3 * x
+            x = load(right, j + 1, b)
+            q01, q11, q21, q31 = q01 + w0 * x, q11 + w1 * x, q21 + w2 * x, q31 + w3 * x
+            x = load(right, j + 2, b)
+            q02, q12, q22, q32 = q02 + w0 * x, q12 + w1 * x, q22 + w2 * x, q32 + w3 * x
+            x = load(right, j + 3, b)
+            q03, q13, q23, q33 = q03 + w0 * x, q13 + w1 * x, q23 + w2 * x, q33 + w3 * x
+        add_sums(out, slot, k, i, j, q00, q01, q02, q03)
+        add_sums(out, slot, k, i + 1, j, q10, q11, q12, q13)
+        add_sums(out, slot, k, i + 2, j, q20, q21, q22, q23)
+        add_sums(out, slot, k, i + 3, j, q30, q31, q32, q33)
+
+
+@inlined_kernel
+def add_sums(out, slot, k, i, j, q0, q1, q2, q3):
+    """out[slot, k, i, j:j+4] += the sums over lanes of four vectors."""
+    t0, t1, t2, t3 = sum4(q0, q1, q2, q3)
+    out[slot, k, i, j] += t0
+    out[slot, k, i, j + 1] += t1
+    out[slot, k, i, j + 2] += t2
+    out[slot, k, i, j + 3] += t3
 
 
 @kernel
-def accumulate_product(left, rows, right, columns, out):
-    """out[:rows, :columns] += left[:rows] @ right[:columns].T, summed over the tile."""
-    zero = left.dtype.type(0)
+def accumulate_product(left, rows, right, columns, out, slot, k):
+    """out[slot, k, :rows, :columns] += left[:rows] @ right[:columns].T, summed over the tile."""
     for i in range(rows % 4):
         for j in range(columns):
-            q = zero
+            q = left.dtype.type(0)
             for b in range(TILE):
                 q += left[i, b] * right[j, b]
-            out[i, j] += q
+            out[slot, k, i, j] += q
     for i in range(rows % 4, rows, 4):
-        accumulate_rows(left, i, right, columns, out, i)
+        accumulate_rows(left, i, right, columns, out, slot, k, i)

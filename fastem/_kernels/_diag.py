@@ -1,78 +1,66 @@
-"""Diagonal covariance: 2 multiply-adds a feature in the E-step, 3 operations in the M-step.
+"""Diagonal covariance.
 
-E-step  y = a x - c,  log2 p = log2_weight - |y|^2
-M-step  N += r,  s += r z,  q += r z^2  with z = x - mean
+E-step  y = a x - c,  log2 p = log2_weight - |y|^2                  2 multiply-adds a feature
+M-step  N += r,  s += r z,  q += r z^2  with z = x - mean           4 operations
 """
 
 from fastem._kernels._jit import kernel
+from fastem._kernels._simd import VECTOR_BYTES, load, splat, store, sum4
 from fastem._kernels._tile import TILE
 
 
 @kernel
 def log2_prob_tile(params, tile, scratch, log2_probs):
-    K, d = params.means.shape
-    blocked = d - d % 4
+    """OUT log2_probs (K, STRIDE)."""
+    a, c, log2_weights = params.whiteners, params.offsets, params.log2_weights
+    K, d = c.shape
+    step = VECTOR_BYTES // tile.itemsize
+    zero = splat(tile.dtype.type(0))
     for k in range(K):
-        log2_weight = params.log2_weights[k]
-        for b in range(TILE):
-            log2_probs[k, b] = log2_weight
-        for j in range(0, blocked, 4):
-            a0, a1 = params.whiteners[k, j], params.whiteners[k, j + 1]
-            a2, a3 = params.whiteners[k, j + 2], params.whiteners[k, j + 3]
-            c0, c1 = params.offsets[k, j], params.offsets[k, j + 1]
-            c2, c3 = params.offsets[k, j + 2], params.offsets[k, j + 3]
-            for b in range(TILE):
-                y0, y1 = a0 * tile[j, b] - c0, a1 * tile[j + 1, b] - c1
-                y2, y3 = a2 * tile[j + 2, b] - c2, a3 * tile[j + 3, b] - c3
-                log2_probs[k, b] -= (y0 * y0 + y1 * y1) + (y2 * y2 + y3 * y3)
-        for j in range(blocked, d):
-            a0, c0 = params.whiteners[k, j], params.offsets[k, j]
-            for b in range(TILE):
-                y0 = a0 * tile[j, b] - c0
-                log2_probs[k, b] -= y0 * y0
+        for b in range(0, TILE, 4 * step):
+            q0 = q1 = q2 = q3 = zero
+            for j in range(d):
+                y0, y1 = a[k, j] * load(tile, j, b) - c[k, j], a[k, j] * load(tile, j, b + step) - c[k, j]
+                q0, q1 = q0 + y0 * y0, q1 + y1 * y1
+                y2 = a[k, j] * load(tile, j, b + 2 * step) - c[k, j]
+                y3 = a[k, j] * load(tile, j, b + 3 * step) - c[k, j]
+                q2, q3 = q2 + y2 * y2, q3 + y3 * y3
+            store(log2_probs, k, b, log2_weights[k] - q0)
+            store(log2_probs, k, b + step, log2_weights[k] - q1)
+            store(log2_probs, k, b + 2 * step, log2_weights[k] - q2)
+            store(log2_probs, k, b + 3 * step, log2_weights[k] - q3)
 
 
 @kernel
 def accumulate_tile(params, tile, r, tile_weights, scratch, sums, slot):
-    K, d = params.means.shape
-    blocked = d - d % 4
-    zero = tile.dtype.type(0)
+    """IN weighted responsibilities r (K, STRIDE) and their sums (K,). OUT the sums of this slot."""
+    means, weights, first, second = params.means, sums.weights, sums.first, sums.second
+    K, d = means.shape
+    step = VECTOR_BYTES // tile.itemsize
+    zero = splat(tile.dtype.type(0))
     for k in range(K):
         if tile_weights[k] == 0:
             continue
-        sums.weights[slot, k] += tile_weights[k]
-        for j in range(0, blocked, 4):
-            m0, m1 = params.means[k, j], params.means[k, j + 1]
-            m2, m3 = params.means[k, j + 2], params.means[k, j + 3]
-            s0 = s1 = s2 = s3 = q0 = q1 = q2 = q3 = zero
-            for b in range(TILE):
-                rb = r[k, b]
-                z0, z1 = tile[j, b] - m0, tile[j + 1, b] - m1
-                z2, z3 = tile[j + 2, b] - m2, tile[j + 3, b] - m3
-                w0, w1, w2, w3 = rb * z0, rb * z1, rb * z2, rb * z3
-                s0 += w0
-                s1 += w1
-                s2 += w2
-                s3 += w3
-                q0 += w0 * z0
-                q1 += w1 * z1
-                q2 += w2 * z2
-                q3 += w3 * z3
-            sums.first[slot, k, j] += s0
-            sums.first[slot, k, j + 1] += s1
-            sums.first[slot, k, j + 2] += s2
-            sums.first[slot, k, j + 3] += s3
-            sums.second[slot, k, 0, j] += q0
-            sums.second[slot, k, 0, j + 1] += q1
-            sums.second[slot, k, 0, j + 2] += q2
-            sums.second[slot, k, 0, j + 3] += q3
-        for j in range(blocked, d):
-            m0 = params.means[k, j]
+        weights[slot, k] += tile_weights[k]
+        for j in range(0, d - 1, 2):
+            s0 = s1 = q0 = q1 = zero
+            for b in range(0, TILE, step):
+                rb = load(r, k, b)
+                z0, z1 = load(tile, j, b) - means[k, j], load(tile, j + 1, b) - means[k, j + 1]
+                w0, w1 = rb * z0, rb * z1
+                s0, s1 = s0 + w0, s1 + w1
+                q0, q1 = q0 + w0 * z0, q1 + w1 * z1
+            t0, t1, t2, t3 = sum4(s0, s1, q0, q1)
+            first[slot, k, j] += t0
+            first[slot, k, j + 1] += t1
+            second[slot, k, 0, j] += t2
+            second[slot, k, 0, j + 1] += t3
+        if d % 2 == 1:
             s0 = q0 = zero
-            for b in range(TILE):
-                z0 = tile[j, b] - m0
-                w0 = r[k, b] * z0
-                s0 += w0
-                q0 += w0 * z0
-            sums.first[slot, k, j] += s0
-            sums.second[slot, k, 0, j] += q0
+            for b in range(0, TILE, step):
+                z0 = load(tile, d - 1, b) - means[k, d - 1]
+                w0 = load(r, k, b) * z0
+                s0, q0 = s0 + w0, q0 + w0 * z0
+            t0, t1, _, _ = sum4(s0, q0, zero, zero)
+            first[slot, k, d - 1] += t0
+            second[slot, k, 0, d - 1] += t1

@@ -14,8 +14,8 @@ from fastem._kernels._jit import kernel, parallel_kernel
 from fastem._kernels._math import log2
 from fastem._kernels._params import DiagParams, FullParams, SphericalParams, TiedParams
 from fastem._kernels._tile import (
-    STRIDE,
     TILE,
+    empty_tile,
     exponentiate,
     find_labels,
     load_responsibilities,
@@ -83,12 +83,12 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
     n, d = X.shape
     K = params.means.shape[0]
     start, stop = slot_range(n, slot, sums.weights.shape[0])
-    tile = np.empty((d, STRIDE), X.dtype)
-    scratch = np.empty((d + 8, STRIDE), X.dtype)
-    r = np.empty((K, STRIDE), X.dtype)
-    weights = np.empty(STRIDE, X.dtype)
-    peaks = np.empty(STRIDE, X.dtype)
-    totals = np.empty(STRIDE, X.dtype)
+    tile = empty_tile(d, X)
+    scratch = empty_tile(d + 8, X)
+    r = empty_tile(K, X)
+    weights = empty_tile(1, X)
+    peaks = empty_tile(1, X)
+    totals = empty_tile(1, X)
     tile_weights = np.empty(K, X.dtype)
     for first in range(start, stop, TILE):
         size = min(TILE, stop - first)
@@ -119,11 +119,11 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, failures, s
     n, d = X.shape
     K = params.means.shape[0]
     start, stop = slot_range(n, slot, failures.shape[0])
-    tile = np.empty((d, STRIDE), X.dtype)
-    scratch = np.empty((d + 8, STRIDE), X.dtype)
-    r = np.empty((K, STRIDE), X.dtype)
-    peaks = np.empty(STRIDE, X.dtype)
-    totals = np.empty(STRIDE, X.dtype)
+    tile = empty_tile(d, X)
+    scratch = empty_tile(d + 8, X)
+    r = empty_tile(K, X)
+    peaks = empty_tile(1, X)
+    totals = empty_tile(1, X)
     for first in range(start, stop, TILE):
         size = min(TILE, stop - first)
         load_tile(params, X, first, size, scratch, tile)
@@ -134,16 +134,16 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, failures, s
         if labels.shape[0] > 0:
             find_labels(r, peaks, totals)
             for b in range(size):
-                labels[first + b] = int(totals[b])
+                labels[first + b] = int(totals[0, b])
         if log2_densities.shape[0] > 0 or responsibilities.shape[0] > 0:
             exponentiate(r, peaks, totals)
         if log2_densities.shape[0] > 0:
             for b in range(size):
-                log2_densities[first + b] = peaks[b] + log2(totals[b])
+                log2_densities[first + b] = peaks[0, b] + log2(totals[0, b])
         if responsibilities.shape[0] > 0:
             for k in range(K):
                 for b in range(size):
-                    responsibilities[first + b, k] = r[k, b] / totals[b]
+                    responsibilities[first + b, k] = r[k, b] / totals[0, b]
 
 
 @parallel_kernel

@@ -57,5 +57,7 @@ def _jit(fastmath, **options):
 
 
 kernel = _jit(_REASSOCIATING)
-ordered_kernel = _jit(_ORDERED)
+ordered_kernel = _jit(_ORDERED, forceinline=True)
+# For functions of vectors: a call would spill them to memory.
+inlined_kernel = _jit(_REASSOCIATING, forceinline=True)
 parallel_kernel = _jit(_REASSOCIATING, parallel=_PRANGE_ONLY)

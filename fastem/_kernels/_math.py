@@ -1,9 +1,9 @@
-"""Powers and logarithms of two that LLVM turns into vector code.
+"""Powers and logarithms of two in vector code.
 
-`math.exp` and `math.log` stay scalar calls (4 to 6 ns); these cost 0.5 to 0.7 ns. The polynomials
-interpolate at Chebyshev nodes (relative error below 1e-17 in float64, 6e-9 in float32), so the
-result is within an ulp or two. Bits are moved with integer adds and shifts of the float's own
-width, the only ones AVX2 and NEON have in vector form.
+`math.exp` and `math.log` stay scalar calls (4 to 6 ns). The polynomials here interpolate at Chebyshev
+nodes (relative error below 1e-17 in float64, 6e-9 in float32), so the result is within an ulp or two.
+Bits are moved with integer adds and shifts of the float's own width, the only ones that AVX2 and NEON
+have in vector form. `exp2` takes vectors; `log2` takes scalars, in loops that LLVM vectorises.
 """
 
 import numpy as np
@@ -11,10 +11,11 @@ from numba import types
 from numba.extending import overload
 
 from fastem._kernels._jit import ordered_kernel
+from fastem._kernels._simd import maximum, round_split, scale_by_power, splat
 
-_ROUND_64 = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, in the low bits
+_ROUND_64 = np.float64(6755399441055744.0)  # 1.5 * 2**52: adding it rounds, the integer in the low bits
 _ROUND_32 = np.float32(12582912.0)  # 1.5 * 2**23
-_LEAST_64 = -1022.0  # the exponent of the smallest normal number
+_LEAST_64 = np.float64(-1022.0)  # the exponent of the smallest normal number
 _LEAST_32 = np.float32(-126.0)
 _HALF_ROOT_64 = 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
 _HALF_ROOT_32 = 0x3F3504F3
@@ -22,10 +23,8 @@ _HALF_ROOT_32 = 0x3F3504F3
 
 @ordered_kernel
 def _exp2_64(x):
-    bounded = max(_LEAST_64, x)
-    shifted = bounded + _ROUND_64
-    r = bounded - (shifted - _ROUND_64)
-    p = 4.4549605981865186e-10
+    shifted, r = round_split(maximum(x, splat(_LEAST_64)), _ROUND_64)
+    p = splat(np.float64(4.4549605981865186e-10))
     p = p * r + 7.072585949269223e-09
     p = p * r + 1.0178062445845774e-07
     p = p * r + 1.321544258792169e-06
@@ -37,26 +36,20 @@ def _exp2_64(x):
     p = p * r + 0.24022650695910097
     p = p * r + 0.6931471805599453
     p = p * r + 1.0
-    exponent = np.float64(shifted).view(np.int64) << np.int64(52)
-    power = np.int64(np.float64(p).view(np.int64) + exponent).view(np.float64)
-    return power if x >= _LEAST_64 else 0.0
+    return scale_by_power(p, shifted, x, _LEAST_64)
 
 
 @ordered_kernel
 def _exp2_32(x):
-    bounded = max(_LEAST_32, x)
-    shifted = bounded + _ROUND_32
-    r = bounded - (shifted - _ROUND_32)
-    p = np.float32(0.0001545316294512069)
+    shifted, r = round_split(maximum(x, splat(_LEAST_32)), _ROUND_32)
+    p = splat(np.float32(0.0001545316294512069))
     p = p * r + np.float32(0.0013390863364671234)
     p = p * r + np.float32(0.009618082557277852)
     p = p * r + np.float32(0.05550357114219078)
     p = p * r + np.float32(0.24022650760568126)
     p = p * r + np.float32(0.6931471882262288)
     p = p * r + np.float32(1.0)
-    exponent = np.float32(shifted).view(np.int32) << np.int32(23)
-    power = np.int32(np.float32(p).view(np.int32) + exponent).view(np.float32)
-    return power if x >= _LEAST_32 else np.float32(0.0)
+    return scale_by_power(p, shifted, x, _LEAST_32)
 
 
 @ordered_kernel
@@ -92,8 +85,8 @@ def _log2_32(x):
 
 
 def exp2(x):
-    """2 ** x for x <= 0; exactly 0 below the normal range and for -inf."""
-    return _exp2_32(x) if isinstance(x, np.float32) else _exp2_64(x)
+    """2 ** x for a vector x <= 0; exactly 0 below the normal range and for -inf."""
+    return _exp2_32(x) if x.dtype == np.float32 else _exp2_64(x)
 
 
 def log2(x):
@@ -103,7 +96,7 @@ def log2(x):
 
 @overload(exp2, inline="always")
 def _exp2(x):
-    if x == types.float32:
+    if x.dtype == types.float32:
         return lambda x: _exp2_32(x)
     return lambda x: _exp2_64(x)
 

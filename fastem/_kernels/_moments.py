@@ -20,26 +20,26 @@ def slot_moments(X, sample_weight, zeros, ones, weights, means, squares, slot):
     n, d = X.shape
     start, stop = slot_range(n, slot, weights.shape[0])
     tile = np.empty((d, STRIDE), np.float64)
-    w = np.empty(STRIDE, np.float64)
+    w = np.empty((1, STRIDE), np.float64)
     for first in range(start, stop, TILE):
         size = min(TILE, stop - first)
         load_rows(X, first, size, zeros, ones, tile)
         load_weights(sample_weight, first, size, w)
         tile_weight = 0.0
         for b in range(TILE):
-            tile_weight += w[b]
+            tile_weight += w[0, b]
         total = weights[slot] + tile_weight
         share = tile_weight / total if total > 0 else 0.0
         for j in range(d):
             origin = tile[j, 0]
             s = 0.0
             for b in range(size):
-                s += w[b] * (tile[j, b] - origin)
+                s += w[0, b] * (tile[j, b] - origin)
             mean = origin + (s / tile_weight if tile_weight > 0 else s)
             q = 0.0
             for b in range(size):
                 z = tile[j, b] - mean
-                q += w[b] * (z * z)
+                q += w[0, b] * (z * z)
             delta = mean - means[slot, j]
             squares[slot, j] += q + weights[slot] * share * (delta * delta)
             means[slot, j] += share * delta

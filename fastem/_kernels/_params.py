@@ -28,8 +28,8 @@ class TiedParams(NamedTuple):
     inverse_scale: np.ndarray
     log2_weights: np.ndarray
     means: np.ndarray  # (K, d) whitened: whitener @ mean
-    transposed_means: np.ndarray  # (d, K)
-    whitener: np.ndarray  # (d, d) lower triangular, one for all
+    transposed_means: np.ndarray  # (1, d, K)
+    whiteners: np.ndarray  # (1, d, d) lower triangular
 
 
 class DiagParams(NamedTuple):

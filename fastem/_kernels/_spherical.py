@@ -1,76 +1,69 @@
 """Spherical covariance: one variance a component.
 
-E-step  log2 p = log2_weight - precision |x - mean|^2
-M-step  N += r,  s += r z,  q += r |z|^2  with z = x - mean
+E-step  log2 p = log2_weight - precision |x - mean|^2               2 operations a feature
+M-step  N += r,  s += r z,  q += r |z|^2  with z = x - mean         4 operations
 """
 
-from fastem._kernels._jit import kernel
+from fastem._kernels._jit import inlined_kernel, kernel
+from fastem._kernels._simd import VECTOR_BYTES, load, splat, store, sum4
 from fastem._kernels._tile import TILE
 
 
-@kernel
-def subtract_distance(params, k, tile, precision, log2_probs):
-    """log2_probs[k, b] -= precision * |tile[:, b] - mean|^2; shared with tied."""
-    d = params.means.shape[1]
-    blocked = d - d % 4
-    for j in range(0, blocked, 4):
-        m0, m1 = params.means[k, j], params.means[k, j + 1]
-        m2, m3 = params.means[k, j + 2], params.means[k, j + 3]
-        for b in range(TILE):
-            z0, z1 = tile[j, b] - m0, tile[j + 1, b] - m1
-            z2, z3 = tile[j + 2, b] - m2, tile[j + 3, b] - m3
-            log2_probs[k, b] -= precision * ((z0 * z0 + z1 * z1) + (z2 * z2 + z3 * z3))
-    for j in range(blocked, d):
-        m0 = params.means[k, j]
-        for b in range(TILE):
-            z0 = tile[j, b] - m0
-            log2_probs[k, b] -= precision * (z0 * z0)
+@inlined_kernel
+def store_log2_prob(means, k, tile, log2_weight, precision, log2_probs):
+    """log2_probs[k] = log2_weight - precision |tile - mean k|^2; shared with tied."""
+    step = VECTOR_BYTES // tile.itemsize
+    zero = splat(tile.dtype.type(0))
+    for b in range(0, TILE, 4 * step):
+        q0 = q1 = q2 = q3 = zero
+        for j in range(means.shape[1]):
+            m = means[k, j]
+            z0, z1 = load(tile, j, b) - m, load(tile, j, b + step) - m
+            z2, z3 = load(tile, j, b + 2 * step) - m, load(tile, j, b + 3 * step) - m
+            q0, q1, q2, q3 = q0 + z0 * z0, q1 + z1 * z1, q2 + z2 * z2, q3 + z3 * z3
+        store(log2_probs, k, b, log2_weight - precision * q0)
+        store(log2_probs, k, b + step, log2_weight - precision * q1)
+        store(log2_probs, k, b + 2 * step, log2_weight - precision * q2)
+        store(log2_probs, k, b + 3 * step, log2_weight - precision * q3)
 
 
 @kernel
 def log2_prob_tile(params, tile, scratch, log2_probs):
-    for k in range(params.means.shape[0]):
-        log2_weight = params.log2_weights[k]
-        for b in range(TILE):
-            log2_probs[k, b] = log2_weight
-        subtract_distance(params, k, tile, params.precisions[k], log2_probs)
+    """OUT log2_probs (K, STRIDE)."""
+    means, log2_weights, precisions = params.means, params.log2_weights, params.precisions
+    for k in range(means.shape[0]):
+        store_log2_prob(means, k, tile, log2_weights[k], precisions[k], log2_probs)
 
 
 @kernel
 def accumulate_tile(params, tile, r, tile_weights, scratch, sums, slot):
-    K, d = params.means.shape
-    blocked = d - d % 4
-    zero = tile.dtype.type(0)
+    """IN weighted responsibilities r (K, STRIDE) and their sums (K,). OUT the sums of this slot."""
+    means, weights, first, second = params.means, sums.weights, sums.first, sums.second
+    K, d = means.shape
+    step = VECTOR_BYTES // tile.itemsize
+    zero = splat(tile.dtype.type(0))
     for k in range(K):
         if tile_weights[k] == 0:
             continue
-        sums.weights[slot, k] += tile_weights[k]
-        q = zero
-        for j in range(0, blocked, 4):
-            m0, m1 = params.means[k, j], params.means[k, j + 1]
-            m2, m3 = params.means[k, j + 2], params.means[k, j + 3]
-            s0 = s1 = s2 = s3 = zero
-            for b in range(TILE):
-                rb = r[k, b]
-                z0, z1 = tile[j, b] - m0, tile[j + 1, b] - m1
-                z2, z3 = tile[j + 2, b] - m2, tile[j + 3, b] - m3
-                w0, w1, w2, w3 = rb * z0, rb * z1, rb * z2, rb * z3
-                s0 += w0
-                s1 += w1
-                s2 += w2
-                s3 += w3
-                q += (w0 * z0 + w1 * z1) + (w2 * z2 + w3 * z3)
-            sums.first[slot, k, j] += s0
-            sums.first[slot, k, j + 1] += s1
-            sums.first[slot, k, j + 2] += s2
-            sums.first[slot, k, j + 3] += s3
-        for j in range(blocked, d):
-            m0 = params.means[k, j]
+        weights[slot, k] += tile_weights[k]
+        q0 = q1 = zero
+        for j in range(0, d - 1, 2):
+            s0 = s1 = zero
+            for b in range(0, TILE, step):
+                rb = load(r, k, b)
+                z0, z1 = load(tile, j, b) - means[k, j], load(tile, j + 1, b) - means[k, j + 1]
+                w0, w1 = rb * z0, rb * z1
+                s0, s1 = s0 + w0, s1 + w1
+                q0, q1 = q0 + w0 * z0, q1 + w1 * z1
+            t0, t1, _, _ = sum4(s0, s1, zero, zero)
+            first[slot, k, j] += t0
+            first[slot, k, j + 1] += t1
+        if d % 2 == 1:
             s0 = zero
-            for b in range(TILE):
-                z0 = tile[j, b] - m0
-                w0 = r[k, b] * z0
-                s0 += w0
-                q += w0 * z0
-            sums.first[slot, k, j] += s0
-        sums.second[slot, k, 0, 0] += q
+            for b in range(0, TILE, step):
+                z0 = load(tile, d - 1, b) - means[k, d - 1]
+                w0 = load(r, k, b) * z0
+                s0, q0 = s0 + w0, q0 + w0 * z0
+            first[slot, k, d - 1] += sum4(s0, zero, zero, zero)[0]
+        t0, t1, _, _ = sum4(q0, q1, zero, zero)
+        second[slot, k, 0, 0] += t0 + t1

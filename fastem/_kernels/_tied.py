@@ -12,40 +12,30 @@ likely component of a point, e = y - nu_p and g = sum_k r_k (nu_p - nu_k), it is
 where C[p, k] sums r_k over the points of p; the first sum is the symmetric part of e (w e + 2 g)'.
 """
 
-from fastem._kernels._blocks import accumulate_product, multiply_columns, multiply_rows
+from fastem._kernels._blocks import accumulate_product, multiply
 from fastem._kernels._jit import kernel
-from fastem._kernels._spherical import subtract_distance
+from fastem._kernels._spherical import store_log2_prob
 from fastem._kernels._tile import TILE, find_labels, load_rows
-
-
-@kernel
-def multiply(A, i, columns, x, y):
-    """y[0:4] = A[i:i+4, :columns] @ x[:columns]."""
-    for a in range(4):
-        for b in range(TILE):
-            y[a, b] = 0.0
-    multiply_columns(A, i, 0, columns % 4, x, y)
-    multiply_rows(A, i, columns % 4, columns, x, y)
 
 
 @kernel
 def load_tile(params, X, start, size, scratch, tile):
     """Load, then whiten in place, from the last rows up: y_i needs x_j of j <= i only."""
     load_rows(X, start, size, params.shift, params.inverse_scale, tile)
-    A = params.whitener
-    d = A.shape[0]
+    A = params.whiteners
+    d = A.shape[1]
     corner = d % 4
     for i in range(d - 4, corner - 1, -4):
-        multiply(A, i, i + 4, tile, scratch)
+        multiply(A, 0, i, i + 4, tile, scratch)
         for a in range(4):
             for b in range(TILE):
                 tile[i + a, b] = scratch[a, b]
     for i in range(corner - 1, -1, -1):
-        a0 = A[i, i]
+        a0 = A[0, i, i]
         for b in range(TILE):
             tile[i, b] *= a0
         for j in range(i):
-            a0 = A[i, j]
+            a0 = A[0, i, j]
             for b in range(TILE):
                 tile[i, b] += a0 * tile[j, b]
 
@@ -53,12 +43,9 @@ def load_tile(params, X, start, size, scratch, tile):
 @kernel
 def log2_prob_tile(params, tile, scratch, log2_probs):
     """OUT log2_probs (K, STRIDE)."""
-    one = tile.dtype.type(1)
-    for k in range(params.means.shape[0]):
-        log2_weight = params.log2_weights[k]
-        for b in range(TILE):
-            log2_probs[k, b] = log2_weight
-        subtract_distance(params, k, tile, one, log2_probs)
+    means, log2_weights, one = params.means, params.log2_weights, tile.dtype.type(1)
+    for k in range(means.shape[0]):
+        store_log2_prob(means, k, tile, log2_weights[k], one, log2_probs)
 
 
 @kernel
@@ -68,44 +55,46 @@ def accumulate_tile(params, tile, r, tile_weights, scratch, sums, slot):
     `sums.first` is taken about zero, sum(r y). The tile is spent: f = w e + 2 g takes its place,
     while e goes to the first d rows of scratch, so that the scatter is one product e f'.
     """
-    K, d = params.means.shape
+    means, transposed, pivots, weights = params.means, params.transposed_means, sums.pivots, sums.weights
+    K, d = means.shape
     for k in range(K):
-        sums.weights[slot, k] += tile_weights[k]
-    accumulate_product(r, K, tile, d, sums.first[slot])
-    weight, best, pivot = scratch[d + 4], scratch[d + 5], scratch[d + 6]
+        weights[slot, k] += tile_weights[k]
+    first = sums.first.reshape((1, weights.shape[0], K, d))
+    accumulate_product(r, K, tile, d, first, 0, slot)
+    posterior, weight = scratch[d : d + 4], scratch[d + 4 : d + 5]
+    best, pivot = scratch[d + 5 : d + 6], scratch[d + 6 : d + 7]
     find_labels(r, best, pivot)
     for b in range(TILE):
-        weight[b] = r[0, b]
+        weight[0, b] = r[0, b]
     for k in range(1, K):
         for b in range(TILE):
-            weight[b] += r[k, b]
+            weight[0, b] += r[k, b]
     for b in range(TILE):
-        p = int(pivot[b])
+        p = int(pivot[0, b])
         for k in range(K):
-            sums.pivots[slot, p, k] += r[k, b]
-    posterior = scratch[d : d + 4]
+            pivots[slot, p, k] += r[k, b]
     corner = d % 4
     for i in range(corner):
         for b in range(TILE):
             posterior[0, b] = 0.0
         for k in range(K):
-            a0 = params.means[k, i]
+            a0 = means[k, i]
             for b in range(TILE):
                 posterior[0, b] += a0 * r[k, b]
-        split_residual(params, tile, i, weight, pivot, posterior, 0, scratch)
+        split_residual(means, tile, i, weight, pivot, posterior, 0, scratch)
     for i in range(corner, d, 4):
-        multiply(params.transposed_means, i, K, r, posterior)
+        multiply(transposed, 0, i, K, r, posterior)
         for a in range(4):
-            split_residual(params, tile, i + a, weight, pivot, posterior, a, scratch)
-    accumulate_product(scratch, d, tile, d, sums.second[slot, 0])
+            split_residual(means, tile, i + a, weight, pivot, posterior, a, scratch)
+    accumulate_product(scratch, d, tile, d, sums.second, slot, 0)
 
 
 @kernel
-def split_residual(params, tile, j, weight, pivot, posterior, a, scratch):
+def split_residual(means, tile, j, weight, pivot, posterior, a, scratch):
     """Feature j: scratch[j] = e = y - nu_p, tile[j] = w e + 2 g with g = w nu_p - posterior[a]."""
     for b in range(TILE):
-        nu = params.means[int(pivot[b]), j]
+        nu = means[int(pivot[0, b]), j]
         e = tile[j, b] - nu
         scratch[j, b] = e
-        g = weight[b] * nu - posterior[a, b]
-        tile[j, b] = weight[b] * e + (g + g)
+        g = weight[0, b] * nu - posterior[a, b]
+        tile[j, b] = weight[0, b] * e + (g + g)
