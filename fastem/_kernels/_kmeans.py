@@ -25,9 +25,15 @@ def squared_distances(points, centre, out):
 @kernel
 def draw_index(cumulative, uniform):
     """The index that inverts a cumulative weight: the first whose sum exceeds its share."""
-    target = uniform * cumulative[-1]
-    index = np.searchsorted(cumulative, target, side="right")
-    return min(index, cumulative.shape[0] - 1)
+    low, high = 0, cumulative.shape[0] - 1
+    target = uniform * cumulative[high]
+    while low < high:
+        middle = (low + high) // 2
+        if cumulative[middle] > target:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 @kernel
@@ -61,7 +67,9 @@ def kmeans_plus_plus(points, weights, uniforms):
         accumulate_weights(weights, closest, cumulative)
         exhausted = not cumulative[-1] > 0
         if exhausted:
-            accumulate_weights(weights, np.ones(m), cumulative)
+            for i in range(m):
+                closest[i] = 1.0
+            accumulate_weights(weights, closest, cumulative)
         best_potential = np.inf
         for t in range(1 if k == 0 or exhausted else T):
             candidate = draw_index(cumulative, uniforms[k, t])
@@ -83,56 +91,61 @@ def kmeans_plus_plus(points, weights, uniforms):
 
 @kernel
 def assign(points, centres, distances, labels):
-    """Nearest centre of every point. OUT distances (m,) squared, labels (m,)."""
+    """Nearest centre of every point; returns how many labels changed.
+
+    OUT distances (m,) squared; IN/OUT labels (m,)
+    """
     m = points.shape[1]
     candidate = np.empty(m)
+    nearest = np.zeros(m, np.int64)
     for k in range(centres.shape[0]):
         squared_distances(points, centres[k], candidate)
         for i in range(m):
             if k == 0 or candidate[i] < distances[i]:
                 distances[i] = candidate[i]
-                labels[i] = k
+                nearest[i] = k
+    changed = 0
+    for i in range(m):
+        changed += 1 if nearest[i] != labels[i] else 0
+        labels[i] = nearest[i]
+    return changed
+
+
+@kernel
+def move(points, weights, labels, distances, centres):
+    """Each centre to the mean of its points; one without weight to the point farthest from its own."""
+    d, m = points.shape
+    K = centres.shape[0]
+    sums = np.zeros((K, d))
+    totals = np.zeros(K)
+    for i in range(m):
+        totals[labels[i]] += weights[i]
+    for j in range(d):
+        for i in range(m):
+            sums[labels[i], j] += weights[i] * points[j, i]
+    for k in range(K):
+        if totals[k] > 0:
+            for j in range(d):
+                centres[k, j] = sums[k, j] / totals[k]
+        else:
+            farthest = 0
+            for i in range(m):
+                if weights[i] > 0 and distances[i] > distances[farthest]:
+                    farthest = i
+            for j in range(d):
+                centres[k, j] = points[j, farthest]
+            distances[farthest] = 0.0
 
 
 @kernel
 def lloyd(points, weights, centres, max_iter):
-    """Lloyd's iterations until no label changes. IN/OUT centres (K, d); returns labels (m,).
-
-    A centre that loses all its weight moves to the point farthest from its own centre.
-    """
-    d, m = points.shape
-    K = centres.shape[0]
+    """Lloyd's iterations until no label changes. IN/OUT centres (K, d); returns labels (m,)."""
+    m = points.shape[1]
     labels = np.zeros(m, np.int64)
-    previous = np.zeros(m, np.int64)
     distances = np.empty(m)
-    sums = np.empty((K, d))
-    totals = np.empty(K)
     assign(points, centres, distances, labels)
     for _ in range(max_iter):
-        sums[:] = 0.0
-        totals[:] = 0.0
-        for i in range(m):
-            totals[labels[i]] += weights[i]
-        for j in range(d):
-            for i in range(m):
-                sums[labels[i], j] += weights[i] * points[j, i]
-        for k in range(K):
-            if totals[k] > 0:
-                for j in range(d):
-                    centres[k, j] = sums[k, j] / totals[k]
-            else:
-                farthest = 0
-                for i in range(m):
-                    if weights[i] > 0 and distances[i] > distances[farthest]:
-                        farthest = i
-                for j in range(d):
-                    centres[k, j] = points[j, farthest]
-                distances[farthest] = 0.0
-        previous[:] = labels
-        assign(points, centres, distances, labels)
-        changed = 0
-        for i in range(m):
-            changed += 1 if labels[i] != previous[i] else 0
-        if changed == 0:
+        move(points, weights, labels, distances, centres)
+        if assign(points, centres, distances, labels) == 0:
             break
     return labels

@@ -1,0 +1,1 @@
+"""Benchmarks of fastem, for airspeed velocity."""

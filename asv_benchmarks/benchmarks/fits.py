@@ -1,0 +1,40 @@
+"""Whole fits: time, memory, and the likelihood they reach."""
+
+import fastem
+from fastem._datasets import old_faithful
+
+from .common import TYPES, clusters
+
+
+class Fit:
+    """A fit of 200,000 rows as a user makes it."""
+
+    params = (TYPES,)
+    param_names = ("covariance_type",)
+
+    def setup(self, covariance_type):
+        self.X = clusters(200_000, 8, 8)
+        self.time_fit(covariance_type)
+
+    def time_fit(self, covariance_type):
+        fastem.fit(self.X, 8, covariance_type=covariance_type, rng=0)
+
+    def peakmem_fit(self, covariance_type):
+        fastem.fit(self.X, 8, covariance_type=covariance_type, rng=0)
+
+    def track_mean_log_likelihood(self, covariance_type):
+        return fastem.fit(self.X, 8, covariance_type=covariance_type, rng=0).score(self.X)
+
+
+class SmallFit:
+    """Many starts on 272 rows: what the Python around the kernels costs."""
+
+    def setup(self):
+        self.X = old_faithful()
+        self.time_twenty_starts()
+
+    def time_twenty_starts(self):
+        fastem.fit(self.X, 2, n_init=20, rng=0)
+
+    def track_log_likelihood(self):
+        return fastem.fit(self.X, 3, n_init=20, tol=1e-8, max_iter=2000, rng=0).report.log_likelihood

@@ -1,0 +1,56 @@
+"""Time of one pass, of scoring and of starting."""
+
+import fastem
+
+from .common import DTYPES, TYPES, clusters, start
+
+
+class Pass:
+    """An E-step, the unit of all the rest."""
+
+    params = (TYPES, DTYPES, [(2, 3, 500_000), (8, 16, 200_000), (16, 16, 100_000), (32, 32, 50_000)])
+    param_names = ("covariance_type", "dtype", "d_k_n")
+
+    def setup(self, covariance_type, dtype, size):
+        d, k, n = size
+        self.X = clusters(n, d, k, dtype)
+        self.model = start(self.X, k, covariance_type)
+        fastem.e_step(self.X, self.model)
+
+    def time_e_step(self, *_):
+        fastem.e_step(self.X, self.model)
+
+
+class Score:
+    """What users ask of a fitted model."""
+
+    params = (TYPES, DTYPES)
+    param_names = ("covariance_type", "dtype")
+
+    def setup(self, covariance_type, dtype):
+        self.X = clusters(100_000, 16, 16, dtype)
+        self.model = start(self.X, 16, covariance_type)
+        self.model.predict(self.X)
+
+    def time_predict(self, *_):
+        self.model.predict(self.X)
+
+    def time_predict_proba(self, *_):
+        self.model.predict_proba(self.X)
+
+    def time_score_samples(self, *_):
+        self.model.score_samples(self.X)
+
+
+class Start:
+    """The initial model, without any iteration."""
+
+    params = (["k-means++", "kmeans", "random", "random_from_data"], [16, 128])
+    param_names = ("init", "k")
+
+    def setup(self, init, k):
+        self.X = clusters(100_000, 8, k)
+        self.time_start(init, k)
+
+    def time_start(self, init, k):
+        fastem.fit(self.X, k, init=init, max_iter=0, rng=0)

@@ -1,0 +1,55 @@
+"""What a new process pays: the import, a first fit from the cache, a first fit without one."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+FIT = "import numpy, fastem; fastem.fit(numpy.random.default_rng(0).normal(size=(1000, 3)), 2, rng=0)"
+
+
+def run(code, folder):
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "NUMBA_CACHE_DIR": folder}, check=True)
+
+
+class Startup:
+    """Each in a process of its own, with its own folder of compiled kernels."""
+
+    timeout = 300
+    number = 1
+
+    def setup(self):
+        self.empty = tempfile.TemporaryDirectory()
+        self.warm = tempfile.TemporaryDirectory()
+
+    def teardown(self):
+        self.empty.cleanup()
+        self.warm.cleanup()
+
+    def time_import_numba(self):
+        run("import numba", self.warm.name)
+
+    def time_import_fastem(self):
+        run("import fastem", self.warm.name)
+
+    def time_first_fit_cold(self):
+        run(FIT, self.empty.name)
+
+    time_first_fit_cold.repeat = 1
+    time_first_fit_cold.warmup_time = 0
+
+
+class WarmStartup:
+    """The first fit of a process when another has compiled before."""
+
+    timeout = 300
+
+    def setup(self):
+        self.warm = tempfile.TemporaryDirectory()
+        run(FIT, self.warm.name)
+
+    def teardown(self):
+        self.warm.cleanup()
+
+    def time_first_fit_warm(self):
+        run(FIT, self.warm.name)

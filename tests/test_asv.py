@@ -1,0 +1,38 @@
+"""Every benchmark runs, once and on few rows."""
+
+import importlib
+import inspect
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "asv_benchmarks"
+MODULES = ["passes", "fits", "startup"]
+
+
+def combinations(benchmark):
+    parameters = getattr(benchmark, "params", ())
+    return list(itertools.product(*parameters))
+
+
+@pytest.mark.skipif(not FOLDER.exists(), reason="not in a checkout")
+@pytest.mark.parametrize("module", MODULES)
+def test_benchmarks_run(module, monkeypatch):
+    monkeypatch.setenv("FASTEM_ASV_SCALE", "0.001")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    for name in [name for name in sys.modules if name.startswith("benchmarks")]:
+        del sys.modules[name]
+    benchmarks = importlib.import_module(f"benchmarks.{module}")
+    ran = 0
+    for _, suite in inspect.getmembers(benchmarks, inspect.isclass):
+        for combination in combinations(suite):
+            instance = suite()
+            instance.setup(*combination)
+            for name, method in inspect.getmembers(instance, inspect.ismethod):
+                if name.startswith(("time_", "track_", "peakmem_")):
+                    method(*combination)
+                    ran += 1
+            getattr(instance, "teardown", lambda: None)()
+    assert ran > 0
