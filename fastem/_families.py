@@ -102,7 +102,26 @@ class Family(ABC):
         """Rows of white noise (..., d) to rows of this one covariance."""
 
 
-class Full(Family):
+class _Matrices(Family):
+    """Covariances that are m full matrices. Abstract: full and tied differ in m and in their kernels."""
+
+    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+        return _cholesky_pivots(covariances)
+
+    def diagonal(self, variances: FloatArray) -> FloatArray:
+        return variances[:, :, None] * np.eye(variances.shape[1])
+
+    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
+        return covariances * factor[:, None] * factor
+
+    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
+        return _diagonals(covariances)
+
+    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
+        return noise @ np.linalg.cholesky(covariance).T
+
+
+class Full(_Matrices):
     name: ClassVar[CovarianceType] = "full"
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:
@@ -142,23 +161,8 @@ class Full(Family):
     def diagonal_scatter(self, collected: Collected) -> FloatArray:
         return np.asarray(_diagonals(collected.scatter).sum(axis=0))
 
-    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
-        return _cholesky_pivots(covariances)
 
-    def diagonal(self, variances: FloatArray) -> FloatArray:
-        return variances[:, :, None] * np.eye(variances.shape[1])
-
-    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
-        return covariances * factor[:, None] * factor
-
-    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
-        return _diagonals(covariances)
-
-    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
-        return noise @ np.linalg.cholesky(covariance).T
-
-
-class Tied(Family):
+class Tied(_Matrices):
     name: ClassVar[CovarianceType] = "tied"
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:
@@ -201,21 +205,6 @@ class Tied(Family):
 
     def diagonal_scatter(self, collected: Collected) -> FloatArray:
         return np.diagonal(collected.scatter[0])
-
-    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
-        return _cholesky_pivots(covariances)
-
-    def diagonal(self, variances: FloatArray) -> FloatArray:
-        return variances[:, :, None] * np.eye(variances.shape[1])
-
-    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
-        return covariances * factor[:, None] * factor
-
-    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
-        return _diagonals(covariances)
-
-    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
-        return noise @ np.linalg.cholesky(covariance).T
 
 
 class Diag(Family):

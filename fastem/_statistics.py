@@ -68,6 +68,10 @@ class Statistics:
             self._means,
         )
 
+    def __radd__(self, other: object) -> "Statistics":
+        """0 + statistics, so that `sum` works."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
     def __repr__(self) -> str:
         k, d = self.first.shape
         return (

@@ -12,14 +12,22 @@ from typing import Any
 import numba
 
 _lock = threading.Lock()
-_launched = False
 _serial = False
 
 
 def _after_fork() -> None:
     global _lock, _serial
     _lock = threading.Lock()
-    _serial = _launched
+    _serial = _threads_started()
+
+
+def _threads_started() -> bool:
+    """Whether anyone, we or another user of numba, has started its threads."""
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return False
+    return True
 
 
 if hasattr(os, "register_at_fork"):
@@ -34,7 +42,6 @@ def run_slots(
     n_threads: int | None,
 ) -> None:
     """Run `sweep(*arguments)`, or where threads are out of bounds `one_slot(*arguments, slot)`."""
-    global _launched
     if _serial:
         for slot in range(slots):
             one_slot(*arguments, slot)
@@ -44,7 +51,6 @@ def run_slots(
         if n_threads is not None:
             numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))
         try:
-            _launched = True
             sweep(*arguments)
         finally:
             numba.set_num_threads(before)
