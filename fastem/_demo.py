@@ -49,7 +49,7 @@ def run_demo(n: int) -> None:
     X, _ = truth.sample(n, rng=0)
     first = _seconds(lambda: truth.score(X))
     scoring = _seconds(lambda: truth.score(X))
-    model = fit(X, k, rng=1)
+    model = fit(X, k, rng=0)
     report = _report(model)
     per_pass = _seconds(lambda: fit(X, k, init=truth, tol=0, max_iter=_PASSES - 1)) / _PASSES
     print(f"fit       {report.elapsed:8.3f} s  {report.n_iter} iterations: {report.status.name}")

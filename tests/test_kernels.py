@@ -7,10 +7,12 @@ import pytest
 from problems import TYPES, random_model
 
 import fastem
+from fastem._kernels._blocks import accumulate_by_four, accumulate_by_two
 from fastem._kernels._jit import kernel
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._kernels._math import exp2, log2
 from fastem._kernels._simd import VECTOR_BYTES, load, store, sum4
+from fastem._kernels._tile import STRIDE, TILE
 from fastem._sources import ArraySource
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)
@@ -161,6 +163,19 @@ def test_the_variance_of_a_constant_feature_is_exactly_zero():
     moments = ArraySource(X, None, None).moments()
     assert moments.variance[0] == 0
     assert moments.mean[0] == 0.1
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 7, 8])
+@pytest.mark.parametrize("accumulate", [accumulate_by_four, accumulate_by_two])
+def test_products_over_a_tile(accumulate, columns, dtype):
+    rng = np.random.default_rng(0)
+    left, right = (rng.normal(size=(8, STRIDE)).astype(dtype) for _ in range(2))
+    out = np.zeros((1, 2, 8, 8))
+    accumulate(left, 3, right, columns, out, 0, 1, 2)
+    expected = np.zeros_like(out)
+    expected[0, 1, 2:6, :columns] = left[3:7, :TILE].astype(float) @ right[:columns, :TILE].astype(float).T
+    np.testing.assert_allclose(out, expected, atol=TOLERANCE[dtype])
 
 
 def naive_kmeans_plus_plus(points, weights, uniforms):

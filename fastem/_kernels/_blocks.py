@@ -1,7 +1,7 @@
 """Small dense products over a tile, four rows at a time in registers; shared by full and tied."""
 
 from fastem._kernels._jit import inlined_kernel, kernel
-from fastem._kernels._simd import VECTOR_BYTES, load, splat, store, sum4
+from fastem._kernels._simd import REGISTERS, VECTOR_BYTES, load, splat, store, sum4
 from fastem._kernels._tile import TILE
 
 
@@ -43,11 +43,11 @@ def multiply(A, k, i, columns, x, y):
 
 
 @inlined_kernel
-def accumulate_rows(left, top, right, columns, out, slot, k, i):
-    """out[slot, k, i:i+4, :columns] += left[top:top+4] @ right[:columns].T, summed over the tile."""
+def accumulate_columns(left, top, right, start, stop, out, slot, k, i):
+    """out[slot, k, i:i+4, start:stop] += left[top:top+4] @ right[start:stop].T, a column at a time."""
     step = VECTOR_BYTES // left.itemsize
     zero = splat(left.dtype.type(0))
-    for j in range(columns % 4):
+    for j in range(start, stop):
         q0 = q1 = q2 = q3 = zero
         for b in range(0, TILE, step):
             x = load(right, j, b)
@@ -60,6 +60,17 @@ def accumulate_rows(left, top, right, columns, out, slot, k, i):
         out[slot, k, i + 1, j] += t1
         out[slot, k, i + 2, j] += t2
         out[slot, k, i + 3, j] += t3
+
+
+@inlined_kernel
+def accumulate_by_four(left, top, right, columns, out, slot, k, i):
+    """out[slot, k, i:i+4, :columns] += left[top:top+4] @ right[:columns].T, summed over the tile.
+
+    Blocks of 4 x 4: 16 sums and 5 operands, for machines with 32 registers.
+    """
+    step = VECTOR_BYTES // left.itemsize
+    zero = splat(left.dtype.type(0))
+    accumulate_columns(left, top, right, 0, columns % 4, out, slot, k, i)
     for j in range(columns % 4, columns, 4):
         q00 = q01 = q02 = q03 = q10 = q11 = q12 = q13 = zero
         q20 = q21 = q22 = q23 = q30 = q31 = q32 = q33 = zero
@@ -78,6 +89,39 @@ def accumulate_rows(left, top, right, columns, out, slot, k, i):
         add_sums(out, slot, k, i + 1, j, q10, q11, q12, q13)
         add_sums(out, slot, k, i + 2, j, q20, q21, q22, q23)
         add_sums(out, slot, k, i + 3, j, q30, q31, q32, q33)
+
+
+@inlined_kernel
+def accumulate_by_two(left, top, right, columns, out, slot, k, i):
+    """The same in blocks of 4 x 2: 8 sums and 3 operands, for machines with 16 registers."""
+    step = VECTOR_BYTES // left.itemsize
+    zero = splat(left.dtype.type(0))
+    accumulate_columns(left, top, right, 0, columns % 2, out, slot, k, i)
+    for j in range(columns % 2, columns, 2):
+        q00 = q01 = q10 = q11 = q20 = q21 = q30 = q31 = zero
+        for b in range(0, TILE, step):
+            x0, x1 = load(right, j, b), load(right, j + 1, b)
+            w = load(left, top, b)
+            q00, q01 = q00 + w * x0, q01 + w * x1
+            w = load(left, top + 1, b)
+            q10, q11 = q10 + w * x0, q11 + w * x1
+            w = load(left, top + 2, b)
+            q20, q21 = q20 + w * x0, q21 + w * x1
+            w = load(left, top + 3, b)
+            q30, q31 = q30 + w * x0, q31 + w * x1
+        t0, t1, t2, t3 = sum4(q00, q01, q10, q11)
+        out[slot, k, i, j] += t0
+        out[slot, k, i, j + 1] += t1
+        out[slot, k, i + 1, j] += t2
+        out[slot, k, i + 1, j + 1] += t3
+        t0, t1, t2, t3 = sum4(q20, q21, q30, q31)
+        out[slot, k, i + 2, j] += t0
+        out[slot, k, i + 2, j + 1] += t1
+        out[slot, k, i + 3, j] += t2
+        out[slot, k, i + 3, j + 1] += t3
+
+
+accumulate_rows = accumulate_by_four if REGISTERS == 32 else accumulate_by_two
 
 
 @inlined_kernel

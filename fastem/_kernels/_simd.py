@@ -35,6 +35,8 @@ def target_features():
     return {flag for flag, present in llvmlite.binding.get_host_cpu_features().items() if present}
 
 
+# AVX2 and SSE have 16 vector registers; AVX-512 and NEON have 32.
+REGISTERS = 32 if {"avx512f", "neon"} & target_features() else 16
 VECTOR_BYTES = next((width for flag, width in _WIDTHS if flag in target_features()), 16)
 
 
