@@ -21,7 +21,7 @@ _MAX_SLOTS = 64
 _ROWS_PER_SLOT = 2048
 _ROWS_PER_SLOT_AND_FEATURE = 64
 _SUMS_BYTES = 32 << 20  # all slots together
-_COPY_BYTES = 8 << 20  # of a slab that has to be converted
+_SLAB_BYTES = 8 << 20  # as a slab may have to be converted
 _RANK_CHUNK = 65536
 _SLAB_SECONDS = 0.1  # a kernel call cannot be interrupted
 # Bounds from above on the cost of one (row, component): overhead, and per multiply-add.
@@ -46,8 +46,6 @@ class ArraySource:
 
     def slabs(self, rows: int) -> Iterator[tuple[int, Array, Array]]:
         """(first row, X slab, weight slab) of at most `rows` rows; weights are empty if there are none."""
-        if not self._as_is:
-            rows = min(rows, max(TILE, _COPY_BYTES // (self.n_features * self.dtype.itemsize)))
         for start in range(0, self.n_samples, rows):
             slab = self._X[start : start + rows]
             if not self._as_is:
@@ -93,7 +91,7 @@ class ArraySource:
         sums = family.new_sums(slots, k, d)
         rows = self._slab_rows(k, d * (d + 1) if sums.second.shape[2:] == (d, d) else 2 * d, slots)
         if given is not None:
-            rows = min(rows, max(TILE, _COPY_BYTES // (k * self.dtype.itemsize)))
+            rows = min(rows, max(TILE, _SLAB_BYTES // (k * self.dtype.itemsize)))
         responsibilities = np.empty((0, k), self.dtype)
         for start, X, weight in self.slabs(rows):
             if given is not None:
@@ -184,10 +182,17 @@ class ArraySource:
         return int(max(1, min(_MAX_SLOTS, by_rows, by_memory)))
 
     def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
-        """Rows of one kernel call: about a tenth of a second for one thread, whole tiles for every slot."""
+        """Rows of one kernel call: at most about a tenth of a second for one thread, and 8 MB.
+
+        The same for every layout of X, as the bits of the sums depend on it.
+        """
         seconds = k * (_SECONDS_PER_PAIR + multiplies * _SECONDS_PER_MULTIPLY)
-        quantum = TILE * slots
-        return max(1, int(_SLAB_SECONDS / seconds / quantum)) * quantum
+        by_time = int(_SLAB_SECONDS / seconds)
+        by_memory = int(_SLAB_BYTES // (self.n_features * self.dtype.itemsize))
+        # Whole tiles for every slot, or at least whole tiles.
+        rows = min(by_time, by_memory)
+        quantum = TILE * slots if rows >= TILE * slots else TILE
+        return max(1, rows // quantum) * quantum
 
 
 def density_constant(frame: Frame) -> float:

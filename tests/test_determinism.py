@@ -62,6 +62,14 @@ def test_the_layout_of_X_does_not_matter():
         assert bits(fastem.fit(other, 4, rng=0)) == expected
 
 
+def test_the_layout_does_not_matter_beyond_one_slab():
+    X = clusters(0, 500_000, 3, 2)
+    model = fastem.fit(X[:1000], 2, rng=0)
+    expected, actual = (fastem.e_step(data, model) for data in (X, np.asfortranarray(X)))
+    for name in ("weights", "first", "scatter", "log_likelihood"):
+        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name))
+
+
 def test_a_memory_mapped_file_gives_the_same_bits(tmp_path):
     X = clusters(0, 6_000, 3, 4)
     np.save(tmp_path / "X.npy", X)
