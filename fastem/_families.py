@@ -137,14 +137,14 @@ class Full(_Matrices):
         return _new_sums(slots, k, d, (k, d, d), 0)
 
     def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> FullParams:
-        inverse = np.tril(np.linalg.inv(np.linalg.cholesky(parameters.covariances)))
-        whiteners = _ROOT * inverse
-        log2_determinants = np.log2(np.diagonal(inverse, axis1=1, axis2=2)).sum(axis=1)
+        whiteners = np.tril(np.linalg.inv(np.linalg.cholesky(parameters.covariances)))
+        log2_determinants = np.log2(_diagonals(whiteners)).sum(axis=1)
+        whiteners *= _ROOT
         means = parameters.means.astype(dtype)
         return FullParams(
             **_common(parameters, frame, log2_determinants, dtype),
             means=means,
-            whiteners=whiteners.astype(dtype),
+            whiteners=whiteners.astype(dtype, copy=False),
             offsets=np.einsum("kij,kj->ki", whiteners, means, dtype=np.float64).astype(dtype),
         )
 

@@ -93,7 +93,8 @@ def fit(
     n_threads : int, optional
         Threads to use; None for numba's setting, and never more than ``NUMBA_NUM_THREADS``.
     callback : callable, optional
-        ``callback(iteration, log_likelihood, model)`` after each E-step, from iteration 0; True stops.
+        ``callback(iteration, log_likelihood, model)`` after each E-step, from iteration 0. True stops the
+        fit, restarts included, and the model that it saw is returned.
     progress : bool
         Show a progress bar (needs tqdm, the extra ``progress``).
 

@@ -14,8 +14,8 @@ from fastem._typing import Array, FloatArray
 
 # Named initialisers look at no more rows than this ...
 _SAMPLE_ROWS = 32768
-# ... or than fit in 16 MB ...
-_SAMPLE_NUMBERS = 1 << 21
+# ... or than fit in 8 MB ...
+_SAMPLE_NUMBERS = 1 << 20
 # ... but at no fewer than this for each component.
 _ROWS_PER_COMPONENT = 32
 _LLOYD_ITERATIONS = 100
@@ -39,7 +39,10 @@ def initial_parameters(
     if isinstance(init, str):
         size = max(min(_SAMPLE_ROWS, _SAMPLE_NUMBERS // source.n_features), _ROWS_PER_COMPONENT * k)
         source = source.sample(size, rng)
-        given = _named_responsibilities(source, family, frame, k, init, rng, restart)
+        if init == "random":
+            given = _random_rows(int(rng.integers(2**63)), k)
+        else:
+            given = _one_hot(_cluster(source, family, frame, k, init, rng, restart), k)
     elif init.ndim == 2:
         given = _rows_of(init)
     else:
@@ -68,21 +71,6 @@ def from_responsibilities(
     return maximise(source.reduce(family, family.prepare(about, frame, source.dtype), frame, given))
 
 
-def _named_responsibilities(
-    source: ArraySource,
-    family: Family,
-    frame: Frame,
-    k: int,
-    init: str,
-    rng: np.random.Generator,
-    restart: int,
-) -> Responsibilities:
-    if init == "random":
-        seed = int(rng.integers(2**63))
-        return lambda start, stop: _random_rows(np.random.default_rng([seed, start]), stop - start, k)
-    return _one_hot(_cluster(source, family, frame, k, init, rng, restart), k)
-
-
 def _rows_of(responsibilities: Array) -> Responsibilities:
     return lambda start, stop: responsibilities[start:stop]
 
@@ -91,10 +79,15 @@ def _one_hot(labels: Array, k: int) -> Responsibilities:
     return lambda start, stop: labels[start:stop, None] == np.arange(k)
 
 
-def _random_rows(rng: np.random.Generator, rows: int, k: int) -> FloatArray:
+def _random_rows(seed: int, k: int) -> Responsibilities:
     """Uniform numbers scaled to sum to 1 in each row."""
-    uniforms = rng.random((rows, k)) + np.finfo(np.float64).tiny
-    return np.asarray(uniforms / uniforms.sum(axis=1, keepdims=True))
+
+    def rows(start: int, stop: int) -> FloatArray:
+        uniforms = np.random.default_rng([seed, start]).random((stop - start, k))
+        uniforms += np.finfo(np.float64).tiny
+        return np.asarray(uniforms / uniforms.sum(axis=1, keepdims=True))
+
+    return rows
 
 
 def _cluster(
@@ -111,9 +104,9 @@ def _cluster(
     if init == "random_from_data":
         seeds = rng.choice(len(weights), k, replace=False, p=weights / weights.sum())
     else:
-        # Greedy seeds make the best single start, but they resemble each other: plain D^2 sampling found
-        # the best mode of Old Faithful (full, k=3) twice as often, while 16 clusters in 8 dimensions want
-        # the greedy ones. So restarts take turns.
+        # Greedy seeds make the best single start, but they resemble each other: of 200 starts on Old
+        # Faithful (full, k=3) 10 % reached the best mode, 14 % of plain ones; on iris 76 % and 63 %. So
+        # restarts take turns.
         candidates = 2 + int(np.log(k)) if restart % 2 == 0 else 1
         seeds = kmeans_plus_plus(points, weights, rng.random((k, candidates)))
     centres = np.ascontiguousarray(points[:, seeds].T)

@@ -20,7 +20,7 @@ _MAX_SLOTS = 64
 # Fewer rows a slot, and waking threads or zeroing and merging the sums of a slot would show.
 _ROWS_PER_SLOT = 2048
 _ROWS_PER_SLOT_AND_FEATURE = 64
-_SUMS_BYTES = 32 << 20  # all slots together
+_SUMS_BYTES = 16 << 20  # all slots together
 _SLAB_BYTES = 8 << 20  # as a slab may have to be converted
 _RANK_CHUNK = 65536
 _SLAB_SECONDS = 0.1  # a kernel call cannot be interrupted
@@ -99,6 +99,7 @@ class ArraySource:
             arguments = (X, weight, responsibilities, params, sums)
             run_slots(sweep_statistics, slot_statistics, arguments, slots, self._n_threads)
         merged = Sums(*(array.sum(axis=0) for array in sums))
+        del sums, arguments  # the largest arrays of a fit, before collecting takes its own
         if not all(np.isfinite(array).all() for array in merged):
             raise_not_finite(self._X)
         collected = family.collect(params, merged)
@@ -168,8 +169,9 @@ class ArraySource:
         """
         weights = np.ones(self.n_samples) if self._weight is None else self._weight.astype(np.float64)
         points = np.ascontiguousarray(frame.standardise(self._X).T)
-        points -= np.average(points, axis=1, weights=weights)[:, None]
-        variance = np.average(np.square(points), axis=1, weights=weights)
+        total = weights.sum()
+        points -= (np.einsum("ji,i->j", points, weights) / total)[:, None]
+        variance = np.einsum("ji,ji,i->j", points, points, weights) / total
         if isotropic:
             variance[:] = variance.mean()
         points /= np.sqrt(np.where(variance > 0, variance, 1.0))[:, None]

@@ -29,6 +29,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
         (3_000_000, 4, 8, "full", "C"),
         (3_000_000, 4, 8, "full", "F"),
         (1_000_000, 16, 16, "diag", "C"),
+        (200_000, 64, 16, "diag", "F"),
         (60_000, 100, 100, "full", "C"),
     ],
 )
