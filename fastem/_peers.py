@@ -1,23 +1,32 @@
-"""Other libraries' EM from a given start, for comparison of speed. Each is optional.
+"""Other libraries, for comparison of speed. Each is optional.
 
-A peer is a function (X, start) -> run, where run(passes) makes that many passes. To add one, write it
-and name it in PEERS.
+To add one, write what it can do of a `Peer` and name it in PEERS. Import it inside those functions;
+say what it has not by raising NotImplementedError.
 """
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem._model import GaussianMixture
 from fastem._typing import Array
 
+# Does the work so many times.
 Run = Callable[[int], Any]
 
 
-def sklearn(X: Array, start: GaussianMixture) -> Run:
-    """scikit-learn's GaussianMixture, with its own threads."""
+class Peer(NamedTuple):
+    """What a library can do."""
+
+    # (X, start) -> run(passes): EM from that start, so many passes whatever the gain
+    em: Callable[[Array, GaussianMixture], Run]
+    # model -> its own model of the same parameters, with scikit-learn's methods; None if it has no such
+    scorer: Callable[[GaussianMixture], Any] | None = None
+
+
+def _sklearn_em(X: Array, start: GaussianMixture) -> Run:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture as Estimator
 
@@ -42,19 +51,27 @@ def sklearn(X: Array, start: GaussianMixture) -> Run:
     return run
 
 
-def onedal(X: Array, start: GaussianMixture) -> Run:
-    """oneDAL's em_gmm, through daal4py."""
+def _sklearn_scorer(model: GaussianMixture) -> Any:
+    from sklearn.mixture import GaussianMixture as Estimator
+
+    estimator = Estimator(model.n_components, covariance_type=model.covariance_type)
+    estimator.weights_, estimator.means_ = model.weights, model.means
+    estimator.covariances_ = model.covariances
+    if model.covariance_type in ("full", "tied"):
+        inverse = np.linalg.inv(np.linalg.cholesky(model.covariances))
+        estimator.precisions_cholesky_ = np.swapaxes(inverse, -2, -1)
+    else:
+        estimator.precisions_cholesky_ = 1 / np.sqrt(model.covariances)
+    return estimator
+
+
+def _onedal_em(X: Array, start: GaussianMixture) -> Run:
     import daal4py
 
     storage = {"full": "full", "diag": "diagonal"}.get(start.covariance_type)
     if storage is None:
         raise NotImplementedError(f"has no {start.covariance_type} covariance")
-    d = start.n_features
-    shape = (-1, d) if storage == "full" else (-1, 1, d)
-    covariances = [
-        np.ascontiguousarray(c.reshape(shape[1:] if storage == "diagonal" else (d, d)))
-        for c in start.covariances
-    ]
+    covariances = [np.atleast_2d(covariance) for covariance in start.covariances]
 
     def run(passes: int) -> None:
         algorithm = daal4py.em_gmm(
@@ -69,4 +86,4 @@ def onedal(X: Array, start: GaussianMixture) -> Run:
     return run
 
 
-PEERS: dict[str, Callable[[Array, GaussianMixture], Run]] = {"scikit-learn": sklearn, "oneDAL": onedal}
+PEERS: dict[str, Peer] = {"scikit-learn": Peer(_sklearn_em, _sklearn_scorer), "oneDAL": Peer(_onedal_em)}
