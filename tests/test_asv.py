@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "asv_benchmarks"
-MODULES = ["passes", "fits", "startup"]
+MODULES = ["passes", "fits", "memory", "startup"]
 
 
 def combinations(benchmark):
@@ -17,9 +17,15 @@ def combinations(benchmark):
     return list(itertools.product(*parameters))
 
 
+def call(suite, name, *arguments):
+    """A step that a suite may have."""
+    getattr(suite, name, lambda *_: None)(*arguments)
+
+
 @pytest.mark.skipif(not FOLDER.exists(), reason="not in a checkout")
 @pytest.mark.parametrize("module", MODULES)
-def test_benchmarks_run(module, monkeypatch):
+def test_benchmarks_run(module, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # as asv does, for what setup_cache writes
     monkeypatch.setenv("FASTEM_ASV_SCALE", "0.001")
     monkeypatch.syspath_prepend(str(FOLDER))
     for name in [name for name in sys.modules if name.startswith("benchmarks")]:
@@ -27,12 +33,13 @@ def test_benchmarks_run(module, monkeypatch):
     benchmarks = importlib.import_module(f"benchmarks.{module}")
     ran = 0
     for _, suite in inspect.getmembers(benchmarks, inspect.isclass):
+        call(suite(), "setup_cache")
         for combination in combinations(suite):
             instance = suite()
-            instance.setup(*combination)
+            call(instance, "setup", *combination)
             for name, method in inspect.getmembers(instance, inspect.ismethod):
                 if name.startswith(("time_", "track_", "peakmem_")):
                     method(*combination)
                     ran += 1
-            getattr(instance, "teardown", lambda: None)()
+            call(instance, "teardown", *combination)
     assert ran > 0

@@ -1,0 +1,90 @@
+"""Broadcasting NumPy of what each kernel computes: the way it is usually written.
+
+`naive.py` has the loops that a reader can check; these are as fast as plain NumPy gets without a change of
+algorithm. Points are (d, n), in standard coordinates; log-densities in base 2, as the kernels have them.
+"""
+
+import numpy as np
+
+
+def load_tile(params, X):
+    """Rows in standard coordinates, (d, n); for tied, whitened."""
+    points = ((X - params.shift) * params.inverse_scale).T
+    if type(params).__name__ == "TiedParams":
+        points = params.whiteners[0] @ points
+    return np.ascontiguousarray(points)
+
+
+def log2_prob(params, points):
+    """(K, n) log2 of weight times density, up to the constant that the kernels leave out."""
+    z = points[None] - params.means[:, :, None]
+    kind = type(params).__name__
+    if kind == "FullParams":
+        y = params.whiteners @ z
+    elif kind == "DiagParams":
+        y = params.whiteners[:, :, None] * z
+    elif kind == "SphericalParams":
+        y = np.sqrt(params.precisions)[:, None, None] * z
+    else:
+        y = z
+    return params.log2_weights[:, None] - np.einsum("kdn,kdn->kn", y, y)
+
+
+def normalise(log2_probs):
+    """Responsibilities (K, n) and the total log2-likelihood."""
+    peaks = log2_probs.max(axis=0)
+    r = np.exp2(log2_probs - peaks)
+    totals = r.sum(axis=0)
+    return r / totals, (peaks + np.log2(totals)).sum()
+
+
+def sums(params, points, r):
+    """Weights, first moments and scatter about the means of the model, as textbooks have them."""
+    z = points[None] - params.means[:, :, None]
+    weights, first = r.sum(axis=1), np.einsum("kn,kdn->kd", r, z)
+    kind = type(params).__name__
+    weighted = r[:, None, :] * z
+    if kind == "FullParams":
+        return weights, first, weighted @ z.transpose(0, 2, 1)
+    if kind == "TiedParams":
+        colour = np.linalg.inv(params.whiteners[0])
+        scatter = (weighted @ z.transpose(0, 2, 1)).sum(axis=0)
+        return weights, first @ colour.T, (colour @ scatter @ colour.T)[None]
+    scatter = (weighted * z).sum(axis=2)
+    return weights, first, scatter if kind == "DiagParams" else scatter.sum(axis=1)
+
+
+def moments(X):
+    return X.mean(axis=0), X.var(axis=0)
+
+
+def kmeans_plus_plus(points, weights, uniforms):
+    """Greedy k-means++; points (d, m). Indices of the seeds."""
+    closest = np.ones(points.shape[1])
+    seeds = []
+    for k, row in enumerate(uniforms):
+        cumulative = np.cumsum(weights * closest)
+        drawn = np.searchsorted(cumulative, row[: 1 if k == 0 else None] * cumulative[-1], side="right")
+        distances = np.square(points[:, None, :] - points[:, drawn, None]).sum(axis=0)
+        if k > 0:
+            distances = np.minimum(distances, closest)
+        best = (distances @ weights).argmin()
+        seeds.append(drawn[best])
+        closest = distances[best]
+    return np.array(seeds)
+
+
+def lloyd(points, weights, centres, max_iter):
+    """Labels and centres after so many iterations; no centre may lose its points."""
+    labels = _nearest(points, centres)
+    for _ in range(max_iter):
+        shares = weights * (labels == np.arange(len(centres))[:, None])
+        centres = shares @ points.T / shares.sum(axis=1)[:, None]
+        before, labels = labels, _nearest(points, centres)
+        if (labels == before).all():
+            break
+    return labels, centres
+
+
+def _nearest(points, centres):
+    return np.square(points - centres[:, :, None]).sum(axis=1).argmin(axis=0)
