@@ -1,4 +1,8 @@
-"""Whole fits: time, and the likelihood they reach."""
+"""Whole fits: time, and the likelihood they reach.
+
+asv takes less for better, and compares ratios: so the likelihood is tracked as its negative logarithm,
+which is positive for these data.
+"""
 
 import fastem
 from fastem._datasets import old_faithful
@@ -19,10 +23,10 @@ class Fit:
     def time_fit(self, covariance_type):
         fastem.fit(self.X, 8, covariance_type=covariance_type, rng=0)
 
-    def track_mean_log_likelihood(self, covariance_type):
-        return fastem.fit(self.X, 8, covariance_type=covariance_type, rng=0).score(self.X)
+    def track_mean_negative_log_likelihood(self, covariance_type):
+        return -fastem.fit(self.X, 8, covariance_type=covariance_type, rng=0).score(self.X)
 
-    track_mean_log_likelihood.unit = "nats"
+    track_mean_negative_log_likelihood.unit = "nats"
 
 
 class SmallFit:
@@ -35,7 +39,7 @@ class SmallFit:
     def time_twenty_starts(self):
         fastem.fit(self.X, 2, n_init=20, rng=0)
 
-    def track_log_likelihood(self):
-        return fastem.fit(self.X, 3, n_init=20, tol=1e-8, max_iter=2000, rng=0).report.log_likelihood
+    def track_negative_log_likelihood(self):
+        return -fastem.fit(self.X, 3, n_init=20, tol=1e-8, max_iter=2000, rng=0).report.log_likelihood
 
-    track_log_likelihood.unit = "nats"
+    track_negative_log_likelihood.unit = "nats"
