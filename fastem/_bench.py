@@ -20,7 +20,7 @@ from fastem._model import GaussianMixture
 from fastem._peers import PEERS, Peer, Run
 from fastem._typing import Array
 
-# What is timed once is the difference between two runs that differ by so many, so that start-up cancels.
+# A time is the difference between two runs that differ by so many, so that start-up cancels.
 _SHORT, _LONG = 2, 6
 
 
@@ -76,7 +76,7 @@ def measure(case: Case, libraries: dict[str, Peer], scale: float, repeat: int) -
     X, start = problem(case)
     row = Row(case)
     runs: dict[str, Run] = {}
-    seconds: dict[str, list[float]] = {name: [] for name in libraries}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in libraries}
 
     def attempt(name: str, action: Callable[[], Any]) -> None:
         try:
@@ -90,8 +90,7 @@ def measure(case: Case, libraries: dict[str, Peer], scale: float, repeat: int) -
         runs[name](1)
 
     def measure_once(name: str) -> None:
-        run = runs[name]
-        seconds[name].append((_time(run, _LONG) - _time(run, _SHORT)) / (_LONG - _SHORT))
+        seconds[name].append((_time(runs[name], _SHORT), _time(runs[name], _LONG)))
 
     for name in libraries:
         attempt(name, partial(prepare, name))
@@ -99,9 +98,21 @@ def measure(case: Case, libraries: dict[str, Peer], scale: float, repeat: int) -
         for name in list(runs):
             attempt(name, partial(measure_once, name))
     for name in runs:
-        row.timings[name] = Timing(float(np.min(seconds[name])), float(np.median(seconds[name])))
+        row.timings[name] = _timing(seconds[name])
     row.timings = {name: row.timings[name] for name in libraries}
     return row
+
+
+def _timing(seconds: list[tuple[float, float]]) -> Timing:
+    """Of one operation, from (short, long) runs.
+
+    Differences of minima, not the minimum of differences, which a disturbed short run would win.
+    """
+
+    def per_operation(short: float, long: float) -> float:
+        return float(long - short) / (_LONG - _SHORT)
+
+    return Timing(per_operation(*np.min(seconds, axis=0)), per_operation(*np.median(seconds, axis=0)))
 
 
 def _run(library: Peer, case: Case, X: Array, start: GaussianMixture) -> Run:

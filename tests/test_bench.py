@@ -58,9 +58,13 @@ def test_the_table_and_its_json(monkeypatch, tmp_path, capsys):
     assert [row["operation"] for row in rows] == ["pass", "predict"]
     for row in rows:
         assert list(row["seconds"]) == ["fastem", *peers]
-        own = row["seconds"]["fastem"]
-        assert own["failure"] is None
-        assert own["minimum"] <= own["median"]
+        assert row["seconds"]["fastem"]["failure"] is None
+        assert row["seconds"]["broken"]["failure"]
+
+
+def test_a_disturbed_short_run_does_not_win():
+    timing = _bench._timing([(2.0, 6.0), (5.0, 6.0), (2.0, 6.0)])
+    assert timing.minimum == timing.median == 1
 
 
 @pytest.mark.usefixtures("few_cases")

@@ -14,56 +14,55 @@ import naive
 import steps
 import twins
 from problems import TYPES, random_model
+from steps import Step
 
 from fastem._families import FAMILIES
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
-from fastem._kernels._params import Sums
-from fastem._kernels._tile import TILE
 from fastem._sources import ArraySource
 
 D = K = 16
-N = 32 * TILE
-SIDES = ["fastem", "numpy"]
+N = 8192  # whole tiles
 
-pytestmark = pytest.mark.parametrize("side", SIDES)
+pytestmark = pytest.mark.parametrize("side", ["fastem", "numpy"])
 
 
 @pytest.fixture
 def contest(benchmark, side, request):
-    """Time one side of two, and compare what both return.
-
-    Each is a pair (function, fresh): `fresh()` makes its arguments anew for every round, as kernels spend
-    some of theirs. A kernel returns through its arguments, which `read` turns into what its twin returns.
-    """
+    """Time one side of two, and compare what both return: a step and (twin, its arguments)."""
     names = [value for name, value in request.node.callspec.params.items() if name != "side"]
     benchmark.group = " ".join([request.node.originalname, *names])
 
-    def run(fastem_side, numpy_side, read=lambda arguments, result: result):
-        given = []
-
-        def renew(fresh):
-            given[:] = fresh()
-            return tuple(given), {}
-
-        function, fresh = fastem_side if side == "fastem" else numpy_side
-        timed = benchmark.pedantic(function, setup=lambda: renew(fresh), rounds=20, warmup_rounds=1)
+    def run(step, twin, *arguments):
         if side == "fastem":
-            actual = read(given, timed)
-            function, fresh = numpy_side
-            expected = function(*fresh())
+            given = []
+
+            def renew():
+                given[:] = step.fresh()
+                return tuple(given), {}
+
+            actual = step.read(given, measure(benchmark, step.function, renew))
+            expected = twin(*arguments)
         else:
-            expected = timed
-            function, fresh = fastem_side
-            renew(fresh)
-            actual = read(given, function(*given))
+            expected = measure(benchmark, twin, lambda: (arguments, {}))
+            given = step.fresh()
+            actual = step.read(given, step.function(*given))
         for one, other in zip(as_tuple(actual), as_tuple(expected), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9 * np.abs(other).max())
 
     return run
 
 
+def measure(benchmark, function, setup):
+    return benchmark.pedantic(function, setup=setup, rounds=20, warmup_rounds=1)
+
+
 def as_tuple(result):
     return result if isinstance(result, tuple) else (result,)
+
+
+def plain(function, *arguments):
+    """A step that returns its result and spends nothing."""
+    return Step(function, lambda: arguments, lambda _, result: result)
 
 
 class Problem:
@@ -74,9 +73,9 @@ class Problem:
         self.model = random_model(0, covariance_type, K, D)
         self.X, _ = self.model.sample(N, rng=0)
         self.params, _ = self.model._prepare(self.X.dtype)
-        self.points = twins.load_tile(self.params, self.X)
+        self.points = twins.load(self.params, self.X)
         self.log2_probs = twins.log2_prob(self.params, self.points)
-        self.r, _ = twins.normalise(self.log2_probs)
+        self.r, _ = twins.normalised(self.log2_probs)
 
 
 @pytest.fixture(params=TYPES)
@@ -84,116 +83,62 @@ def problem(request):
     return Problem(request.param)
 
 
+full_only = pytest.mark.parametrize("problem", ["full"], indirect=True)
+
+
 def test_load(contest, problem):
-    X, params = problem.X, problem.params
-    contest(
-        (steps.load, lambda: (params, X, steps.scratch_for(X), steps.new_tiles(D, X))),
-        (twins.load_tile, lambda: (params, X)),
-        lambda arguments, _: steps.from_tiles(arguments[-1]),
-    )
+    contest(steps.load(problem.params, problem.X), twins.load, problem.params, problem.X)
 
 
 def test_log2_prob(contest, problem):
-    X, params, points = problem.X, problem.params, problem.points
-    contest(
-        (
-            steps.log2_prob,
-            lambda: (params, steps.to_tiles(points, X), steps.scratch_for(X), steps.new_tiles(K, X)),
-        ),
-        (twins.log2_prob, lambda: (params, points)),
-        lambda arguments, _: steps.from_tiles(arguments[-1]),
-    )
+    contest(steps.log2_prob(problem.params, problem.points), twins.log2_prob, problem.params, problem.points)
 
 
-@pytest.mark.parametrize("problem", ["full"], indirect=True)
+@full_only
 def test_normalise(contest, problem):
-    X, log2_probs = problem.X, problem.log2_probs
-    row = np.ones((1, X.shape[0]))
-    contest(
-        (
-            steps.normalised,
-            lambda: (
-                steps.to_tiles(log2_probs, X),
-                steps.to_tiles(row, X)[0],
-                steps.new_tiles(1, X)[0],
-                steps.new_tiles(1, X)[0],
-                np.empty((N // TILE, K)),
-            ),
-        ),
-        (twins.normalise, lambda: (log2_probs,)),
-        lambda arguments, log2_likelihood: (steps.from_tiles(arguments[0]), log2_likelihood),
-    )
+    contest(steps.normalised(problem.params, problem.log2_probs), twins.normalised, problem.log2_probs)
 
 
 def test_accumulate(contest, problem):
-    X, params, points, r = problem.X, problem.params, problem.points, problem.r
-    tile_weights = np.ascontiguousarray(r.reshape(K, -1, TILE).sum(axis=2).T)
-
-    def read(arguments, _):
-        sums = arguments[-1]
-        return problem.family.collect(params, Sums(*(array.sum(axis=0) for array in sums)))[1:]
-
-    contest(
-        (
-            steps.accumulate,
-            lambda: (
-                params,
-                steps.to_tiles(points, X),
-                steps.to_tiles(r, X),
-                tile_weights,
-                steps.scratch_for(X),
-                problem.family.new_sums(1, K, D),
-            ),
-        ),
-        (twins.sums, lambda: (params, points, r)),
-        read,
-    )
+    given = problem.params, problem.points, problem.r
+    contest(steps.accumulate(problem.family, *given), twins.accumulate, *given)
 
 
 @pytest.mark.parametrize("method", ["score_samples", "predict", "predict_proba"])
 def test_score(contest, problem, method):
-    X, model = problem.X, problem.model
+    model = problem.model
     matrices = np.array(naive.dense(model.covariances, model.covariance_type, K, D))
-    score = partial(getattr(model, method), n_threads=1)
     twin = {
         "score_samples": lambda *given: naive.broadcast_e_step(*given)[1],
         "predict": lambda *given: naive.broadcast_e_step(*given)[0].argmax(axis=1),
         "predict_proba": lambda *given: naive.broadcast_e_step(*given)[0],
     }[method]
-    contest(
-        (score, lambda: (X,)),
-        (twin, lambda: (X, model.weights, model.means, matrices)),
-    )
+    score = partial(getattr(model, method), n_threads=1)
+    contest(plain(score, problem.X), twin, problem.X, model.weights, model.means, matrices)
 
 
-@pytest.mark.parametrize("problem", ["full"], indirect=True)
+@full_only
 def test_moments(contest, problem):
-    X = problem.X
-    source = ArraySource(X, None, 1)
-    contest(
-        (source.moments, tuple),
-        (twins.moments, lambda: (X,)),
-        lambda _, moments: (moments.mean, moments.variance),
-    )
+    source = ArraySource(problem.X, None, 1)
+    contest(Step(source.moments, tuple, lambda _, moments: tuple(moments[1:])), twins.moments, problem.X)
 
 
 @pytest.fixture
 def clustered():
-    """Points (D, m), weights, and the numbers that drawing seeds takes."""
-    model = random_model(1, "spherical", K, D)
-    points = np.ascontiguousarray(model.sample(N, rng=0)[0].T)
-    rng = np.random.default_rng(0)
-    return points, rng.uniform(0, 2, N), rng.random((K, 2 + int(np.log(K))))
+    """Points (D, N) and their weights."""
+    points, _ = random_model(1, "spherical", K, D).sample(N, rng=0)
+    return np.ascontiguousarray(points.T), np.random.default_rng(0).uniform(0, 2, N)
 
 
 def test_kmeans_plus_plus(contest, clustered):
-    contest((kmeans_plus_plus, lambda: clustered), (twins.kmeans_plus_plus, lambda: clustered))
+    given = *clustered, np.random.default_rng(1).random((K, 2 + int(np.log(K))))
+    contest(plain(kmeans_plus_plus, *given), twins.kmeans_plus_plus, *given)
 
 
 def test_lloyd(contest, clustered):
-    points, weights, _ = clustered
+    points, weights = clustered
 
     def fresh():
         return points, weights, points[:, :K].T.copy(), 10
 
-    contest((lloyd, fresh), (twins.lloyd, fresh), lambda arguments, labels: (labels, arguments[2]))
+    contest(Step(lloyd, fresh, lambda given, labels: (labels, given[2])), twins.lloyd, *fresh())

@@ -7,7 +7,7 @@ algorithm. Points are (d, n), in standard coordinates; log-densities in base 2, 
 import numpy as np
 
 
-def load_tile(params, X):
+def load(params, X):
     """Rows in standard coordinates, (d, n); for tied, whitened."""
     points = ((X - params.shift) * params.inverse_scale).T
     if type(params).__name__ == "TiedParams":
@@ -30,7 +30,7 @@ def log2_prob(params, points):
     return params.log2_weights[:, None] - np.einsum("kdn,kdn->kn", y, y)
 
 
-def normalise(log2_probs):
+def normalised(log2_probs):
     """Responsibilities (K, n) and the total log2-likelihood."""
     peaks = log2_probs.max(axis=0)
     r = np.exp2(log2_probs - peaks)
@@ -38,7 +38,7 @@ def normalise(log2_probs):
     return r / totals, (peaks + np.log2(totals)).sum()
 
 
-def sums(params, points, r):
+def accumulate(params, points, r):
     """Weights, first moments and scatter about the means of the model, as textbooks have them."""
     z = points[None] - params.means[:, :, None]
     weights, first = r.sum(axis=1), np.einsum("kn,kdn->kd", r, z)
