@@ -5,7 +5,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,10 @@ class Timing:
     minimum: float = float("nan")
     median: float = float("nan")
     failure: str | None = None
+
+    def known(self) -> dict[str, Any]:
+        """For JSON, which has no NaN."""
+        return {"failure": self.failure} if self.failure else {"minimum": self.minimum, "median": self.median}
 
 
 @dataclass
@@ -177,7 +181,7 @@ def _document(rows: list[Row], peaks: dict[str, float]) -> dict[str, Any]:
             {
                 **row.case._asdict(),
                 "peak_share": row.peak_share,
-                "seconds": {name: asdict(timing) for name, timing in row.timings.items()},
+                "seconds": {name: timing.known() for name, timing in row.timings.items()},
             }
             for row in rows
         ],
