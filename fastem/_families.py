@@ -175,7 +175,7 @@ class Tied(_Matrices):
         return d * (d + 1) // 2
 
     def new_sums(self, slots: int, k: int, d: int) -> Sums:
-        return _new_sums(slots, k, d, (1, d, d), k)
+        return _new_sums(slots, k, d, (2, d, d), k)
 
     def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
         inverse = np.tril(np.linalg.inv(np.linalg.cholesky(parameters.covariances[0])))
@@ -185,6 +185,7 @@ class Tied(_Matrices):
             **_common(parameters, frame, np.log2(np.diagonal(inverse)).sum(), dtype),
             means=means,
             transposed_means=np.ascontiguousarray(means.T)[None],
+            precisions=np.ones(len(means), dtype),
             whiteners=whitener[None],
         )
 
@@ -192,7 +193,10 @@ class Tied(_Matrices):
         colour = np.tril(np.linalg.inv(params.whiteners[0].astype(np.float64)))
         whitened = params.means.astype(np.float64)
         first = sums.first - sums.weights[:, None] * whitened
-        scatter = (sums.second[0] + sums.second[0].T) / 2
+        # Of points in one component the kernel sums the lower triangle, of others an asymmetric whole.
+        mixed, own = sums.second
+        own = np.tril(own)
+        scatter = own + np.tril(own, -1).T + (mixed + mixed.T) / 2
         for pivot, shares in zip(whitened, sums.pivots, strict=True):
             gap = pivot - whitened
             scatter += (gap * shares[:, None]).T @ gap

@@ -6,11 +6,11 @@ import numpy as np
 
 from fastem._families import Family, KernelParams
 from fastem._frame import Frame, Moments
-from fastem._kernels._estep import slot_scores, slot_statistics, sweep_scores, sweep_statistics
-from fastem._kernels._moments import slot_moments, sweep_moments
+from fastem._kernels._estep import slot_scores, slot_statistics
+from fastem._kernels._layout import TILE
+from fastem._kernels._moments import slot_moments
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._params import Sums
-from fastem._kernels._tile import TILE
 from fastem._statistics import Statistics, statistics_of
 from fastem._typing import Array, FloatArray
 from fastem._validate import raise_not_finite
@@ -60,12 +60,11 @@ class ArraySource:
     def moments(self) -> Moments:
         """Total weight, and weighted mean and variance of each feature; an error if X is not finite."""
         d = self.n_features
-        zeros, ones = np.zeros(d), np.ones(d)
         slots = self._slots(2 * d * 8)
         weights, means, squares = np.zeros(slots), np.zeros((slots, d)), np.zeros((slots, d))
         for _, X, weight in self.slabs(self._slab_rows(1, d, slots)):
-            arguments = (X, weight, zeros, ones, weights, means, squares)
-            run_slots(sweep_moments, slot_moments, arguments, slots, self._n_threads)
+            arguments = (X, weight, weights, means, squares)
+            run_slots(slot_moments, arguments, slots, self._n_threads)
         total = weights.sum()
         with np.errstate(all="ignore"):
             share = weights / total
@@ -97,7 +96,7 @@ class ArraySource:
             if given is not None:
                 responsibilities = np.ascontiguousarray(given(start, start + len(X)), dtype=self.dtype)
             arguments = (X, weight, responsibilities, params, sums)
-            run_slots(sweep_statistics, slot_statistics, arguments, slots, self._n_threads)
+            run_slots(slot_statistics, arguments, slots, self._n_threads)
         merged = Sums(*(array.sum(axis=0) for array in sums))
         del sums, arguments  # the largest arrays of a fit, before collecting takes its own
         if not all(np.isfinite(array).all() for array in merged):
@@ -129,7 +128,7 @@ class ArraySource:
                 nothing[2] if responsibilities is None else responsibilities[wanted],
             )
             arguments = (X, params, *outputs, failures)
-            run_slots(sweep_scores, slot_scores, arguments, slots, self._n_threads)
+            run_slots(slot_scores, arguments, slots, self._n_threads)
             if failures.any():
                 raise_not_finite(self._X)
             if log_densities is not None:

@@ -8,11 +8,12 @@ from problems import TYPES, random_model
 
 import fastem
 from fastem._kernels._blocks import accumulate_by_four, accumulate_by_two
-from fastem._kernels._jit import kernel
+from fastem._kernels._jit import entry_kernel
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
-from fastem._kernels._math import exp2, log2
-from fastem._kernels._simd import VECTOR_BYTES, load, store, sum4
-from fastem._kernels._tile import STRIDE, TILE
+from fastem._kernels._layout import STRIDE, TILE, VECTOR_BYTES
+from fastem._kernels._math import exp2, log2_reciprocal
+from fastem._kernels._simd import lanes, load, splat, store, sum4
+from fastem._kernels._tile import least_exponent
 from fastem._sources import ArraySource
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)
@@ -82,6 +83,35 @@ def test_statistics_match_the_loops(covariance_type, n, d, k, dtype, weighted):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("spread", [0.05, 0.5, 2, 30])
+@pytest.mark.parametrize("d", [4, 26] if INTERPRETED else [4, 16, 24, 27, 33])
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_statistics_match_the_loops_from_one_cluster_to_many(covariance_type, d, spread, dtype):
+    """Components are in every point, in some or in few: what is skipped and packed differs."""
+    n, k = (300, 5) if INTERPRETED else (600, 9)
+    model = random_model(d, covariance_type, k, d, spread)
+    X = rows_of(model, n, dtype)
+    X[::50] *= 1000
+    weight = np.random.default_rng(n).uniform(0, 2, n)
+    weight[100:400] = 0
+    statistics = fastem.e_step(X, model, weight)
+    n_k, first, second, log_likelihood = naive.statistics(
+        X.astype(np.float64),
+        weight,
+        model.weights,
+        model.means,
+        naive.dense(model.covariances, covariance_type, k, d),
+    )
+    tolerance = TOLERANCE[dtype]
+    actual_first, actual_second = unscaled(statistics)
+    about = statistics._frame.restore(statistics._means) - model.means
+    close(statistics.weights, n_k, tolerance)
+    close(actual_first + statistics.weights[:, None] * about, first, 10 * tolerance)
+    close(actual_second, naive.shape_scatter(second, covariance_type), 10 * tolerance)
+    close(statistics.log_likelihood, log_likelihood, tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(("n", "d", "k"), SIZES)
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_scores_match_the_loops(covariance_type, n, d, k, dtype):
@@ -105,11 +135,12 @@ def test_scores_match_the_loops(covariance_type, n, d, k, dtype):
     np.testing.assert_array_equal(labels[certain], r.argmax(axis=1)[certain])
 
 
-@kernel
+@entry_kernel
 def exp2_row(x):
     """exp2 over the row of a (1, n) array, a vector at a time, in place."""
-    for b in range(0, x.shape[1], VECTOR_BYTES // x.itemsize):
-        store(x, 0, b, exp2(load(x, 0, b)))
+    least = splat(least_exponent(x))
+    for b in range(0, x.shape[1], lanes(x)):
+        store(x, 0, b, exp2(load(x, 0, b), least))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -123,14 +154,27 @@ def test_exp2_is_within_two_units_in_the_last_place(dtype):
     assert x[0, 2] == x[0, 3] == 0
 
 
+@entry_kernel
+def log2_reciprocal_rows(x):
+    """Row 0 to its logarithms, and row 1 to the reciprocals of row 0."""
+    for b in range(0, TILE, lanes(x)):
+        logarithm, reciprocal = log2_reciprocal(load(x, 0, b))
+        store(x, 0, b, logarithm)
+        store(x, 1, b, reciprocal)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_log2_is_within_two_units_in_the_last_place(dtype):
-    for x in (1 + 1000 * np.random.default_rng(0).random(300) ** 3).astype(dtype):
-        assert abs(log2(x) - np.log2(np.float64(x))) <= 2 * np.finfo(dtype).eps * max(1, np.log2(x))
-    assert log2(dtype(1)) == 0
+def test_log2_and_reciprocal_are_within_two_units_in_the_last_place(dtype):
+    x = (1 + 1000 * np.random.default_rng(0).random((2, STRIDE)) ** 3).astype(dtype)
+    x[0, 0] = 1
+    exact, eps = x[0, :TILE].astype(np.float64), np.finfo(dtype).eps
+    log2_reciprocal_rows(x)
+    assert (abs(x[0, :TILE] - np.log2(exact)) <= 2 * eps * np.maximum(1, np.log2(exact))).all()
+    assert (abs(x[1, :TILE] * exact - 1) <= 2 * eps).all()
+    assert x[0, 0] == 0
 
 
-@kernel
+@entry_kernel
 def sums_of_four_rows(x):
     b = 0
     return sum4(load(x, 0, b), load(x, 1, b), load(x, 2, b), load(x, 3, b))
@@ -138,8 +182,10 @@ def sums_of_four_rows(x):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_four_sums_over_lanes(dtype):
-    x = np.random.default_rng(0).random((4, VECTOR_BYTES // dtype().itemsize)).astype(dtype)
-    np.testing.assert_allclose(sums_of_four_rows(x), x.sum(axis=1), rtol=1e-6)
+    x = np.random.default_rng(0).random((4, STRIDE)).astype(dtype)
+    np.testing.assert_allclose(
+        sums_of_four_rows(x), x[:, : VECTOR_BYTES // x.itemsize].sum(axis=1), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int32])
@@ -165,16 +211,26 @@ def test_the_variance_of_a_constant_feature_is_exactly_zero():
     assert moments.mean[0] == 0.1
 
 
+@entry_kernel
+def add_product_by_four(space, columns, out):
+    accumulate_by_four(space, 3, 8, columns, TILE, out, 0, 1, 2)
+
+
+@entry_kernel
+def add_product_by_two(space, columns, out):
+    accumulate_by_two(space, 3, 8, columns, TILE, out, 0, 1, 2)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("columns", [1, 2, 3, 4, 7, 8])
-@pytest.mark.parametrize("accumulate", [accumulate_by_four, accumulate_by_two])
-def test_products_over_a_tile(accumulate, columns, dtype):
-    rng = np.random.default_rng(0)
-    left, right = (rng.normal(size=(8, STRIDE)).astype(dtype) for _ in range(2))
+@pytest.mark.parametrize("add_product", [add_product_by_four, add_product_by_two])
+def test_products_over_a_tile(add_product, columns, dtype):
+    space = np.random.default_rng(0).normal(size=(16, STRIDE)).astype(dtype)
     out = np.zeros((1, 2, 8, 8))
-    accumulate(left, 3, right, columns, out, 0, 1, 2)
+    add_product(space, columns, out)
+    left, right = space[3:7, :TILE].astype(float), space[8 : 8 + columns, :TILE].astype(float)
     expected = np.zeros_like(out)
-    expected[0, 1, 2:6, :columns] = left[3:7, :TILE].astype(float) @ right[:columns, :TILE].astype(float).T
+    expected[0, 1, 2:6, :columns] = left @ right.T
     np.testing.assert_allclose(out, expected, atol=TOLERANCE[dtype])
 
 

@@ -1,79 +1,110 @@
-"""One pass over rows: dispatch on the type of the params, and the sweeps.
+"""One pass over rows: dispatch on the type of the params, and what one slot does.
 
 A pass splits its rows over a fixed number of slots, each with its own sums, so that the result has
-the same bits whatever number of threads ran it. The prange functions are thin shells around serial
-ones, which is what keeps their compilation short.
+the same bits whatever number of threads ran it.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
-from numba import prange
 from numba.extending import overload
 
-from fastem._kernels import _diag, _full, _spherical, _tied
-from fastem._kernels._jit import kernel, parallel_kernel
-from fastem._kernels._math import log2
+from fastem._kernels import _diag, _full_estep, _full_mstep, _spherical, _tied
+from fastem._kernels._jit import KERNEL_OPTIONS, entry_kernel, kernel, python_function
+from fastem._kernels._layout import PEAKS, POINTS, TILE, TOTALS, WEIGHTS, first_share
 from fastem._kernels._params import DiagParams, FullParams, SphericalParams, TiedParams
 from fastem._kernels._tile import (
-    TILE,
-    empty_tile,
     exponentiate,
     find_labels,
+    find_peaks,
+    finish_totals,
     load_responsibilities,
     load_rows,
     load_weights,
+    new_marks,
+    new_space,
     normalise,
     slot_range,
     within_bounds,
 )
 
-_MODULES = {FullParams: _full, TiedParams: _tied, DiagParams: _diag, SphericalParams: _spherical}
+
+class Kernels(NamedTuple):
+    """What a covariance type computes of a tile; see the functions of the same names below."""
+
+    load_tile: Callable
+    log2_prob_tile: Callable
+    accumulate_tile: Callable
+    screened_log2_prob_tile: Callable | None = None  # None: densities are too cheap for a screen
 
 
 @kernel
-def _load_plain_tile(params, X, start, size, scratch, tile):
-    load_rows(X, start, size, params.shift, params.inverse_scale, tile)
+def load_plain_tile(params, X, start, size, space):
+    load_rows(X, start, size, params.shift, params.inverse_scale, space, POINTS)
 
 
-def load_tile(params, X, start, size, scratch, tile):
-    """OUT tile: rows in the coordinates in which the covariance type works."""
-    return _loader(type(params))(params, X, start, size, scratch, tile)
+KERNELS = {
+    FullParams: Kernels(
+        load_plain_tile,
+        _full_estep.log2_prob_tile,
+        _full_mstep.accumulate_tile,
+        _full_estep.screened_log2_prob_tile,
+    ),
+    TiedParams: Kernels(_tied.load_tile, _tied.log2_prob_tile, _tied.accumulate_tile),
+    DiagParams: Kernels(load_plain_tile, _diag.log2_prob_tile, _diag.accumulate_tile),
+    SphericalParams: Kernels(load_plain_tile, _spherical.log2_prob_tile, _spherical.accumulate_tile),
+}
 
 
-def log2_prob_tile(params, tile, scratch, log2_probs):
-    """OUT log2_probs (K, STRIDE)."""
-    return _MODULES[type(params)].log2_prob_tile(params, tile, scratch, log2_probs)
+def load_tile(params, X, start, size, space):
+    """OUT the points: rows in the coordinates in which the covariance type works."""
+    return KERNELS[type(params)].load_tile(params, X, start, size, space)
 
 
-def accumulate_tile(params, tile, r, tile_weights, scratch, sums, slot):
-    """OUT sums[slot] of the tile, weighted by r (K, STRIDE), whose sums are tile_weights. Spends the tile."""
-    return _MODULES[type(params)].accumulate_tile(params, tile, r, tile_weights, scratch, sums, slot)
+def log2_prob_tile(params, space):
+    """OUT the shares: log-densities."""
+    return KERNELS[type(params)].log2_prob_tile(params, space)
 
 
-def _loader(params_class):
-    return getattr(_MODULES[params_class], "load_tile", _load_plain_tile)
+def screened_log2_prob_tile(params, space, words, index, ends):
+    """OUT the shares: log-densities, or upper bounds where the responsibility is zero either way."""
+    kernels = KERNELS[type(params)]
+    if kernels.screened_log2_prob_tile is None:
+        return kernels.log2_prob_tile(params, space)
+    return kernels.screened_log2_prob_tile(params, space, words, index, ends)
 
 
-@overload(load_tile)
-def _load_tile(params, X, start, size, scratch, tile):
-    f = _loader(params.instance_class)
-    return lambda params, X, start, size, scratch, tile: f(params, X, start, size, scratch, tile)
+def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
+    """OUT sums[slot], weighted by the shares, whose sums are tile_weights. Spends the points."""
+    return KERNELS[type(params)].accumulate_tile(params, space, tile_weights, words, index, sums, slot)
 
 
-@overload(log2_prob_tile)
-def _log2_prob_tile(params, tile, scratch, log2_probs):
-    f = _MODULES[params.instance_class].log2_prob_tile
-    return lambda params, tile, scratch, log2_probs: f(params, tile, scratch, log2_probs)
+@overload(load_tile, jit_options=KERNEL_OPTIONS)
+def _load_tile(params, X, start, size, space):
+    return python_function(KERNELS[params.instance_class].load_tile)
 
 
-@overload(accumulate_tile)
-def _accumulate_tile(params, tile, r, tile_weights, scratch, sums, slot):
-    f = _MODULES[params.instance_class].accumulate_tile
-    return lambda params, tile, r, tile_weights, scratch, sums, slot: f(
-        params, tile, r, tile_weights, scratch, sums, slot
-    )
+@overload(log2_prob_tile, jit_options=KERNEL_OPTIONS)
+def _log2_prob_tile(params, space):
+    return python_function(KERNELS[params.instance_class].log2_prob_tile)
 
 
-@kernel
+@overload(screened_log2_prob_tile, jit_options=KERNEL_OPTIONS)
+def _screened_log2_prob_tile(params, space, words, index, ends):
+    kernels = KERNELS[params.instance_class]
+    if kernels.screened_log2_prob_tile is None:
+        f = kernels.log2_prob_tile
+        return lambda params, space, words, index, ends: f(params, space)
+    return python_function(kernels.screened_log2_prob_tile)
+
+
+@overload(accumulate_tile, jit_options=KERNEL_OPTIONS)
+def _accumulate_tile(params, space, tile_weights, words, index, sums, slot):
+    return python_function(KERNELS[params.instance_class].accumulate_tile)
+
+
+@entry_kernel
 def slot_statistics(X, sample_weight, given, params, sums, slot):
     """Serial: add the rows of one slot to its sums.
 
@@ -83,33 +114,22 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
     n, d = X.shape
     K = params.means.shape[0]
     start, stop = slot_range(n, slot, sums.weights.shape[0])
-    tile = empty_tile(d, X)
-    scratch = empty_tile(d + 8, X)
-    r = empty_tile(K, X)
-    weights = empty_tile(1, X)
-    peaks = empty_tile(1, X)
-    totals = empty_tile(1, X)
+    space, shares = new_space(K, d, X), first_share(d)
+    words, index, ends = new_marks(K)
     tile_weights = np.empty(K, X.dtype)
     for first in range(start, stop, TILE):
         size = min(TILE, stop - first)
-        load_tile(params, X, first, size, scratch, tile)
-        load_weights(sample_weight, first, size, weights)
+        load_tile(params, X, first, size, space)
+        load_weights(sample_weight, first, size, space)
         if given.shape[0] > 0:
-            load_responsibilities(given, first, size, weights, r, tile_weights)
+            load_responsibilities(given, first, size, space, shares, tile_weights)
         else:
-            log2_prob_tile(params, tile, scratch, r)
-            sums.log2_likelihood[slot] += normalise(r, weights, peaks, totals, tile_weights)
-        accumulate_tile(params, tile, r, tile_weights, scratch, sums, slot)
+            screened_log2_prob_tile(params, space, words, index, ends)
+            sums.log2_likelihood[slot] += normalise(params.log2_weights, space, shares, tile_weights)
+        accumulate_tile(params, space, tile_weights, words, index, sums, slot)
 
 
-@parallel_kernel
-def sweep_statistics(X, sample_weight, given, params, sums):
-    """Parallel: `slot_statistics` of every slot."""
-    for slot in prange(sums.weights.shape[0]):
-        slot_statistics(X, sample_weight, given, params, sums, slot)
-
-
-@kernel
+@entry_kernel
 def slot_scores(X, params, log2_densities, labels, responsibilities, failures, slot):
     """Serial: score the rows of one slot; outputs of length 0 are not wanted.
 
@@ -119,35 +139,27 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, failures, s
     n, d = X.shape
     K = params.means.shape[0]
     start, stop = slot_range(n, slot, failures.shape[0])
-    tile = empty_tile(d, X)
-    scratch = empty_tile(d + 8, X)
-    r = empty_tile(K, X)
-    peaks = empty_tile(1, X)
-    totals = empty_tile(1, X)
+    space, shares = new_space(K, d, X), first_share(d)
+    space[WEIGHTS] = 1
     for first in range(start, stop, TILE):
         size = min(TILE, stop - first)
-        load_tile(params, X, first, size, scratch, tile)
-        if not within_bounds(tile):
+        load_tile(params, X, first, size, space)
+        if not within_bounds(space, d):
             failures[slot] = 1
             return
-        log2_prob_tile(params, tile, scratch, r)
+        log2_prob_tile(params, space)
         if labels.shape[0] > 0:
-            find_labels(r, peaks, totals)
+            find_labels(space, shares, K, PEAKS, TOTALS)
             for b in range(size):
-                labels[first + b] = int(totals[0, b])
+                labels[first + b] = int(space[TOTALS, b])
         if log2_densities.shape[0] > 0 or responsibilities.shape[0] > 0:
-            exponentiate(r, peaks, totals)
+            find_peaks(space, shares, K)
+            exponentiate(space, shares, K)
+            finish_totals(space)
         if log2_densities.shape[0] > 0:
             for b in range(size):
-                log2_densities[first + b] = peaks[0, b] + log2(totals[0, b])
+                log2_densities[first + b] = space[PEAKS, b]
         if responsibilities.shape[0] > 0:
             for k in range(K):
                 for b in range(size):
-                    responsibilities[first + b, k] = r[k, b] / totals[0, b]
-
-
-@parallel_kernel
-def sweep_scores(X, params, log2_densities, labels, responsibilities, failures):
-    """Parallel: `slot_scores` of every slot."""
-    for slot in prange(failures.shape[0]):
-        slot_scores(X, params, log2_densities, labels, responsibilities, failures, slot)
+                    responsibilities[first + b, k] = space[shares + k, b] * space[TOTALS, b]

@@ -6,7 +6,7 @@ small, and the kernels release the GIL. Random numbers come from the caller.
 
 import numpy as np
 
-from fastem._kernels._jit import kernel
+from fastem._kernels._jit import entry_kernel, kernel
 
 
 @kernel
@@ -45,7 +45,7 @@ def accumulate_weights(weights, factors, cumulative):
         cumulative[i] = total
 
 
-@kernel
+@entry_kernel
 def kmeans_plus_plus(points, weights, uniforms):
     """Greedy k-means++ (Arthur and Vassilvitskii 2007): indices of K seeds.
 
@@ -137,7 +137,7 @@ def move(points, weights, labels, distances, centres):
             distances[farthest] = 0.0
 
 
-@kernel
+@entry_kernel
 def lloyd(points, weights, centres, max_iter):
     """Lloyd's iterations until no label changes. IN/OUT centres (K, d); returns labels (m,)."""
     m = points.shape[1]

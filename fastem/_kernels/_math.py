@@ -3,27 +3,26 @@
 `math.exp` and `math.log` stay scalar calls (4 to 6 ns). The polynomials here interpolate at Chebyshev
 nodes (relative error below 1e-17 in float64, 6e-9 in float32), so the result is within an ulp or two.
 Bits are moved with integer adds and shifts of the float's own width, the only ones that AVX2 and NEON
-have in vector form. `exp2` takes vectors; `log2` takes scalars, in loops that LLVM vectorises.
+have in vector form.
 """
 
 import numpy as np
 from numba import types
 from numba.extending import overload
 
+from fastem._kernels._float_bits import round_split, scale_by_power, split_exponent
 from fastem._kernels._jit import ordered_kernel
-from fastem._kernels._simd import maximum, round_split, scale_by_power, splat
+from fastem._kernels._simd import maximum, splat
 
 _ROUND_64 = np.float64(6755399441055744.0)  # 1.5 * 2**52: adding it rounds, the integer in the low bits
 _ROUND_32 = np.float32(12582912.0)  # 1.5 * 2**23
-_LEAST_64 = np.float64(-1022.0)  # the exponent of the smallest normal number
-_LEAST_32 = np.float32(-126.0)
-_HALF_ROOT_64 = 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
-_HALF_ROOT_32 = 0x3F3504F3
+_HALF_ROOT_64 = np.int64(0x3FE6A09E667F3BCD)  # the bits of sqrt(1/2)
+_HALF_ROOT_32 = np.int32(0x3F3504F3)
 
 
 @ordered_kernel
-def _exp2_64(x):
-    shifted, r = round_split(maximum(x, splat(_LEAST_64)), _ROUND_64)
+def _exp2_64(x, least):
+    shifted, r = round_split(maximum(x, least), _ROUND_64)
     p = splat(np.float64(4.4549605981865186e-10))
     p = p * r + 7.072585949269223e-09
     p = p * r + 1.0178062445845774e-07
@@ -36,12 +35,12 @@ def _exp2_64(x):
     p = p * r + 0.24022650695910097
     p = p * r + 0.6931471805599453
     p = p * r + 1.0
-    return scale_by_power(p, shifted, x, _LEAST_64)
+    return scale_by_power(p, shifted, x, least)
 
 
 @ordered_kernel
-def _exp2_32(x):
-    shifted, r = round_split(maximum(x, splat(_LEAST_32)), _ROUND_32)
+def _exp2_32(x, least):
+    shifted, r = round_split(maximum(x, least), _ROUND_32)
     p = splat(np.float32(0.0001545316294512069))
     p = p * r + np.float32(0.0013390863364671234)
     p = p * r + np.float32(0.009618082557277852)
@@ -49,60 +48,58 @@ def _exp2_32(x):
     p = p * r + np.float32(0.24022650760568126)
     p = p * r + np.float32(0.6931471882262288)
     p = p * r + np.float32(1.0)
-    return scale_by_power(p, shifted, x, _LEAST_32)
+    return scale_by_power(p, shifted, x, least)
 
 
 @ordered_kernel
-def _log2_64(x):
-    bits = np.float64(x).view(np.int64)
-    exponent = (bits - _HALF_ROOT_64) >> np.int64(52)
-    m = np.int64(bits - (exponent << np.int64(52))).view(np.float64)
-    f = (m - 1.0) / (m + 1.0)
-    z = f * f
-    p = 0.2136589569431927
-    p = p * z + 0.2209130842311768
-    p = p * z + 0.262334352504183
-    p = p * z + 0.32059853491395984
-    p = p * z + 0.4121985858409005
-    p = p * z + 0.5770780163455203
-    p = p * z + 0.9617966939259898
-    p = p * z + 2.8853900817779268
-    return np.float64(exponent) + f * p
+def _log2_reciprocal_64(x):
+    exponent, m = split_exponent(x, _HALF_ROOT_64)
+    z = 1.0 / (x * (m + 1.0))
+    f = (m - 1.0) * (x * z)
+    q = f * f
+    p = splat(np.float64(0.2136589569431927))
+    p = p * q + 0.2209130842311768
+    p = p * q + 0.262334352504183
+    p = p * q + 0.32059853491395984
+    p = p * q + 0.4121985858409005
+    p = p * q + 0.5770780163455203
+    p = p * q + 0.9617966939259898
+    p = p * q + 2.8853900817779268
+    return exponent + f * p, z * (m + 1.0)
 
 
 @ordered_kernel
-def _log2_32(x):
-    bits = np.float32(x).view(np.int32)
-    exponent = np.int32(np.int32(bits - np.int32(_HALF_ROOT_32)) >> np.int32(23))
-    m = np.int32(bits - np.int32(exponent << np.int32(23))).view(np.float32)
-    f = (m - np.float32(1.0)) / (m + np.float32(1.0))
-    z = f * f
-    p = np.float32(0.43171769745887384)
-    p = p * z + np.float32(0.5767151860190234)
-    p = p * z + np.float32(0.96179883880211)
-    p = p * z + np.float32(2.8853900798033365)
-    return np.float32(exponent) + f * p
+def _log2_reciprocal_32(x):
+    exponent, m = split_exponent(x, _HALF_ROOT_32)
+    z = np.float32(1.0) / (x * (m + np.float32(1.0)))
+    f = (m - np.float32(1.0)) * (x * z)
+    q = f * f
+    p = splat(np.float32(0.43171769745887384))
+    p = p * q + np.float32(0.5767151860190234)
+    p = p * q + np.float32(0.96179883880211)
+    p = p * q + np.float32(2.8853900798033365)
+    return exponent + f * p, z * (m + np.float32(1.0))
 
 
-def exp2(x):
-    """2 ** x for a vector x <= 0; exactly 0 below the normal range and for -inf."""
-    return _exp2_32(x) if x.dtype == np.float32 else _exp2_64(x)
+def exp2(x, least):
+    """2 ** x for a vector x <= 0; exactly 0 where x < least, which is at least LEAST of the dtype."""
+    return _exp2_32(x, least) if x.dtype == np.float32 else _exp2_64(x, least)
 
 
-def log2(x):
-    """Base-2 logarithm of a positive, normal x."""
-    return _log2_32(x) if isinstance(x, np.float32) else _log2_64(x)
+def log2_reciprocal(x):
+    """Base-2 logarithm and reciprocal of a vector of normal numbers in [1, 1e18], by one division."""
+    return _log2_reciprocal_32(x) if x.dtype == np.float32 else _log2_reciprocal_64(x)
 
 
 @overload(exp2, inline="always")
-def _exp2(x):
+def _exp2(x, least):
     if x.dtype == types.float32:
-        return lambda x: _exp2_32(x)
-    return lambda x: _exp2_64(x)
+        return lambda x, least: _exp2_32(x, least)
+    return lambda x, least: _exp2_64(x, least)
 
 
-@overload(log2, inline="always")
-def _log2(x):
-    if x == types.float32:
-        return lambda x: _log2_32(x)
-    return lambda x: _log2_64(x)
+@overload(log2_reciprocal, inline="always")
+def _log2_reciprocal(x):
+    if x.dtype == types.float32:
+        return lambda x: _log2_reciprocal_32(x)
+    return lambda x: _log2_reciprocal_64(x)

@@ -2,6 +2,9 @@
 
 Two Python threads that enter a parallel kernel together abort the process under numba's `workqueue`
 layer, and a child forked after GNU OpenMP has started is killed at its first parallel region.
+
+The parallel loop calls a serial kernel by its address. Written as a plain call, numba would compile
+the kernel and all below it four times more, for the four functions that it makes of a prange.
 """
 
 import os
@@ -10,6 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
+from numba import prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastem._kernels._jit import parallel_kernel
 
 _lock = threading.Lock()
 _serial = False
@@ -35,22 +44,54 @@ if hasattr(os, "register_at_fork"):
 
 
 def run_slots(
-    sweep: Callable[..., None],
-    one_slot: Callable[..., None],
-    arguments: tuple[Any, ...],
-    slots: int,
-    n_threads: int | None,
+    one_slot: Callable[..., None], arguments: tuple[Any, ...], slots: int, n_threads: int | None
 ) -> None:
-    """Run `sweep(*arguments)`, or where threads are out of bounds `one_slot(*arguments, slot)`."""
-    if _serial:
+    """Run `one_slot(*arguments, slot)` for every slot, side by side where threads are to be had."""
+    if _serial or slots == 1 or n_threads == 1 or numba.config.DISABLE_JIT:
         for slot in range(slots):
             one_slot(*arguments, slot)
         return
+    address, flat = _address(one_slot, arguments), _flatten(arguments)
     with _lock:
         before = numba.get_num_threads()
         if n_threads is not None:
             numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))
         try:
-            sweep(*arguments)
+            _sweep(address, flat, slots)
         finally:
             numba.set_num_threads(before)
+
+
+def _address(one_slot: Any, arguments: tuple[Any, ...]) -> int:
+    """Where the machine code of a kernel begins, for these types of arguments and an integer."""
+    kinds = (*map(numba.typeof, arguments), numba.types.int64)
+    one_slot.compile(kinds)
+    compiled = one_slot.overloads[kinds]
+    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+
+
+def _flatten(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arrays only, as prange takes no tuple in a tuple; a call hands them over in the same way."""
+    return tuple(a for group in arguments for a in (group if isinstance(group, tuple) else (group,)))
+
+
+@intrinsic
+def _call(typingctx, address, arguments, slot):
+    """Call the kernel at an address, so that its code need not be compiled again into the caller."""
+
+    def codegen(context, builder, signature, values):
+        kinds = (*arguments.types, slot)
+        function = context.call_conv.get_function_type(types.none, kinds).as_pointer()
+        callee = builder.inttoptr(values[0], function)
+        values = [*cgutils.unpack_tuple(builder, values[1]), values[2]]
+        context.call_conv.call_function(builder, callee, types.none, kinds, values)
+        return context.get_dummy_value()
+
+    return types.none(address, arguments, slot), codegen
+
+
+@parallel_kernel
+def _sweep(address, arguments, slots):
+    """The only parallel loop. It casts the slot, which prange makes unsigned."""
+    for slot in prange(slots):
+        _call(address, arguments, np.int64(slot))

@@ -29,6 +29,7 @@ class TiedParams(NamedTuple):
     log2_weights: np.ndarray
     means: np.ndarray  # (K, d) whitened: whitener @ mean
     transposed_means: np.ndarray  # (1, d, K)
+    precisions: np.ndarray  # (K,) ones: whitened components have unit variance
     whiteners: np.ndarray  # (1, d, d) lower triangular
 
 
@@ -57,6 +58,6 @@ class Sums(NamedTuple):
 
     weights: np.ndarray  # (G, K) sum of r
     first: np.ndarray  # (G, K, d) sum of r z; tied: of r y
-    second: np.ndarray  # full (G, K, d, d), tied (G, 1, d, d), diag (G, K, 1, d), spherical (G, K, 1, 1)
+    second: np.ndarray  # full (G, K, d, d), tied (G, 2, d, d), diag (G, K, 1, d), spherical (G, K, 1, 1)
     pivots: np.ndarray  # tied: (G, K, K); else (G, 0, 0)
     log2_likelihood: np.ndarray  # (G,)

@@ -4,66 +4,75 @@ E-step  log2 p = log2_weight - precision |x - mean|^2               2 operations
 M-step  N += r,  s += r z,  q += r |z|^2  with z = x - mean         4 operations
 """
 
+from fastem._kernels._blocks import add_first_sums
 from fastem._kernels._jit import inlined_kernel, kernel
-from fastem._kernels._simd import VECTOR_BYTES, load, splat, store, sum4
-from fastem._kernels._tile import TILE
+from fastem._kernels._layout import POINTS, TILE, first_share
+from fastem._kernels._packing import pack_share
+from fastem._kernels._simd import lanes, load, splat, store, sum4
 
 
 @inlined_kernel
-def store_log2_prob(means, k, tile, log2_weight, precision, log2_probs):
-    """log2_probs[k] = log2_weight - precision |tile - mean k|^2; shared with tied."""
-    step = VECTOR_BYTES // tile.itemsize
-    zero = splat(tile.dtype.type(0))
+def distance_tile(means, log2_weights, precisions, space):
+    """OUT the shares: log2_weight - precision |x - mean|^2; shared with tied.
+
+    Components come inside points: the few points in hand stay in the first cache.
+    """
+    K, d = means.shape
+    step, shares = lanes(space), first_share(d)
+    zero = splat(space.dtype.type(0))
     for b in range(0, TILE, 4 * step):
-        q0 = q1 = q2 = q3 = zero
-        for j in range(means.shape[1]):
-            m = means[k, j]
-            z0, z1 = load(tile, j, b) - m, load(tile, j, b + step) - m
-            z2, z3 = load(tile, j, b + 2 * step) - m, load(tile, j, b + 3 * step) - m
-            q0, q1, q2, q3 = q0 + z0 * z0, q1 + z1 * z1, q2 + z2 * z2, q3 + z3 * z3
-        store(log2_probs, k, b, log2_weight - precision * q0)
-        store(log2_probs, k, b + step, log2_weight - precision * q1)
-        store(log2_probs, k, b + 2 * step, log2_weight - precision * q2)
-        store(log2_probs, k, b + 3 * step, log2_weight - precision * q3)
+        for k in range(K):
+            q0 = q1 = q2 = q3 = zero
+            for j in range(d):
+                m, x = means[k, j], POINTS + j
+                z0, z1 = load(space, x, b) - m, load(space, x, b + step) - m
+                z2, z3 = load(space, x, b + 2 * step) - m, load(space, x, b + 3 * step) - m
+                q0, q1, q2, q3 = q0 + z0 * z0, q1 + z1 * z1, q2 + z2 * z2, q3 + z3 * z3
+            w, p = log2_weights[k], precisions[k]
+            store(space, shares + k, b, w - p * q0)
+            store(space, shares + k, b + step, w - p * q1)
+            store(space, shares + k, b + 2 * step, w - p * q2)
+            store(space, shares + k, b + 3 * step, w - p * q3)
 
 
 @kernel
-def log2_prob_tile(params, tile, scratch, log2_probs):
-    """OUT log2_probs (K, STRIDE)."""
-    means, log2_weights, precisions = params.means, params.log2_weights, params.precisions
-    for k in range(means.shape[0]):
-        store_log2_prob(means, k, tile, log2_weights[k], precisions[k], log2_probs)
+def log2_prob_tile(params, space):
+    """OUT the shares: log-densities."""
+    distance_tile(params.means, params.log2_weights, params.precisions, space)
 
 
 @kernel
-def accumulate_tile(params, tile, r, tile_weights, scratch, sums, slot):
-    """IN weighted responsibilities r (K, STRIDE) and their sums (K,). OUT the sums of this slot."""
+def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
+    """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot]."""
     means, weights, first, second = params.means, sums.weights, sums.first, sums.second
     K, d = means.shape
-    step = VECTOR_BYTES // tile.itemsize
-    zero = splat(tile.dtype.type(0))
+    shares = first_share(d)
+    step = lanes(space)
+    zero = splat(space.dtype.type(0))
     for k in range(K):
         if tile_weights[k] == 0:
             continue
         weights[slot, k] += tile_weights[k]
-        q0 = q1 = zero
-        for j in range(0, d - 1, 2):
-            s0 = s1 = zero
-            for b in range(0, TILE, step):
-                rb = load(r, k, b)
-                z0, z1 = load(tile, j, b) - means[k, j], load(tile, j + 1, b) - means[k, j + 1]
-                w0, w1 = rb * z0, rb * z1
-                s0, s1 = s0 + w0, s1 + w1
-                q0, q1 = q0 + w0 * z0, q1 + w1 * z1
-            t0, t1, _, _ = sum4(s0, s1, zero, zero)
-            first[slot, k, j] += t0
-            first[slot, k, j + 1] += t1
-        if d % 2 == 1:
+        top, row, stop = pack_share(space, d, shares, k, K, words, index)
+        q0 = q1 = q2 = q3 = zero
+        for j in range(d % 4):
             s0 = zero
-            for b in range(0, TILE, step):
-                z0 = load(tile, d - 1, b) - means[k, d - 1]
-                w0 = load(r, k, b) * z0
+            for b in range(0, stop, step):
+                z0 = load(space, top + j, b) - means[k, j]
+                w0 = load(space, row, b) * z0
                 s0, q0 = s0 + w0, q0 + w0 * z0
-            first[slot, k, d - 1] += sum4(s0, zero, zero, zero)[0]
-        t0, t1, _, _ = sum4(q0, q1, zero, zero)
-        second[slot, k, 0, 0] += t0 + t1
+            first[slot, k, j] += sum4(s0, zero, zero, zero)[0]
+        for j in range(d % 4, d, 4):
+            m0, m1, m2, m3 = means[k, j], means[k, j + 1], means[k, j + 2], means[k, j + 3]
+            s0 = s1 = s2 = s3 = zero
+            x = top + j
+            for b in range(0, stop, step):
+                rb = load(space, row, b)
+                z0, z1 = load(space, x, b) - m0, load(space, x + 1, b) - m1
+                z2, z3 = load(space, x + 2, b) - m2, load(space, x + 3, b) - m3
+                w0, w1, w2, w3 = rb * z0, rb * z1, rb * z2, rb * z3
+                s0, s1, s2, s3 = s0 + w0, s1 + w1, s2 + w2, s3 + w3
+                q0, q1, q2, q3 = q0 + w0 * z0, q1 + w1 * z1, q2 + w2 * z2, q3 + w3 * z3
+            add_first_sums(first, slot, k, j, s0, s1, s2, s3)
+        t0, t1, t2, t3 = sum4(q0, q1, q2, q3)
+        second[slot, k, 0, 0] += (t0 + t1) + (t2 + t3)

@@ -3,7 +3,7 @@
 import numba
 
 from fastem._kernels._estep import slot_statistics
-from fastem._kernels._simd import VECTOR_BYTES
+from fastem._kernels._layout import VECTOR_BYTES
 
 
 def describe_target() -> dict[str, str]:

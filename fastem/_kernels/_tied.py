@@ -9,92 +9,122 @@ likely component of a point, e = y - nu_p and g = sum_k r_k (nu_p - nu_k), it is
 
     sum_points (w e e' + e g' + g e')  +  sum_pk C[p, k] (nu_p - nu_k)(nu_p - nu_k)'
 
-where C[p, k] sums r_k over the points of p; the first sum is the symmetric part of e (w e + 2 g)'.
+where C[p, k] sums r_k over the points of p. A point of one component has g = 0 and its part w e e' is
+symmetric: half the work. For the others the first sum is the symmetric part of e (w e + 2 g)'.
 """
 
-from fastem._kernels._blocks import accumulate_product, multiply
+from fastem._kernels._blocks import accumulate_product, accumulate_triangle, multiply
 from fastem._kernels._jit import kernel
-from fastem._kernels._spherical import store_log2_prob
-from fastem._kernels._tile import TILE, find_labels, load_rows
+from fastem._kernels._layout import PEAKS, POINTS, START, TILE, TOTALS, WEIGHTS, first_scratch, first_share
+from fastem._kernels._packing import list_above, pack, pack_row
+from fastem._kernels._simd import lanes, load, store, take
+from fastem._kernels._spherical import distance_tile
+from fastem._kernels._tile import find_labels, load_rows
 
 
 @kernel
-def load_tile(params, X, start, size, scratch, tile):
-    """Load, then whiten in place, from the last rows up: y_i needs x_j of j <= i only."""
-    load_rows(X, start, size, params.shift, params.inverse_scale, tile)
+def load_tile(params, X, start, size, space):
+    """Load behind the points, then whiten into their place."""
     A = params.whiteners
     d = A.shape[1]
-    corner = d % 4
-    for i in range(d - 4, corner - 1, -4):
-        multiply(A, 0, i, i + 4, tile, scratch)
-        for a in range(4):
-            for b in range(TILE):
-                tile[i + a, b] = scratch[a, b]
-    for i in range(corner - 1, -1, -1):
-        a0 = A[0, i, i]
+    loaded, corner = POINTS + d, d % 4
+    load_rows(X, start, size, params.shift, params.inverse_scale, space, loaded)
+    for i in range(corner):
         for b in range(TILE):
-            tile[i, b] *= a0
-        for j in range(i):
-            a0 = A[0, i, j]
+            space[POINTS + i, b] = A[0, i, 0] * space[loaded, b]
+        for j in range(1, i + 1):
             for b in range(TILE):
-                tile[i, b] += a0 * tile[j, b]
+                space[POINTS + i, b] += A[0, i, j] * space[loaded + j, b]
+    for i in range(corner, d, 4):
+        multiply(A, 0, i, i + 4, space, loaded, POINTS + i, TILE)
 
 
 @kernel
-def log2_prob_tile(params, tile, scratch, log2_probs):
-    """OUT log2_probs (K, STRIDE)."""
-    means, log2_weights, one = params.means, params.log2_weights, tile.dtype.type(1)
-    for k in range(means.shape[0]):
-        store_log2_prob(means, k, tile, log2_weights[k], one, log2_probs)
+def log2_prob_tile(params, space):
+    """OUT the shares: log-densities."""
+    distance_tile(params.means, params.log2_weights, params.precisions, space)
 
 
 @kernel
-def accumulate_tile(params, tile, r, tile_weights, scratch, sums, slot):
-    """IN weighted responsibilities r (K, STRIDE) and their sums (K,). OUT the sums of this slot.
+def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
+    """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot].
 
-    `sums.first` is taken about zero, sum(r y). The tile is spent: f = w e + 2 g takes its place,
-    while e goes to the first d rows of scratch, so that the scatter is one product e f'.
+    `sums.first` is taken about zero, sum(r y). The points are spent: e takes their place.
     """
     means, transposed, pivots, weights = params.means, params.transposed_means, sums.pivots, sums.weights
     K, d = means.shape
+    shares, scratch = first_share(d), first_scratch(d, K)
     for k in range(K):
         weights[slot, k] += tile_weights[k]
     first = sums.first.reshape((1, weights.shape[0], K, d))
-    accumulate_product(r, K, tile, d, first, 0, slot)
-    posterior, weight = scratch[d : d + 4], scratch[d + 4 : d + 5]
-    best, pivot = scratch[d + 5 : d + 6], scratch[d + 6 : d + 7]
-    find_labels(r, best, pivot)
+    accumulate_product(space, shares, K, POINTS, d, TILE, first, 0, slot)
+    find_labels(space, shares, K, PEAKS, TOTALS)
+    sum_shares(space, shares, K)
     for b in range(TILE):
-        weight[0, b] = r[0, b]
-    for k in range(1, K):
-        for b in range(TILE):
-            weight[0, b] += r[k, b]
-    for b in range(TILE):
-        p = int(pivot[0, b])
+        p = int(space[TOTALS, b])
         for k in range(K):
-            pivots[slot, p, k] += r[k, b]
-    corner = d % 4
-    for i in range(corner):
-        for b in range(TILE):
-            posterior[0, b] = 0.0
-        for k in range(K):
-            a0 = means[k, i]
+            pivots[slot, p, k] += space[shares + k, b]
+    subtract_pivots(transposed, space, d)
+    top, stop, own = POINTS, TILE, 1
+    count = list_above(space, WEIGHTS, PEAKS, words, index, TILE // 2)
+    if count <= TILE // 2:
+        for j in range(d):
             for b in range(TILE):
-                posterior[0, b] += a0 * r[k, b]
-        split_residual(means, tile, i, weight, pivot, posterior, 0, scratch)
-    for i in range(corner, d, 4):
-        multiply(transposed, 0, i, K, r, posterior)
-        for a in range(4):
-            split_residual(means, tile, i + a, weight, pivot, posterior, a, scratch)
-    accumulate_product(scratch, d, tile, d, sums.second, slot, 0)
+                space[scratch + j, b] = space[WEIGHTS, b] * space[POINTS + j, b]
+        accumulate_triangle(space, POINTS, scratch, d, TILE, sums.second, slot, 1)
+        top, own = POINTS + d, 0
+        stop = (count + 2 * lanes(space) - 1) // (2 * lanes(space)) * (2 * lanes(space))
+        pack(space, d, index, START, stop)
+        pack_row(space, WEIGHTS, index, count, stop)
+        pack_row(space, TOTALS, index, count, stop)
+        for k in range(K):
+            pack_row(space, shares + k, index, count, stop)
+    if count > 0:
+        average_means(transposed, space, shares, scratch, stop)
+        mix(transposed, space, top, scratch, own, stop)
+        accumulate_product(space, top, d, scratch, d, stop, sums.second, slot, 0)
 
 
 @kernel
-def split_residual(means, tile, j, weight, pivot, posterior, a, scratch):
-    """Feature j: scratch[j] = e = y - nu_p, tile[j] = w e + 2 g with g = w nu_p - posterior[a]."""
+def sum_shares(space, shares, K):
+    """OUT the weights: sums of the shares, to the last bit."""
     for b in range(TILE):
-        nu = means[int(pivot[0, b]), j]
-        e = tile[j, b] - nu
-        scratch[j, b] = e
-        g = weight[0, b] * nu - posterior[a, b]
-        tile[j, b] = weight[0, b] * e + (g + g)
+        space[WEIGHTS, b] = space[shares, b]
+    for k in range(1, K):
+        for b in range(TILE):
+            space[WEIGHTS, b] += space[shares + k, b]
+
+
+@kernel
+def subtract_pivots(transposed, space, d):
+    """The points y to e = y - nu_p, with p in TOTALS."""
+    for j in range(d):
+        for b in range(0, TILE, lanes(space)):
+            nu = take(transposed, 0, j, space, TOTALS, b)
+            store(space, POINTS + j, b, load(space, POINTS + j, b) - nu)
+
+
+@kernel
+def average_means(transposed, space, shares, out, stop):
+    """OUT rows from `out`: sum_k r_k nu_k."""
+    d, K = transposed.shape[1:]
+    corner = d % 4
+    for i in range(corner):
+        for b in range(stop):
+            space[out + i, b] = 0
+        for k in range(K):
+            for b in range(stop):
+                space[out + i, b] += transposed[0, i, k] * space[shares + k, b]
+    for i in range(corner, d, 4):
+        multiply(transposed, 0, i, K, space, shares, out + i, stop)
+
+
+@kernel
+def mix(transposed, space, e, out, own, stop):
+    """Rows from `out`: sum_k r_k nu_k to own w e + 2 g with g = w nu_p - sum_k r_k nu_k."""
+    share = space.dtype.type(own)
+    for i in range(transposed.shape[1]):
+        for b in range(0, stop, lanes(space)):
+            weight = load(space, WEIGHTS, b)
+            g = weight * take(transposed, 0, i, space, TOTALS, b) - load(space, out + i, b)
+            store(space, out + i, b, share * weight * load(space, e + i, b) + (g + g))

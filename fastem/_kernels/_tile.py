@@ -1,19 +1,30 @@
 """Tiles: TILE rows, transposed, so that the lanes of a vector are points.
 
 A tile serves all components while it sits in cache. Every tile is full: a last, shorter one is
-padded with zeros, whose points carry no weight. Every kernel loop over points therefore has the
-constant length TILE. Tiles are (rows, STRIDE): a power-of-two stride would map all features of a
-point to the same cache set.
+padded with zeros, whose points carry no weight. Kernel loops over all points therefore have the
+constant length TILE. `_layout` tells which row of `space` holds what.
 """
 
 import numpy as np
 
 from fastem._kernels._jit import kernel
-from fastem._kernels._math import exp2, log2
+from fastem._kernels._layout import (
+    LEASTS,
+    PEAKS,
+    POINTS,
+    STRIDE,
+    TILE,
+    TOTALS,
+    WEIGHTS,
+    WORD,
+    first_scratch,
+)
+from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._simd import (
-    VECTOR_BYTES,
     lane_minimum,
+    lanes,
     load,
+    load_transposed,
     maximum,
     minimum,
     splat,
@@ -21,22 +32,35 @@ from fastem._kernels._simd import (
     sum4,
 )
 
-TILE = 256
-STRIDE = TILE + 8
 _CACHE_LINE = 64
 _HUGE = np.float32(1e37)  # log-densities below -_HUGE count as underflow
 _BOUND = np.float32(1e18)  # in standard deviations
 
 
 @kernel
-def empty_tile(rows, X):
-    """An uninitialised (rows, STRIDE) array of the dtype of X, whose rows begin at cache lines.
+def new_space(K, d, X):
+    """The array in which a slot computes, of the dtype of X; its rows begin at cache lines.
 
-    A 512-bit load that straddles two lines costs two: unaligned tiles made the M-step a third slower.
+    A 512-bit load that straddles two lines costs two: unaligned rows made the M-step a third slower.
     """
-    buffer = np.empty(rows * STRIDE + _CACHE_LINE // X.itemsize, X.dtype)
+    rows = first_scratch(d, K) + d + 8
+    buffer = np.zeros(rows * STRIDE + _CACHE_LINE // X.itemsize, X.dtype)
     start = (-buffer.ctypes.data % _CACHE_LINE) // X.itemsize
-    return buffer[start : start + rows * STRIDE].reshape((rows, STRIDE))
+    space = buffer[start : start + rows * STRIDE].reshape((rows, STRIDE))
+    space[LEASTS] = least_exponent(X)
+    return space
+
+
+@kernel
+def new_marks(K):
+    """Integers about points: words of marks, their numbers in some order, where the labels end in it."""
+    return np.zeros(TILE // WORD, np.int64), np.zeros(2 * TILE, np.int64), np.zeros(K, np.int64)
+
+
+@kernel
+def least_exponent(X):
+    """That of the smallest normal number."""
+    return X.dtype.type(-126 if X.itemsize == 4 else -1022)
 
 
 @kernel
@@ -47,148 +71,171 @@ def slot_range(n, slot, slots):
 
 
 @kernel
-def load_rows(X, start, size, shift, inverse_scale, tile):
-    """tile[j, b] = (X[start + b, j] - shift[j]) * inverse_scale[j], and 0 beyond `size`."""
-    d = X.shape[1]
-    corner = d % 4
-    for j in range(corner):
+def load_rows(X, start, size, shift, inverse_scale, space, top):
+    """OUT rows from `top`: (X[start + b, j] - shift[j]) * inverse_scale[j], and 0 beyond `size`."""
+    d, step = X.shape[1], lanes(space)
+    columns = d - d % step if size == TILE else 0
+    for b in range(0, TILE, step):
+        for j in range(0, columns, step):
+            load_transposed(X, start + b, j, shift, inverse_scale, space, top, b)
+    for j in range(columns, d):
         m, a = shift[j], inverse_scale[j]
         for b in range(size):
-            tile[j, b] = (X[start + b, j] - m) * a
-    # Four features a visit: every cache line of a wide X is fetched once, not four times.
-    for j in range(corner, d, 4):
-        m0, m1, m2, m3 = shift[j], shift[j + 1], shift[j + 2], shift[j + 3]
-        a0, a1 = inverse_scale[j], inverse_scale[j + 1]
-        a2, a3 = inverse_scale[j + 2], inverse_scale[j + 3]
-        for b in range(size):
-            i = start + b
-            tile[j, b] = (X[i, j] - m0) * a0
-            tile[j + 1, b] = (X[i, j + 1] - m1) * a1
-            tile[j + 2, b] = (X[i, j + 2] - m2) * a2
-            tile[j + 3, b] = (X[i, j + 3] - m3) * a3
-    for j in range(d):
+            space[top + j, b] = (X[start + b, j] - m) * a
         for b in range(size, TILE):
-            tile[j, b] = 0.0
+            space[top + j, b] = 0
 
 
 @kernel
-def load_weights(sample_weight, start, size, weights):
-    """OUT weights (1, STRIDE): those of the points of a tile: 1 where none are given, 0 beyond `size`."""
+def load_weights(sample_weight, start, size, space):
+    """OUT the weights of the points: 1 where none are given, 0 beyond `size`."""
     if sample_weight.shape[0] == 0:
         for b in range(size):
-            weights[0, b] = 1.0
+            space[WEIGHTS, b] = 1
     else:
         for b in range(size):
-            weights[0, b] = sample_weight[start + b]
+            space[WEIGHTS, b] = sample_weight[start + b]
     for b in range(size, TILE):
-        weights[0, b] = 0.0
+        space[WEIGHTS, b] = 0
 
 
 @kernel
-def load_responsibilities(given, start, size, weights, r, tile_weights):
-    """Known labels: r[k, b] = weight * given responsibility, and its sum over the tile."""
+def load_responsibilities(given, start, size, space, shares, tile_weights):
+    """Known labels: weight * given responsibility of the points, and its sums over the tile."""
     for k in range(given.shape[1]):
-        total = r.dtype.type(0)
+        total = space.dtype.type(0)
         for b in range(size):
-            value = given[start + b, k] * weights[0, b]
-            r[k, b] = value
+            value = given[start + b, k] * space[WEIGHTS, b]
+            space[shares + k, b] = value
             total += value
         for b in range(size, TILE):
-            r[k, b] = 0.0
+            space[shares + k, b] = 0
         tile_weights[k] = total
 
 
 @kernel
-def find_peaks(log2_probs, peaks):
-    """OUT peaks (STRIDE,): the maximum over k.
+def find_peaks(space, shares, K):
+    """OUT the peaks: the maximum over k of log-densities.
 
     A point whose every density underflows even as a logarithm comes to belong to all components alike.
     """
-    step = VECTOR_BYTES // log2_probs.itemsize
-    K = log2_probs.shape[0]
-    least = splat(log2_probs.dtype.type(-_HUGE))
-    lowest = splat(log2_probs.dtype.type(_HUGE))
-    for b in range(0, TILE, step):
-        peak = load(log2_probs, 0, b)
+    least, lowest = splat(space.dtype.type(-_HUGE)), splat(space.dtype.type(_HUGE))
+    for b in range(0, TILE, lanes(space)):
+        peak = load(space, shares, b)
         for k in range(1, K):
-            peak = maximum(load(log2_probs, k, b), peak)
-        store(peaks, 0, b, maximum(peak, least))
+            peak = maximum(load(space, shares + k, b), peak)
+        store(space, PEAKS, b, maximum(peak, least))
         lowest = minimum(peak, lowest)
     if lane_minimum(lowest) > -_HUGE:
         return
     for b in range(TILE):
-        if not peaks[0, b] > -_HUGE:
+        if not space[PEAKS, b] > -_HUGE:
             for k in range(K):
-                log2_probs[k, b] = -_HUGE
+                space[shares + k, b] = -_HUGE
 
 
 @kernel
-def exponentiate(log2_probs, peaks, totals):
-    """Log-densities to densities relative to each point's largest; their logsumexp parts.
+def find_leasts(log2_weights, space):
+    """OUT the least exponents: a responsibility below counts as zero.
 
-    IN/OUT log2_probs (K, STRIDE): l[k, b] becomes 2 ** (l[k, b] - peaks[b])
-    OUT    peaks (1, STRIDE): max over k; totals (1, STRIDE): sum over k, in [1, K]
+    With q = log2_weight - log2_prob, a point adds r to the weight of a component and 2 ln(2) r q to its
+    whitened scatter. Both stay below 2 ** -80, too little for the sums of 2 ** 30 points to notice, where
+
+        peak - log2_prob >= 85.1 + q / 64,    since log2(q) <= 5.1 + q / 64,
+
+    which q = log2_weight - peak + (peak - log2_prob) turns into a bound for peak - log2_prob alone.
     """
-    find_peaks(log2_probs, peaks)
-    step = VECTOR_BYTES // log2_probs.itemsize
-    for b in range(0, TILE, 2 * step):
-        peak0, peak1 = load(peaks, 0, b), load(peaks, 0, b + step)
-        total0 = total1 = splat(log2_probs.dtype.type(0))
-        for k in range(log2_probs.shape[0]):
-            value0 = exp2(load(log2_probs, k, b) - peak0)
-            value1 = exp2(load(log2_probs, k, b + step) - peak1)
-            store(log2_probs, k, b, value0)
-            store(log2_probs, k, b + step, value1)
-            total0, total1 = total0 + value0, total1 + value1
-        store(totals, 0, b, total0)
-        store(totals, 0, b + step, total1)
+    heaviest = log2_weights[0]
+    for k in range(1, log2_weights.shape[0]):
+        heaviest = max(heaviest, log2_weights[k])
+    slope, offset = space.dtype.type(1 / 63), space.dtype.type(85.1 * 64 / 63)
+    zero, lowest = splat(space.dtype.type(0)), splat(least_exponent(space))
+    for b in range(0, TILE, lanes(space)):
+        least = minimum(load(space, PEAKS, b) - heaviest, zero) * slope - offset
+        store(space, LEASTS, b, maximum(least, lowest))
 
 
 @kernel
-def normalise(r, weights, peaks, totals, tile_weights):
+def exponentiate(space, shares, K):
+    """Log-densities to densities relative to the peak of the point, and their sums.
+
+    IN/OUT the shares: l becomes 2 ** (l - peak), or 0 below the least exponent
+    OUT    the totals: sums over k, in [1, K]
+    """
+    step = lanes(space)
+    for b in range(0, TILE, 2 * step):
+        peak0, peak1 = load(space, PEAKS, b), load(space, PEAKS, b + step)
+        least0, least1 = load(space, LEASTS, b), load(space, LEASTS, b + step)
+        total0 = total1 = splat(space.dtype.type(0))
+        for k in range(shares, shares + K):
+            value0 = exp2(load(space, k, b) - peak0, least0)
+            value1 = exp2(load(space, k, b + step) - peak1, least1)
+            store(space, k, b, value0)
+            store(space, k, b + step, value1)
+            total0, total1 = total0 + value0, total1 + value1
+        store(space, TOTALS, b, total0)
+        store(space, TOTALS, b + step, total1)
+
+
+@kernel
+def finish_totals(space):
+    """Peaks to log-densities of the mixture, totals to weight / total; returns the weighted likelihood."""
+    zero = splat(space.dtype.type(0))
+    log2_likelihood = zero
+    for b in range(0, TILE, lanes(space)):
+        weight = load(space, WEIGHTS, b)
+        log2_total, reciprocal = log2_reciprocal(load(space, TOTALS, b))
+        log2_density = load(space, PEAKS, b) + log2_total
+        log2_likelihood = log2_likelihood + weight * log2_density
+        store(space, PEAKS, b, log2_density)
+        store(space, TOTALS, b, weight * reciprocal)
+    return sum4(log2_likelihood, zero, zero, zero)[0]
+
+
+@kernel
+def normalise(log2_weights, space, shares, tile_weights):
     """Log-densities to weighted responsibilities; returns the weighted log2-likelihood.
 
-    IN/OUT r (K, STRIDE); OUT tile_weights (K,): sums of r over the tile
+    OUT tile_weights (K,): sums of responsibilities over the tile
     """
-    exponentiate(r, peaks, totals)
-    log2_likelihood = r.dtype.type(0)
-    for b in range(TILE):
-        log2_likelihood += weights[0, b] * (peaks[0, b] + log2(totals[0, b]))
-        totals[0, b] = weights[0, b] / totals[0, b]
-    step = VECTOR_BYTES // r.itemsize
-    zero = splat(r.dtype.type(0))
-    for k in range(r.shape[0]):
+    K, step = tile_weights.shape[0], lanes(space)
+    find_peaks(space, shares, K)
+    find_leasts(log2_weights, space)
+    exponentiate(space, shares, K)
+    log2_likelihood = finish_totals(space)
+    zero = splat(space.dtype.type(0))
+    for k in range(K):
         sum0 = sum1 = zero
         for b in range(0, TILE, 2 * step):
-            value0 = load(r, k, b) * load(totals, 0, b)
-            value1 = load(r, k, b + step) * load(totals, 0, b + step)
-            store(r, k, b, value0)
-            store(r, k, b + step, value1)
+            value0 = load(space, shares + k, b) * load(space, TOTALS, b)
+            value1 = load(space, shares + k, b + step) * load(space, TOTALS, b + step)
+            store(space, shares + k, b, value0)
+            store(space, shares + k, b + step, value1)
             sum0, sum1 = sum0 + value0, sum1 + value1
         tile_weights[k] = sum4(sum0 + sum1, zero, zero, zero)[0]
     return log2_likelihood
 
 
 @kernel
-def find_labels(log2_probs, best, labels):
-    """OUT best, labels (1, STRIDE): the maximum over k and the first k that reaches it."""
+def find_labels(space, shares, K, best, labels):
+    """OUT rows `best` and `labels`: the maximum over k and the first k that reaches it."""
     for b in range(TILE):
-        best[0, b] = log2_probs[0, b]
-        labels[0, b] = 0.0
-    for k in range(1, log2_probs.shape[0]):
-        index = labels.dtype.type(k)
+        space[best, b] = space[shares, b]
+        space[labels, b] = 0
+    for k in range(1, K):
+        index = space.dtype.type(k)
         for b in range(TILE):
-            value = log2_probs[k, b]
-            labels[0, b] = index if value > best[0, b] else labels[0, b]
-            best[0, b] = max(best[0, b], value)
+            value = space[shares + k, b]
+            space[labels, b] = index if value > space[best, b] else space[labels, b]
+            space[best, b] = max(space[best, b], value)
 
 
 @kernel
-def within_bounds(tile):
+def within_bounds(space, d):
     """Whether every coordinate is finite and so small that no product with a whitener overflows."""
-    bound = tile.dtype.type(_BOUND)
+    bound = space.dtype.type(_BOUND)
     outside = 0
-    for j in range(tile.shape[0]):
+    for j in range(POINTS, POINTS + d):
         for b in range(TILE):
-            outside += 0 if abs(tile[j, b]) < bound else 1
+            outside += 0 if abs(space[j, b]) < bound else 1
     return outside == 0

@@ -9,9 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem._kernels._estep import accumulate_tile, load_tile, log2_prob_tile
-from fastem._kernels._jit import kernel
+from fastem._kernels._jit import entry_kernel, python_function
+from fastem._kernels._layout import POINTS, TILE, WEIGHTS
+from fastem._kernels._layout import first_share as compiled_first_share
 from fastem._kernels._params import Sums
-from fastem._kernels._tile import STRIDE, TILE, empty_tile, normalise
+from fastem._kernels._tile import new_marks, new_space, normalise
+
+first_share = python_function(compiled_first_share)
 
 
 class Step(NamedTuple):
@@ -23,39 +27,36 @@ class Step(NamedTuple):
 
 
 def load(params, X):
+    K, d = params.means.shape
     return Step(
         load_tiles,
-        lambda: (params, X, scratch_for(X), new_tiles(X.shape[1], X)),
-        lambda arguments, _: from_tiles(arguments[-1]),
+        lambda: (params, X, new_spaces(len(X), K, d)),
+        lambda arguments, _: take(arguments[-1], POINTS, d),
     )
 
 
 def log2_prob(params, points):
+    K, d = params.means.shape
     return Step(
         log2_prob_tiles,
-        lambda: (params, to_tiles(points), scratch_for(points.T), new_tiles(len(params.means), points.T)),
-        lambda arguments, _: from_tiles(arguments[-1]),
+        lambda: (params, new_spaces(points.shape[1], K, d, points)),
+        lambda arguments, _: take(arguments[-1], first_share(d), K),
     )
 
 
 def normalised(params, log2_probs):
-    K, n = log2_probs.shape
-
-    def fresh():
-        weights, peaks, totals = to_tiles(np.ones((1, n)))[0], *new_tiles(2, log2_probs.T)[0][:, None]
-        return to_tiles(log2_probs), weights, peaks, totals, np.empty((n // TILE, K))
-
+    (K, n), d = log2_probs.shape, params.means.shape[1]
     return Step(
         normalise_tiles,
-        fresh,
-        lambda arguments, log2_likelihood: (from_tiles(arguments[0]), log2_likelihood),
+        lambda: (params.log2_weights, first_share(d), new_spaces(n, K, d, shares=log2_probs), np.empty(K)),
+        lambda arguments, log2_likelihood: (take(arguments[2], first_share(d), K), log2_likelihood),
     )
 
 
 def accumulate(family, params, points, r):
-    (d, _), K = points.shape, len(r)
+    (K, d), n = params.means.shape, points.shape[1]
     tile_weights = np.ascontiguousarray(r.reshape(K, -1, TILE).sum(axis=2).T)
-    scratch = scratch_for(points.T)
+    words, index, _ = fresh_marks(K)
 
     def read(arguments, _):
         merged = Sums(*(array.sum(axis=0) for array in arguments[-1]))
@@ -63,54 +64,69 @@ def accumulate(family, params, points, r):
 
     return Step(
         accumulate_tiles,
-        lambda: (params, to_tiles(points), to_tiles(r), tile_weights, scratch, family.new_sums(1, K, d)),
+        lambda: (
+            params,
+            new_spaces(n, K, d, points, r),
+            tile_weights,
+            words,
+            index,
+            family.new_sums(1, K, d),
+        ),
         read,
     )
 
 
-@kernel
-def load_tiles(params, X, scratch, tiles):
-    for i in range(tiles.shape[0]):
-        load_tile(params, X, i * TILE, TILE, scratch, tiles[i])
+@entry_kernel
+def load_tiles(params, X, spaces):
+    for i in range(spaces.shape[0]):
+        load_tile(params, X, i * TILE, TILE, spaces[i])
 
 
-@kernel
-def log2_prob_tiles(params, tiles, scratch, log2_probs):
-    for i in range(tiles.shape[0]):
-        log2_prob_tile(params, tiles[i], scratch, log2_probs[i])
+@entry_kernel
+def log2_prob_tiles(params, spaces):
+    for i in range(spaces.shape[0]):
+        log2_prob_tile(params, spaces[i])
 
 
-@kernel
-def normalise_tiles(r, weights, peaks, totals, tile_weights):
+@entry_kernel
+def normalise_tiles(log2_weights, shares, spaces, tile_weights):
     log2_likelihood = 0.0
-    for i in range(r.shape[0]):
-        log2_likelihood += normalise(r[i], weights, peaks, totals, tile_weights[i])
+    for i in range(spaces.shape[0]):
+        log2_likelihood += normalise(log2_weights, spaces[i], shares, tile_weights)
     return log2_likelihood
 
 
-@kernel
-def accumulate_tiles(params, tiles, r, tile_weights, scratch, sums):
-    for i in range(tiles.shape[0]):
-        accumulate_tile(params, tiles[i], r[i], tile_weights[i], scratch, sums, 0)
+@entry_kernel
+def accumulate_tiles(params, spaces, tile_weights, words, index, sums):
+    for i in range(spaces.shape[0]):
+        accumulate_tile(params, spaces[i], tile_weights[i], words, index, sums, 0)
 
 
-def scratch_for(X):
-    return empty_tile(X.shape[1] + 8, X)
+@entry_kernel
+def fresh_marks(K):
+    return new_marks(K)
 
 
-def new_tiles(rows, X):
-    """Aligned, for all rows of X, whole tiles of them: (n / TILE, rows, STRIDE)."""
-    tiles = len(X) // TILE
-    return empty_tile(tiles * rows, X).reshape((tiles, rows, STRIDE))
+@entry_kernel
+def fresh_space(K, d, X):
+    return new_space(K, d, X)
 
 
-def to_tiles(array):
-    """(rows, n) cut into tiles."""
-    tiles = new_tiles(len(array), array.T)
-    tiles[:, :, :TILE] = array.reshape(len(array), -1, TILE).transpose(1, 0, 2)
-    return tiles
+def new_spaces(n, K, d, points=None, shares=None):
+    """Aligned, one space for each tile of n rows, with weights of 1: (n / TILE, rows, STRIDE)."""
+    one = fresh_space(K, d, np.empty((1, d)))
+    buffer = np.empty((n // TILE) * one.size + 8)
+    start = -buffer.ctypes.data % 64 // 8
+    spaces = buffer[start : start + (n // TILE) * one.size].reshape(-1, *one.shape)
+    spaces[:] = one
+    spaces[:, WEIGHTS] = 1
+    for array, top in ((points, POINTS), (shares, first_share(d))):
+        if array is not None:
+            cut = array.reshape(len(array), -1, TILE).transpose(1, 0, 2)
+            spaces[:, top : top + len(array), :TILE] = cut
+    return spaces
 
 
-def from_tiles(tiles):
+def take(spaces, top, rows):
     """(rows, n)."""
-    return tiles[:, :, :TILE].transpose(1, 0, 2).reshape(tiles.shape[1], -1)
+    return spaces[:, top : top + rows, :TILE].transpose(1, 0, 2).reshape(rows, -1)

@@ -1,0 +1,147 @@
+"""Full covariance, E-step: one lower-triangular whitener a component.
+
+y = A x - c,  log2 p = log2_weight - |y|^2                          d (d + 1) / 2 multiply-adds
+
+The first d % 4 features are a corner written out, so that no dimension is padded; the others come in
+blocks of four. Arrays are taken from their NamedTuples once a tile and indexed in full: an attribute
+or a row view costs two atomic reference counts, at small d as much as the arithmetic.
+"""
+
+import numpy as np
+
+from fastem._kernels._blocks import multiply_add
+from fastem._kernels._jit import inlined_kernel, kernel
+from fastem._kernels._layout import LEASTS, PEAKS, POINTS, START, TILE, TOTALS, first_share
+from fastem._kernels._packing import list_above, pack, sort_by_label
+from fastem._kernels._simd import lanes, load, splat, store
+from fastem._kernels._tile import find_labels, find_leasts
+
+_BOUNDING = 12  # rows of y that make a bound, beside the corner
+_SCREENED = 24  # features from which on a bound saves more than it costs
+
+
+@kernel
+def log2_prob_tile(params, space):
+    """OUT the shares: log-densities."""
+    bound_tile(params, space, params.means.shape[1])
+
+
+@kernel
+def screened_log2_prob_tile(params, space, words, index, ends):
+    """OUT the shares: log-densities, or upper bounds where the responsibility is zero either way.
+
+    The first rows of y bound a density from above. The component with the largest bound is finished for
+    each point, which bounds the peak from below; the others are finished where they come near it.
+    """
+    A, c, log2_weights = params.whiteners, params.offsets, params.log2_weights
+    K, d = c.shape
+    shares = first_share(d)
+    last = d % 4 + _BOUNDING if d >= _SCREENED and K > 1 else d
+    bound_tile(params, space, last)
+    if last == d:
+        return
+    find_labels(space, shares, K, PEAKS, TOTALS)
+    sort_by_label(space, TOTALS, ends, index)
+    begin = START
+    for k in range(K):
+        finish_packed(A, c, k, last, space, PEAKS, shares + K, index, begin, ends[k] - begin)
+        for t in range(begin, ends[k]):
+            space[shares + k, index[t]] = -np.inf
+        begin = ends[k]
+    find_leasts(log2_weights, space)
+    for b in range(TILE):
+        space[LEASTS, b] += space[PEAKS, b]
+    for k in range(K):
+        count = list_above(space, shares + k, LEASTS, words, index, TILE // 2)
+        if count <= TILE // 2:
+            finish_packed(A, c, k, last, space, shares + k, shares + K, index, START, count)
+        else:
+            finish(A, c, k, last, space, POINTS, shares + k, TILE)
+    for b in range(TILE):
+        space[shares + int(space[TOTALS, b]), b] = space[PEAKS, b]
+
+
+@kernel
+def bound_tile(params, space, last):
+    """OUT the shares: log-densities from the first `last` rows of y."""
+    A, c, log2_weights = params.whiteners, params.offsets, params.log2_weights
+    K, d = c.shape
+    step, corner, shares = lanes(space), d % 4, first_share(d)
+    for k in range(K):
+        for b in range(0, TILE, 2 * step):
+            q = corner_squares(A, c, k, corner, space, b)
+            u = corner_squares(A, c, k, corner, space, b + step)
+            for i in range(corner, last, 4):
+                q, u = block_squares(A, c, k, i, space, POINTS, b, q, u)
+            store(space, shares + k, b, log2_weights[k] - q)
+            store(space, shares + k, b + step, log2_weights[k] - u)
+
+
+@kernel
+def finish(A, c, k, first, space, top, row, stop):
+    """Subtract from `row` the squares of the rows of y from `first` on, for the points from row `top`."""
+    step = lanes(space)
+    zero = splat(space.dtype.type(0))
+    for b in range(0, stop, 2 * step):
+        q = u = zero
+        for i in range(first, c.shape[1], 4):
+            q, u = block_squares(A, c, k, i, space, top, b, q, u)
+        store(space, row, b, load(space, row, b) - q)
+        store(space, row, b + step, load(space, row, b + step) - u)
+
+
+@kernel
+def finish_packed(A, c, k, first, space, row, packed, index, begin, count):
+    """The same for `count` of the points alone, by way of the row `packed`."""
+    d, step = c.shape[1], 2 * lanes(space)
+    stop = (count + step - 1) // step * step
+    pack(space, d, index, begin, stop)
+    for t in range(stop):
+        space[packed, t] = space[row, index[begin + t]]
+    finish(A, c, k, first, space, POINTS + d, packed, stop)
+    for t in range(count):
+        space[row, index[begin + t]] = space[packed, t]
+
+
+@inlined_kernel
+def corner_squares(A, c, k, corner, space, b):
+    """|y|^2 over the first `corner` = 0, 1, 2 or 3 rows, at one vector of points from b."""
+    if corner == 0:
+        return splat(space.dtype.type(0))
+    x0 = load(space, POINTS, b)
+    y0 = A[k, 0, 0] * x0 - c[k, 0]
+    if corner == 1:
+        return y0 * y0
+    x1 = load(space, POINTS + 1, b)
+    y1 = A[k, 1, 0] * x0 + (A[k, 1, 1] * x1 - c[k, 1])
+    if corner == 2:
+        return y0 * y0 + y1 * y1
+    y2 = A[k, 2, 2] * load(space, POINTS + 2, b) - c[k, 2]
+    y2 = A[k, 2, 0] * x0 + (A[k, 2, 1] * x1 + y2)
+    return y0 * y0 + y1 * y1 + y2 * y2
+
+
+@inlined_kernel
+def block_squares(A, c, k, i, space, top, b, q, u):
+    """q, u + |y|^2 over rows i to i + 3, at two vectors of points from b, in rows from `top`."""
+    step = lanes(space)
+    j = top + i
+    y0, y1, y2, y3 = splat(-c[k, i]), splat(-c[k, i + 1]), splat(-c[k, i + 2]), splat(-c[k, i + 3])
+    y0, y1, y2, y3, u0, u1, u2, u3 = multiply_add(A, k, i, i, space, top, b, (y0, y1, y2, y3, y0, y1, y2, y3))
+    xb, xu = load(space, j, b), load(space, j, b + step)
+    a0, a1, a2, a3 = A[k, i, i], A[k, i + 1, i], A[k, i + 2, i], A[k, i + 3, i]
+    y0, y1, y2, y3 = y0 + a0 * xb, y1 + a1 * xb, y2 + a2 * xb, y3 + a3 * xb
+    u0, u1, u2, u3 = u0 + a0 * xu, u1 + a1 * xu, u2 + a2 * xu, u3 + a3 * xu
+    xb, xu = load(space, j + 1, b), load(space, j + 1, b + step)
+    a1, a2, a3 = A[k, i + 1, i + 1], A[k, i + 2, i + 1], A[k, i + 3, i + 1]
+    y1, y2, y3 = y1 + a1 * xb, y2 + a2 * xb, y3 + a3 * xb
+    u1, u2, u3 = u1 + a1 * xu, u2 + a2 * xu, u3 + a3 * xu
+    xb, xu = load(space, j + 2, b), load(space, j + 2, b + step)
+    a2, a3 = A[k, i + 2, i + 2], A[k, i + 3, i + 2]
+    y2, y3 = y2 + a2 * xb, y3 + a3 * xb
+    u2, u3 = u2 + a2 * xu, u3 + a3 * xu
+    a3 = A[k, i + 3, i + 3]
+    y3, u3 = y3 + a3 * load(space, j + 3, b), u3 + a3 * load(space, j + 3, b + step)
+    q = q + ((y0 * y0 + y1 * y1) + (y2 * y2 + y3 * y3))
+    u = u + ((u0 * u0 + u1 * u1) + (u2 * u2 + u3 * u3))
+    return q, u
