@@ -41,8 +41,11 @@ def run_slots(
     slots: int,
     n_threads: int | None,
 ) -> None:
-    """Run `sweep(*arguments)`, or where threads are out of bounds `one_slot(*arguments, slot)`."""
-    if _serial:
+    """Run `sweep(*arguments)`, or where threads are out of bounds or idle `one_slot(*arguments, slot)`.
+
+    One slot is work for one thread, and to wake another can take longer than the work.
+    """
+    if _serial or slots == 1:
         for slot in range(slots):
             one_slot(*arguments, slot)
         return
