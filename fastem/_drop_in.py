@@ -195,31 +195,41 @@ def _start(
 def _fit_to_samples(
     estimator: Any, X: Array, weight: Array | None, seed: int, n_threads: int | None
 ) -> GaussianMixture:
-    """The best of some fits, each to a sample of its own, as all rows judge them; then EM on these."""
+    """The best of some fits, each to a sample of its own, as a larger sample judges; then EM on all rows.
+
+    One thread will do for samples: a pass over so few rows is over before another thread wakes up.
+    """
     k = estimator.n_components
-    size = min(len(X), max(_SAMPLE_ROWS, _ROWS_PER_PARAMETER * k * X.shape[1]))
+    size = max(_SAMPLE_ROWS, _ROWS_PER_PARAMETER * k * X.shape[1])
     options = {
         "covariance_type": estimator.covariance_type,
         "reg_covar": estimator.reg_covar,
         "max_iter": max(1, estimator.max_iter),
     }
-    best, highest = None, -np.inf
-    for rng in np.random.default_rng(seed).spawn(4 + k // 2):
+
+    def sample(rng: np.random.Generator, size: int) -> tuple[Array, Array | None]:
+        if size >= len(X):
+            return X, weight
         rows = np.sort(rng.choice(len(X), size, replace=False, shuffle=False))
-        weights = None if weight is None else weight[rows]
-        # One thread: passes over so few rows are over before another wakes up.
+        return X[rows], None if weight is None else weight[rows]
+
+    rng = np.random.default_rng(seed)
+    jury = sample(rng, max(size, _SAME_START_ROWS))
+    best, highest = None, -np.inf
+    for child in rng.spawn(4 + k // 2):
+        rows, weights = sample(child, size)
         model = fit(
-            X[rows],
+            rows,
             k,
             sample_weight=weights,
             init=estimator.init_params,
             tol=estimator.tol,
-            rng=rng,
+            rng=child,
             n_threads=1,
             **options,
         )
         _refuse_repairs(estimator, model)
-        score = model.score(X, weight, n_threads=n_threads)
+        score = model.score(*jury, n_threads=1)
         if best is None or score > highest:
             best, highest = model, score
     tol = _POLISH * estimator.tol

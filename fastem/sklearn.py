@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from sklearn.mixture import GaussianMixture as _GaussianMixture
+try:
+    from sklearn.mixture import GaussianMixture as _GaussianMixture
+except ImportError:
+    raise ImportError('fastem.sklearn needs scikit-learn: pip install "fastem[sklearn]".') from None
 
 from fastem import _drop_in
 from fastem._report import FitReport
@@ -39,7 +42,8 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
     -----
     A fit of at most 65,536 rows without weights begins with scikit-learn's own code and random numbers,
     so that the same ``random_state`` finds the same components. One of more rows, or of rows of unequal
-    weight, begins with the best of four fits to a random sample.
+    weight, begins with the best of some fits to random samples, gone on with on all rows to a tenth of
+    `tol`; `n_iter_` counts from there.
 
     Examples
     --------
