@@ -168,8 +168,8 @@ def _start(
     random_state: np.random.RandomState,
     n_threads: int | None,
 ) -> GaussianMixture:
-    """Where to begin: with scikit-learn's own start, or with the best of some fits to a sample."""
-    if weight is not None:
+    """Where to begin: with scikit-learn's own start, or with the best of some fits to samples."""
+    if weight is not None and not weight.all():
         X, weight = X[weight > 0], weight[weight > 0]
     given = (estimator.weights_init, estimator.means_init, estimator.precisions_init)
     complete = all(value is not None for value in given)
@@ -228,7 +228,6 @@ def _fit_to_samples(
             n_threads=1,
             **options,
         )
-        _refuse_repairs(estimator, model)
         score = model.score(*jury, n_threads=1)
         if best is None or score > highest:
             best, highest = model, score

@@ -1,5 +1,7 @@
 """Models that go to scikit-learn's ecosystem and come back."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -69,3 +71,12 @@ def test_skops(tmp_path, iris):
     io.dump(model.to_sklearn(), tmp_path / "model.skops")
     again = fastem.GaussianMixture.from_sklearn(io.load(tmp_path / "model.skops"))
     np.testing.assert_array_equal(again.covariances, model.covariances)
+
+
+@pytest.mark.parametrize(
+    "use", ["import fastem.sklearn", "import fastem; fastem.accelerate().__enter__()"], ids=["import", "with"]
+)
+def test_without_scikit_learn_the_error_says_what_to_install(use):
+    script = f"import sys; sys.modules['sklearn'] = None; {use}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert 'scikit-learn: pip install "fastem[sklearn]"' in done.stderr.splitlines()[-1]
