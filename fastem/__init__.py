@@ -1,5 +1,6 @@
 """fastem: Gaussian mixtures fitted by Expectation-Maximization, on millions of points, in seconds."""
 
+from fastem._accelerate import accelerate
 from fastem._fit import e_step, fit, m_step
 from fastem._model import GaussianMixture, load
 from fastem._report import FitReport, FitStatus
@@ -10,6 +11,7 @@ __all__ = [
     "FitStatus",
     "GaussianMixture",
     "Statistics",
+    "accelerate",
     "e_step",
     "fit",
     "load",

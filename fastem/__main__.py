@@ -1,7 +1,8 @@
-"""Command line: ``python -m fastem demo | info | bench | fit FILE``."""
+"""Command line: ``python -m fastem demo | info | bench | fit FILE | accelerate SCRIPT``."""
 
 import argparse
 import platform
+import runpy
 import sys
 from pathlib import Path
 
@@ -60,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--seed", type=int, default=None)
     fit.add_argument("-o", "--output", type=Path, help="save the model to this .npz")
     fit.set_defaults(run=_fit)
+
+    accelerate = commands.add_parser("accelerate", help="run a script with scikit-learn accelerated")
+    accelerate.add_argument("script", type=Path)
+    accelerate.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the script")
+    accelerate.set_defaults(run=_accelerate)
     return parser
 
 
@@ -100,6 +106,20 @@ def _fit(options: argparse.Namespace) -> None:
     if options.output is not None:
         model.save(options.output)
         print(f"\nsaved to {options.output}")
+
+
+def _accelerate(options: argparse.Namespace) -> None:
+    """Run a script as ``python SCRIPT ...`` would; its errors are its own, tracebacks and all."""
+    if not options.script.is_file():
+        raise FileNotFoundError(f"SCRIPT must be a Python file; there is no {str(options.script)!r}.")
+    sys.argv = [str(options.script), *options.arguments]
+    sys.path[0] = str(options.script.resolve().parent)
+    with fastem.accelerate():
+        try:
+            runpy.run_path(str(options.script), run_name="__main__")
+        except Exception:
+            sys.excepthook(*sys.exc_info())
+            raise SystemExit(1) from None
 
 
 def _read(path: Path) -> Array:

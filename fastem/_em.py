@@ -1,6 +1,6 @@
 """The EM loop. It knows nothing of arrays: a source reduces, a family maximises."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fastem._families import Parameters
@@ -13,6 +13,14 @@ _RESEEDS = 3
 
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
 FLOORED = "floored: covariance singular but for reg_covar"
+
+# Mean log-likelihoods per row, of the initial parameters first and of the newest last -> stop?
+StoppingRule = Callable[[Sequence[float]], bool]
+
+
+def gain_below(tol: float) -> StoppingRule:
+    """Stop when an iteration gains less than tol; never if that is 0."""
+    return lambda means: tol > 0 and len(means) > 1 and means[-1] - means[-2] < tol
 
 
 @dataclass
@@ -43,11 +51,11 @@ def ascend(
     reduce: Callable[[Parameters], Statistics],
     maximise: Callable[[Statistics, bool], Maximised],
     *,
-    tol: float,
+    converged: StoppingRule,
     max_iter: int,
     watch: Callable[[int, float, Parameters], bool],
 ) -> Run:
-    """Alternate E-steps and M-steps until the gain in mean log-likelihood is below a positive tol.
+    """Alternate E-steps and M-steps until converged, as told by the mean log-likelihoods so far.
 
     The returned parameters are those whose log-likelihood was computed last, so that the report and
     the model agree.
@@ -61,6 +69,7 @@ def ascend(
     """
     current = start
     reseeds = _RESEEDS * len(start.parameters.weights)
+    means: list[float] = []
     run = Run(start.parameters, FitStatus.MAX_ITER if max_iter > 0 else FitStatus.INITIAL)
     while True:
         reseeded = current.dead if reseeds > 0 else []
@@ -69,14 +78,13 @@ def ascend(
         run.parameters = current.parameters
         statistics = reduce(run.parameters)
         run.history.append(statistics.log_likelihood)
+        means.append(statistics.log_likelihood / statistics.total_weight)
         if watch(run.n_iter, run.log_likelihood, run.parameters):
             run.status = FitStatus.STOPPED
             return run
-        if tol > 0 and run.n_iter > 0 and not reseeded:
-            gain = (run.history[-1] - run.history[-2]) / statistics.total_weight
-            if gain < tol:
-                run.status = FitStatus.DEGENERATE if current.floored else FitStatus.CONVERGED
-                return run
+        if converged(means) and not reseeded:
+            run.status = FitStatus.DEGENERATE if current.floored else FitStatus.CONVERGED
+            return run
         if run.n_iter >= max_iter:
             return run
         current = maximise(statistics, reseeds > 0)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastem._em import Run, ascend
+from fastem._em import Run, StoppingRule, ascend, gain_below
 from fastem._families import FAMILIES, Family, Parameters
 from fastem._frame import Frame, frame_of
 from fastem._init import initial_parameters
@@ -42,7 +42,7 @@ def fit(
     sample_weight: Any = None,
     init: Any = "k-means++",
     n_init: int = 1,
-    tol: float = 1e-4,
+    tol: float | StoppingRule = 1e-4,
     max_iter: int = 200,
     reg_covar: float | Literal["auto"] = "auto",
     rng: Any = None,
@@ -79,9 +79,10 @@ def fit(
     n_init : int
         Restarts, of which the one of highest log-likelihood is returned; one that ended on a singular
         component only if all did. A given start (labels, responsibilities, model) is run once.
-    tol : float
+    tol : float or callable
         Stop when the mean log-likelihood per row gains less than this in an iteration; 0 makes all of
-        `max_iter` iterations.
+        `max_iter` iterations. Another rule of convergence is a function of the mean log-likelihoods so
+        far, a list with that of the initial parameters first, which returns whether to stop.
     max_iter : int
         Most M-steps; 0 returns the initial model, so that labels with ``max_iter=0`` give the
         supervised maximum-likelihood fit.
@@ -130,7 +131,7 @@ def fit(
     else:
         _check_start(given_model, k, X.shape[1], covariance_type)
     n_init = check_count("n_init", n_init, 1)
-    tol = check_tol(tol)
+    converged = tol if callable(tol) else gain_below(check_tol(tol))
     max_iter = check_count("max_iter", max_iter, 0)
     absolute = check_reg_covar(reg_covar)
     check_callback(callback)
@@ -164,7 +165,7 @@ def fit(
                 start = Maximised(_in_frame(given_model, family, frame), [], [])
             else:
                 start = initial_parameters(source, family, frame, k, init, generator, restart, step)
-            run = ascend(start, reduce, step, tol=tol, max_iter=max_iter, watch=watch)
+            run = ascend(start, reduce, step, converged=converged, max_iter=max_iter, watch=watch)
             if best is None or run.rank > best.rank:
                 best = run
             if run.status is FitStatus.STOPPED:

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fastem import _io
+from fastem import _interop, _io
 from fastem._families import FAMILIES, Family, KernelParams, Parameters
 from fastem._frame import Frame, Moments, frame_of
 from fastem._report import FitReport
@@ -163,15 +163,22 @@ class GaussianMixture:
         log_densities = self.score_samples(X, n_threads=n_threads).astype(np.float64, copy=False)
         return float(np.average(log_densities, weights=weights))
 
-    def bic(self, X: Any) -> float:
-        """Bayesian information criterion, -2 log L + n_parameters log n: lower is better."""
-        n = len(check_X(X, n_features=self.n_features))
-        return -2 * n * self.score(X) + self.n_parameters * float(np.log(n))
+    def bic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
+        """Bayesian information criterion, -2 log L + n_parameters log n: lower is better.
 
-    def aic(self, X: Any) -> float:
-        """Akaike information criterion, -2 log L + 2 n_parameters: lower is better."""
-        n = len(check_X(X, n_features=self.n_features))
-        return -2 * n * self.score(X) + 2.0 * self.n_parameters
+        n is the number of rows, or the sum of their weights. Parameters as in `score`.
+        """
+        n = self._total_weight(X, sample_weight)
+        score = self.score(X, sample_weight, n_threads=n_threads)
+        return -2 * n * score + self.n_parameters * float(np.log(n))
+
+    def aic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
+        """Akaike information criterion, -2 log L + 2 n_parameters: lower is better.
+
+        Parameters as in `score`.
+        """
+        n = self._total_weight(X, sample_weight)
+        return -2 * n * self.score(X, sample_weight, n_threads=n_threads) + 2.0 * self.n_parameters
 
     def sample(self, n: int, rng: Any = None) -> tuple[FloatArray, Array]:
         """Draw rows from the mixture, independent of each other.
@@ -204,12 +211,46 @@ class GaussianMixture:
         """Write the model to one ``.npz`` file, without pickles; `fastem.load` reads it."""
         _io.write(path, self.weights, self.means, self.covariances, self.covariance_type, self.report)
 
+    def to_sklearn(self) -> Any:
+        """A fitted ``sklearn.mixture.GaussianMixture`` with these parameters, for its ecosystem.
+
+        Its parameters are copies, bit by bit; `from_sklearn` takes them back. `n_iter_` and `converged_`
+        are those of the report; `lower_bound_`, a mean over rows that are not here, is -inf.
+
+        Raises
+        ------
+        ImportError
+            If scikit-learn is missing.
+        """
+        return _interop.to_sklearn(
+            self.weights, self.means, self.covariances, self.covariance_type, self.report
+        )
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any) -> "GaussianMixture":
+        """The model of a fitted ``sklearn.mixture.GaussianMixture``, bit by bit, without a report.
+
+        Raises
+        ------
+        ImportError
+            If scikit-learn is missing.
+        TypeError, ValueError
+            If `estimator` is something else, is not fitted, or its covariances are not positive
+            definite, as those of a float32 fit may be.
+        """
+        return cls(*_interop.fitted_parameters(estimator))
+
     @property
     def _family(self) -> Family:
         return FAMILIES[self.covariance_type]
 
     def _check(self, X: Any) -> Array:
         return check_X(X, n_features=self.n_features, empty=True)
+
+    def _total_weight(self, X: Any, sample_weight: Any) -> float:
+        n = len(check_X(X, n_features=self.n_features))
+        weights = check_sample_weight(sample_weight, n)
+        return float(n if weights is None else weights.sum(dtype=np.float64))
 
     def _check_positive_definite(self) -> None:
         d = self.n_features

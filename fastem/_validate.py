@@ -165,7 +165,7 @@ def check_sample_weight(sample_weight: Any, n_samples: int, k: int = 1) -> Array
             )
     total = weights.sum(dtype=np.float64)
     if not (total > 0 and math.isfinite(total)):
-        raise ValueError(f"sample_weight must have a positive, finite sum; it sums to {total}.")
+        raise ValueError(f"sample_weight must not be zero throughout, and its sum be finite; it is {total}.")
     positive = sum(np.count_nonzero(weights[rows]) for rows in _chunks(n_samples))
     if positive < k:
         raise ValueError(

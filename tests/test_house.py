@@ -9,7 +9,14 @@ from pathlib import Path
 import fastem
 
 # Imported inside a function, when asked for, and missing without harm.
-OPTIONAL = {"_progress.py": {"tqdm"}, "_peers.py": {"sklearn", "daal4py"}}
+OPTIONAL = {
+    "_progress.py": {"tqdm"},
+    "_peers.py": {"sklearn", "daal4py"},
+    "_interop.py": {"sklearn"},
+    "_accelerate.py": {"sklearn"},
+}
+# Imported by users who have scikit-learn; nothing else imports it at the top.
+OPTIONAL |= {"sklearn.py": {"sklearn"}, "_drop_in.py": {"sklearn"}}
 
 PACKAGE = Path(fastem.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -40,7 +47,7 @@ def test_public_names_are_sorted_and_documented():
 
 def test_nothing_else_is_public():
     stray = {name for name in vars(fastem) if not name.startswith("_")} - set(fastem.__all__)
-    assert stray == set()
+    assert stray <= {"sklearn"}  # an attribute as soon as someone imports that module
 
 
 def test_kernels_import_nothing_above_them():

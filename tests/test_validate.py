@@ -120,7 +120,7 @@ def test_k_may_be_a_numpy_integer():
         ({"sample_weight": np.ones((100, 1))}, ValueError, r"sample_weight must have shape \(100,\)"),
         ({"sample_weight": -np.ones(100)}, ValueError, "sample_weight must be finite and at least 0; row 0"),
         ({"sample_weight": np.full(100, np.nan)}, ValueError, "sample_weight must be finite"),
-        ({"sample_weight": np.zeros(100)}, ValueError, "sample_weight must have a positive, finite sum"),
+        ({"sample_weight": np.zeros(100)}, ValueError, "sample_weight must not be zero throughout"),
         ({"sample_weight": np.eye(100)[0]}, ValueError, "1 such rows"),
         ({"sample_weight": ["a"] * 100}, TypeError, "sample_weight must hold real numbers"),
         ({"callback": "call me"}, TypeError, "callback must be callable"),

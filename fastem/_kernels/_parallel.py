@@ -46,7 +46,10 @@ if hasattr(os, "register_at_fork"):
 def run_slots(
     one_slot: Callable[..., None], arguments: tuple[Any, ...], slots: int, n_threads: int | None
 ) -> None:
-    """Run `one_slot(*arguments, slot)` for every slot, side by side where threads are to be had."""
+    """Run `one_slot(*arguments, slot)` for every slot, side by side where threads are to be had.
+
+    One slot is work for one thread, and to wake another can take longer than the work.
+    """
     if _serial or slots == 1 or n_threads == 1 or numba.config.DISABLE_JIT:
         for slot in range(slots):
             one_slot(*arguments, slot)

@@ -1,0 +1,119 @@
+"""Time, peak memory and log-likelihood of two GaussianMixture classes with default settings.
+
+    python compare_with_scikit_learn.py            # needs scikit-learn and pillow; Linux; some minutes
+
+Each fit runs in a process of its own, after a fit to a few rows that loads or compiles the kernels.
+"""
+
+import json
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+
+def mixture(n, d, k, spread):
+    """Clusters of random shape, `spread` times as far apart as they are wide."""
+    rng = np.random.default_rng(0)
+    X = spread * rng.normal(size=(k, d))[rng.integers(k, size=n)]
+    return X + rng.normal(size=X.shape) @ (rng.normal(size=(d, d)) / np.sqrt(d) + 0.5 * np.eye(d))
+
+
+def pixels(name):
+    from sklearn.datasets import load_sample_image
+
+    return load_sample_image(name).reshape(-1, 3).astype(np.float64)
+
+
+def patches():
+    """Squares of 4 x 4 grey pixels."""
+    from numpy.lib.stride_tricks import sliding_window_view
+    from sklearn.datasets import load_sample_image
+
+    grey = load_sample_image("china.jpg").mean(axis=2)
+    X = sliding_window_view(grey, (4, 4)).reshape(-1, 16)[::2]
+    return X + np.random.default_rng(0).normal(size=X.shape)  # grey levels are whole numbers
+
+
+def shape(name, n=100_000, **options):
+    import sklearn.datasets
+
+    return getattr(sklearn.datasets, name)(n, random_state=0, **options)[0]
+
+
+PROBLEMS = {
+    "pixels of china.jpg": (lambda: pixels("china.jpg"), 8),
+    "pixels of flower.jpg": (lambda: pixels("flower.jpg"), 16),
+    "4 x 4 patches of china.jpg": (patches, 8),
+    "swiss roll": (lambda: shape("make_swiss_roll", noise=0.1), 10),
+    "two moons": (lambda: shape("make_moons", noise=0.1), 6),
+    "two circles": (lambda: shape("make_circles", noise=0.1), 6),
+    "3 clusters": (lambda: mixture(100_000, 2, 3, 4.0), 3),
+    "8 overlapping clusters": (lambda: mixture(100_000, 16, 8, 0.7), 8),
+    "uniform noise": (lambda: np.random.default_rng(0).random((200_000, 4)), 5),
+    "a million points": (lambda: mixture(1_000_000, 8, 16, 2.0), 16),
+}
+
+
+def memory(what):
+    """Megabytes of this process: VmRSS, now; VmHWM, the most since it was reset."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(what):
+            return int(line.split()[1]) / 1024
+    raise ValueError(what)
+
+
+def measure(library, name):
+    if library == "fastem":
+        from fastem.sklearn import GaussianMixture
+    else:
+        from sklearn.mixture import GaussianMixture
+    warnings.simplefilter("ignore")
+    load, k = PROBLEMS[name]
+    X = load()
+    GaussianMixture(k, random_state=0).fit(X[:: len(X) // 8000])
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory("VmRSS")
+    seconds = []
+    for _ in range(5 if library == "fastem" else 1):
+        began = time.perf_counter()
+        model = GaussianMixture(k, random_state=0).fit(X)
+        seconds.append(time.perf_counter() - began)
+    return {
+        "shape": X.shape,
+        "k": k,
+        "seconds": min(seconds),
+        "megabytes": memory("VmHWM") - before,
+        "n_iter": model.n_iter_,
+        "log_likelihood": float(model.score(X)),
+    }
+
+
+def main():
+    print("| data | rows x features, k | time, ratio | n_iter | peak memory, MB | gain in log-likelihood |")
+    for name in PROBLEMS:
+        results = []
+        for library in ("scikit-learn", "fastem"):
+            command = [sys.executable, __file__, library, name]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            results.append(json.loads(done.stdout))
+        theirs, ours = results
+        n, d = ours["shape"]
+        print(
+            f"| {name} | {n:,} x {d}, {ours['k']} "
+            f"| {theirs['seconds']:.2f} s, {theirs['seconds'] / ours['seconds']:.0f} x "
+            f"| {theirs['n_iter']}, {ours['n_iter']} "
+            f"| {theirs['megabytes']:.0f}, {ours['megabytes']:.0f} "
+            f"| {ours['log_likelihood'] - theirs['log_likelihood']:+.4f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        print(json.dumps(measure(*sys.argv[1:])))
+    else:
+        main()

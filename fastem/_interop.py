@@ -1,0 +1,70 @@
+"""Parameters from and to scikit-learn's GaussianMixture, which is imported when asked for."""
+
+from typing import Any
+
+import numpy as np
+
+from fastem._report import FitReport
+from fastem._typing import Array, CovarianceType, FloatArray
+
+
+def import_mixture() -> Any:
+    """scikit-learn's class and the factorisation that defines its `precisions_cholesky_`."""
+    try:
+        from sklearn.mixture import _gaussian_mixture
+    except ImportError:
+        raise ImportError('This needs scikit-learn: pip install "fastem[sklearn]".') from None
+    return _gaussian_mixture
+
+
+def to_sklearn(
+    weights: FloatArray,
+    means: FloatArray,
+    covariances: FloatArray,
+    covariance_type: str,
+    report: FitReport | None,
+) -> Any:
+    """A fitted scikit-learn estimator with copies of these parameters."""
+    estimator = import_mixture().GaussianMixture(len(weights), covariance_type=covariance_type)
+    set_parameters(estimator, weights, means, covariances, np.dtype(np.float64))
+    estimator.n_features_in_ = means.shape[1]
+    estimator.converged_ = report is not None and report.converged
+    estimator.n_iter_ = 0 if report is None else report.n_iter
+    # What scikit-learn itself sets where no E-step was made: a warm start goes on from here.
+    estimator.lower_bound_ = -np.inf
+    estimator.lower_bounds_ = []
+    return estimator
+
+
+def set_parameters(
+    estimator: Any, weights: FloatArray, means: FloatArray, covariances: FloatArray, dtype: np.dtype[Any]
+) -> None:
+    """Set the fitted parameters of an estimator, in `dtype` but factorised in float64."""
+    cholesky = import_mixture()._compute_precision_cholesky(covariances, estimator.covariance_type)
+    parameters = (weights, means, covariances, cholesky)
+    estimator._set_parameters(tuple(array.astype(dtype) for array in parameters))
+
+
+def fitted_parameters(estimator: Any) -> tuple[Array, Array, Array, CovarianceType]:
+    """Arguments of `fastem.GaussianMixture`, exactly as they were fitted."""
+    mixture = import_mixture().GaussianMixture
+    if not isinstance(estimator, mixture):
+        raise TypeError(
+            f"estimator must be a sklearn.mixture.GaussianMixture; got {type(estimator).__name__}. "
+            "Other mixtures have other densities."
+        )
+    if not hasattr(estimator, "covariances_"):
+        raise ValueError("estimator must be fitted; it has no covariances_. Call its fit first.")
+    return estimator.weights_, estimator.means_, estimator.covariances_, estimator.covariance_type
+
+
+def scoring_parameters(estimator: Any) -> tuple[Array, Array, Array, CovarianceType]:
+    """The same of what scikit-learn scores with: a user may have set precisions_cholesky_ alone."""
+    weights = np.asarray(estimator.weights_, dtype=np.float64)
+    cholesky = np.asarray(estimator.precisions_cholesky_, dtype=np.float64)
+    if estimator.covariance_type in ("full", "tied"):
+        root = np.linalg.inv(cholesky)
+        covariances = np.swapaxes(root, -1, -2) @ root
+    else:
+        covariances = 1 / np.square(cholesky)
+    return weights / weights.sum(), estimator.means_, covariances, estimator.covariance_type

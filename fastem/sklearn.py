@@ -1,0 +1,152 @@
+"""A drop-in for ``sklearn.mixture.GaussianMixture``; needs the extra ``sklearn``."""
+
+from typing import Any
+
+try:
+    from sklearn.mixture import GaussianMixture as _GaussianMixture
+except ImportError:
+    raise ImportError('fastem.sklearn needs scikit-learn: pip install "fastem[sklearn]".') from None
+
+from fastem import _drop_in
+from fastem._report import FitReport
+from fastem._typing import Array
+
+__all__ = ["GaussianMixture"]
+
+
+class GaussianMixture(_GaussianMixture):
+    """Gaussian mixture as a scikit-learn estimator, fitted and scored by fastem.
+
+    A subclass of ``sklearn.mixture.GaussianMixture`` with its parameters, defaults, attributes, methods,
+    errors and warnings, and in addition weights of rows, a report and a number of threads.
+
+    Parameters
+    ----------
+    n_components, covariance_type, tol, reg_covar, max_iter, n_init, init_params, weights_init, means_init, \
+precisions_init, random_state, warm_start, verbose, verbose_interval
+        As in scikit-learn. With ``reg_covar=0`` nothing is repaired: a singular covariance is an error.
+        With ``reg_covar > 0`` singular components are repaired, and the report tells.
+    n_threads : int, optional
+        Threads to use; None for numba's setting. The result does not depend on it.
+
+    Attributes
+    ----------
+    weights_, means_, covariances_, precisions_, precisions_cholesky_
+        Parameters, in the dtype of X. Methods look at nothing else, so that they can be set by hand.
+    converged_, n_iter_, lower_bound_, lower_bounds_, n_features_in_, feature_names_in_
+        As in scikit-learn.
+    report_ : FitReport
+        How the fit went: status with advice, history, repairs.
+
+    Notes
+    -----
+    A fit of at most 65,536 rows without weights begins with scikit-learn's own code and random numbers,
+    so that the same ``random_state`` finds the same components. One of more rows, or of rows of unequal
+    weight, begins with the best of some fits to random samples, gone on with on all rows to a tenth of
+    `tol`; `n_iter_` counts from there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem.sklearn import GaussianMixture
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> GaussianMixture(2, random_state=0).fit(X).predict([[0, 0], [12, 3]])
+    array([1, 0])
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_threads: int | None = None,
+    ) -> None:
+        super().__init__(
+            n_components,
+            covariance_type=covariance_type,
+            tol=tol,
+            reg_covar=reg_covar,
+            max_iter=max_iter,
+            n_init=n_init,
+            init_params=init_params,
+            weights_init=weights_init,
+            means_init=means_init,
+            precisions_init=precisions_init,
+            random_state=random_state,
+            warm_start=warm_start,
+            verbose=verbose,
+            verbose_interval=verbose_interval,
+        )
+        self.n_threads = n_threads
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "GaussianMixture":
+        """Estimate the parameters by EM.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows, at least 0. An integer weight counts a row that many times.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument breaks its rule or, with ``reg_covar=0``, a covariance is singular.
+        """
+        self.report_: FitReport = _drop_in.estimate(self, X, sample_weight, n_threads=self.n_threads)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
+        """Fit, then label the rows: ``fit(X, y, sample_weight).predict(X)``."""
+        return self.fit(X, y, sample_weight).predict(X)
+
+    def predict(self, X: Any) -> Array:
+        """Most likely component of each row, (n_samples,) of int64."""
+        return _drop_in.predict(self, X, n_threads=self.n_threads)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Responsibilities p(component | x), (n_samples, n_components)."""
+        return _drop_in.predict_proba(self, X, n_threads=self.n_threads)
+
+    def score_samples(self, X: Any) -> Array:
+        """Log-density of each row, (n_samples,)."""
+        return _drop_in.score_samples(self, X, n_threads=self.n_threads)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Mean log-density of the rows, weighted by `sample_weight` (n_samples,) if given."""
+        if sample_weight is None:
+            return float(super().score(X))
+        X, mixture = _drop_in.scored(self, X)
+        return mixture.score(X, sample_weight, n_threads=self.n_threads)
+
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
+        """Bayesian information criterion; n is the number of rows, or the sum of their weights."""
+        X, mixture = _drop_in.scored(self, X)
+        return mixture.bic(X, sample_weight, n_threads=self.n_threads)
+
+    def aic(self, X: Any, sample_weight: Any = None) -> float:
+        """Akaike information criterion; n is the number of rows, or the sum of their weights."""
+        X, mixture = _drop_in.scored(self, X)
+        return mixture.aic(X, sample_weight, n_threads=self.n_threads)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = False
+        return tags

@@ -1,0 +1,356 @@
+"""`fastem.sklearn.GaussianMixture`: an import swap, and what it has beyond."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import sklearn
+from joblib import Parallel, delayed
+from problems import TYPES, clusters
+from sklearn import datasets
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture as Theirs
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import fastem
+from fastem import FitStatus, _drop_in
+from fastem._datasets import old_faithful
+from fastem.sklearn import GaussianMixture
+
+DATA = {
+    "faithful": (old_faithful, 2),
+    "iris": (lambda: datasets.load_iris().data, 3),
+    "wine": (lambda: datasets.load_wine().data, 3),
+    "breast cancer": (lambda: PCA(8).fit_transform(datasets.load_breast_cancer().data), 2),
+    "diabetes": (lambda: datasets.load_diabetes().data, 3),
+    "digits": (lambda: PCA(10).fit_transform(datasets.load_digits().data), 10),
+    "moons": (lambda: datasets.make_moons(2000, noise=0.1, random_state=0)[0], 6),
+    "swiss roll": (lambda: datasets.make_swiss_roll(5000, noise=0.1, random_state=0)[0], 8),
+    "clusters": (lambda: clusters(3, 20_000, 5, 4), 4),
+    "noise": (lambda: np.random.default_rng(0).random((3000, 4)), 3),
+}
+FITTED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_", "lower_bounds_")
+
+
+def both(X, k, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return Theirs(k, **options).fit(X), GaussianMixture(k, **options).fit(X)
+
+
+def assert_same(theirs, ours, names=FITTED):
+    for name in names:
+        if not hasattr(theirs, name):  # scikit-learn 1.6 had no lower_bounds_
+            continue
+        expected = getattr(theirs, name)
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(getattr(ours, name), expected, rtol=1e-6, atol=1e-6 * scale, err_msg=name)
+    assert (ours.n_iter_, ours.converged_) == (theirs.n_iter_, theirs.converged_)
+    assert ours.lower_bound_ == pytest.approx(theirs.lower_bound_, rel=1e-6)
+
+
+@parametrize_with_checks(
+    [GaussianMixture(covariance_type=covariance_type) for covariance_type in TYPES]
+    + [GaussianMixture(init_params="random", n_init=2, n_threads=1)]
+)
+def test_scikit_learns_checks(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of some checks themselves
+        check(estimator)
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("data_set", DATA)
+def test_equal_to_scikit_learn_from_the_same_random_state(data_set, covariance_type):
+    load, k = DATA[data_set]
+    X = load()
+    theirs, ours = both(X, k, covariance_type=covariance_type, random_state=0)
+    assert_same(theirs, ours)
+    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-6)
+    np.testing.assert_allclose(ours.score_samples(X), theirs.score_samples(X), rtol=1e-6)
+    for name in ("score", "bic", "aic"):
+        assert getattr(ours, name)(X) == pytest.approx(getattr(theirs, name)(X), rel=1e-6)
+    for ours_drawn, theirs_drawn in zip(ours.sample(50), theirs.sample(50), strict=True):
+        np.testing.assert_allclose(ours_drawn, theirs_drawn, rtol=1e-6, atol=1e-6 * np.abs(X).max())
+
+
+@pytest.mark.parametrize("init_params", ["k-means++", "random", "random_from_data"])
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_equal_for_every_start(init_params, covariance_type, iris):
+    options = {"covariance_type": covariance_type, "init_params": init_params, "random_state": 1, "n_init": 3}
+    theirs, ours = both(iris, 3, **options)
+    # The weights of a start from single rows do not sum to 1 there, which shows in the first bound.
+    assert_same(theirs, ours, FITTED[:-1])
+    np.testing.assert_allclose(ours.lower_bounds_[1:], theirs.lower_bounds_[1:], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_iter": 0},
+        {"max_iter": 1},
+        {"max_iter": 7, "tol": 0},
+        {"tol": 1e-8, "max_iter": 1000},
+        {"reg_covar": 0.1},
+        {"means_init": [[5.0, 3, 1, 0], [6, 3, 4, 1], [7, 3, 6, 2]]},
+        {"weights_init": [0.2, 0.3, 0.5]},
+        {"precisions_init": np.stack(3 * [np.eye(4)])},
+    ],
+    ids=str,
+)
+def test_equal_for_other_options(options, iris):
+    if options == {"max_iter": 0}:
+        theirs, ours = both(iris, 3, random_state=0, max_iter=0)
+        assert_same(theirs, ours, FITTED[:-1])
+        assert ours.lower_bounds_ == theirs.lower_bounds_ == []
+    else:
+        assert_same(*both(iris, 3, random_state=0, **options))
+
+
+def test_a_start_given_whole_is_taken_as_it_is(iris):
+    start = Theirs(3, random_state=2).fit(iris)
+    given = {
+        "weights_init": start.weights_,
+        "means_init": start.means_ + 0.1,
+        "precisions_init": start.precisions_,
+    }
+    assert_same(*both(iris, 3, **given))
+    assert GaussianMixture(3, **given, max_iter=0).fit(iris).means_ == pytest.approx(start.means_ + 0.1)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_warm_starts_go_on_where_they_stopped(iris):
+    theirs, ours = (cls(3, random_state=0, warm_start=True, max_iter=3) for cls in (Theirs, GaussianMixture))
+    for _ in range(10):
+        assert_same(theirs.fit(iris), ours.fit(iris))
+    assert ours.converged_
+
+
+def test_float32(iris):
+    ours = GaussianMixture(3, random_state=0).fit(iris.astype(np.float32))
+    for name in FITTED[:-1]:
+        assert getattr(ours, name).dtype == np.float32
+    np.testing.assert_allclose(ours.means_, GaussianMixture(3, random_state=0).fit(iris).means_, atol=1e-3)
+    assert ours.score_samples(iris.astype(np.float32)).dtype == np.float32
+    assert ours.score_samples(iris).dtype == np.float64
+
+
+def test_it_warns_as_scikit_learn(iris):
+    messages = []
+    for cls in (Theirs, GaussianMixture):
+        with pytest.warns(ConvergenceWarning) as caught:
+            cls(3, random_state=0, max_iter=2).fit(iris)
+        messages += [str(warning.message) for warning in caught]
+    assert len(messages) == 2
+    assert messages[0] == messages[1]
+
+
+def test_verbose_prints_what_scikit_learn_prints(iris, capsys):
+    printed = []
+    for cls in (Theirs, GaussianMixture):
+        cls(3, random_state=0, n_init=2, verbose=1, verbose_interval=3).fit(iris)
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] != ""
+
+
+def test_methods_follow_attributes_set_by_hand(iris):
+    fitted = Theirs(3, random_state=0).fit(iris)
+    ours = GaussianMixture(3)
+    for name in ("weights_", "means_", "precisions_cholesky_"):
+        setattr(ours, name, getattr(fitted, name).copy())
+    np.testing.assert_array_equal(ours.predict(iris), fitted.predict(iris))
+    ours.means_ += 1
+    fitted.means_ += 1
+    np.testing.assert_allclose(ours.score_samples(iris), fitted.score_samples(iris))
+
+
+# --- what scikit-learn lacks
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_integer_weights_repeat_rows(covariance_type, iris):
+    weights = np.random.default_rng(0).integers(0, 4, len(iris))
+    repeated = np.repeat(iris, weights, axis=0)
+    start = GaussianMixture(3, covariance_type=covariance_type, random_state=0).fit(iris)
+    given = {
+        "weights_init": start.weights_,
+        "means_init": start.means_ + 0.2,
+        "precisions_init": start.precisions_,
+    }
+    model = GaussianMixture(3, covariance_type=covariance_type, **given)
+    weighted = clone(model).fit(iris, sample_weight=weights)
+    assert_same(model.fit(repeated), weighted)
+    for name in ("score", "bic", "aic"):
+        value = getattr(weighted, name)(iris, sample_weight=weights)
+        assert value == pytest.approx(getattr(model, name)(repeated))
+
+
+def test_a_weight_of_zero_leaves_a_row_out_and_equal_weights_change_nothing(iris):
+    model = GaussianMixture(3, random_state=0)
+    kept = np.arange(len(iris)) % 3 > 0
+    assert_same(clone(model).fit(iris[kept]), clone(model).fit(iris, sample_weight=2.0 * kept))
+
+
+def test_unequal_weights_find_the_clusters_that_weigh():
+    X = np.random.default_rng(0).normal(size=(3000, 2)) + 10 * np.repeat(np.arange(3), 1000)[:, None]
+    weight = np.random.default_rng(1).uniform(1, 2, len(X)) * np.repeat([1, 1e-9, 1], 1000)
+    means = GaussianMixture(2, random_state=0).fit(X, sample_weight=weight).means_
+    np.testing.assert_allclose(np.sort(means[:, 0]), [0, 20], atol=0.2)
+
+
+def test_weights_are_routed(iris):
+    weight = np.linspace(0.1, 1, len(iris))
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = GaussianMixture(2, random_state=0)
+        model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        search = GridSearchCV(model, {"n_components": [1, 2, 3]}, cv=3)
+        search.fit(iris, sample_weight=weight)
+        unweighted = GridSearchCV(GaussianMixture(2, random_state=0), {"n_components": [1, 2, 3]}, cv=3)
+        unweighted.fit(iris)
+    scores = (s.cv_results_["mean_test_score"] for s in (search, unweighted))
+    assert not np.allclose(*scores, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"), [([-1.0] * 150, "sample_weight"), ([1.0], "sample_weight must have shape")]
+)
+def test_mistaken_weights_are_named(weight, message, iris):
+    with pytest.raises(ValueError, match=message):
+        GaussianMixture(2).fit(iris, sample_weight=weight)
+
+
+def test_the_report_tells(iris):
+    model = GaussianMixture(3, random_state=0).fit(iris)
+    assert model.report_.status is FitStatus.CONVERGED
+    assert model.report_.log_likelihood == pytest.approx(len(iris) * model.score(iris))
+    assert model.report_.n_iter == model.n_iter_
+
+
+def test_threads_change_no_bit():
+    X = clusters(5, 20_000, 3, 4)
+    one, all_ = (GaussianMixture(4, random_state=0, n_threads=n).fit(X) for n in (1, None))
+    np.testing.assert_array_equal(one.means_, all_.means_)
+    with pytest.raises(ValueError, match="n_threads must be"):
+        GaussianMixture(4, n_threads=0).fit(X)
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("scale", [1.0, 1e9])
+def test_a_singular_component_kills_no_fit(covariance_type, scale):
+    """Two rows far out and three equal ones, in units in which reg_covar is nothing."""
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    X[:3] = 50
+    X[3:5] = -50
+    X[:, 2] = X[:, 0] + X[:, 1]
+    model = GaussianMixture(4, covariance_type=covariance_type, random_state=0).fit(scale * X)
+    assert np.isfinite(model.precisions_).all()
+    assert np.isfinite(model.score(scale * X))
+
+
+def test_without_regularisation_a_singular_component_is_scikit_learns_error():
+    X = np.concatenate([np.random.default_rng(0).normal(size=(100, 2)), np.full((20, 2), 9.0)])
+    given = {
+        "weights_init": [0.5, 0.5],
+        "means_init": [[0, 0], [9, 9]],
+        "precisions_init": np.stack(2 * [np.eye(2)]),
+    }
+    for cls in (Theirs, GaussianMixture):
+        with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+            cls(2, reg_covar=0, **given).fit(X)
+    assert GaussianMixture(2, **given).fit(X).report_.status is FitStatus.DEGENERATE
+
+
+# --- many rows
+
+
+@pytest.fixture
+def few_rows_are_many(monkeypatch):
+    monkeypatch.setattr(_drop_in, "_SAME_START_ROWS", 1000)
+    monkeypatch.setattr(_drop_in, "_SAMPLE_ROWS", 2000)
+
+
+@pytest.mark.usefixtures("few_rows_are_many")
+@pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
+def test_many_rows_begin_with_a_sample_and_end_as_well(init_params):
+    X = clusters(7, 20_000, 4, 5)
+    theirs, ours = both(X, 5, init_params=init_params, random_state=0)
+    assert ours.score(X) > theirs.score(X) - 1e-3
+    assert ours.score(X) == GaussianMixture(5, init_params=init_params, random_state=0).fit(X).score(X)
+
+
+@pytest.mark.usefixtures("few_rows_are_many")
+def test_many_rows_begin_with_what_is_given():
+    X = clusters(7, 20_000, 4, 5)
+    given = {
+        "weights_init": np.full(5, 0.2),
+        "means_init": X[:5],
+        "precisions_init": np.stack(5 * [np.diag([1.0, 2, 3, 4])]),
+    }
+    for name, value in given.items():
+        model = GaussianMixture(5, random_state=0, max_iter=0, **{name: value}).fit(X)
+        fitted = name.removesuffix("init")
+        np.testing.assert_allclose(getattr(model, fitted), value, atol=1e-12)
+    assert_same(*both(X, 5, **given))
+
+
+# --- the ecosystem
+
+
+def test_pipelines_searches_and_scores(iris):
+    pipeline = make_pipeline(StandardScaler(), GaussianMixture(random_state=0))
+    grid = {"gaussianmixture__n_components": [1, 2, 3], "gaussianmixture__covariance_type": TYPES}
+    ours = GridSearchCV(pipeline, grid, cv=3).fit(iris)
+    theirs = GridSearchCV(make_pipeline(StandardScaler(), Theirs(random_state=0)), grid, cv=3).fit(iris)
+    scores = (search.cv_results_["mean_test_score"] for search in (ours, theirs))
+    np.testing.assert_allclose(*scores, rtol=1e-6)
+    assert ours.best_params_ == theirs.best_params_
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_joblib(backend, iris):
+    model = GaussianMixture(3, random_state=0)
+    expected = cross_val_score(model, iris, cv=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # loky may complain of the machine
+        scores = Parallel(n_jobs=2, backend=backend)(
+            delayed(cross_val_score)(model, iris, cv=4) for _ in range(2)
+        )
+    np.testing.assert_array_equal(scores, [expected, expected])
+
+
+def test_pickles_and_clones(iris):
+    model = GaussianMixture(3, random_state=0, n_threads=1).fit(iris)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(iris), model.predict_proba(iris))
+    assert again.report_ == model.report_
+    assert clone(model).get_params() == model.get_params()
+    assert isinstance(model, Theirs)
+
+
+def test_names_of_features():
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(old_faithful(), columns=["duration", "waiting"])
+    with sklearn.config_context(transform_output="pandas"):
+        pipeline = make_pipeline(StandardScaler(), GaussianMixture(2, random_state=0)).fit(X)
+        assert list(pipeline[-1].feature_names_in_) == ["duration", "waiting"]
+        assert pipeline.predict(X).shape == (272,)
+
+
+def test_the_rule_of_convergence_can_be_any_function(faithful):
+    """fastem.fit's general form of tol, which the estimator uses to follow scikit-learn's rule."""
+    seen = []
+
+    def rule(means):
+        seen.append(len(means))
+        return len(means) == 4
+
+    model = fastem.fit(faithful, 2, tol=rule, rng=0)
+    assert seen == [1, 2, 3, 4]
+    assert (model.report.n_iter, model.report.status) == (3, FitStatus.CONVERGED)
