@@ -90,7 +90,7 @@ class ArraySource:
         sums = family.new_sums(slots, k, d)
         rows = self._slab_rows(k, d * (d + 1) if sums.second.shape[2:] == (d, d) else 2 * d, slots)
         if given is not None:
-            rows = min(rows, max(TILE, _SLAB_BYTES // (k * self.dtype.itemsize)))
+            rows = min(rows, max(int(TILE), _SLAB_BYTES // (k * self.dtype.itemsize)))
         responsibilities = np.empty((0, k), self.dtype)
         for start, X, weight in self.slabs(rows):
             if given is not None:
@@ -192,7 +192,7 @@ class ArraySource:
         by_memory = int(_SLAB_BYTES // (self.n_features * self.dtype.itemsize))
         # Whole tiles for every slot, or at least whole tiles.
         rows = min(by_time, by_memory)
-        quantum = TILE * slots if rows >= TILE * slots else TILE
+        quantum = int(TILE) * slots if rows >= TILE * slots else int(TILE)
         return max(1, rows // quantum) * quantum
 
 

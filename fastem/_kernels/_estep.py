@@ -33,10 +33,10 @@ from fastem._kernels._tile import (
 class Kernels(NamedTuple):
     """What a covariance type computes of a tile; see the functions of the same names below."""
 
-    load_tile: Callable
-    log2_prob_tile: Callable
-    accumulate_tile: Callable
-    screened_log2_prob_tile: Callable | None = None  # None: densities are too cheap for a screen
+    load_tile: Callable[..., None]
+    log2_prob_tile: Callable[..., None]
+    accumulate_tile: Callable[..., None]
+    screened_log2_prob_tile: Callable[..., None] | None = None  # None: densities are too cheap for a screen
 
 
 @kernel

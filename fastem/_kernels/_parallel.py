@@ -22,6 +22,8 @@ from fastem._kernels._jit import parallel_kernel
 
 _lock = threading.Lock()
 _serial = False
+# By kernel and kinds of arrays: to ask numba takes a third of a millisecond.
+_addresses: dict[tuple[Any, ...], int] = {}
 
 
 def _after_fork() -> None:
@@ -54,7 +56,15 @@ def run_slots(
         for slot in range(slots):
             one_slot(*arguments, slot)
         return
-    address, flat = _address(one_slot, arguments), _flatten(arguments)
+    flat = _flatten(arguments)
+    key = (
+        one_slot,
+        *map(type, arguments),
+        *((a.dtype, a.ndim, a.flags.c_contiguous, a.flags.writeable) for a in flat),
+    )
+    if key not in _addresses:
+        _addresses[key] = _address(one_slot, arguments)
+    address = _addresses[key]
     with _lock:
         before = numba.get_num_threads()
         if n_threads is not None:
