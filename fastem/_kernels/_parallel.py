@@ -11,13 +11,14 @@ from typing import Any
 
 import numba
 
-_lock = threading.Lock()
+# Re-entrant: a signal handler runs between two kernel calls, where its own thread may hold the lock.
+_lock = threading.RLock()
 _serial = False
 
 
 def _after_fork() -> None:
     global _lock, _serial
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _serial = _threads_started()
 
 
