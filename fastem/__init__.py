@@ -2,14 +2,16 @@
 
 from fastem._fit import e_step, fit, m_step
 from fastem._model import GaussianMixture, load
-from fastem._report import FitReport, FitStatus
+from fastem._report import FitReport, FitStatus, FitWarning, WarningCause
 from fastem._statistics import Statistics
 
 __all__ = [
     "FitReport",
     "FitStatus",
+    "FitWarning",
     "GaussianMixture",
     "Statistics",
+    "WarningCause",
     "e_step",
     "fit",
     "load",

@@ -18,6 +18,7 @@ def combinations(benchmark):
 
 
 @pytest.mark.skipif(not FOLDER.exists(), reason="not in a checkout")
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")  # few rows make singular components
 @pytest.mark.parametrize("module", MODULES)
 def test_benchmarks_run(module, monkeypatch):
     monkeypatch.setenv("FASTEM_ASV_SCALE", "0.001")

@@ -9,7 +9,7 @@ from pathlib import Path
 import fastem
 
 # Imported inside a function, when asked for, and missing without harm.
-OPTIONAL = {"_progress.py": {"tqdm"}, "_peers.py": {"sklearn", "daal4py"}}
+OPTIONAL = {"_progress.py": {"tqdm"}, "_tables.py": {"narwhals"}, "_peers.py": {"sklearn", "daal4py"}}
 
 PACKAGE = Path(fastem.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
