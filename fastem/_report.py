@@ -83,7 +83,10 @@ class WarningCause(Enum):
     PRECISION = (
         "Numbers so far from 0 leave few digits to what differs between rows. Subtract an offset first."
     )
-    FAILED = FitStatus.FAILED.value
+    FAILED = (
+        "The arithmetic of a start broke down; the best valid mixture is returned. Rescale the columns, use "
+        "float64, or raise reg_covar."
+    )
 
 
 class FitWarning(UserWarning):
