@@ -74,11 +74,20 @@ def child_agrees():
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 assert child_agrees()
-fitting = threading.Thread(target=bits, args=(clusters(1, 2_000_000),))
+began, enough = threading.Event(), threading.Event()
+
+def callback(*_):
+    began.set()
+    return enough.is_set()
+
+options = dict(rng=0, tol=0, max_iter=10**6, callback=callback)
+fitting = threading.Thread(target=fastem.fit, args=(clusters(1, 500_000), 4), kwargs=options)
 fitting.start()
-time.sleep(0.3)
-assert fitting.is_alive() and child_agrees()  # whose copy of the lock is held by a thread it has not
+began.wait()
+agreed = [child_agrees() for _ in range(3)]  # whose copies of the lock are held by a thread they have not
+enough.set()
 fitting.join()
+assert all(agreed)
 assert bits(X) == expected
 """
 )
@@ -128,11 +137,15 @@ HANDLER = (
 X, small = clusters(0, 2_000_000), clusters(1, 1000)
 model = fastem.fit(small, 4, rng=0)
 scores = []
-signal.signal(signal.SIGALRM, lambda *_: scores.append(model.score(small)))
-signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
-bits(X)
+def handle(*_):
+    scores.append(model.score(small))
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+while len(scores) < 5:
+    bits(X)
 signal.setitimer(signal.ITIMER_REAL, 0)
-assert len(scores) > 1 and len(set(scores)) == 1
+assert len(set(scores)) == 1
 """
 )
 
