@@ -3,14 +3,16 @@
 from fastem._accelerate import accelerate
 from fastem._fit import e_step, fit, m_step
 from fastem._model import GaussianMixture, load
-from fastem._report import FitReport, FitStatus
+from fastem._report import FitReport, FitStatus, FitWarning, WarningCause
 from fastem._statistics import Statistics
 
 __all__ = [
     "FitReport",
     "FitStatus",
+    "FitWarning",
     "GaussianMixture",
     "Statistics",
+    "WarningCause",
     "accelerate",
     "e_step",
     "fit",

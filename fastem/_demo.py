@@ -20,10 +20,11 @@ _PASSES = 10
 def describe(model: GaussianMixture) -> str:
     """Parameters and report of a fitted model, in a few lines."""
     report = _report(model)
+    names = "" if model.feature_names is None else f"features\n{', '.join(model.feature_names)}\n"
     with np.printoptions(precision=4, suppress=True, linewidth=100, threshold=200):
         return (
             f"{model.n_components} components, {model.covariance_type} covariance, "
-            f"{model.n_parameters} parameters\n"
+            f"{model.n_parameters} parameters\n{names}"
             f"weights\n{model.weights}\nmeans\n{model.means}\ncovariances\n{model.covariances}\n"
             f"log-likelihood {report.log_likelihood:.4f}\n"
             f"iterations     {report.n_iter}\n"

@@ -86,6 +86,10 @@ class Family(ABC):
         """
 
     @abstractmethod
+    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
+        """Eigenvalues of each covariance in units where those of diag(variances) are 1; both (m, d)."""
+
+    @abstractmethod
     def diagonal(self, variances: FloatArray) -> FloatArray:
         """The m covariances nearest to diag(variances), variances (m, d)."""
 
@@ -106,7 +110,11 @@ class _Matrices(Family):
     """Covariances that are m full matrices. Abstract: full and tied differ in m and in their kernels."""
 
     def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
-        return _cholesky_pivots(covariances)
+        return np.square(_diagonals(_cholesky(covariances)))
+
+    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
+        root = np.sqrt(variances)
+        return np.asarray(np.linalg.eigvalsh(covariances / (root[:, :, None] * root[:, None, :])))
 
     def diagonal(self, variances: FloatArray) -> FloatArray:
         return variances[:, :, None] * np.eye(variances.shape[1])
@@ -248,6 +256,9 @@ class Diag(Family):
     def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
         return covariances
 
+    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
+        return np.asarray(covariances / variances)
+
     def diagonal(self, variances: FloatArray) -> FloatArray:
         return variances
 
@@ -299,6 +310,9 @@ class Spherical(Family):
     def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
         return np.repeat(covariances[:, None], d, axis=1)
 
+    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
+        return np.asarray(covariances[:, None] / variances)
+
     def diagonal(self, variances: FloatArray) -> FloatArray:
         return np.asarray(variances.mean(axis=1))
 
@@ -341,10 +355,11 @@ def _diagonals(matrices: Array) -> FloatArray:
     return np.diagonal(matrices, axis1=-2, axis2=-1)
 
 
-def _cholesky_pivots(matrices: FloatArray) -> FloatArray:
+def _cholesky(matrices: FloatArray) -> FloatArray:
+    """Cholesky factors; NaN for matrices that are not positive definite."""
     try:
-        return np.square(_diagonals(np.linalg.cholesky(matrices)))
+        return np.asarray(np.linalg.cholesky(matrices))
     except np.linalg.LinAlgError:
         if len(matrices) == 1:
-            return np.full((1, matrices.shape[-1]), np.nan)
-        return np.concatenate([_cholesky_pivots(matrix[None]) for matrix in matrices])
+            return np.full_like(matrices, np.nan)
+        return np.concatenate([_cholesky(matrix[None]) for matrix in matrices])

@@ -1,7 +1,10 @@
 """The public functions that estimate: fit, e_step, m_step."""
 
+import reprlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +16,10 @@ from fastem._init import initial_parameters
 from fastem._model import GaussianMixture, model_of
 from fastem._mstep import Maximised, maximise
 from fastem._progress import progress_bar
-from fastem._report import FitReport, FitStatus
+from fastem._report import FitReport, FitStatus, WarningCause, warn
 from fastem._sources import ArraySource
 from fastem._statistics import Statistics
+from fastem._tables import column_names
 from fastem._typing import CovarianceType, FloatArray
 from fastem._validate import (
     check_callback,
@@ -27,9 +31,12 @@ from fastem._validate import (
     check_reg_covar,
     check_rng,
     check_sample_weight,
+    check_spread,
     check_tol,
     check_X,
 )
+
+_LEAST_REG_COVAR = float(np.finfo(np.float64).tiny)
 
 Callback = Callable[[int, float, GaussianMixture], Any]
 
@@ -54,9 +61,11 @@ def fit(
 
     Parameters
     ----------
-    X : array of shape (n, d)
+    X : array of shape (n, d), or table
         Finite real numbers. float32 is computed in float32 (sums in float64), all else in float64.
-        Never copied as a whole, never written to.
+        An array of numbers is never copied as a whole, and never written to. Tables of pandas, polars,
+        pyarrow and whatever else narwhals knows (the extra ``tables``) are converted; the names of their
+        columns become the `feature_names` of the model.
     k : int
         Number of components, at most n.
     covariance_type : {"full", "tied", "diag", "spherical"}
@@ -111,6 +120,12 @@ def fit(
     ImportError
         If ``progress=True`` and tqdm is missing.
 
+    Warns
+    -----
+    FitWarning
+        With a named `cause`: `max_iter` was reached before convergence (not if ``tol=0``), a component is
+        singular, the log-likelihood fell, a start failed, or X has lost its digits.
+
     Examples
     --------
     >>> import numpy as np, fastem
@@ -122,7 +137,8 @@ def fit(
     """
     began = time.perf_counter()
     family = FAMILIES[check_covariance_type(covariance_type)]
-    X = check_X(X)
+    rows, X = X, check_X(X)
+    names = column_names(rows)
     k = check_k(k, len(X))
     weights = check_sample_weight(sample_weight, len(X), k)
     given_model = init if isinstance(init, GaussianMixture) else None
@@ -131,7 +147,8 @@ def fit(
     else:
         _check_start(given_model, k, X.shape[1], covariance_type)
     n_init = check_count("n_init", n_init, 1)
-    converged = tol if callable(tol) else gain_below(check_tol(tol))
+    endless = not callable(tol) and tol == 0
+    tol, converged = (0.0, tol) if callable(tol) else (tol, gain_below(check_tol(tol)))
     max_iter = check_count("max_iter", max_iter, 0)
     absolute = check_reg_covar(reg_covar)
     check_callback(callback)
@@ -141,37 +158,42 @@ def fit(
 
     with progress_bar(progress, restarts, max_iter) as advance:
         moments = source.moments()
+        check_spread(X, moments)
         frame = frame_of(moments, source.dtype, family.isotropic)
         amount = _standard_amount(absolute, frame)
 
         def reduce(parameters: Parameters) -> Statistics:
             return source.reduce(family, family.prepare(parameters, frame, source.dtype), frame)
 
-        def step(statistics: Statistics, reseed: bool = True) -> Maximised:
-            return _maximise(family, statistics, amount, reseed)
+        def step(statistics: Statistics, reseeds: int | None = None) -> Maximised:
+            return _maximise(family, statistics, amount, reseeds)
 
         def watch(iteration: int, log_likelihood: float, parameters: Parameters) -> bool:
             advance(log_likelihood)
             if callback is None:
                 return False
             return (
-                callback(iteration, log_likelihood, model_of(parameters, frame, covariance_type, None))
+                callback(iteration, log_likelihood, model_of(parameters, frame, covariance_type, None, names))
                 is True
             )
 
-        best: Run | None = None
+        best, failures = Run(FitStatus.FAILED), []
         for restart, generator in enumerate(rng.spawn(restarts)):
             if given_model is not None:
-                start = Maximised(_in_frame(given_model, family, frame), [], [])
+                start = partial(Maximised, _in_frame(given_model, family, frame), [], [])
             else:
-                start = initial_parameters(source, family, frame, k, init, generator, restart, step)
-            run = ascend(start, reduce, step, converged=converged, max_iter=max_iter, watch=watch)
-            if best is None or run.rank > best.rank:
-                best = run
+                start = partial(initial_parameters, source, family, frame, k, init, generator, restart, step)
+            run = ascend(
+                start, reduce, step, k=k, converged=converged, tol=tol, max_iter=max_iter, watch=watch
+            )
+            if run.failure is not None:
+                failures.append(run.failure)
             if run.status is FitStatus.STOPPED:
                 best = run
                 break
-    assert best is not None
+            best = max(best, run, key=lambda run: run.rank)
+    if not best.history:
+        raise failures[0]
     report = FitReport(
         status=best.status,
         converged=best.status in (FitStatus.CONVERGED, FitStatus.DEGENERATE),
@@ -181,7 +203,11 @@ def fit(
         repairs=tuple(best.repairs),
         elapsed=time.perf_counter() - began,
     )
-    return model_of(best.parameters, frame, covariance_type, report)
+    model = model_of(best.parameters, frame, covariance_type, report, names)
+    if failures:
+        warn(WarningCause.FAILED, f"{len(failures)} of {restarts} start(s) failed: {failures[0]}")
+    _warn_of_end(best, source, endless)
+    return model
 
 
 def e_step(
@@ -210,10 +236,11 @@ def e_step(
         If X does not fit the model, or holds NaN or inf.
     """
     _check_model(model)
-    X = check_X(X, n_features=model.n_features)
+    X = check_X(X, n_features=model.n_features, feature_names=model.feature_names)
     source = ArraySource(X, check_sample_weight(sample_weight, len(X)), check_n_threads(n_threads))
     params, frame = model._prepare(source.dtype)
-    return source.reduce(FAMILIES[model.covariance_type], params, frame)
+    statistics = source.reduce(FAMILIES[model.covariance_type], params, frame)
+    return replace(statistics, _feature_names=model.feature_names)
 
 
 def m_step(statistics: Statistics, *, reg_covar: float | Literal["auto"] = "auto") -> GaussianMixture:
@@ -241,20 +268,39 @@ def m_step(statistics: Statistics, *, reg_covar: float | Literal["auto"] = "auto
     frame = statistics._frame
     amount = _standard_amount(check_reg_covar(reg_covar), frame)
     maximised = _maximise(FAMILIES[statistics.covariance_type], statistics, amount)
-    return model_of(maximised.parameters, frame, statistics.covariance_type, None)
+    names = statistics._feature_names
+    return model_of(maximised.parameters, frame, statistics.covariance_type, None, names)
 
 
 def _maximise(
-    family: Family, statistics: Statistics, amount: FloatArray | Literal["auto"], reseed: bool = True
+    family: Family,
+    statistics: Statistics,
+    amount: FloatArray | Literal["auto"],
+    reseeds: int | None = None,
 ) -> Maximised:
     mean_row_weight = statistics.total_weight / statistics.n_samples
-    precision = float(np.finfo(statistics._params.means.dtype).eps)
-    return maximise(family, statistics._collected, mean_row_weight, precision, amount, reseed)
+    return maximise(family, statistics._collected, mean_row_weight, statistics.precision, amount, reseeds)
 
 
 def _standard_amount(reg_covar: float | None, frame: Frame) -> FloatArray | Literal["auto"]:
-    """reg_covar in standard coordinates."""
-    return "auto" if reg_covar is None else np.asarray(reg_covar / frame.scale / frame.scale)
+    """reg_covar in standard coordinates, but at least what keeps variances normal numbers in user units."""
+    if reg_covar is None:
+        return "auto"
+    return np.asarray(max(reg_covar, _LEAST_REG_COVAR) / frame.scale / frame.scale)
+
+
+def _warn_of_end(best: Run, source: ArraySource, endless: bool) -> None:
+    """What a user should know at once of how a fit ended, as far as it is not what they asked for."""
+    if best.status is FitStatus.DECREASED:
+        warn(WarningCause.DECREASED)
+    if best.status is FitStatus.MAX_ITER and not endless:
+        warn(WarningCause.MAX_ITER)
+    if best.singular and best.status is not FitStatus.STOPPED:
+        warn(
+            WarningCause.DEGENERATE,
+            f"Components {reprlib.repr(best.singular)} of {len(best.parameters.weights)}, in "
+            f"{source.n_positive} rows of {source.n_features} features.",
+        )
 
 
 def _in_frame(model: GaussianMixture, family: Family, frame: Frame) -> Parameters:

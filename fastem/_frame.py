@@ -6,6 +6,9 @@ import numpy as np
 
 from fastem._typing import Array, FloatArray
 
+# A millionth of the square of it is a normal number.
+_LEAST_MAGNITUDE = 1e-148
+
 
 class Moments(NamedTuple):
     """Weighted moments of all rows: total weight, and mean and variance of each feature."""
@@ -42,7 +45,7 @@ def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
     """The frame of data or of a mixture with these moments, exact in `dtype`.
 
     `isotropic` gives all features one scale, for a model that compares features with each other.
-    A feature that does not vary beyond rounding is scaled by its magnitude, or by 1 if that is 0.
+    A feature that does not vary beyond rounding is scaled by its magnitude, or by 1 if that is next to 0.
     """
     info = np.finfo(dtype)
     mean = moments.mean.astype(dtype).astype(np.float64)
@@ -53,8 +56,8 @@ def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
         common = largest * np.sqrt(np.mean(np.square(deviation / largest))) if largest > 0 else 0.0
         deviation = np.full_like(deviation, common)
         constant = np.full_like(constant, common == 0 or bool(constant.all()))
-    spread = np.where(constant, np.abs(moments.mean).max() if isotropic else np.abs(moments.mean), deviation)
-    spread = np.where(spread > 0, spread, 1.0)
+    magnitude = np.abs(moments.mean).max() if isotropic else np.abs(moments.mean)
+    spread = np.where(constant, np.where(magnitude > _LEAST_MAGNITUDE, magnitude, 1.0), deviation)
     # One less than the extremes: the inverse must be a normal number too.
     exponent = np.clip(np.rint(np.log2(spread)), info.minexp + 1, info.maxexp - 2)
     return Frame(mean, np.ldexp(1.0, exponent.astype(np.int64)))

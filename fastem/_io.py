@@ -3,16 +3,16 @@
 import json
 import os
 import zipfile
-import zlib
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from fastem._report import FitReport, FitStatus, Repair
-from fastem._typing import Array, CovarianceType, FloatArray
+from fastem._typing import Array, FloatArray
 
 FORMAT = 1
 _ARRAYS = ("weights", "means", "covariances")
+OPTIONS = ("covariance_type", "feature_names")
 
 
 def write(
@@ -20,11 +20,11 @@ def write(
     weights: FloatArray,
     means: FloatArray,
     covariances: FloatArray,
-    covariance_type: CovarianceType,
+    options: dict[str, Any],
     report: FitReport | None,
 ) -> None:
-    """All members are stored uncompressed; `header` is JSON."""
-    header = {"format": FORMAT, "covariance_type": covariance_type, "report": _report_to_json(report)}
+    """All members are stored uncompressed; `header` is JSON: the format, `options` and the report."""
+    header = {"format": FORMAT, "options": options, "report": _report_to_json(report)}
     with open(path, "wb") as file:
         np.savez(
             file,
@@ -35,38 +35,32 @@ def write(
         )
 
 
-def read(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, Any, FitReport | None]:
+def read(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, dict[str, Any], FitReport | None]:
     """The members as they are in the file, for the model to check."""
-    name = os.fspath(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # save() never compresses: a compressed member may be a bomb.
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise ValueError("its members are compressed")
-        with np.load(path, allow_pickle=False) as archive:
-            header = json.loads(bytes(archive["header"]))
-            version = header["format"]
-            if isinstance(version, int) and version > FORMAT:
-                raise ValueError(
-                    f"it has format {version}, and this version of fastem reads up to {FORMAT}; upgrade"
-                )
-            arrays = [archive[member] for member in _ARRAYS]
-            return *arrays, header["covariance_type"], _report_from_json(header["report"])
-    except FileNotFoundError:
-        raise
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        OSError,
-        MemoryError,
-        NotImplementedError,
-        RecursionError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ValueError(f"{name!r} is not a readable fastem model: {error}.") from None
+    with open(path, "rb") as file:
+        try:
+            return _read(file)
+        except Exception as error:  # whatever a damaged or hostile file makes its readers raise
+            reason = f"{os.fspath(path)!r} is not a readable fastem model: {error}."
+            raise ValueError(reason) from None
+
+
+def _read(file: BinaryIO) -> tuple[Array, Array, Array, dict[str, Any], FitReport | None]:
+    with zipfile.ZipFile(file) as archive:
+        # save() never compresses: a compressed member may be a bomb.
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("its members are compressed")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        header = json.loads(bytes(archive["header"]))
+        version = header["format"]
+        if not isinstance(version, int) or version > FORMAT:
+            raise ValueError(
+                f"it has format {version}, and this version of fastem reads up to {FORMAT}; upgrade"
+            )
+        weights, means, covariances = (archive[member] for member in _ARRAYS)
+        options = {name: header["options"][name] for name in OPTIONS}
+        return weights, means, covariances, options, _report_from_json(header["report"])
 
 
 def _report_to_json(report: FitReport | None) -> dict[str, Any] | None:

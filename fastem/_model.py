@@ -1,6 +1,8 @@
 """The model: what `fit` returns, and what a user builds from known parameters."""
 
 import os
+import reprlib
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,6 +16,7 @@ from fastem._typing import Array, CovarianceType, FloatArray
 from fastem._validate import (
     check_count,
     check_covariance_type,
+    check_feature_names,
     check_n_threads,
     check_parameters,
     check_rng,
@@ -38,11 +41,14 @@ class GaussianMixture:
     covariance_type : {"full", "tied", "diag", "spherical"}
     report : FitReport, optional
         How the parameters were fitted.
+    feature_names : sequence of d str, optional
+        Names of the columns. Tables that are scored must have the same ones, in the same order.
 
     Attributes
     ----------
-    weights, means, covariances, covariance_type, report
-        As above; `report` is None for a model that was not fitted.
+    weights, means, covariances, covariance_type, report, feature_names
+        As above; `report` is None for a model that was not fitted, `feature_names` (a tuple) None for one
+        that was not fitted to a table.
     n_components, n_features : int
         k and d.
     n_parameters : int
@@ -66,6 +72,7 @@ class GaussianMixture:
     covariances: FloatArray
     covariance_type: CovarianceType
     report: FitReport | None
+    feature_names: tuple[str, ...] | None
     _prepared: dict[np.dtype[Any], tuple[KernelParams, Frame]]
 
     def __init__(
@@ -76,6 +83,7 @@ class GaussianMixture:
         covariance_type: CovarianceType = "full",
         *,
         report: FitReport | None = None,
+        feature_names: Sequence[str] | None = None,
     ) -> None:
         covariance_type = check_covariance_type(covariance_type)
         arrays = check_parameters(weights, means, covariances, covariance_type)
@@ -84,6 +92,7 @@ class GaussianMixture:
             object.__setattr__(self, name, array)
         object.__setattr__(self, "covariance_type", covariance_type)
         object.__setattr__(self, "report", report)
+        object.__setattr__(self, "feature_names", check_feature_names(feature_names, self.n_features))
         object.__setattr__(self, "_prepared", {})
         self._check_positive_definite()
 
@@ -94,13 +103,14 @@ class GaussianMixture:
         raise AttributeError("GaussianMixture is immutable.")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        arguments = (self.weights, self.means, self.covariances, self.covariance_type, self.report)
-        return _rebuild, arguments
+        arguments = (self.weights, self.means, self.covariances, self.covariance_type)
+        return _rebuild, (*arguments, self.report, self.feature_names)
 
     def __repr__(self) -> str:
+        names = "" if self.feature_names is None else f", feature_names={reprlib.repr(self.feature_names)}"
         return (
             f"GaussianMixture(n_components={self.n_components}, n_features={self.n_features}, "
-            f"covariance_type={self.covariance_type!r})"
+            f"covariance_type={self.covariance_type!r}{names})"
         )
 
     @property
@@ -121,7 +131,7 @@ class GaussianMixture:
 
         Parameters
         ----------
-        X : array of shape (n, d)
+        X : array of shape (n, d), or table
         n_threads : int, optional
             Threads to use; None for numba's setting.
 
@@ -132,7 +142,7 @@ class GaussianMixture:
         Raises
         ------
         ValueError, TypeError
-            If X is not a finite (n, d) array of real numbers.
+            If X is not a finite (n, d) array of real numbers, or a table of other columns than the model's.
         """
         X = self._check(X)
         out = np.empty(len(X), _dtype_of(X))
@@ -158,7 +168,7 @@ class GaussianMixture:
 
     def score(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
         """Mean log-density of the rows, weighted by `sample_weight` (n,) if given."""
-        X = check_X(X, n_features=self.n_features)
+        X = self._check(X, empty=False)
         weights = check_sample_weight(sample_weight, len(X))
         log_densities = self.score_samples(X, n_threads=n_threads).astype(np.float64, copy=False)
         return float(np.average(log_densities, weights=weights))
@@ -209,7 +219,8 @@ class GaussianMixture:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one ``.npz`` file, without pickles; `fastem.load` reads it."""
-        _io.write(path, self.weights, self.means, self.covariances, self.covariance_type, self.report)
+        options = {name: getattr(self, name) for name in _io.OPTIONS}
+        _io.write(path, self.weights, self.means, self.covariances, options, self.report)
 
     def to_sklearn(self) -> Any:
         """A fitted ``sklearn.mixture.GaussianMixture`` with these parameters, for its ecosystem.
@@ -244,11 +255,11 @@ class GaussianMixture:
     def _family(self) -> Family:
         return FAMILIES[self.covariance_type]
 
-    def _check(self, X: Any) -> Array:
-        return check_X(X, n_features=self.n_features, empty=True)
+    def _check(self, X: Any, empty: bool = True) -> Array:
+        return check_X(X, n_features=self.n_features, feature_names=self.feature_names, empty=empty)
 
     def _total_weight(self, X: Any, sample_weight: Any) -> float:
-        n = len(check_X(X, n_features=self.n_features))
+        n = len(self._check(X, empty=False))
         weights = check_sample_weight(sample_weight, n)
         return float(n if weights is None else weights.sum(dtype=np.float64))
 
@@ -293,7 +304,11 @@ class GaussianMixture:
 
 
 def model_of(
-    parameters: Parameters, frame: Frame, covariance_type: CovarianceType, report: FitReport | None
+    parameters: Parameters,
+    frame: Frame,
+    covariance_type: CovarianceType,
+    report: FitReport | None,
+    feature_names: tuple[str, ...] | None,
 ) -> GaussianMixture:
     """The model with these parameters, taken from standard coordinates to user units."""
     family = FAMILIES[covariance_type]
@@ -304,6 +319,7 @@ def model_of(
         covariances.reshape(family.public_shape(*parameters.means.shape)),
         covariance_type,
         report=report,
+        feature_names=feature_names,
     )
 
 
@@ -317,9 +333,9 @@ def load(path: str | os.PathLike[str]) -> GaussianMixture:
     OSError
         If it cannot be opened.
     """
-    weights, means, covariances, covariance_type, report = _io.read(path)
+    weights, means, covariances, options, report = _io.read(path)
     try:
-        return GaussianMixture(weights, means, covariances, covariance_type, report=report)
+        return GaussianMixture(weights, means, covariances, **options, report=report)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)!r} does not hold a valid model: {error}") from None
 
@@ -330,8 +346,11 @@ def _rebuild(
     covariances: Array,
     covariance_type: CovarianceType,
     report: FitReport | None,
+    feature_names: tuple[str, ...] | None,
 ) -> GaussianMixture:
-    return GaussianMixture(weights, means, covariances, covariance_type, report=report)
+    return GaussianMixture(
+        weights, means, covariances, covariance_type, report=report, feature_names=feature_names
+    )
 
 
 def _dtype_of(X: Array) -> type[np.floating[Any]]:

@@ -1,5 +1,7 @@
-"""How a fit went."""
+"""How a fit went, and the warning where the user should know at once."""
 
+import sys
+import warnings
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -16,6 +18,15 @@ class FitStatus(Enum):
     )
     MAX_ITER = (
         "max_iter was reached before convergence. Raise max_iter or tol, or go on from here with init=model."
+    )
+    DECREASED = (
+        "The log-likelihood fell by more than tol, though no component was repaired: the data are at the "
+        "limits of their precision, or reg_covar is large for them. Use float64, subtract large offsets, or "
+        "lower reg_covar."
+    )
+    FAILED = (
+        "The arithmetic broke down; these are the last valid parameters. Rescale the columns, use float64, "
+        "or raise reg_covar."
     )
     INITIAL = "max_iter=0: these are the initial parameters."
     STOPPED = "The callback stopped the fit. Go on from here with init=model."
@@ -58,3 +69,51 @@ class FitReport:
     history: tuple[float, ...]
     repairs: tuple[Repair, ...]
     elapsed: float
+
+
+class WarningCause(Enum):
+    """Why a `FitWarning` was given; the value is the advice to the user."""
+
+    MAX_ITER = FitStatus.MAX_ITER.value
+    DEGENERATE = (
+        "The covariance of at least one component is singular but for reg_covar: it sits on too few or on "
+        "collinear points. Use fewer components, more restarts (n_init), or a simpler covariance_type."
+    )
+    DECREASED = FitStatus.DECREASED.value
+    PRECISION = (
+        "Numbers so far from 0 leave few digits to what differs between rows. Subtract an offset first."
+    )
+    FAILED = (
+        "The arithmetic of a start broke down; the best valid mixture is returned. Rescale the columns, use "
+        "float64, or raise reg_covar."
+    )
+
+
+class FitWarning(UserWarning):
+    """A fit gave a valid mixture, and there is something that its user should know at once.
+
+    Attributes
+    ----------
+    cause : WarningCause
+        What it is; ``cause.value`` is advice in words.
+    """
+
+    def __init__(self, cause: WarningCause, details: str = "") -> None:
+        super().__init__(cause, details)
+        self.cause = cause
+        self.details = details
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (f"{self.cause.name}:", self.details, self.cause.value)))
+
+
+class Breakdown(ValueError):
+    """Arithmetic left the range of its numbers."""
+
+
+def warn(cause: WarningCause, details: str = "") -> None:
+    """Give a `FitWarning` at the line of the user's that called fastem."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(FitWarning(cause, details), stacklevel=level)

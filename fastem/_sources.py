@@ -1,6 +1,7 @@
 """X as something to sweep. In-memory arrays; whatever else can be cut into slabs fits here."""
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -49,7 +50,8 @@ class ArraySource:
         for start in range(0, self.n_samples, rows):
             slab = self._X[start : start + rows]
             if not self._as_is:
-                slab = np.ascontiguousarray(slab, dtype=self.dtype)
+                with np.errstate(over="ignore"):  # a longdouble beyond float64 is inf, and found as such
+                    slab = np.ascontiguousarray(slab, dtype=self.dtype)
             yield start, _read_only(slab), _read_only(self._weights(start, start + rows))
 
     def _weights(self, start: int, stop: int) -> Array:
@@ -104,7 +106,7 @@ class ArraySource:
         collected = family.collect(params, merged)
         log_likelihood = _LN2 * float(merged.log2_likelihood)
         log_likelihood += density_constant(frame) * float(collected.weights.sum())
-        return statistics_of(family.name, self.n_samples, collected, log_likelihood, params, frame)
+        return statistics_of(family.name, self.n_positive, collected, log_likelihood, params, frame)
 
     def score(
         self,
@@ -136,7 +138,7 @@ class ArraySource:
 
     def sample(self, size: int, rng: np.random.Generator) -> "ArraySource":
         """At most `size` rows of positive weight, without replacement, in their order, in memory."""
-        n = self._n_positive()
+        n = self.n_positive
         if n <= size and n == self.n_samples:
             return self
         ranks = np.arange(n) if n <= size else np.sort(rng.choice(n, size, replace=False, shuffle=False))
@@ -145,7 +147,9 @@ class ArraySource:
         weight = None if self._weight is None else self._weight[chosen]
         return ArraySource(rows, weight, self._n_threads)
 
-    def _n_positive(self) -> int:
+    @cached_property
+    def n_positive(self) -> int:
+        """Rows of positive weight: the others are as if absent."""
         return self.n_samples if self._weight is None else int(np.count_nonzero(self._weight))
 
     def _positive_rows(self, ranks: Array) -> Array:

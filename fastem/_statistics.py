@@ -1,6 +1,6 @@
 """The mergeable result of an E-step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class Statistics:
     ----------
     covariance_type : str
     n_samples : int
-        Rows seen, whatever their weights.
+        Rows of positive weight.
     weights : array of shape (k,)
         Sum of the (weighted) responsibilities of each component.
     first : array of shape (k, d)
@@ -42,11 +42,17 @@ class Statistics:
     _params: KernelParams
     _frame: Frame
     _means: FloatArray
+    _feature_names: tuple[str, ...] | None = None
 
     @property
     def total_weight(self) -> float:
         """Sum of the weights of all rows."""
         return float(self.weights.sum())
+
+    @property
+    def precision(self) -> float:
+        """Spacing of numbers at 1 in the dtype of the rows."""
+        return float(np.finfo(self._params.means.dtype).eps)
 
     def __add__(self, other: object) -> "Statistics":
         if not isinstance(other, Statistics):
@@ -56,16 +62,13 @@ class Statistics:
                 "Statistics can be added only if they were taken about the same parameters, in the same "
                 "dtype; these were not. Take both with e_step(chunk, model) of one model."
             )
-        return Statistics(
-            self.covariance_type,
-            self.n_samples + other.n_samples,
-            self.weights + other.weights,
-            self.first + other.first,
-            self.scatter + other.scatter,
-            self.log_likelihood + other.log_likelihood,
-            self._params,
-            self._frame,
-            self._means,
+        return replace(
+            self,
+            n_samples=self.n_samples + other.n_samples,
+            weights=self.weights + other.weights,
+            first=self.first + other.first,
+            scatter=self.scatter + other.scatter,
+            log_likelihood=self.log_likelihood + other.log_likelihood,
         )
 
     def __radd__(self, other: object) -> "Statistics":

@@ -8,9 +8,18 @@ from typing import Any
 import numpy as np
 
 from fastem._families import FAMILIES
+from fastem._frame import Moments
+from fastem._report import Breakdown, WarningCause, warn
+from fastem._tables import as_table, column_names
 from fastem._typing import Array, CovarianceType, FloatArray
 
 _CHUNK = 65536
+# Variances of components, and the floor of them, must be normal numbers in the user's units too.
+_LEAST_DEVIATION = 1e-151
+# A standard deviation of fewer steps between neighbouring numbers is badly rounded.
+_LEAST_VALUES = 64
+_LARGEST_WEIGHT = 1e30  # as sums of weights are taken in float32 too
+_LARGEST_INTEGER = 2**53  # beyond, float64 skips integers
 
 
 def _chunks(n: int) -> Iterator[slice]:
@@ -21,26 +30,19 @@ def _chunks(n: int) -> Iterator[slice]:
 INIT_NAMES = ("k-means++", "kmeans", "random", "random_from_data")
 
 
-def check_X(X: Any, *, name: str = "X", n_features: int | None = None, empty: bool = False) -> Array:
-    """A 2-D real array with rows and columns; its values are checked by the pass that reads them."""
-    if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        raise TypeError(
-            f"{name} must be a dense array; got a sparse {type(X).__name__}. "
-            f"Convert it with {name}.toarray()."
-        )
-    if isinstance(X, np.ma.MaskedArray):
-        if np.ma.is_masked(X):
-            raise ValueError(
-                f"{name} must not have masked entries: the mask would be lost. Drop or fill them first."
-            )
-        X = X.data
-    try:
-        array = np.asarray(X)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} must be a 2-D array of numbers; its rows differ in length: {error}"
-        ) from None
-    array = _check_numeric(array, name)
+def check_X(
+    X: Any,
+    *,
+    name: str = "X",
+    n_features: int | None = None,
+    feature_names: tuple[str, ...] | None = None,
+    empty: bool = False,
+) -> Array:
+    """A 2-D real array with rows and columns; its values are checked by the pass that reads them.
+
+    `n_features` and `feature_names` are those of the model that X is for.
+    """
+    array = _check_numeric(_check_table(X, name, feature_names), name)
     if array.ndim != 2:
         hint = f" Use {name}.reshape(-1, 1) for one feature." if array.ndim == 1 else ""
         raise ValueError(
@@ -53,11 +55,51 @@ def check_X(X: Any, *, name: str = "X", n_features: int | None = None, empty: bo
     return array
 
 
-def _check_numeric(array: Array, name: str) -> Array:
+def _check_table(X: Any, name: str, feature_names: tuple[str, ...] | None) -> Any:
+    """X, or if it is a table its numbers, in columns of the names that the model was fitted to."""
+    try:
+        table = as_table(X)
+    except ValueError as error:
+        raise ValueError(f"{name} must have columns of different names: {error}") from None
+    if table is None:
+        return X
+    for column, dtype in table.schema.items():
+        if not (dtype.is_numeric() or str(dtype) in ("Boolean", "Object")):
+            raise TypeError(
+                f"{name} must hold real numbers; column {column!r} has type {dtype}. Drop or encode it."
+            )
+    names = column_names(X)
+    if feature_names is not None and names is not None and names != feature_names:
+        raise ValueError(
+            f"{name} must have the columns {list(feature_names)}, as the model has, in this order; "
+            f"got {list(names)}. Select them with {name}[list(model.feature_names)]."
+        )
+    return table.to_numpy()
+
+
+def _check_numeric(value: Any, name: str) -> Array:
+    """An array of real numbers: its own memory where it is one, a conversion where it is made of objects."""
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(
+            f"{name} must be a dense array; got a sparse {type(value).__name__}. "
+            f"Convert it with {name}.toarray()."
+        )
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} must not have masked entries: the mask would be lost. Drop or fill them first."
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array of numbers; its rows differ in length: {error}") from None
     if array.dtype.kind == "O":
+        if any(isinstance(entry, (str, bytes)) for entry in array.flat):
+            raise TypeError(
+                f"{name} must hold real numbers; got strings. Convert them with {name}.astype(float)."
+            )
         try:
             return array.astype(np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise TypeError(f"{name} must hold real numbers; got dtype object and {error}.") from None
     if array.dtype.kind not in "fiub":
         remedy = " Pass the real and imaginary parts as two features." if array.dtype.kind == "c" else ""
@@ -68,17 +110,55 @@ def _check_numeric(array: Array, name: str) -> Array:
 def raise_not_finite(X: Array, name: str = "X") -> None:
     """Name the first NaN or inf; if there is none, the values overflow the arithmetic."""
     for rows in _chunks(len(X)):
-        bad = ~np.isfinite(np.asarray(X[rows], dtype=np.float64))
+        with np.errstate(over="ignore"):  # a longdouble may be beyond float64
+            bad = ~np.isfinite(np.asarray(X[rows], dtype=np.float64))
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise ValueError(
                 f"{name} must be finite; row {rows.start + row}, column {column} is "
                 f"{X[rows.start + row, column]}. Drop or impute such rows."
             )
-    raise ValueError(
+    raise Breakdown(
         f"{name} has values too large, or too far from the model, for {X.dtype} arithmetic. "
         "Rescale the columns."
     )
+
+
+def check_spread(X: Array, moments: Moments) -> None:
+    """An error where variances leave the range of float64, a warning where X has lost its digits."""
+    _, mean, variance = moments
+    small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
+    for column in np.flatnonzero(variance == 0):
+        small[column] = any(
+            _differ_by_next_to_nothing(X[rows, column], X[0, column]) for rows in _chunks(len(X))
+        )
+    if small.any():
+        raise ValueError(
+            f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant ones; "
+            f"column {int(np.argmax(small))} has {np.sqrt(variance[small][0]):.3g}. Rescale the columns."
+        )
+    spacing = np.finfo(X.dtype if X.dtype.kind == "f" else np.float64).eps * np.abs(mean)
+    blurred = (variance > 0) & (np.sqrt(variance) < _LEAST_VALUES * spacing)
+    if blurred.any():
+        worst = int(np.argmax(blurred))
+        warn(
+            WarningCause.PRECISION,
+            f"Column {worst} of X has mean {mean[worst]:.6g} and standard deviation "
+            f"{np.sqrt(variance[worst]):.3g}, in {X.dtype}.",
+        )
+    elif X.dtype.kind in "iu" and X.dtype.itemsize == 8:
+        largest = max(max(abs(int(X[rows].min())), abs(int(X[rows].max()))) for rows in _chunks(len(X)))
+        if largest > _LARGEST_INTEGER:
+            warn(
+                WarningCause.PRECISION,
+                f"X holds integers up to {largest} in size, and float64 tells those up to 2**53 apart.",
+            )
+
+
+def _differ_by_next_to_nothing(column: Array, value: Any) -> bool:
+    """Whether there are differences whose squares underflow, so that they are not seen in the variance."""
+    gap = np.abs(column.astype(np.float64) - float(value))
+    return bool(((gap > 0) & (gap < _LEAST_DEVIATION)).any())
 
 
 def check_k(k: Any, n_samples: int) -> int:
@@ -149,7 +229,7 @@ def check_covariance_type(value: Any) -> CovarianceType:
 def check_sample_weight(sample_weight: Any, n_samples: int, k: int = 1) -> Array | None:
     if sample_weight is None:
         return None
-    weights = _check_numeric(np.asarray(sample_weight), "sample_weight")
+    weights = _check_numeric(sample_weight, "sample_weight")
     if weights.shape != (n_samples,):
         raise ValueError(
             f"sample_weight must have shape ({n_samples},), one number a row; got shape {weights.shape}."
@@ -166,6 +246,12 @@ def check_sample_weight(sample_weight: Any, n_samples: int, k: int = 1) -> Array
     total = weights.sum(dtype=np.float64)
     if not (total > 0 and math.isfinite(total)):
         raise ValueError(f"sample_weight must not be zero throughout, and its sum be finite; it is {total}.")
+    largest = float(weights.max())
+    if not 1 / _LARGEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
+        raise ValueError(
+            f"sample_weight must have its largest value between {1 / _LARGEST_WEIGHT:g} and "
+            f"{_LARGEST_WEIGHT:g}; got {largest}. Multiply all weights by one number."
+        )
     positive = sum(np.count_nonzero(weights[rows]) for rows in _chunks(n_samples))
     if positive < k:
         raise ValueError(
@@ -196,7 +282,7 @@ def check_labels(labels: Array, n_samples: int, k: int) -> Array:
         raise ValueError(f"init labels must lie from 0 to k - 1 = {k - 1}; got labels from {low} to {high}.")
     counts = np.zeros(k, np.int64)
     for rows in _chunks(n_samples):
-        counts += np.bincount(labels[rows], minlength=k)
+        counts += np.bincount(labels[rows].astype(np.intp), minlength=k)
     if (counts == 0).any():
         raise ValueError(
             f"init labels must use every component; component {int(np.argmin(counts))} of k={k} has no row."
@@ -210,17 +296,16 @@ def check_responsibilities(responsibilities: Array, n_samples: int, k: int) -> A
             f"init responsibilities must have shape ({n_samples}, {k}), rows by components; "
             f"got shape {responsibilities.shape}."
         )
-    array = _check_numeric(responsibilities, "init responsibilities")
     for rows in _chunks(n_samples):
-        sums = array[rows].sum(axis=1)
-        bad = ~((array[rows] >= 0).all(axis=1) & (np.abs(sums - 1) <= 1e-3))
+        chunk = responsibilities[rows]
+        bad = ~((chunk >= 0).all(axis=1) & (np.abs(chunk.sum(axis=1) - 1) <= 1e-3))
         if bad.any():
             row = rows.start + int(np.argmax(bad))
             raise ValueError(
                 f"init responsibilities must be at least 0 and sum to 1 in each row; row {row} "
-                f"is {array[row]}. Divide each row by its sum."
+                f"is {responsibilities[row]}. Divide each row by its sum."
             )
-    return array
+    return responsibilities
 
 
 def check_parameters(
@@ -229,7 +314,7 @@ def check_parameters(
     """Copies in float64 of shapes that agree, finite, weights on the simplex, covariances symmetric."""
     arrays = []
     for name, value in (("weights", weights), ("means", means), ("covariances", covariances)):
-        array = _check_numeric(np.asarray(value), name).astype(np.float64)
+        array = _check_numeric(value, name).astype(np.float64)
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite; got {array}.")
         arrays.append(array)
@@ -260,6 +345,14 @@ def check_parameters(
     return w, mu, cov
 
 
+def check_feature_names(names: Any, d: int) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or len(names) != d or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"feature_names must be {d} strings, one a column of means; got {names!r}.")
+    return tuple(names)
+
+
 def check_init(init: Any, n_samples: int, k: int) -> str | Array:
     """A name, checked labels or checked responsibilities."""
     if isinstance(init, str):
@@ -270,7 +363,7 @@ def check_init(init: Any, n_samples: int, k: int) -> str | Array:
                 f"got {init!r}."
             )
         return init
-    array = np.asarray(init)
+    array = _check_numeric(init, "init")
     if array.ndim == 1:
         return check_labels(array, n_samples, k)
     if array.ndim == 2:

@@ -23,6 +23,7 @@ def call(suite, name, *arguments):
 
 
 @pytest.mark.skipif(not FOLDER.exists(), reason="not in a checkout")
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")  # few rows make singular components
 @pytest.mark.parametrize("module", MODULES)
 def test_benchmarks_run(module, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # as asv does, for what setup_cache writes

@@ -73,6 +73,7 @@ def ten_data_sets(faithful, iris, digits):
     }
 
 
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_the_likelihood_never_decreases(covariance_type, faithful, iris, digits):
     for name, X in ten_data_sets(faithful, iris, digits).items():
@@ -86,6 +87,7 @@ def test_the_likelihood_never_decreases(covariance_type, faithful, iris, digits)
             steps = [i for i in range(1, len(history)) if i not in repaired]
             losses = (history[:-1] - history[1:])[np.array(steps) - 1]
             assert losses.max() <= 1e-9 * np.abs(history).max(), (name, k)
+            assert model.report.status is not FitStatus.DECREASED, (name, k)
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
@@ -256,6 +258,14 @@ def test_rows_of_weight_zero_are_as_if_absent():
     with_zeros = fastem.fit(spoiled, 3, sample_weight=weight, rng=0)
     without = fastem.fit(X[weight > 0], 3, rng=0)
     np.testing.assert_allclose(with_zeros.means, without.means, rtol=1e-8)
+
+
+def test_rows_of_weight_zero_do_not_count():
+    """Not in the average weight below which a component counts as without data either."""
+    X = clusters(13, 400, 2, 3)
+    padded = np.concatenate([X, np.zeros((20_000, 2))])
+    statistics = fastem.e_step(padded, random_model(0, "full", 3, 2), np.arange(20_400) < 400)
+    assert statistics.n_samples == 400
 
 
 def test_large_samples_initialise_from_a_subsample():

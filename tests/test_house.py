@@ -11,6 +11,7 @@ import fastem
 # Imported inside a function, when asked for, and missing without harm.
 OPTIONAL = {
     "_progress.py": {"tqdm"},
+    "_tables.py": {"narwhals"},
     "_peers.py": {"sklearn", "daal4py"},
     "_interop.py": {"sklearn"},
     "_accelerate.py": {"sklearn"},

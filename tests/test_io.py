@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import pickle
+import re
 import zipfile
 
 import numpy as np
@@ -44,6 +45,17 @@ def rewrite(path, **changes):
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
 
 
+REPORT = {
+    "status": "CONVERGED",
+    "converged": True,
+    "n_iter": 1,
+    "log_likelihood": -1.0,
+    "history": [-2.0, -1.0],
+    "repairs": [],
+    "elapsed": 0.1,
+}
+
+
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "m.npz"
@@ -67,7 +79,7 @@ def test_a_truncated_file(saved, keep):
 
 def test_every_flipped_byte_is_harmless(saved):
     content = saved.read_bytes()
-    for position in range(0, len(content), 37):
+    for position in range(0, len(content), 3):
         spoiled = bytearray(content)
         spoiled[position] ^= 0xFF
         saved.write_bytes(spoiled)
@@ -98,6 +110,57 @@ def test_a_compressed_bomb_is_not_inflated(saved):
         fastem.load(saved)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"format": "new"},
+        {"options": None},
+        {"options": {}},
+        {"options": {"covariance_type": ["full"], "feature_names": None}},
+        {"options": {"covariance_type": "full", "feature_names": "abc"}},
+        {"options": {"covariance_type": "full", "feature_names": 3}},
+        {"report": 1},
+        {"report": {"status": "CONVERGED"}},
+        {"report": {**REPORT, "status": "GLORIOUS"}},
+        {"report": {**REPORT, "status": []}},
+        {"report": {**REPORT, "n_iter": float("inf")}},
+        {"report": {**REPORT, "repairs": [[1]]}},
+        {"report": {**REPORT, "history": 7}},
+    ],
+)
+def test_a_hostile_header(saved, header):
+    rewrite(saved, header=header)
+    with pytest.raises(ValueError, match=r"readable fastem model|a valid model"):
+        fastem.load(saved)
+
+
+def test_a_header_that_is_deep_or_no_object(saved):
+    for text in (b"[" * 100_000, b"[1, 2]", b"\xff\xfe", b"", b"null"):
+        np.savez(saved, **{**members(saved), "header": np.frombuffer(text, np.uint8)})
+        with pytest.raises(ValueError, match="not a readable fastem model"):
+            fastem.load(saved)
+
+
+def test_an_array_that_claims_to_be_huge(saved):
+    claim = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        claim, {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**6)}
+    )
+    content = {f"{name}.npy": claim.getvalue() for name in ("weights", "means", "covariances")}
+    header = io.BytesIO()
+    np.save(header, members(saved)["header"])
+    with zipfile.ZipFile(saved, "w") as archive:
+        for name, text in {**content, "header.npy": header.getvalue()}.items():
+            archive.writestr(name, text)
+    with pytest.raises(ValueError, match="not a readable fastem model"):
+        fastem.load(saved)
+
+
+def test_what_cannot_be_opened_is_an_OSError(tmp_path):
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+        fastem.load(tmp_path)
+
+
 @pytest.mark.parametrize("member", ["header", "weights", "means", "covariances"])
 def test_a_missing_member(saved, member):
     arrays = members(saved)
@@ -114,7 +177,7 @@ def test_invalid_parameters_are_named(saved):
 
 
 def test_an_unknown_covariance_type(saved):
-    rewrite(saved, header={"covariance_type": "round"})
+    rewrite(saved, header={"options": {"covariance_type": "round", "feature_names": None}})
     with pytest.raises(ValueError, match="does not hold a valid model: covariance_type"):
         fastem.load(saved)
 

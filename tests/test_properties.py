@@ -8,6 +8,8 @@ from problems import TYPES
 
 import fastem
 
+pytestmark = pytest.mark.filterwarnings("ignore::fastem.FitWarning")
+
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)
 problems = st.fixed_dictionaries(
     {

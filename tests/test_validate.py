@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import clusters, random_model
+from problems import TYPES, clusters, random_model
 from scipy import sparse
 
 import fastem
@@ -31,14 +31,23 @@ def with_value(value, row=17, column=1):
         (GOOD + 1j, TypeError, "X must hold real numbers; got dtype complex128"),
         (np.array([["a", "b"]] * 5), TypeError, "X must hold real numbers"),
         (
-            np.array([["a", object()]] * 5, dtype=object),
+            np.array([[1.0, object()]] * 5, dtype=object),
             TypeError,
             "X must hold real numbers; got dtype object",
         ),
         (np.zeros((5, 2), "datetime64[s]"), TypeError, "X must hold real numbers"),
         (np.zeros(5, dtype=[("a", float)]), TypeError, "X must hold real numbers"),
         (sparse.csr_matrix(GOOD), TypeError, r"X must be a dense array.*toarray\(\)"),
-        (np.ma.masked_greater(GOOD, 0), ValueError, "masked entries"),
+        (np.ma.masked_greater(GOOD, 0), ValueError, "X must not have masked entries"),
+        (GOOD.astype(str).astype(object), TypeError, "X must hold real numbers; got strings"),
+        (np.zeros((5, 2), "timedelta64[s]"), TypeError, "X must hold real numbers"),
+        (np.where(GOOD > 0, GOOD, None), ValueError, r"X must be finite; row \d+, column \d is nan"),
+        (GOOD.astype(np.longdouble) * np.longdouble("1e4000"), ValueError, "X must be finite; row 0"),
+        (np.array([[10**400, 1]] * 5, dtype=object), TypeError, "X must hold real numbers"),
+        (1e-155 * GOOD, ValueError, "X must have columns of standard deviation 1e-151 at least.*column 0"),
+        (1e-310 * GOOD, ValueError, "X must have columns of standard deviation 1e-151 at least.*column 0"),
+        (np.array([1.0, 1e-170]) * GOOD, ValueError, "column 1 has 0. Rescale"),
+        (1e200 * GOOD, ValueError, "X has values too large"),
     ],
 )
 def test_X(X, error, message):
@@ -123,6 +132,22 @@ def test_k_may_be_a_numpy_integer():
         ({"sample_weight": np.zeros(100)}, ValueError, "sample_weight must not be zero throughout"),
         ({"sample_weight": np.eye(100)[0]}, ValueError, "1 such rows"),
         ({"sample_weight": ["a"] * 100}, TypeError, "sample_weight must hold real numbers"),
+        (
+            {"sample_weight": np.ma.masked_less(np.ones(100), 2)},
+            ValueError,
+            "sample_weight must not have masked",
+        ),
+        (
+            {"sample_weight": np.full(100, 1e200)},
+            ValueError,
+            "sample_weight must have its largest value between",
+        ),
+        ({"sample_weight": np.full(100, 1e-200)}, ValueError, "largest value between"),
+        ({"init": np.ma.masked_less(np.arange(100) % 2, 1)}, ValueError, "init must not have masked entries"),
+        ({"init": np.full((100, 2), 0.5 + 0j)}, TypeError, "init must hold real numbers"),
+        ({"init": None}, ValueError, "init must be a name, labels"),
+        ({"tol": -0.5}, ValueError, "tol must be a finite number of at least 0; got -0.5"),
+        ({"tol": np.inf}, ValueError, "tol must be a finite number"),
         ({"callback": "call me"}, TypeError, "callback must be callable"),
     ],
 )
@@ -156,6 +181,77 @@ def test_numbers_in_disguise_are_taken():
         np.testing.assert_array_equal(fastem.fit(X, 2, rng=0).means, expected)
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_is_an_array():
+    np.testing.assert_array_equal(
+        fastem.fit(np.matrix(GOOD), 2, rng=0).means, fastem.fit(GOOD, 2, rng=0).means
+    )
+
+
+def test_half_precision_is_computed_in_float64():
+    half = GOOD.astype(np.float16)
+    expected = fastem.fit(half.astype(np.float64), 2, rng=0)
+    np.testing.assert_array_equal(fastem.fit(half, 2, rng=0).means, expected.means)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint64, np.int32])
+def test_labels_of_every_integer_dtype(dtype):
+    labels = np.arange(100) % 2
+    expected = fastem.fit(GOOD, 2, init=labels, max_iter=0).means
+    np.testing.assert_array_equal(fastem.fit(GOOD, 2, init=labels.astype(dtype), max_iter=0).means, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_a_start_in_another_dtype_than_X(dtype):
+    r = np.random.default_rng(0).dirichlet(np.ones(2), 100).astype(np.float32)
+    X = GOOD.astype(dtype)
+    from_responsibilities = fastem.fit(X, 2, init=r, max_iter=0)
+    again = fastem.fit(X, 2, init=from_responsibilities, max_iter=0)
+    np.testing.assert_allclose(again.means, from_responsibilities.means, rtol=1e-6)
+
+
+def test_a_start_that_is_not_positive_definite_cannot_be_built():
+    with pytest.raises(ValueError, match="covariances must be positive definite"):
+        fastem.GaussianMixture([1.0], [[0.0, 0.0]], [[[1.0, 2.0], [2.0, 1.0]]])
+
+
+def test_a_constant_column_may_be_of_any_size():
+    for value in (0.0, 1e-300, 5e-324, 1e-100, 1e150):
+        X = np.column_stack([GOOD, np.full(100, value)])
+        with pytest.warns(fastem.FitWarning, match="DEGENERATE"):
+            model = fastem.fit(X, 2, rng=0)
+        assert np.isfinite(model.score(X))
+
+
+@pytest.mark.filterwarnings("ignore:DEGENERATE:fastem.FitWarning")
+@pytest.mark.parametrize("extreme", [1e-150, 1e150])
+def test_reg_covar_of_zero_at_the_ends_of_the_range(extreme):
+    """A component so narrow that its variance would be no normal number in these units."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(50, 1)), 5 + 1e-9 * rng.normal(size=(50, 1))])
+    model = fastem.fit(X * extreme, 2, init=np.arange(100) // 50, reg_covar=0, tol=0, max_iter=5)
+    assert np.isfinite(model.report.log_likelihood)
+    assert model.covariances.min() > 0
+
+
+@pytest.mark.filterwarnings("ignore:DEGENERATE:fastem.FitWarning")
+def test_a_column_that_varies_in_rows_of_weight_zero_only_is_constant():
+    X = np.column_stack([GOOD, np.arange(100) == 17])
+    model = fastem.fit(X, 2, sample_weight=np.arange(100) != 17, rng=0)
+    np.testing.assert_array_equal(model.means[:, 2], 0)
+
+
+def test_errors_of_numpy_may_be_set_to_raise():
+    expected = fastem.fit(GOOD, 2, rng=0).means
+    with np.errstate(all="raise"):
+        for covariance_type in TYPES:
+            model = fastem.fit(GOOD, 2, covariance_type=covariance_type, rng=0)
+            model.predict_proba(GOOD)
+        np.testing.assert_array_equal(fastem.fit(GOOD, 2, rng=0).means, expected)
+
+
 def test_booleans_are_numbers():
     X = np.random.default_rng(0).random((100, 2)) < 0.5
-    assert np.isfinite(fastem.fit(X, 2, rng=0).score(X))
+    labels = np.arange(100) // 50
+    plain = fastem.fit(X.astype(float), 2, init=labels, max_iter=0)
+    np.testing.assert_array_equal(fastem.fit(X, 2, init=labels, max_iter=0).means, plain.means)

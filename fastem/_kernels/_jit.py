@@ -1,10 +1,14 @@
 """The only place that names numba options."""
 
+import contextlib
 import hashlib
+import pickle
 from pathlib import Path
 
 import numba
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 # Not `True`: nnan and ninf would break -inf log-densities and NaN propagation.
 _REASSOCIATING = {"contract", "nsz", "reassoc", "arcp"}
@@ -36,18 +40,62 @@ def sources_digest():
 _DIGEST = sources_digest()
 
 
-def _stamp(dispatcher):
-    """Give each state of all kernel sources cache files of its own.
+class _CacheFile(IndexDataCacheFile):
+    """numba's cache file, whose entries are checked before they are believed.
+
+    Files may be damaged; and of two processes that compile different signatures of a function into an
+    empty folder, one can overwrite the machine code that the other's index names. Both are misses here.
+    """
+
+    def load(self, key):
+        entry = super().load(key)
+        return entry[1] if entry is not None and entry[0] == key else None
+
+    def save(self, key, data):
+        super().save(key, (key, data))
+
+    def _load_index(self):
+        try:
+            return super()._load_index()
+        except OSError:
+            raise
+        except Exception:  # a damaged pickle may raise anything
+            return {}
+
+    def _load_data(self, name):
+        content = Path(self._data_path(name)).read_bytes()
+        digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if hashlib.sha256(payload).digest() != digest:
+            raise OSError(f"{name} is damaged")  # which numba takes for a missing file
+        return pickle.loads(payload)
+
+    def _save_data(self, name, data):
+        payload = self._dump(data)
+        with self._open_for_write(self._data_path(name)) as file:
+            file.write(hashlib.sha256(payload).digest() + payload)
+
+
+class _KernelCache(FunctionCache):
+    """numba's cache of a function, fresh as long as no kernel source changes, and never fatal.
 
     numba stamps a cached function with its own file only, so an edit (or an upgrade) of a helper
     in another file would leave a stale caller in the cache, or one whose types no longer exist.
     """
-    if not numba.config.DISABLE_JIT:
-        cache = dispatcher._cache
-        base = f"{cache._impl.filename_base}-{_DIGEST[:16]}"
-        stamp = cache._impl.locator.get_source_stamp(), _DIGEST
-        cache._cache_file = IndexDataCacheFile(cache._cache_path, base, stamp)
-    return dispatcher
+
+    def __init__(self, function):
+        super().__init__(function)
+        stamp = self._impl.locator.get_source_stamp(), _DIGEST
+        self._cache_file = _CacheFile(self._cache_path, self._impl.filename_base, stamp)
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except OSError:
+            return None
+
+    def save_overload(self, sig, data):
+        with contextlib.suppress(OSError):  # the folder became read-only, or its disk is full
+            super().save_overload(sig, data)
 
 
 def python_function(dispatcher):
@@ -57,12 +105,12 @@ def python_function(dispatcher):
 
 def _jit(fastmath, **options):
     def decorate(function):
-        settings = dict(_COMMON, fastmath=fastmath, **options)
-        try:
-            return _stamp(numba.njit(cache=True, **settings)(function))
-        except (RuntimeError, OSError, AttributeError):
-            # No writable cache folder: compile in memory, in every process.
-            return numba.njit(**settings)(function)
+        dispatcher = numba.njit(fastmath=fastmath, **_COMMON, **options)(function)
+        # Without a writable cache folder kernels compile in memory, in every process.
+        if not numba.config.DISABLE_JIT:
+            with contextlib.suppress(RuntimeError, OSError):
+                dispatcher._cache = _KernelCache(function)
+        return dispatcher
 
     return decorate
 

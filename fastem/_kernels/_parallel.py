@@ -20,7 +20,8 @@ from numba.extending import intrinsic
 
 from fastem._kernels._jit import parallel_kernel
 
-_lock = threading.Lock()
+# Re-entrant: a signal handler runs between two kernel calls, where its own thread may hold the lock.
+_lock = threading.RLock()
 _serial = False
 # By kernel and kinds of arrays: to ask numba takes a third of a millisecond.
 _addresses: dict[tuple[Any, ...], int] = {}
@@ -28,7 +29,7 @@ _addresses: dict[tuple[Any, ...], int] = {}
 
 def _after_fork() -> None:
     global _lock, _serial
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _serial = _threads_started()
 
 

@@ -1,0 +1,18 @@
+"""Python scripts in processes of their own, which share the cache of compiled kernels."""
+
+import os
+import subprocess
+import sys
+
+
+def run_script(script, *arguments, timeout=300, **environment):
+    """What the script printed; a test fails with what it said on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

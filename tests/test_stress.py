@@ -1,0 +1,138 @@
+"""Many small fits of all that hypothesis can think of: no crash, no NaN, no leak.
+
+FASTEM_STRESS sets how many; the suite makes a slice of them.
+"""
+
+import gc
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from problems import TYPES
+
+import fastem
+
+FITS = int(os.environ.get("FASTEM_STRESS", "3000"))
+BATCH = 500  # hypothesis remembers what it tried: a fresh one for each batch, or it is what leaks
+
+SETTINGS = settings(
+    max_examples=BATCH,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+
+DEGENERACIES = {
+    "none": lambda X: X,
+    "identical rows": lambda X: np.full_like(X, X[0, 0]),
+    "constant column": lambda X: np.where(np.arange(X.shape[1]) == 0, X[0], X),
+    "duplicated columns": lambda X: np.repeat(X[:, :1], X.shape[1], axis=1),
+    "few distinct rows": lambda X: X[np.arange(len(X)) % 2],
+    "ties": lambda X: np.round(X),
+    "one point repeated": lambda X: np.where(np.arange(len(X))[:, None] % 5 < 2, X[0], X),
+    "outlier": lambda X: np.where(np.arange(len(X))[:, None] == 0, 1e12 * X[:1], X),
+    "scales apart": lambda X: X * np.logspace(-8, 8, X.shape[1]),
+    "tiny": lambda X: 1e-18 * X,
+    "huge": lambda X: 1e15 * X,
+    "offset": lambda X: X + 1e4,
+}
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "F": np.asfortranarray,
+    "reversed": lambda X: np.ascontiguousarray(X[::-1])[::-1],
+    "swapped": lambda X: X.astype(X.dtype.newbyteorder()),
+}
+WEIGHTS = {
+    "none": lambda rng, n: None,
+    "integers": lambda rng, n: np.maximum(rng.integers(0, 4, n), np.arange(n) < 7),
+    "uneven": lambda rng, n: 10.0 ** rng.uniform(-12, 6, n),
+}
+problems = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 2**32),
+        "n": st.integers(7, 60),
+        "d": st.integers(1, 6),
+        "k": st.integers(1, 7),
+        "dtype": st.sampled_from(["f8", "f4"]),
+        "degeneracy": st.sampled_from(sorted(DEGENERACIES)),
+        "layout": st.sampled_from(sorted(LAYOUTS)),
+        "weights": st.sampled_from(sorted(WEIGHTS)),
+        "covariance_type": st.sampled_from(TYPES),
+        "init": st.sampled_from(["k-means++", "kmeans", "random", "random_from_data", "labels"]),
+        "reg_covar": st.sampled_from(["auto", 0, 1e-3]),
+        "tol": st.sampled_from([0, 1e-4, 1e-9]),
+    }
+)
+
+
+def check_fit(problem):
+    rng = np.random.default_rng(problem["seed"])
+    n, d, k = problem["n"], problem["d"], problem["k"]
+    X = rng.normal(size=(n, d)) + 5 * rng.normal(size=(k, d))[rng.integers(k, size=n)]
+    X = LAYOUTS[problem["layout"]](DEGENERACIES[problem["degeneracy"]](X).astype(problem["dtype"]))
+    weights = WEIGHTS[problem["weights"]](rng, n)
+    model = fastem.fit(
+        X,
+        k,
+        covariance_type=problem["covariance_type"],
+        sample_weight=weights,
+        init=np.arange(n) % k if problem["init"] == "labels" else problem["init"],
+        reg_covar="auto" if problem["degeneracy"] == "tiny" else problem["reg_covar"],
+        tol=problem["tol"],
+        max_iter=12,
+        rng=rng,
+        n_threads=1,
+    )
+    report = model.report
+    for array in (model.weights, model.means, model.covariances, np.array(report.history)):
+        assert np.isfinite(array).all()
+    assert model.weights.sum() == pytest.approx(1)
+    assert len(report.repairs) <= 4 * k
+    assert report.status is not fastem.FitStatus.FAILED
+    proba = model.predict_proba(X, n_threads=1)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+    total = n if weights is None else weights.sum()
+    scored = model.score(X, weights, n_threads=1)
+    assert report.log_likelihood / total == pytest.approx(scored, rel=1e-6, abs=rounding_of(X, model))
+
+
+def rounding_of(X, model):
+    """Of a log-density: a row is known to a rounding error of its distance from the mean of all."""
+    precision = np.finfo(np.float32 if X.dtype.itemsize == 4 else np.float64).eps
+    X, covariances = X.astype(float), model.covariances
+    spread = X.std(axis=0)
+    if model.covariance_type == "spherical":
+        spread = np.array([spread.max()])
+    spread[spread == 0] = np.sqrt(covariances.max())
+    if model.covariance_type in ("full", "tied"):
+        covariances = np.linalg.eigvalsh(covariances / spread / spread[:, None])
+    else:
+        covariances = covariances / spread**2
+    reach = np.ptp(X / spread, axis=0).max() / np.sqrt(max(covariances.min(), precision**2))
+    return 100 * model.n_features * precision * (1 + reach)
+
+
+def resident_megabytes():
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+def test_many_small_fits():
+    resident = []
+    for batch in range(FITS // BATCH):
+        fits = SETTINGS(seed(batch)(given(problems)(check_fit)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fastem.FitWarning)
+            fits()
+        if sys.platform == "linux":
+            resident.append(resident_megabytes())
+    warm = resident[len(resident) // 3 :]
+    assert not warm or max(warm) - warm[0] <= 5

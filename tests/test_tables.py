@@ -1,0 +1,132 @@
+"""Tables of other libraries: the same model as their numbers, with the names of the columns."""
+
+import copy
+import datetime
+import pickle
+
+import numpy as np
+import pytest
+from problems import clusters
+
+import fastem
+from fastem import _tables
+from fastem._demo import describe
+
+pd = pytest.importorskip("pandas")
+pl = pytest.importorskip("polars")
+pa = pytest.importorskip("pyarrow")
+pytest.importorskip("narwhals")
+
+X = clusters(0, 300, 2, 2)
+NAMES = ("length", "width")
+LIBRARIES = {
+    "pandas": lambda columns: pd.DataFrame(columns),
+    "polars": lambda columns: pl.DataFrame(columns),
+    "pyarrow": lambda columns: pa.table(columns),
+}
+
+
+def table_of(library, X=X, names=NAMES):
+    return LIBRARIES[library](dict(zip(names, np.asarray(X).T.copy(), strict=True)))
+
+
+@pytest.fixture
+def model():
+    return fastem.fit(table_of("pandas"), 2, rng=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_table_gives_the_bits_of_its_numbers(library, dtype):
+    numbers = X.astype(dtype)
+    table = table_of(library, numbers)
+    fitted, plain = (fastem.fit(rows, 2, rng=0) for rows in (table, numbers))
+    np.testing.assert_array_equal(fitted.covariances, plain.covariances)
+    assert fitted.feature_names == NAMES
+    assert plain.feature_names is None
+    for method in ("predict", "predict_proba", "score_samples", "score", "bic", "aic"):
+        of_table, of_numbers = (getattr(fitted, method)(rows) for rows in (table, numbers))
+        np.testing.assert_array_equal(of_table, of_numbers)
+    assert fitted.score_samples(table).dtype == fitted.score_samples(numbers).dtype
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_column_of_weights(library):
+    weight = np.arange(300.0)
+    column = table_of(library, np.column_stack([X, weight]), (*NAMES, "weight"))["weight"]
+    weighted, expected = (fastem.fit(X, 2, sample_weight=w, rng=0) for w in (column, weight))
+    np.testing.assert_array_equal(weighted.means, expected.means)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_other_columns_than_those_of_the_model_are_refused(library, model):
+    swapped = table_of(library, X[:, ::-1], NAMES[::-1])
+    message = r"X must have the columns \['length', 'width'\].*in this order; got \['width', 'length'\]"
+    for use in (model.predict, model.score, model.bic, lambda rows: fastem.e_step(rows, model)):
+        with pytest.raises(ValueError, match=message):
+            use(swapped)
+    model.predict(X)  # numbers without names are taken at their word
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_missing_values_are_found(library):
+    columns = {"length": [1.0, 2.0, None, 4.0], "width": [1, 2, 3, 4]}
+    with pytest.raises(ValueError, match="X must be finite; row 2, column 0 is nan"):
+        fastem.fit(LIBRARIES[library](columns), 2)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("column", [["a", "b", "c"], [datetime.datetime(2020, 1, 1)] * 3])
+def test_columns_that_hold_no_numbers_are_named(library, column):
+    table = LIBRARIES[library]({"width": [1.0, 2.0, 3.0], "kind": column})
+    with pytest.raises(TypeError, match="X must hold real numbers; column 'kind' has type"):
+        fastem.fit(table, 2)
+
+
+def test_booleans_and_decimals_are_numbers():
+    table = pl.DataFrame({"flag": [True, False] * 5, "price": range(10)})
+    table = table.with_columns(pl.col("price").cast(pl.Decimal(10, 2)))
+    numbers = np.column_stack([[1, 0] * 5, range(10)])
+    options = {"covariance_type": "diag", "max_iter": 0, "init": np.arange(10) // 5}
+    np.testing.assert_array_equal(
+        fastem.fit(table, 2, reg_covar=1e-9, **options).means,
+        fastem.fit(numbers, 2, reg_covar=1e-9, **options).means,
+    )
+
+
+def test_columns_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="X must have columns of different names"):
+        fastem.fit(pd.DataFrame(X, columns=["a", "a"]), 2)
+
+
+def test_numbered_columns_are_no_names():
+    assert fastem.fit(pd.DataFrame(X), 2, rng=0).feature_names is None
+
+
+def test_a_lazy_frame_is_no_array():
+    with pytest.raises((TypeError, ValueError), match="X must"):
+        fastem.fit(table_of("polars").lazy(), 2)
+
+
+def test_without_narwhals_pandas_gives_its_numbers(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "narwhals.stable.v2", None)
+    assert _tables.as_table(table_of("pandas")) is None
+    model = fastem.fit(table_of("pandas"), 2, rng=0)
+    assert model.feature_names is None
+    np.testing.assert_array_equal(model.means, fastem.fit(X, 2, rng=0).means)
+
+
+def test_names_are_kept_shown_and_saved(model, tmp_path):
+    model.save(tmp_path / "m.npz")
+    twins = [fastem.load(tmp_path / "m.npz"), copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    twins.append(fastem.m_step(fastem.e_step(X, model) + fastem.e_step(X, model)))
+    for twin in twins:
+        assert twin.feature_names == NAMES
+    assert "feature_names=('length', 'width')" in repr(model)
+    assert "length, width" in describe(model)
+
+
+@pytest.mark.parametrize("names", ["ab", ["a"], ["a", 2]])
+def test_names_are_checked(names):
+    with pytest.raises(ValueError, match="feature_names must be 2 strings"):
+        fastem.GaussianMixture([1.0], [[0.0, 0.0]], [1.0], "spherical", feature_names=names)
