@@ -110,4 +110,4 @@ def _cluster(
         candidates = 2 + int(np.log(k)) if restart % 2 == 0 else 1
         seeds = kmeans_plus_plus(points, weights, rng.random((k, candidates)))
     centres = np.ascontiguousarray(points[:, seeds].T)
-    return np.asarray(lloyd(points, weights, centres, _LLOYD_ITERATIONS if init == "kmeans" else 0))
+    return lloyd(points, weights, centres, _LLOYD_ITERATIONS if init == "kmeans" else 0)

@@ -93,10 +93,11 @@ class ArraySource:
         rows = self._slab_rows(k, d * (d + 1) if sums.second.shape[2:] == (d, d) else 2 * d, slots)
         if given is not None:
             rows = min(rows, max(int(TILE), _SLAB_BYTES // (k * self.dtype.itemsize)))
-        responsibilities = np.empty((0, k), self.dtype)
+        responsibilities = _read_only(np.empty((0, k), self.dtype))
         for start, X, weight in self.slabs(rows):
             if given is not None:
-                responsibilities = np.ascontiguousarray(given(start, start + len(X)), dtype=self.dtype)
+                known = np.ascontiguousarray(given(start, start + len(X)), dtype=self.dtype)
+                responsibilities = _read_only(known)
             arguments = (X, weight, responsibilities, params, sums)
             run_slots(slot_statistics, arguments, slots, self._n_threads)
         merged = Sums(*(array.sum(axis=0) for array in sums))

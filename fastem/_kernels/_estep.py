@@ -19,13 +19,13 @@ from fastem._kernels._tile import (
     find_labels,
     find_peaks,
     finish_totals,
-    load_responsibilities,
     load_rows,
     load_weights,
     new_marks,
     new_space,
     normalise,
     slot_range,
+    weigh,
     within_bounds,
 )
 
@@ -116,13 +116,14 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
     start, stop = slot_range(n, slot, sums.weights.shape[0])
     space, shares = new_space(K, d, X), first_share(d)
     words, index, ends = new_marks(K)
-    tile_weights = np.empty(K, X.dtype)
+    tile_weights, zeros, ones = np.zeros(K, X.dtype), np.zeros(K, X.dtype), np.ones(K, X.dtype)
     for first in range(start, stop, TILE):
         size = min(TILE, stop - first)
         load_tile(params, X, first, size, space)
         load_weights(sample_weight, first, size, space)
         if given.shape[0] > 0:
-            load_responsibilities(given, first, size, space, shares, tile_weights)
+            load_rows(given, first, size, zeros, ones, space, shares)
+            weigh(space, shares, WEIGHTS, tile_weights)
         else:
             screened_log2_prob_tile(params, space, words, index, ends)
             sums.log2_likelihood[slot] += normalise(params.log2_weights, space, shares, tile_weights)

@@ -8,7 +8,7 @@ to rounding is of the first order in |mean| / deviation, as in the data themselv
 """
 
 from fastem._kernels._blocks import accumulate_rows, add_first_sums, add_sums
-from fastem._kernels._jit import inlined_kernel, kernel
+from fastem._kernels._jit import kernel, spliced_kernel
 from fastem._kernels._layout import first_scratch, first_share
 from fastem._kernels._packing import pack_share
 from fastem._kernels._simd import lanes, load, splat, store, sum4
@@ -31,7 +31,7 @@ def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
             accumulate_rows(space, scratch, top, i, stop, second, slot, k, i)
 
 
-@inlined_kernel
+@spliced_kernel
 def accumulate_diagonal(means, k, i, space, top, row, stop, scratch, first, second, slot):
     """First moments of features i to i + 3 and second ones between them. OUT four rows of scratch: r z."""
     step = lanes(space)
@@ -68,7 +68,7 @@ def accumulate_diagonal(means, k, i, space, top, row, stop, scratch, first, seco
     second[slot, k, i, i] += t1
 
 
-@inlined_kernel
+@spliced_kernel
 def accumulate_corner(means, k, corner, space, top, row, stop, first, second, slot):
     """Moments of the first `corner` = 0, 1, 2 or 3 features, in one loop over the points."""
     zero = splat(space.dtype.type(0))

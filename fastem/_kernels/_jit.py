@@ -16,6 +16,7 @@ _REASSOCIATING = {"contract", "nsz", "reassoc", "arcp"}
 _ORDERED = {"contract", "nsz"}
 _COMMON = {"nogil": True, "error_model": "numpy"}
 KERNEL_OPTIONS = {**_COMMON, "fastmath": _REASSOCIATING}
+ORDERED_OPTIONS = {**_COMMON, "fastmath": _ORDERED, "forceinline": True}
 # Only prange is wanted of the parallel passes; the others cost compile time.
 _PRANGE_ONLY = {
     "prange": True,
@@ -121,6 +122,8 @@ kernel = _jit(_REASSOCIATING, **_INNER)
 ordered_kernel = _jit(_ORDERED, forceinline=True, **_INNER)
 # For functions of vectors: a call would spill them to memory.
 inlined_kernel = _jit(_REASSOCIATING, forceinline=True, **_INNER)
+# For what is called from one place, or so short that its own compilation would cost more than copies.
+spliced_kernel = _jit(_REASSOCIATING, inline="always", **_INNER)
 # For those that Python calls.
 entry_kernel = _jit(_REASSOCIATING, no_cfunc_wrapper=True)
 parallel_kernel = _jit(_REASSOCIATING, parallel=_PRANGE_ONLY, no_cfunc_wrapper=True)

@@ -4,7 +4,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 
-from fastem._kernels._jit import kernel
+from fastem._kernels._jit import spliced_kernel
 
 _WIDTHS = (("avx512f", 64), ("avx2", 32))
 
@@ -41,13 +41,13 @@ POINTS = np.int64(5)  # d rows: the points; behind them d rows for some of the p
 START = np.int64(0)  # of a list of points
 
 
-@kernel
+@spliced_kernel
 def first_share(d):
     """First of the K rows of log-densities, then responsibilities; behind them one for packed ones."""
     return POINTS + 2 * d
 
 
-@kernel
+@spliced_kernel
 def first_scratch(d, K):
     """First of the d + 8 rows of scratch."""
     return POINTS + 2 * d + K + 1

@@ -11,7 +11,7 @@ from numba import types
 from numba.extending import overload
 
 from fastem._kernels._float_bits import round_split, scale_by_power, split_exponent
-from fastem._kernels._jit import ordered_kernel
+from fastem._kernels._jit import ORDERED_OPTIONS, ordered_kernel, python_function
 from fastem._kernels._simd import maximum, splat
 
 _ROUND_64 = np.float64(6755399441055744.0)  # 1.5 * 2**52: adding it rounds, the integer in the low bits
@@ -91,15 +91,11 @@ def log2_reciprocal(x):
     return _log2_reciprocal_32(x) if x.dtype == np.float32 else _log2_reciprocal_64(x)
 
 
-@overload(exp2, inline="always")
+@overload(exp2, jit_options=ORDERED_OPTIONS)
 def _exp2(x, least):
-    if x.dtype == types.float32:
-        return lambda x, least: _exp2_32(x, least)
-    return lambda x, least: _exp2_64(x, least)
+    return python_function(_exp2_32 if x.dtype == types.float32 else _exp2_64)
 
 
-@overload(log2_reciprocal, inline="always")
+@overload(log2_reciprocal, jit_options=ORDERED_OPTIONS)
 def _log2_reciprocal(x):
-    if x.dtype == types.float32:
-        return lambda x: _log2_reciprocal_32(x)
-    return lambda x: _log2_reciprocal_64(x)
+    return python_function(_log2_reciprocal_32 if x.dtype == types.float32 else _log2_reciprocal_64)

@@ -18,7 +18,7 @@ _SMALL = 4  # features below which packing costs more than it saves
 def list_above(space, row, bounds, words, index):
     """How many points have a larger number in `row` than in `bounds`. OUT index: these, if at most FEW."""
     count = 0
-    for i in range(TILE // WORD):
+    for i in range(words.shape[0]):
         word = 0
         for lane in range(0, WORD, lanes(space)):
             b = i * WORD + lane
@@ -27,7 +27,7 @@ def list_above(space, row, bounds, words, index):
         count += count_bits(word)
     if count <= FEW:
         t = 0
-        for i in range(TILE // WORD):
+        for i in range(words.shape[0]):
             word = words[i]
             while word != 0:
                 index[t] = i * WORD + lowest_bit(word)

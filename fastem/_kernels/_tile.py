@@ -7,7 +7,7 @@ constant length TILE. `_layout` tells which row of `space` holds what.
 
 import numpy as np
 
-from fastem._kernels._jit import kernel
+from fastem._kernels._jit import kernel, spliced_kernel
 from fastem._kernels._layout import (
     LEASTS,
     PEAKS,
@@ -48,7 +48,9 @@ def new_space(K, d, X):
     buffer = np.zeros(rows * STRIDE + _CACHE_LINE // X.itemsize, X.dtype)
     start = (-buffer.ctypes.data % _CACHE_LINE) // X.itemsize
     space = buffer[start : start + rows * STRIDE].reshape((rows, STRIDE))
-    space[LEASTS] = least_exponent(X)
+    least = splat(least_exponent(X))
+    for b in range(0, TILE, lanes(space)):
+        store(space, LEASTS, b, least)
     return space
 
 
@@ -58,7 +60,7 @@ def new_marks(K):
     return np.zeros(TILE // WORD, np.int64), np.zeros(2 * TILE, np.int64), np.zeros(K, np.int64)
 
 
-@kernel
+@spliced_kernel
 def least_exponent(X):
     """That of the smallest normal number."""
     return X.dtype.type(-126 if X.itemsize == 4 else -1022)
@@ -93,31 +95,17 @@ def load_rows(X, start, size, shift, inverse_scale, space, top):
 @kernel
 def load_weights(sample_weight, start, size, space):
     """OUT the weights of the points: 1 where none are given, 0 beyond `size`."""
-    if sample_weight.shape[0] == 0:
-        for b in range(size):
-            space[WEIGHTS, b] = 1
-    else:
+    one = splat(space.dtype.type(1))
+    for b in range(0, TILE, lanes(space)):
+        store(space, WEIGHTS, b, one)
+    if sample_weight.shape[0] > 0:
         for b in range(size):
             space[WEIGHTS, b] = sample_weight[start + b]
     for b in range(size, TILE):
         space[WEIGHTS, b] = 0
 
 
-@kernel
-def load_responsibilities(given, start, size, space, shares, tile_weights):
-    """Known labels: weight * given responsibility of the points, and its sums over the tile."""
-    for k in range(given.shape[1]):
-        total = space.dtype.type(0)
-        for b in range(size):
-            value = given[start + b, k] * space[WEIGHTS, b]
-            space[shares + k, b] = value
-            total += value
-        for b in range(size, TILE):
-            space[shares + k, b] = 0
-        tile_weights[k] = total
-
-
-@kernel
+@spliced_kernel
 def find_peaks(space, shares, K):
     """OUT the peaks: the maximum over k of log-densities.
 
@@ -132,10 +120,9 @@ def find_peaks(space, shares, K):
         lowest = minimum(peak, lowest)
     if lane_minimum(lowest) > -_HUGE:
         return
-    for b in range(TILE):
-        if not space[PEAKS, b] > -_HUGE:
-            for k in range(K):
-                space[shares + k, b] = -_HUGE
+    for k in range(shares, shares + K):
+        for b in range(0, TILE, lanes(space)):
+            store(space, k, b, maximum(load(space, k, b), least))
 
 
 @kernel
@@ -159,7 +146,7 @@ def find_leasts(log2_weights, space):
         store(space, LEASTS, b, maximum(least, lowest))
 
 
-@kernel
+@spliced_kernel
 def exponentiate(space, shares, K):
     """Log-densities to densities relative to the peak of the point, and their sums.
 
@@ -181,7 +168,7 @@ def exponentiate(space, shares, K):
         store(space, TOTALS, b + step, total1)
 
 
-@kernel
+@spliced_kernel
 def finish_totals(space):
     """Peaks to log-densities of the mixture, totals to weight / total; returns the weighted likelihood."""
     zero = splat(space.dtype.type(0))
@@ -202,22 +189,29 @@ def normalise(log2_weights, space, shares, tile_weights):
 
     OUT tile_weights (K,): sums of responsibilities over the tile
     """
-    K, step = tile_weights.shape[0], lanes(space)
+    K = tile_weights.shape[0]
     find_peaks(space, shares, K)
     find_leasts(log2_weights, space)
     exponentiate(space, shares, K)
     log2_likelihood = finish_totals(space)
+    weigh(space, shares, TOTALS, tile_weights)
+    return log2_likelihood
+
+
+@kernel
+def weigh(space, shares, weights, tile_weights):
+    """Multiply the shares by the row `weights`. OUT tile_weights (K,): their sums over the tile."""
+    step = lanes(space)
     zero = splat(space.dtype.type(0))
-    for k in range(K):
+    for k in range(tile_weights.shape[0]):
         sum0 = sum1 = zero
         for b in range(0, TILE, 2 * step):
-            value0 = load(space, shares + k, b) * load(space, TOTALS, b)
-            value1 = load(space, shares + k, b + step) * load(space, TOTALS, b + step)
+            value0 = load(space, shares + k, b) * load(space, weights, b)
+            value1 = load(space, shares + k, b + step) * load(space, weights, b + step)
             store(space, shares + k, b, value0)
             store(space, shares + k, b + step, value1)
             sum0, sum1 = sum0 + value0, sum1 + value1
         tile_weights[k] = sum4(sum0 + sum1, zero, zero, zero)[0]
-    return log2_likelihood
 
 
 @kernel

@@ -10,6 +10,7 @@ while the lanes are points, and on many AVX-512 machines it stops at 256 bits.
 """
 
 import operator
+from types import MappingProxyType
 
 from llvmlite import ir
 from numba import types
@@ -52,6 +53,9 @@ def _define(operation, instruction):
 
     @infer_global(operation)
     class _Template(AbstractTemplate):
+        # More specific than "generic": asked before the many templates of an operator that do not match.
+        metadata = MappingProxyType({"target": "cpu"})
+
         def generic(self, args, kws):
             vectors = [kind for kind in args if isinstance(kind, Vector)]
             if len(args) == 2 and vectors:
