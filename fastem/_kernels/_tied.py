@@ -13,6 +13,8 @@ where C[p, k] sums r_k over the points of p. A point of one component has g = 0 
 symmetric: half the work. For the others the first sum is the symmetric part of e (w e + 2 g)'.
 """
 
+import numpy as np
+
 from fastem._kernels._blocks import accumulate_product, accumulate_triangle, multiply
 from fastem._kernels._jit import kernel
 from fastem._kernels._layout import PEAKS, POINTS, START, TILE, TOTALS, WEIGHTS, first_scratch, first_share
@@ -20,6 +22,11 @@ from fastem._kernels._packing import FEW, list_above, pack, pack_row
 from fastem._kernels._simd import lanes, load, store, take
 from fastem._kernels._spherical import distance_tile
 from fastem._kernels._tile import find_labels, load_rows
+
+_ONLY = np.int64(0)  # matrix there is
+# Matrices of sums.second: the sums over e (w e + 2 g)', and over w e e' where there is no g.
+_MIXED = np.int64(0)
+_SYMMETRIC = np.int64(1)
 
 
 @kernel
@@ -57,7 +64,7 @@ def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
     for k in range(K):
         weights[slot, k] += tile_weights[k]
     first = sums.first.reshape((1, weights.shape[0], K, d))
-    accumulate_product(space, shares, K, POINTS, d, TILE, first, 0, slot)
+    accumulate_product(space, shares, K, POINTS, d, TILE, first, _ONLY, slot)
     find_labels(space, shares, K, PEAKS, TOTALS)
     sum_shares(space, shares, K)
     for b in range(TILE):
@@ -71,7 +78,7 @@ def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
         for j in range(d):
             for b in range(TILE):
                 space[scratch + j, b] = space[WEIGHTS, b] * space[POINTS + j, b]
-        accumulate_triangle(space, POINTS, scratch, d, TILE, sums.second, slot, 1)
+        accumulate_triangle(space, POINTS, scratch, d, TILE, sums.second, slot, _SYMMETRIC)
         top, own = POINTS + d, 0
         stop = (count + 2 * lanes(space) - 1) // (2 * lanes(space)) * (2 * lanes(space))
         pack(space, d, index, START, stop)
@@ -82,7 +89,7 @@ def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
     if count > 0:
         average_means(transposed, space, shares, scratch, stop)
         mix(transposed, space, top, scratch, own, stop)
-        accumulate_product(space, top, d, scratch, d, stop, sums.second, slot, 0)
+        accumulate_product(space, top, d, scratch, d, stop, sums.second, slot, _MIXED)
 
 
 @kernel
