@@ -42,8 +42,8 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
     -----
     A fit of at most 65,536 rows without weights begins with scikit-learn's own code and random numbers,
     so that the same ``random_state`` finds the same components. One of more rows, or of rows of unequal
-    weight, begins with the best of some fits to random samples, gone on with on all rows to a tenth of
-    `tol`; `n_iter_` counts from there.
+    weight, begins with the best of some fits to random samples, and goes on, within `max_iter`, until the
+    change is below 3 % of `tol`; `n_iter_` counts the iterations on all rows.
 
     Examples
     --------
