@@ -27,7 +27,7 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
         As in scikit-learn. With ``reg_covar=0`` nothing is repaired: a singular covariance is an error.
         With ``reg_covar > 0`` singular components are repaired, and the report tells.
     n_threads : int, optional
-        Threads to use; None for numba's setting. The result does not depend on it.
+        Most threads to use; None for numba's setting. The result does not depend on it.
 
     Attributes
     ----------
