@@ -6,6 +6,7 @@ The estimator is any such object: one of `fastem.sklearn`, or scikit-learn's own
 import warnings
 from collections.abc import Sequence
 from inspect import signature
+from itertools import cycle
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -24,11 +25,23 @@ from fastem._validate import check_n_threads, check_sample_weight
 
 # A fit to no more rows than this, all of one weight, begins where scikit-learn's would, to the bit.
 _SAME_START_ROWS = 65536
-# One to more begins with fits to samples of so many rows (more if k d is large): at 100,000 rows k-means
-# alone may take a third of scikit-learn's time. Their winner goes on, on all rows, to this share of tol.
-_SAMPLE_ROWS = 8192
-_ROWS_PER_PARAMETER = 4
-_POLISH = 0.1
+# One to more begins with the best of some fits to samples, for at 100,000 rows k-means alone may take a
+# third of scikit-learn's time. A sample has this many rows, or for each of the k d numbers of the means
+# these: so many if they are a small part of all rows, and no fewer than the last.
+_SAMPLE_ROWS = 4096
+_ROWS_PER_NUMBER = 64
+_SMALL_PART = 1 / 12
+_LEAST_PER_NUMBER = 4
+# The sample that judges is so many times as large.
+_JURY = 8
+# The longer a fit to all rows takes, the more fits to samples are worth their time: up to this many rounds.
+_MOST_ROUNDS = 4
+# Such a start is near a maximum, where gains are small: iterations go on to this share of tol.
+_POLISH = 0.03
+
+# Below so many numbers times components, a pass of one thread (1.5 ms) may be over before another has
+# woken up: on two busy cores passes of two threads took 7 ms.
+_ONE_THREAD = 2_000_000
 
 # scikit-learn's words (sklearn/mixture/_base.py): filters of warnings match them.
 _NOT_CONVERGED = (
@@ -67,6 +80,8 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
     weight = check_sample_weight(sample_weight, len(X), estimator.n_components)
     check_n_threads(n_threads)
     _check_given(estimator, X)
+    if X.size * estimator.n_components < _ONE_THREAD:
+        n_threads = 1
     warm = estimator.warm_start and hasattr(estimator, "converged_")
     previous = estimator.lower_bound_ if warm else -np.inf
     random_state = check_random_state(estimator.random_state)
@@ -74,8 +89,10 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
     for restart in range(1 if warm else estimator.n_init):
         estimator._print_verbose_msg_init_beg(restart)
         with without_warnings():
-            start = mixture_of(estimator) if warm else _start(estimator, X, weight, random_state, n_threads)
-            ascent = _ascend(estimator, X, weight, start, previous, n_threads)
+            start, tol = (
+                (mixture_of(estimator), estimator.tol) if warm else _start(estimator, X, weight, random_state)
+            )
+            ascent = _ascend(estimator, X, weight, start, tol, previous, n_threads)
         if estimator.max_iter > 0:
             estimator._print_verbose_msg_init_end(ascent.lower_bound, ascent.report.converged)
         if best is None or ascent.lower_bound > best.lower_bound:
@@ -134,19 +151,23 @@ def _ascend(
     X: Array,
     weight: Array | None,
     start: GaussianMixture,
+    tol: float,
     previous: float,
     n_threads: int | None,
 ) -> Ascent:
     lower_bounds: list[float] = []
 
     def converged(means: Sequence[float]) -> bool:
-        """scikit-learn looks back: an M-step after the change became small, it stops."""
+        """scikit-learn looks back: an M-step after the change became small, it stops.
+
+        `tol` may ask for more than the user did, but not at the price of the last iteration.
+        """
         if len(means) < 2:
             return False
         lower_bounds.append(means[-2])
         change = means[-2] - (means[-3] if len(means) > 2 else previous)
         estimator._print_verbose_msg_iter_end(len(lower_bounds), change)
-        return bool(abs(change) < estimator.tol)
+        return bool(abs(change) < (tol if len(lower_bounds) < estimator.max_iter else estimator.tol))
 
     model = fit(
         X,
@@ -167,9 +188,8 @@ def _start(
     X: Array,
     weight: Array | None,
     random_state: np.random.RandomState,
-    n_threads: int | None,
-) -> GaussianMixture:
-    """Where to begin: with scikit-learn's own start, or with the best of some fits to samples."""
+) -> tuple[GaussianMixture, float]:
+    """Where to begin: scikit-learn's own start, or the best of fits to samples. And the tol from there."""
     if weight is not None and not weight.all():
         X, weight = X[weight > 0], weight[weight > 0]
     given = (estimator.weights_init, estimator.means_init, estimator.precisions_init)
@@ -178,62 +198,64 @@ def _start(
     if complete or (uniform and len(X) <= _SAME_START_ROWS):
         try:
             estimator._initialize_parameters(X, random_state)
-            return mixture_of(estimator)
+            return mixture_of(estimator), estimator.tol
         except ValueError:  # a singular component
             if complete or estimator.reg_covar == 0:
                 raise
-    sampled = _fit_to_samples(estimator, X, weight, random_state.randint(2**31 - 1), n_threads)
+    sampled = _fit_to_samples(estimator, X, weight, random_state.randint(2**31 - 1))
     weights, means, precisions = given
     invert = np.linalg.inv if estimator.covariance_type in ("full", "tied") else np.reciprocal
-    return GaussianMixture(
+    start = GaussianMixture(
         sampled.weights if weights is None else weights,
         sampled.means if means is None else means,
         sampled.covariances if precisions is None else invert(precisions),
         estimator.covariance_type,
     )
+    return start, _POLISH * estimator.tol
 
 
-def _fit_to_samples(
-    estimator: Any, X: Array, weight: Array | None, seed: int, n_threads: int | None
-) -> GaussianMixture:
-    """The best of some fits, each to a sample of its own, as a larger sample judges; then EM on all rows.
+def _fit_to_samples(estimator: Any, X: Array, weight: Array | None, seed: int) -> GaussianMixture:
+    """The best of some fits, each to a sample of its own, as a larger sample judges.
 
     One thread will do for samples: a pass over so few rows is over before another thread wakes up.
     """
     k = estimator.n_components
-    size = max(_SAMPLE_ROWS, _ROWS_PER_PARAMETER * k * X.shape[1])
-    options = {
-        "covariance_type": estimator.covariance_type,
-        "reg_covar": estimator.reg_covar,
-        "max_iter": max(1, estimator.max_iter),
-    }
+    numbers = k * X.shape[1]
+    wanted = min(_ROWS_PER_NUMBER * numbers, int(_SMALL_PART * len(X)))
+    size = max(_SAMPLE_ROWS, _LEAST_PER_NUMBER * numbers, wanted)
 
     def sample(rng: np.random.Generator, size: int) -> tuple[Array, Array | None]:
         if size >= len(X):
             return X, weight
-        rows = np.sort(rng.choice(len(X), size, replace=False, shuffle=False))
+        rows = np.sort(rng.integers(len(X), size=size))  # with replacement, which is faster
         return X[rows], None if weight is None else weight[rows]
 
     rng = np.random.default_rng(seed)
-    jury = sample(rng, max(size, _SAME_START_ROWS))
+    jury = sample(rng, _JURY * size)
+    rounds = min(max(1, len(X) // _SAME_START_ROWS), _MOST_ROUNDS)
+    # k-means tends to one solution, which may be a bad start: its seeds as they are bring variety.
+    named = estimator.init_params
+    inits = ("kmeans", "k-means++") if named == "kmeans" else (named,)
     best, highest = None, -np.inf
-    for child in rng.spawn(4 + k // 2):
+    for child, init in zip(rng.spawn(rounds * (4 + k // 2)), cycle(inits)):
         rows, weights = sample(child, size)
         model = fit(
             rows,
             k,
+            covariance_type=estimator.covariance_type,
             sample_weight=weights,
-            init=estimator.init_params,
+            init=init,
             tol=estimator.tol,
+            max_iter=max(1, estimator.max_iter),
+            reg_covar=estimator.reg_covar,
             rng=child,
             n_threads=1,
-            **options,
         )
         score = model.score(*jury, n_threads=1)
         if best is None or score > highest:
             best, highest = model, score
-    tol = _POLISH * estimator.tol
-    return fit(X, k, sample_weight=weight, init=best, tol=tol, n_threads=n_threads, **options)
+    assert best is not None
+    return best
 
 
 def _refuse_repairs(estimator: Any, model: GaussianMixture) -> FitReport:

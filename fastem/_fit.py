@@ -77,7 +77,7 @@ def fit(
 
         - ``"k-means++"``: hard assignment to k-means++ seeds, greedy in the first start; restarts take
           turns between plain and greedy, for variety.
-        - ``"kmeans"``: the same after Lloyd's iterations.
+        - ``"kmeans"``: the same after Lloyd's iterations, 20 at most.
         - ``"random_from_data"``: hard assignment to k rows drawn at random.
         - ``"random"``: random responsibilities.
         - labels ``(n,)`` from 0 to k - 1, or responsibilities ``(n, k)``: a first M-step from those.

@@ -27,7 +27,7 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
         As in scikit-learn. With ``reg_covar=0`` nothing is repaired: a singular covariance is an error.
         With ``reg_covar > 0`` singular components are repaired, and the report tells.
     n_threads : int, optional
-        Threads to use; None for numba's setting. The result does not depend on it.
+        Most threads to use; None for numba's setting. The result does not depend on it.
 
     Attributes
     ----------
@@ -42,8 +42,8 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
     -----
     A fit of at most 65,536 rows without weights begins with scikit-learn's own code and random numbers,
     so that the same ``random_state`` finds the same components. One of more rows, or of rows of unequal
-    weight, begins with the best of some fits to random samples, gone on with on all rows to a tenth of
-    `tol`; `n_iter_` counts from there.
+    weight, begins with the best of some fits to random samples, and goes on, within `max_iter`, until the
+    change is below 3 % of `tol`; `n_iter_` counts the iterations on all rows.
 
     Examples
     --------

@@ -164,7 +164,7 @@ def test_errors_of_a_script_are_its_own(tmp_path, capsys, monkeypatch):
 def run_scikit_lego(X, y):
     from sklego.mixture import GMMClassifier, GMMOutlierDetector
 
-    began = time.perf_counter()
+    began = time.process_time()  # of this process: the machine may be busy
     classifier = GMMClassifier(n_components=4, random_state=0).fit(X, y)
     detector = GMMOutlierDetector(threshold=0.95, n_components=4, random_state=0).fit(X)
     results = {
@@ -173,7 +173,7 @@ def run_scikit_lego(X, y):
         "outliers": detector.predict(X),
         "decisions": detector.decision_function(X),
     }
-    return results, time.perf_counter() - began
+    return results, time.process_time() - began
 
 
 def test_scikit_lego_runs_unchanged_and_faster(calls):
@@ -184,8 +184,9 @@ def test_scikit_lego_runs_unchanged_and_faster(calls):
     assert not calls
     with fastem.accelerate():
         run_scikit_lego(X, y)  # compiles
-        accelerated, fast = run_scikit_lego(X, y)
-    assert len(calls) == 6
+        runs = [run_scikit_lego(X, y) for _ in range(3)]
+    assert len(calls) == 12
+    accelerated, fast = min(runs, key=lambda run: run[1])
     for name, value in expected.items():
         np.testing.assert_allclose(accelerated[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
-    assert fast < slow
+    assert 1.5 * fast < slow

@@ -234,7 +234,8 @@ def test_the_report_tells(iris):
 
 
 def test_threads_change_no_bit():
-    X = clusters(5, 20_000, 3, 4)
+    X = clusters(5, 60_000, 9, 4)
+    assert X.size * 4 > _drop_in._ONE_THREAD
     one, all_ = (GaussianMixture(4, random_state=0, n_threads=n).fit(X) for n in (1, None))
     np.testing.assert_array_equal(one.means_, all_.means_)
     with pytest.raises(ValueError, match="n_threads must be"):
@@ -276,6 +277,11 @@ def few_rows_are_many(monkeypatch):
     monkeypatch.setattr(_drop_in, "_SAMPLE_ROWS", 2000)
 
 
+def test_it_has_the_parameters_of_scikit_learn():
+    ours, theirs = GaussianMixture().get_params(), Theirs().get_params()
+    assert ours == theirs | {"n_threads": None}
+
+
 @pytest.mark.usefixtures("few_rows_are_many")
 @pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
 def test_many_rows_begin_with_a_sample_and_end_as_well(init_params):
@@ -283,6 +289,30 @@ def test_many_rows_begin_with_a_sample_and_end_as_well(init_params):
     theirs, ours = both(X, 5, init_params=init_params, random_state=0)
     assert ours.score(X) > theirs.score(X) - 1e-3
     assert ours.score(X) == GaussianMixture(5, init_params=init_params, random_state=0).fit(X).score(X)
+
+
+@pytest.mark.usefixtures("few_rows_are_many")
+@pytest.mark.parametrize("max_iter", [2, 100])
+def test_many_rows_converge_to_a_part_of_tol_or_within_max_iter_to_tol(max_iter):
+    """What helps the result is no reason to warn."""
+    X = clusters(7, 20_000, 4, 5)
+    model = GaussianMixture(5, random_state=0, tol=0.1, max_iter=max_iter).fit(X)
+    assert model.converged_
+    assert model.n_iter_ == len(model.lower_bounds_) <= max_iter
+    assert abs(model.lower_bounds_[-1] - model.lower_bounds_[-2]) < (
+        0.1 if model.n_iter_ == max_iter else 0.003
+    )
+
+
+@pytest.mark.usefixtures("few_rows_are_many")
+def test_starts_of_many_rows_are_judged_by_their_fit():
+    """k-means, the same on most samples, splits the wide cluster and merges the narrow ones."""
+    rng = np.random.default_rng(0)
+    narrow = [rng.normal([9, y], 0.3, (1000, 2)) for y in (0, 2)]
+    X = np.concatenate([rng.normal(0, 8, (18_000, 2)), *narrow])
+    theirs, _ = both(X, 3, random_state=0)
+    scores = [GaussianMixture(3, random_state=seed).fit(X).score(X) for seed in range(5)]
+    assert np.median(scores) > theirs.score(X) + 0.01
 
 
 @pytest.mark.usefixtures("few_rows_are_many")
