@@ -92,7 +92,7 @@ def test_a_folder_that_becomes_full_or_read_only_costs_no_result(monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(_jit.FunctionCache, "save_overload", save)
-    doubled = _jit.kernel(double)
+    doubled = _jit.entry_kernel(double)
     assert doubled(3.0) == 6.0
 
 
