@@ -30,9 +30,9 @@ from fastem._validate import (
     check_k,
     check_reg_covar,
     check_rng,
-    check_spread,
     check_tol,
 )
+from fastem._validate_chunks import check_spread
 
 _LEAST_REG_COVAR = float(np.finfo(np.float64).tiny)
 
@@ -168,7 +168,7 @@ def fit(
         moments = source.moments()
         check_spread(source.chunks, source.stored_dtype, moments)
         frame = frame_of(moments, source.dtype, family.isotropic)
-        amount = _standard_amount(absolute, frame)
+        amount = standard_amount(absolute, frame)
 
         def reduce(parameters: Parameters) -> Statistics:
             return source.reduce(family, family.prepare(parameters, frame, source.dtype), frame)
@@ -280,7 +280,7 @@ def m_step(statistics: Statistics, *, reg_covar: float | Literal["auto"] = "auto
     if not isinstance(statistics, Statistics):
         raise TypeError(f"statistics must be made by fastem.e_step; got {type(statistics).__name__}.")
     frame = statistics._frame
-    amount = _standard_amount(check_reg_covar(reg_covar), frame)
+    amount = standard_amount(check_reg_covar(reg_covar), frame)
     maximised = _maximise(FAMILIES[statistics.covariance_type], statistics, amount)
     names = statistics._feature_names
     return model_of(maximised.parameters, frame, statistics.covariance_type, None, names)
@@ -296,7 +296,7 @@ def _maximise(
     return maximise(family, statistics._collected, mean_row_weight, statistics.precision, amount, reseeds)
 
 
-def _standard_amount(reg_covar: float | None, frame: Frame) -> FloatArray | Literal["auto"]:
+def standard_amount(reg_covar: float | None, frame: Frame) -> FloatArray | Literal["auto"]:
     """reg_covar in standard coordinates, but at least what keeps variances normal numbers in user units."""
     if reg_covar is None:
         return "auto"

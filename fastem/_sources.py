@@ -17,7 +17,7 @@ from fastem._kernels._params import Sums
 from fastem._pages import Pages
 from fastem._statistics import Statistics, statistics_of
 from fastem._typing import Array, Chunk, FloatArray
-from fastem._validate import raise_not_finite
+from fastem._validate_chunks import raise_not_finite
 
 _LN2 = float(np.log(2))
 _MAX_SLOTS = 64

@@ -2,27 +2,20 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from fastem._families import FAMILIES
-from fastem._frame import Moments
-from fastem._report import Breakdown, WarningCause, warn
 from fastem._tables import as_table, column_names
-from fastem._typing import Array, Chunk, CovarianceType, FloatArray
+from fastem._typing import Array, CovarianceType, FloatArray
 
 _CHUNK = 65536
-# Variances of components, and the floor of them, must be normal numbers in the user's units too.
-_LEAST_DEVIATION = 1e-151
-# A standard deviation of fewer steps between neighbouring numbers is badly rounded.
-_LEAST_VALUES = 64
 _LARGEST_WEIGHT = 1e30  # as sums of weights are taken in float32 too
-_LARGEST_INTEGER = 2**53  # beyond, float64 skips integers
 
 
-def _chunks(n: int) -> Iterator[slice]:
+def row_ranges(n: int) -> Iterator[slice]:
     """Row ranges small enough that a check needs no memory worth speaking of."""
     return (slice(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK))
 
@@ -107,70 +100,6 @@ def _check_numeric(value: Any, name: str) -> Array:
     return array
 
 
-def raise_not_finite(chunks: Iterable[Chunk]) -> NoReturn:
-    """Name the first NaN or inf; if there is none, the values overflow the arithmetic."""
-    for where, X, _ in chunks:
-        for rows in _chunks(len(X)):
-            with np.errstate(over="ignore"):  # a longdouble may be beyond float64
-                bad = ~np.isfinite(np.asarray(X[rows], dtype=np.float64))
-            if bad.any():
-                row, column = np.argwhere(bad)[0]
-                raise ValueError(
-                    f"{where} must be finite; row {rows.start + row}, column {column} is "
-                    f"{X[rows.start + row, column]}. Drop or impute such rows."
-                )
-    raise Breakdown(
-        f"X has values too large, or too far from the model, for {X.dtype} arithmetic. Rescale the columns."
-    )
-
-
-def check_spread(chunks: Callable[[], Iterable[Chunk]], dtype: np.dtype[Any], moments: Moments) -> None:
-    """An error where variances leave the range of float64, a warning where X has lost its digits.
-
-    `chunks` are looked at in the rare cases where the moments do not tell; `dtype` is theirs.
-    """
-    _, mean, variance = moments
-    small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
-    constant = np.flatnonzero(variance == 0)
-    if len(constant):
-        first = None
-        for _, X, _ in chunks():
-            first = X[0] if first is None else first
-            for rows in _chunks(len(X)):
-                small[constant] |= _differ_by_next_to_nothing(X[rows][:, constant], first[constant])
-    if small.any():
-        raise ValueError(
-            f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant ones; "
-            f"column {int(np.argmax(small))} has {np.sqrt(variance[small][0]):.3g}. Rescale the columns."
-        )
-    spacing = np.finfo(dtype if dtype.kind == "f" else np.float64).eps * np.abs(mean)
-    blurred = (variance > 0) & (np.sqrt(variance) < _LEAST_VALUES * spacing)
-    if blurred.any():
-        worst = int(np.argmax(blurred))
-        warn(
-            WarningCause.PRECISION,
-            f"Column {worst} of X has mean {mean[worst]:.6g} and standard deviation "
-            f"{np.sqrt(variance[worst]):.3g}, in {dtype}.",
-        )
-    elif dtype.kind in "iu" and dtype.itemsize == 8:
-        largest = max(
-            max(abs(int(X[rows].min())), abs(int(X[rows].max())))
-            for _, X, _ in chunks()
-            for rows in _chunks(len(X))
-        )
-        if largest > _LARGEST_INTEGER:
-            warn(
-                WarningCause.PRECISION,
-                f"X holds integers up to {largest} in size, and float64 tells those up to 2**53 apart.",
-            )
-
-
-def _differ_by_next_to_nothing(columns: Array, row: Array) -> Array:
-    """Which columns have differences whose squares underflow, so that they are not seen in the variance."""
-    gap = np.abs(columns.astype(np.float64) - row.astype(np.float64))
-    return np.asarray(((gap > 0) & (gap < _LEAST_DEVIATION)).any(axis=0))
-
-
 def check_k(k: Any) -> int:
     return _check_integer("k", k, 1, "Pass the number of components.")
 
@@ -219,6 +148,17 @@ def check_tol(tol: Any) -> float:
     return _check_nonnegative("tol", tol, "It is the gain in mean log-likelihood at which to stop.")
 
 
+def check_step(step: Any) -> float | None:
+    if step is None:
+        return None
+    value = _check_nonnegative("step", step, "It is the share of the chunk.")
+    if not 0 < value <= 1:
+        raise ValueError(
+            f"step must be more than 0 and at most 1; got {value}. It is the share of the chunk."
+        )
+    return value
+
+
 def check_callback(callback: Any) -> None:
     if callback is not None and not callable(callback):
         raise TypeError(
@@ -257,7 +197,7 @@ def check_weights(weights: Any, n_samples: int, name: str) -> Array:
     array = _check_numeric(weights, name)
     if array.shape != (n_samples,):
         raise ValueError(f"{name} must have shape ({n_samples},), one number a row; got shape {array.shape}.")
-    for rows in _chunks(n_samples):
+    for rows in row_ranges(n_samples):
         chunk = array[rows]
         bad = ~(np.isfinite(chunk) & (chunk >= 0))
         if bad.any():
@@ -299,7 +239,7 @@ def check_labels(labels: Array, n_samples: int, k: int) -> Array:
     if low < 0 or high >= k:
         raise ValueError(f"init labels must lie from 0 to k - 1 = {k - 1}; got labels from {low} to {high}.")
     counts = np.zeros(k, np.int64)
-    for rows in _chunks(n_samples):
+    for rows in row_ranges(n_samples):
         counts += np.bincount(labels[rows].astype(np.intp), minlength=k)
     if (counts == 0).any():
         raise ValueError(
@@ -314,7 +254,7 @@ def check_responsibilities(responsibilities: Array, n_samples: int, k: int) -> A
             f"init responsibilities must have shape ({n_samples}, {k}), rows by components; "
             f"got shape {responsibilities.shape}."
         )
-    for rows in _chunks(n_samples):
+    for rows in row_ranges(n_samples):
         chunk = responsibilities[rows]
         bad = ~((chunk >= 0).all(axis=1) & (np.abs(chunk.sum(axis=1) - 1) <= 1e-3))
         if bad.any():

@@ -1,13 +1,21 @@
-"""Checks of X that comes in chunks: the same form in every chunk, the same rows in every pass."""
+"""Checks of chunks: finite, of one form, the same rows in every pass. An array is one chunk."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from fastem._frame import Moments
+from fastem._report import Breakdown, WarningCause, warn
 from fastem._tables import column_names
 from fastem._typing import Array, Chunk, RawChunk
-from fastem._validate import check_weights, check_X
+from fastem._validate import check_weights, check_X, row_ranges
+
+# Variances of components, and the floor of them, must be normal numbers in the user's units too.
+_LEAST_DEVIATION = 1e-151
+# A standard deviation of fewer steps between neighbouring numbers is badly rounded.
+_LEAST_VALUES = 64
+_LARGEST_INTEGER = 2**53  # beyond, float64 skips integers
 
 
 class Form(NamedTuple):
@@ -78,6 +86,70 @@ def check_rows_of_pass(where: str, seen: int, n_samples: int | None, *, ended: b
             f"X must have the same {n_samples} rows in every pass, and as many as sample_weight if that is "
             f"given; now it {had}. An iterator can be read once: pass a function that makes a new one."
         )
+
+
+def raise_not_finite(chunks: Iterable[Chunk]) -> NoReturn:
+    """Name the first NaN or inf; if there is none, the values overflow the arithmetic."""
+    for where, X, _ in chunks:
+        for rows in row_ranges(len(X)):
+            with np.errstate(over="ignore"):  # a longdouble may be beyond float64
+                bad = ~np.isfinite(np.asarray(X[rows], dtype=np.float64))
+            if bad.any():
+                row, column = np.argwhere(bad)[0]
+                raise ValueError(
+                    f"{where} must be finite; row {rows.start + row}, column {column} is "
+                    f"{X[rows.start + row, column]}. Drop or impute such rows."
+                )
+    raise Breakdown(
+        f"X has values too large, or too far from the model, for {X.dtype} arithmetic. Rescale the columns."
+    )
+
+
+def check_spread(chunks: Callable[[], Iterable[Chunk]], dtype: np.dtype[Any], moments: Moments) -> None:
+    """An error where variances leave the range of float64, a warning where X has lost its digits.
+
+    `chunks` are looked at in the rare cases where the moments do not tell; `dtype` is theirs.
+    """
+    _, mean, variance = moments
+    small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
+    constant = np.flatnonzero(variance == 0)
+    if len(constant):
+        first = None
+        for _, X, _ in chunks():
+            first = X[0] if first is None else first
+            for rows in row_ranges(len(X)):
+                small[constant] |= _differ_by_next_to_nothing(X[rows][:, constant], first[constant])
+    if small.any():
+        raise ValueError(
+            f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant ones; "
+            f"column {int(np.argmax(small))} has {np.sqrt(variance[small][0]):.3g}. Rescale the columns."
+        )
+    spacing = np.finfo(dtype if dtype.kind == "f" else np.float64).eps * np.abs(mean)
+    blurred = (variance > 0) & (np.sqrt(variance) < _LEAST_VALUES * spacing)
+    if blurred.any():
+        worst = int(np.argmax(blurred))
+        warn(
+            WarningCause.PRECISION,
+            f"Column {worst} of X has mean {mean[worst]:.6g} and standard deviation "
+            f"{np.sqrt(variance[worst]):.3g}, in {dtype}.",
+        )
+    elif dtype.kind in "iu" and dtype.itemsize == 8:
+        largest = max(
+            max(abs(int(X[rows].min())), abs(int(X[rows].max())))
+            for _, X, _ in chunks()
+            for rows in row_ranges(len(X))
+        )
+        if largest > _LARGEST_INTEGER:
+            warn(
+                WarningCause.PRECISION,
+                f"X holds integers up to {largest} in size, and float64 tells those up to 2**53 apart.",
+            )
+
+
+def _differ_by_next_to_nothing(columns: Array, row: Array) -> Array:
+    """Which columns have differences whose squares underflow, so that they are not seen in the variance."""
+    gap = np.abs(columns.astype(np.float64) - row.astype(np.float64))
+    return np.asarray(((gap > 0) & (gap < _LEAST_DEVIATION)).any(axis=0))
 
 
 def raise_one_shot(X: Any) -> NoReturn:
