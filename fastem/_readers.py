@@ -56,7 +56,7 @@ class StoreReader(Reader):
 
 def reader_of(X: Any) -> Reader | None:
     """What reads X in chunks; None for what is in memory, or is no data at all."""
-    if isinstance(X, np.ndarray) or as_table(X) is not None:
+    if isinstance(X, np.ndarray) or _is_table(X):
         return None
     if isinstance(X, Sequence):
         return IterableReader(X) if len(X) and _is_chunk(X[0]) else None
@@ -69,13 +69,20 @@ def reader_of(X: Any) -> Reader | None:
     return IterableReader(X) if callable(X) or isinstance(X, Iterable) else None
 
 
+def _is_table(X: Any) -> bool:
+    try:
+        return as_table(X) is not None
+    except ValueError:  # two columns of one name, which the check of tables will tell
+        return True
+
+
 def _is_pair(item: Any) -> bool:
     return isinstance(item, tuple) and len(item) == 2
 
 
 def _is_chunk(item: Any) -> bool:
     rows = item[0] if _is_pair(item) else item
-    return as_table(rows) is not None or (isinstance(rows, np.ndarray) and rows.ndim == 2)
+    return _is_table(rows) or (isinstance(rows, np.ndarray) and rows.ndim == 2)
 
 
 def _is_store(X: Any) -> bool:
