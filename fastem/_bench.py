@@ -18,6 +18,7 @@ from fastem._fit import fit
 from fastem._kernels._target import describe_target
 from fastem._model import GaussianMixture
 from fastem._peers import PEERS, Peer, Run
+from fastem._report import without_warnings
 from fastem._typing import Array
 
 # A time is the difference between two runs that differ by so many, so that start-up cancels.
@@ -135,7 +136,12 @@ def _run(library: Peer, case: Case, X: Array, start: GaussianMixture) -> Run:
 
 def _fastem_em(X: Array, start: GaussianMixture) -> Run:
     options: dict[str, Any] = {"covariance_type": start.covariance_type, "init": start, "reg_covar": 1e-6}
-    return lambda passes: fit(X, start.n_components, tol=0, max_iter=passes, **options)
+
+    def run(passes: int) -> None:
+        with without_warnings():
+            fit(X, start.n_components, tol=0, max_iter=passes, **options)
+
+    return run
 
 
 def _time(action: Callable[[int], Any], times: int) -> float:

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastem._fit import fit
 from fastem._interop import import_mixture, scoring_parameters, set_parameters
 from fastem._model import GaussianMixture
-from fastem._report import FitReport
+from fastem._report import FitReport, without_warnings
 from fastem._typing import Array
 from fastem._validate import check_n_threads, check_sample_weight
 
@@ -73,8 +73,9 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
     best: Ascent | None = None
     for restart in range(1 if warm else estimator.n_init):
         estimator._print_verbose_msg_init_beg(restart)
-        start = mixture_of(estimator) if warm else _start(estimator, X, weight, random_state, n_threads)
-        ascent = _ascend(estimator, X, weight, start, previous, n_threads)
+        with without_warnings():
+            start = mixture_of(estimator) if warm else _start(estimator, X, weight, random_state, n_threads)
+            ascent = _ascend(estimator, X, weight, start, previous, n_threads)
         if estimator.max_iter > 0:
             estimator._print_verbose_msg_init_end(ascent.lower_bound, ascent.report.converged)
         if best is None or ascent.lower_bound > best.lower_bound:

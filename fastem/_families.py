@@ -215,7 +215,9 @@ class Tied(_Matrices):
         for pivot, shares in zip(whitened, sums.pivots, strict=True):
             gap = pivot - whitened
             scatter += (gap * shares[:, None]).T @ gap
-        scatter = (colour @ scatter @ colour.T)[None]
+        scatter = colour @ scatter @ colour.T
+        # Products round the two halves differently, which shows where the scales of features are far apart.
+        scatter = (scatter + scatter.T)[None] / 2
         return Collected(whitened @ colour.T, sums.weights, first @ colour.T, scatter)
 
     def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:

@@ -103,6 +103,15 @@ def check_fit(problem):
     assert report.log_likelihood / total == pytest.approx(scored, rel=1e-6, abs=rounding_of(X, model))
 
 
+def test_scales_apart_leave_a_tied_covariance_symmetric():
+    """Found by the stress."""
+    problem = {"layout": "swapped", "degeneracy": "scales apart", "dtype": "f4", "covariance_type": "tied"}
+    problem |= {"k": 7, "n": 7, "d": 6, "init": "random", "weights": "integers", "seed": 7}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastem.FitWarning)
+        check_fit(problem | {"reg_covar": 0.001, "tol": 0.0001})
+
+
 def rounding_of(X, model):
     """Of a log-density: a row is known to a rounding error of its distance from the mean of all."""
     precision = np.finfo(np.float32 if X.dtype.itemsize == 4 else np.float64).eps

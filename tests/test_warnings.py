@@ -148,8 +148,8 @@ def test_a_log_likelihood_that_falls_is_a_status():
         return source.reduce(family, family.prepare(parameters, frame, X.dtype), frame)
 
     def climb(tol):
-        options = {"k": 1, "converged": gain_below(tol), "tol": tol, "max_iter": 1}
-        return ascend(worse, reduce, worse, **options, watch=lambda *_: False)
+        options = {"k": 1, "converged": gain_below(tol), "tol": tol, "max_iter": 1, "watch": lambda *_: False}
+        return ascend(worse, reduce, worse, **options)
 
     assert climb(1e-4).status is FitStatus.DECREASED
     assert climb(0).status is FitStatus.DECREASED

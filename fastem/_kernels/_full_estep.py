@@ -12,7 +12,7 @@ import numpy as np
 from fastem._kernels._blocks import multiply_add
 from fastem._kernels._jit import inlined_kernel, kernel
 from fastem._kernels._layout import LEASTS, PEAKS, POINTS, START, TILE, TOTALS, first_share
-from fastem._kernels._packing import list_above, pack, sort_by_label
+from fastem._kernels._packing import FEW, list_above, pack, sort_by_label
 from fastem._kernels._simd import lanes, load, splat, store
 from fastem._kernels._tile import find_labels, find_leasts
 
@@ -52,8 +52,8 @@ def screened_log2_prob_tile(params, space, words, index, ends):
     for b in range(TILE):
         space[LEASTS, b] += space[PEAKS, b]
     for k in range(K):
-        count = list_above(space, shares + k, LEASTS, words, index, TILE // 2)
-        if count <= TILE // 2:
+        count = list_above(space, shares + k, LEASTS, words, index)
+        if count <= FEW:
             finish_packed(A, c, k, last, space, shares + k, shares + K, index, START, count)
         else:
             finish(A, c, k, last, space, POINTS, shares + k, TILE)

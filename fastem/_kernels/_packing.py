@@ -4,16 +4,19 @@ Where clusters are apart, most responsibilities are zero. The few points that ar
 to each other, so that the same kernels work on them as on a shorter tile.
 """
 
+import numpy as np
+
 from fastem._kernels._jit import inlined_kernel, kernel
 from fastem._kernels._layout import POINTS, START, TILE, WORD, ZEROS
 from fastem._kernels._simd import above, count_bits, lanes, load, lowest_bit
 
+FEW = np.int64(TILE // 2)  # points worth packing, at most
 _SMALL = 4  # features below which packing costs more than it saves
 
 
 @inlined_kernel
-def list_above(space, row, bounds, words, index, limit):
-    """How many points have a larger number in `row` than in `bounds`. OUT index: these, up to `limit`."""
+def list_above(space, row, bounds, words, index):
+    """How many points have a larger number in `row` than in `bounds`. OUT index: these, if at most FEW."""
     count = 0
     for i in range(TILE // WORD):
         word = 0
@@ -22,7 +25,7 @@ def list_above(space, row, bounds, words, index, limit):
             word |= above(load(space, row, b), load(space, bounds, b)) << lane
         words[i] = word
         count += count_bits(word)
-    if count <= limit:
+    if count <= FEW:
         t = 0
         for i in range(TILE // WORD):
             word = words[i]
@@ -68,12 +71,12 @@ def pack(space, d, index, begin, stop):
 
 
 @kernel
-def pack_row(space, row, index, count, stop):
-    """Move the numbers of the points index[:count] to the front of their row, and zeros up to `stop`."""
+def pack_row(space, row, out, index, count, stop):
+    """OUT row `out`, which may be `row`: the numbers of the points index[:count], and zeros up to `stop`."""
     for t in range(count):
-        space[row, t] = space[row, index[t]]
+        space[out, t] = space[row, index[t]]
     for t in range(count, stop):
-        space[row, t] = 0
+        space[out, t] = 0
 
 
 @inlined_kernel
@@ -84,13 +87,10 @@ def pack_share(space, d, shares, k, K, words, index):
     """
     if d < _SMALL:
         return POINTS, shares + k, TILE
-    count = list_above(space, shares + k, ZEROS, words, index, TILE // 2)
-    if count > TILE // 2:
+    count = list_above(space, shares + k, ZEROS, words, index)
+    if count > FEW:
         return POINTS, shares + k, TILE
     stop = (count + lanes(space) - 1) // lanes(space) * lanes(space)
     pack(space, d, index, START, stop)
-    for t in range(count):
-        space[shares + K, t] = space[shares + k, index[t]]
-    for t in range(count, stop):
-        space[shares + K, t] = 0
+    pack_row(space, shares + k, shares + K, index, count, stop)
     return POINTS + d, shares + K, stop

@@ -55,6 +55,25 @@ def _store(typingctx, array, i, b, vector):
 
 
 @intrinsic
+def _load_column(typingctx, X, i, j):
+    """The vector of X[i + lane, j], X in C order."""
+    vector = Vector(X.dtype)
+
+    def codegen(context, builder, signature, arguments):
+        array = context.make_array(X)(context, builder, arguments[0])
+        columns = cgutils.unpack_tuple(builder, array.shape)[1]
+        offset = builder.add(builder.mul(arguments[1], columns), arguments[2])
+        result = ir.Constant(context.get_value_type(vector), ir.Undefined)
+        for lane in range(vector.lanes):
+            value = builder.load(builder.gep(array.data, [offset], inbounds=True))
+            result = builder.insert_element(result, value, I32(lane))
+            offset = builder.add(offset, columns)
+        return result
+
+    return vector(X, types.intp, types.intp), codegen
+
+
+@intrinsic
 def _load_transposed(typingctx, X, i, j, shift, inverse_scale, tile, top, b):
     """tile[top + j + c, b + r] = (X[i + r, j + c] - shift[j + c]) * inverse_scale[j + c], r and c < lanes."""
     vector = Vector(X.dtype)
@@ -235,6 +254,10 @@ def _python_store(array, i, b, vector):
     array[i, b : b + len(vector)] = vector
 
 
+def _python_load_column(X, i, j):
+    return X[i : i + lanes(X), j].copy()
+
+
 def _python_load_transposed(X, i, j, shift, inverse_scale, tile, top, b):
     c, r = slice(j, j + lanes(X)), slice(b, b + lanes(X))
     tile[top + j : top + j + lanes(X), r] = ((X[i : i + lanes(X), c] - shift[c]) * inverse_scale[c]).T
@@ -266,6 +289,8 @@ lanes = _python_lanes if _INTERPRETED else _lanes
 # load(array, i, b): the vector array[i, b : b + lanes]; store(array, i, b, vector) writes one there.
 load = _python_load if _INTERPRETED else _load
 store = _python_store if _INTERPRETED else _store
+# load_column(X, i, j): the vector of X[i:, j].
+load_column = _python_load_column if _INTERPRETED else _load_column
 # load_transposed(X, i, j, shift, inverse_scale, tile, top, b): a square block X[i:, j:] of rows, in standard
 # coordinates, to tile[top + j:, b:].
 load_transposed = _python_load_transposed if _INTERPRETED else _load_transposed

@@ -16,7 +16,7 @@ symmetric: half the work. For the others the first sum is the symmetric part of 
 from fastem._kernels._blocks import accumulate_product, accumulate_triangle, multiply
 from fastem._kernels._jit import kernel
 from fastem._kernels._layout import PEAKS, POINTS, START, TILE, TOTALS, WEIGHTS, first_scratch, first_share
-from fastem._kernels._packing import list_above, pack, pack_row
+from fastem._kernels._packing import FEW, list_above, pack, pack_row
 from fastem._kernels._simd import lanes, load, store, take
 from fastem._kernels._spherical import distance_tile
 from fastem._kernels._tile import find_labels, load_rows
@@ -66,8 +66,8 @@ def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
             pivots[slot, p, k] += space[shares + k, b]
     subtract_pivots(transposed, space, d)
     top, stop, own = POINTS, TILE, 1
-    count = list_above(space, WEIGHTS, PEAKS, words, index, TILE // 2)
-    if count <= TILE // 2:
+    count = list_above(space, WEIGHTS, PEAKS, words, index)
+    if count <= FEW:
         for j in range(d):
             for b in range(TILE):
                 space[scratch + j, b] = space[WEIGHTS, b] * space[POINTS + j, b]
@@ -75,10 +75,10 @@ def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
         top, own = POINTS + d, 0
         stop = (count + 2 * lanes(space) - 1) // (2 * lanes(space)) * (2 * lanes(space))
         pack(space, d, index, START, stop)
-        pack_row(space, WEIGHTS, index, count, stop)
-        pack_row(space, TOTALS, index, count, stop)
+        pack_row(space, WEIGHTS, WEIGHTS, index, count, stop)
+        pack_row(space, TOTALS, TOTALS, index, count, stop)
         for k in range(K):
-            pack_row(space, shares + k, index, count, stop)
+            pack_row(space, shares + k, shares + k, index, count, stop)
     if count > 0:
         average_means(transposed, space, shares, scratch, stop)
         mix(transposed, space, top, scratch, own, stop)

@@ -24,6 +24,7 @@ from fastem._kernels._simd import (
     lane_minimum,
     lanes,
     load,
+    load_column,
     load_transposed,
     maximum,
     minimum,
@@ -74,13 +75,16 @@ def slot_range(n, slot, slots):
 def load_rows(X, start, size, shift, inverse_scale, space, top):
     """OUT rows from `top`: (X[start + b, j] - shift[j]) * inverse_scale[j], and 0 beyond `size`."""
     d, step = X.shape[1], lanes(space)
-    columns = d - d % step if size == TILE else 0
-    for b in range(0, TILE, step):
+    whole = TILE if size == TILE else 0
+    columns = d - d % step
+    for b in range(0, whole, step):
         for j in range(0, columns, step):
             load_transposed(X, start + b, j, shift, inverse_scale, space, top, b)
-    for j in range(columns, d):
+    for j in range(columns if whole else 0, d):
         m, a = shift[j], inverse_scale[j]
-        for b in range(size):
+        for b in range(0, whole, step):
+            store(space, top + j, b, (load_column(X, start + b, j) - m) * a)
+        for b in range(whole, size):
             space[top + j, b] = (X[start + b, j] - m) * a
         for b in range(size, TILE):
             space[top + j, b] = 0
