@@ -1,7 +1,8 @@
 """X that is read anew in every pass, chunk by chunk."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import cycle
 from typing import Any, NamedTuple, TypeVar
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from fastem._readers import Reader
 from fastem._sources import ArraySource, SlabSource, drawn_ranks, read_only
-from fastem._typing import Array, Chunk
+from fastem._typing import Array, Chunk, RawChunk
 from fastem._validate import check_sample_weight, check_weight_totals
 from fastem._validate_chunks import Form, check_chunk, check_rows_of_pass
 
@@ -30,7 +31,7 @@ class _Tally(NamedTuple):
             self.rows + n,
             self.positive + int(np.count_nonzero(chunk.weight)),
             self.total + float(chunk.weight.sum(dtype=np.float64)),
-            max(self.largest, float(chunk.weight.max())),
+            max(self.largest, float(chunk.weight.max(initial=0))),
         )
 
 
@@ -40,9 +41,18 @@ class ChunkSource(SlabSource):
     The next slab is read, by a thread, while the current one is computed.
     """
 
-    def __init__(self, reader: Reader, form: Form, sample_weight: Any, n_threads: int | None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        form: Form,
+        sample_weight: Any,
+        n_threads: int | None,
+        begun: Iterator[RawChunk],
+    ) -> None:
+        """`begun` is the pass whose first chunk told the form."""
         super().__init__(form.n_features, form.dtype, reader.feature_names or form.feature_names, n_threads)
         self._reader, self._form = reader, form
+        self._begun: Iterator[RawChunk] | None = begun
         self._n_samples = reader.n_samples
         if sample_weight is not None and self._n_samples is None:
             self._n_samples = np.size(sample_weight)
@@ -66,12 +76,12 @@ class ChunkSource(SlabSource):
     def chunks(self) -> Iterator[Chunk]:
         tally = _Tally()
         where = "X"
-        for where, rows, weight in self._reader.chunks():
+        # Scores go on with the pass that has begun: of an iterator that is used up they would miss a chunk.
+        begun, self._begun = self._begun, None
+        for where, rows, weight in self._reader.chunks() if begun is None else begun:
             chunk = check_chunk(where, rows, weight, self._form)
             start, stop = tally.rows, tally.rows + len(chunk.rows)
             check_rows_of_pass(where, stop, self._n_samples, ended=False)
-            if start == stop:
-                continue
             if self._weight is not None:
                 chunk = chunk._replace(weight=self._weight[start:stop])
             tally = tally.add(chunk)
@@ -82,9 +92,10 @@ class ChunkSource(SlabSource):
             self._tally, self._n_samples = tally, tally.rows
 
     def slabs(self, rows: int) -> Iterator[tuple[int, Array, Array]]:
+        self._begun = None  # one thread reads all of a pass: connections of sqlite insist on that
         return _read_ahead(self._slabs(rows))
 
-    def _slabs(self, rows: int) -> Iterator[tuple[int, Array, Array]]:
+    def _slabs(self, rows: int) -> Generator[tuple[int, Array, Array]]:
         start, filled = 0, 0
         # One is in use while the other is filled.
         slabs = cycle([self._new_slab(rows), self._new_slab(rows)])
@@ -124,9 +135,13 @@ class ChunkSource(SlabSource):
         return ArraySource(np.concatenate(rows), weight, self._n_threads)
 
 
-def _read_ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made by a thread while the one before it is in use."""
-    with ThreadPoolExecutor(1, thread_name_prefix="fastem-reader") as reader:
+def _read_ahead(items: Generator[T]) -> Iterator[T]:
+    """The same items, each made by a thread while the one before it is in use.
+
+    However the pass ends, the thread does first, and then the generator: files are closed at once, even
+    where a traceback would keep them.
+    """
+    with closing(items), ThreadPoolExecutor(1, thread_name_prefix="fastem-reader") as reader:
         upcoming = reader.submit(next, items, None)
         while (item := upcoming.result()) is not None:
             upcoming = reader.submit(next, items, None)

@@ -3,6 +3,7 @@
 import os
 import reprlib
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
@@ -137,7 +138,7 @@ class GaussianMixture:
         Returns
         -------
         array of shape (n,), or iterator
-            Of X that is read in chunks, an iterator over one array for each chunk that has rows.
+            Of X that is read in chunks, an iterator over one array for each chunk.
 
         Raises
         ------
@@ -252,10 +253,11 @@ class GaussianMixture:
         )
 
     def _each(self, X: Any, n_threads: int | None, score: Callable[[Chunk, int | None], Array]) -> Any:
-        """The scores of X if it is in memory, else an iterator over those of its chunks."""
+        """Scores of X if it is in memory, else an iterator over those of its chunks, begun at once."""
         source = self._source(X, None, n_threads, empty=True)
         scores = (score(chunk, n_threads) for chunk in source.chunks())
-        return next(scores) if isinstance(source, ArraySource) else scores
+        first = next(scores)
+        return first if isinstance(source, ArraySource) else chain([first], scores)
 
     def _totals(self, X: Any, sample_weight: Any, n_threads: int | None) -> tuple[float, float]:
         """Log-likelihood and total weight."""

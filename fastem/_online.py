@@ -29,7 +29,7 @@ def partial_fit(
     n_threads: int | None = None,
     **first: Any,
 ) -> GaussianMixture:
-    """One step of stepwise EM: the model after one more chunk (Cappe and Moulines 2009, eq. 15).
+    """One step of stepwise EM: the model after one more chunk (Cappe and Moulines 2009, section 2).
 
     The expected statistics s of the rows so far, per row, become (1 - g) s + g s', with s' those of the
     chunk under the model; the parameters are those of maximum likelihood given s. As the parameters of

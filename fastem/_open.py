@@ -1,6 +1,7 @@
 """What `fit` takes for X, made a source."""
 
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any
 
 from fastem._chunks import ChunkSource
@@ -27,8 +28,10 @@ def source_of(
     weight, sample_weight = (sample_weight, None) if isinstance(sample_weight, str) else (None, sample_weight)
     reader = _reader_of(X, columns, weight, feature_names)
     if reader is not None:
-        form = form_of(reader.chunks(), sample_weight, n_features, feature_names)
-        return ChunkSource(reader, form, sample_weight, n_threads)
+        begun = reader.chunks()
+        first = list(islice(begun, 1))
+        form = form_of(first, sample_weight, n_features, feature_names)
+        return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun))
     rows = check_X(X, n_features=n_features, feature_names=feature_names, empty=empty)
     weights = check_sample_weight(sample_weight, len(rows))
     return ArraySource(rows, weights, n_threads, column_names(X))

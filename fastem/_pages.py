@@ -1,6 +1,7 @@
 """Memory-mapped files: the next slab is read ahead, and those behind take no memory."""
 
 import mmap
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,8 @@ class Pages:
 
     def _advise(self, advice: int, first: int, end: int) -> None:
         if self._mapping is not None:
-            self._mapping.madvise(advice, first, end - first)
+            with suppress(OSError):  # it is advice: pages that are locked in memory stay
+                self._mapping.madvise(advice, first, end - first)
 
 
 def _mapping_of(X: Array) -> mmap.mmap | None:

@@ -34,8 +34,12 @@ class ParquetReader(Reader):
             self._fragments = list(dataset.get_fragments())
         except ValueError as error:
             raise ValueError(f"X must be a dataset without a filter; {error} Write it to a file.") from None
+        if not self._fragments:
+            raise ValueError(f"X must have at least one Parquet file; {X!r} has none.")
         names = tuple(dataset.schema.names)
         columns = [name for name in names if name != weight] if columns is None else columns
+        if not columns:
+            raise ValueError(f"X must have a column beside that of the weights; it has {list(names)}.")
         self.feature_names = tuple(columns)
         self._weight = weight
         wanted = [*columns, *([] if weight is None else [weight])]
@@ -49,7 +53,7 @@ class ParquetReader(Reader):
         self._types = {name: dataset.schema.field(name).type for name in wanted}
         for fragment in self._fragments:
             self._check_schema(fragment)
-        self.n_samples = sum(fragment.metadata.num_rows for fragment in self._fragments)
+        self.n_samples = sum(group.num_rows for fragment in self._fragments for group in fragment.row_groups)
         single = all(str(self._types[name]) == "float" for name in columns)
         self._dtype = np.dtype(np.float32 if single else np.float64)
 
@@ -64,14 +68,14 @@ class ParquetReader(Reader):
             with fragment.open() as opened:
                 # Without pre_buffer, which would hold whole row groups.
                 file = pq.ParquetFile(opened, pre_buffer=False, buffer_size=_BUFFER_BYTES)
-                batches = file.iter_batches(size, columns=wanted, use_threads=False)
+                groups = [group.id for group in fragment.row_groups]  # a dataset may hold some only
+                batches = file.iter_batches(size, row_groups=groups, columns=wanted, use_threads=False)
                 for batch in batches:
                     rows = np.empty((len(batch), d), self._dtype)
                     for j, name in enumerate(columns):
                         rows[:, j] = _numbers(batch.column(name))
                     weight = None if self._weight is None else _numbers(batch.column(self._weight))
-                    where = f"rows {start} to {start + len(batch) - 1} of {fragment.path}"
-                    yield RawChunk(where, rows, weight)
+                    yield RawChunk(f"the chunk of {fragment.path} at row {start}", rows, weight)
                     start += len(batch)
 
     def _check_schema(self, fragment: Any) -> None:
@@ -119,6 +123,6 @@ def _check_type(name: str, kind: Any) -> None:
 
 def _numbers(column: Any) -> Array:
     """The numbers of a column; what is missing is NaN."""
-    if not str(column.type).endswith(("float", "double")):  # float16 is called halffloat
+    if str(column.type) not in ("float", "double", "halffloat"):
         column = column.cast("double", safe=False)
     return np.asarray(column.to_numpy(zero_copy_only=False))

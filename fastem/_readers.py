@@ -49,9 +49,9 @@ class StoreReader(Reader):
         self._rows = unit * max(1, _SLICE_BYTES // (row_bytes * unit))
 
     def chunks(self) -> Iterator[RawChunk]:
-        for start in range(0, self._X.shape[0], self._rows):
-            rows = np.asarray(self._X[start : start + self._rows])
-            yield RawChunk(f"rows {start} to {start + len(rows) - 1} of X", rows, None)
+        for start in range(0, max(1, self._X.shape[0]), self._rows):
+            rows = self._X[start : start + self._rows]
+            yield RawChunk(f"the chunk of X at row {start}", rows, None)
 
 
 def reader_of(X: Any) -> Reader | None:

@@ -288,7 +288,7 @@ class ArraySource(SlabSource):
         not depend on the units.
         """
         weights = np.ones(self.n_samples) if self._weight is None else self._weight.astype(np.float64)
-        points = np.ascontiguousarray(frame.standardise(self._X).T)
+        points = np.ascontiguousarray(frame.standardise(np.asarray(self._X, dtype=self.dtype)).T)
         total = weights.sum()
         points -= (np.einsum("ji,i->j", points, weights) / total)[:, None]
         variance = np.einsum("ji,ji,i->j", points, points, weights) / total

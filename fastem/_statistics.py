@@ -10,6 +10,7 @@ from fastem import _io
 from fastem._families import FAMILIES, Collected, KernelParams
 from fastem._frame import Frame
 from fastem._typing import CovarianceType, FloatArray
+from fastem._validate import check_feature_names
 
 _SUMS = ("weights", "first", "scatter")
 
@@ -159,6 +160,7 @@ def _from_archive(header: dict[str, Any], arrays: dict[str, Any]) -> Statistics:
     """Statistics whose arrays have the shapes and values that statistics have."""
     family = FAMILIES[header["covariance_type"]]
     k, d = arrays["means"].shape
+    names = check_feature_names(header["feature_names"], d)
     shapes = {
         "means": (k, d),
         "weights": (k,),
@@ -169,11 +171,11 @@ def _from_archive(header: dict[str, Any], arrays: dict[str, Any]) -> Statistics:
     }
     for name, shape in shapes.items():
         array = arrays[name]
-        if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
+        proper = array.size and array.shape == shape and array.dtype == np.float64
+        if not (proper and np.isfinite(array).all()):
             raise ValueError(f"{name} is no finite float64 array of shape {shape}")
     if not ((arrays["weights"] >= 0).all() and arrays["weights"].sum() > 0 and (arrays["scale"] > 0).all()):
         raise ValueError("its weights or scales are not positive")
-    names = header["feature_names"]
     log_likelihood = float.fromhex(header["log_likelihood"])
     if (
         header["dtype"] not in ("float32", "float64")
@@ -192,5 +194,5 @@ def _from_archive(header: dict[str, Any], arrays: dict[str, Any]) -> Statistics:
         str(header["origin"]),
         Frame(arrays["shift"], arrays["scale"]),
         arrays["means"],
-        None if names is None else tuple(map(str, names)),
+        names,
     )

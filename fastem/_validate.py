@@ -308,6 +308,8 @@ def check_columns(columns: Any) -> tuple[str, ...] | None:
         return None
     if isinstance(columns, str) or not all(isinstance(name, str) for name in columns) or len(columns) == 0:
         raise TypeError(f"columns must be a sequence of names; got {columns!r}. Pass a list of strings.")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"columns must name each column once; got {list(columns)}.")
     return tuple(columns)
 
 

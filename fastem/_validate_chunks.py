@@ -114,11 +114,12 @@ def check_spread(chunks: Callable[[], Iterable[Chunk]], dtype: np.dtype[Any], mo
     small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
     constant = np.flatnonzero(variance == 0)
     if len(constant):
-        first = None
+        first: Array | None = None
         for _, X, _ in chunks():
-            first = X[0] if first is None else first
             for rows in row_ranges(len(X)):
-                small[constant] |= _differ_by_next_to_nothing(X[rows][:, constant], first[constant])
+                if first is None:
+                    first = X[0, constant].copy()  # chunks may share one buffer
+                small[constant] |= _differ_by_next_to_nothing(X[rows][:, constant], first)
     if small.any():
         raise ValueError(
             f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant ones; "

@@ -271,7 +271,7 @@ def test_parquet_whose_schema_drifts(tmp_path):
         (
             pa.array([1.0, None, 3.0]),
             ValueError,
-            r"rows 0 to 2 of .*X\.parquet must be finite; row 1, column 1",
+            r"the chunk of .*X\.parquet at row 0 must be finite; row 1, column 1",
         ),
         (pa.array([1, None, 3]), ValueError, "row 1, column 1 is nan"),
         (pa.array(["x", "y", "z"]), TypeError, "column 'b' has type string"),
