@@ -17,6 +17,8 @@ from fastem._validate import check_reg_covar, check_step
 # Of the step sizes (t + 1)^-0.6: Cappe and Moulines (2009) find exponents near 1/2 the fastest to forget the
 # start and those near 1 the least noisy, and use 0.6.
 _EXPONENT = 0.6
+# Of the first chunk: no later one leaves the mode of the likelihood in which it ends.
+_STARTS = 5
 
 
 def partial_fit(
@@ -50,7 +52,8 @@ def partial_fit(
         As in `fit`.
     n_threads : int, optional
     **first
-        If model is None, `k` and what else `fit` takes, for the first chunk.
+        If model is None, `k` and what else `fit` takes, for the first chunk; `n_init` is 5 by default, as
+        later chunks do not mend a bad start.
 
     Returns
     -------
@@ -77,6 +80,7 @@ def partial_fit(
     gain = check_step(step)
     absolute = check_reg_covar(reg_covar)
     if model is None:
+        first = {"n_init": _STARTS, **first}
         fitted = fit(chunk, sample_weight=sample_weight, reg_covar=reg_covar, n_threads=n_threads, **first)
         assert fitted.report is not None
         return _with_report(fitted, 1, fitted.report.log_likelihood)
