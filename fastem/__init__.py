@@ -3,6 +3,7 @@
 from fastem._accelerate import accelerate
 from fastem._fit import e_step, fit, m_step
 from fastem._model import GaussianMixture, load
+from fastem._online import partial_fit
 from fastem._report import FitReport, FitStatus, FitWarning, WarningCause
 from fastem._statistics import Statistics
 
@@ -18,6 +19,7 @@ __all__ = [
     "fit",
     "load",
     "m_step",
+    "partial_fit",
 ]
 
 __version__ = "0.1.0"

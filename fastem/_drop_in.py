@@ -128,7 +128,8 @@ def mixture_of(estimator: Any) -> GaussianMixture:
 
 def predict(estimator: Any, X: Any, *, n_threads: int | None = None) -> Array:
     X, mixture = scored(estimator, X)
-    return mixture.predict(X, n_threads=n_threads)
+    labels: Array = mixture.predict(X, n_threads=n_threads)
+    return labels
 
 
 def predict_proba(estimator: Any, X: Any, *, n_threads: int | None = None) -> Array:

@@ -74,6 +74,10 @@ class Family(ABC):
         """Covariances of maximum likelihood about means + shift; weights (K,) without zeros."""
 
     @abstractmethod
+    def scatter(self, parameters: Parameters, weights: FloatArray) -> FloatArray:
+        """The scatter about the means of rows that the parameters fit: weights (K,) in each component."""
+
+    @abstractmethod
     def diagonal_scatter(self, collected: Collected) -> FloatArray:
         """Sum over components of the diagonal of the scatter, (d,)."""
 
@@ -166,6 +170,9 @@ class Full(_Matrices):
     def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
         return collected.scatter / weights[:, None, None] - shift[:, :, None] * shift[:, None, :]
 
+    def scatter(self, parameters: Parameters, weights: FloatArray) -> FloatArray:
+        return np.asarray(weights[:, None, None] * parameters.covariances)
+
     def diagonal_scatter(self, collected: Collected) -> FloatArray:
         return np.asarray(_diagonals(collected.scatter).sum(axis=0))
 
@@ -217,6 +224,9 @@ class Tied(_Matrices):
         between = (shift * collected.weights[:, None]).T @ shift
         return np.asarray((collected.scatter - between) / collected.weights.sum())
 
+    def scatter(self, parameters: Parameters, weights: FloatArray) -> FloatArray:
+        return np.asarray(parameters.covariances * weights.sum())
+
     def diagonal_scatter(self, collected: Collected) -> FloatArray:
         return np.diagonal(collected.scatter[0])
 
@@ -251,6 +261,9 @@ class Diag(Family):
 
     def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
         return collected.scatter / weights[:, None] - shift * shift
+
+    def scatter(self, parameters: Parameters, weights: FloatArray) -> FloatArray:
+        return np.asarray(weights[:, None] * parameters.covariances)
 
     def diagonal_scatter(self, collected: Collected) -> FloatArray:
         return np.asarray(collected.scatter.sum(axis=0))
@@ -304,6 +317,9 @@ class Spherical(Family):
 
     def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
         return np.asarray((collected.scatter / weights - (shift * shift).sum(axis=1)) / shift.shape[1])
+
+    def scatter(self, parameters: Parameters, weights: FloatArray) -> FloatArray:
+        return np.asarray(weights * parameters.covariances * parameters.means.shape[1])
 
     def diagonal_scatter(self, collected: Collected) -> FloatArray:
         d = collected.means.shape[1]

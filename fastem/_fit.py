@@ -2,7 +2,7 @@
 
 import reprlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -15,26 +15,24 @@ from fastem._frame import Frame, frame_of
 from fastem._init import initial_parameters
 from fastem._model import GaussianMixture, model_of
 from fastem._mstep import Maximised, maximise
+from fastem._open import source_of
 from fastem._progress import progress_bar
 from fastem._report import FitReport, FitStatus, WarningCause, warn
-from fastem._sources import ArraySource
+from fastem._sources import Source
 from fastem._statistics import Statistics
-from fastem._tables import column_names
 from fastem._typing import CovarianceType, FloatArray
 from fastem._validate import (
     check_callback,
     check_count,
     check_covariance_type,
+    check_enough_rows,
     check_init,
     check_k,
-    check_n_threads,
     check_reg_covar,
     check_rng,
-    check_sample_weight,
-    check_spread,
     check_tol,
-    check_X,
 )
+from fastem._validate_chunks import check_spread
 
 _LEAST_REG_COVAR = float(np.finfo(np.float64).tiny)
 
@@ -47,6 +45,7 @@ def fit(
     *,
     covariance_type: CovarianceType = "full",
     sample_weight: Any = None,
+    columns: Sequence[str] | None = None,
     init: Any = "k-means++",
     n_init: int = 1,
     tol: float | StoppingRule = 1e-4,
@@ -61,17 +60,26 @@ def fit(
 
     Parameters
     ----------
-    X : array of shape (n, d), or table
+    X : array of shape (n, d), table, Parquet, store or chunks
         Finite real numbers. float32 is computed in float32 (sums in float64), all else in float64.
         An array of numbers is never copied as a whole, and never written to. Tables of pandas, polars,
         pyarrow and whatever else narwhals knows (the extra ``tables``) are converted; the names of their
         columns become the `feature_names` of the model.
+
+        What does not fit in memory is read anew in each pass, with the bits of the array of its rows: a
+        memory-mapped array; a two-dimensional store with slices, ``shape`` and ``dtype`` (h5py, zarr); a
+        Parquet file or folder as a path, or a ``pyarrow.dataset.Dataset`` (the extra ``parquet``); an
+        iterable that can be read again, or a function that returns an iterator, of chunks or
+        (chunk, weights).
     k : int
         Number of components, at most n.
     covariance_type : {"full", "tied", "diag", "spherical"}
         One matrix a component; one for all; one variance a component and feature; one a component.
-    sample_weight : array of shape (n,), optional
-        Weights of the rows, at least 0. An integer weight counts a row that many times.
+    sample_weight : array of shape (n,), or str, optional
+        Weights of the rows, at least 0. An integer weight counts a row that many times. The name of a
+        column, if X is Parquet.
+    columns : sequence of str, optional
+        Names of the columns to use, if X is Parquet; by default all but that of the weights.
     init : str, array or GaussianMixture
         How to begin.
 
@@ -116,9 +124,10 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        If an argument breaks its rule, before any work starts, or X holds NaN or inf.
+        If an argument breaks its rule, before any work starts, or X holds NaN or inf, or has other rows
+        in a later pass.
     ImportError
-        If ``progress=True`` and tqdm is missing.
+        If ``progress=True`` and tqdm is missing, or X is Parquet and pyarrow is.
 
     Warns
     -----
@@ -137,15 +146,7 @@ def fit(
     """
     began = time.perf_counter()
     family = FAMILIES[check_covariance_type(covariance_type)]
-    rows, X = X, check_X(X)
-    names = column_names(rows)
-    k = check_k(k, len(X))
-    weights = check_sample_weight(sample_weight, len(X), k)
-    given_model = init if isinstance(init, GaussianMixture) else None
-    if given_model is None:
-        init = check_init(init, len(X), k)
-    else:
-        _check_start(given_model, k, X.shape[1], covariance_type)
+    k = check_k(k)
     n_init = check_count("n_init", n_init, 1)
     endless = not callable(tol) and tol == 0
     tol, converged = (0.0, tol) if callable(tol) else (tol, gain_below(check_tol(tol)))
@@ -153,14 +154,21 @@ def fit(
     absolute = check_reg_covar(reg_covar)
     check_callback(callback)
     rng = check_rng(rng)
-    source = ArraySource(X, weights, check_n_threads(n_threads))
+    source = source_of(X, sample_weight, n_threads, columns=columns)
+    names = source.feature_names
+    check_enough_rows(k, source.n_samples, source.n_positive)
+    given_model = init if isinstance(init, GaussianMixture) else None
+    if given_model is None:
+        init = check_init(init, source.n_samples, k)
+    else:
+        _check_start(given_model, k, source.n_features, covariance_type)
     restarts = n_init if isinstance(init, str) else 1
 
     with progress_bar(progress, restarts, max_iter) as advance:
         moments = source.moments()
-        check_spread(X, moments)
+        check_spread(source.chunks, source.stored_dtype, moments)
         frame = frame_of(moments, source.dtype, family.isotropic)
-        amount = _standard_amount(absolute, frame)
+        amount = standard_amount(absolute, frame)
 
         def reduce(parameters: Parameters) -> Statistics:
             return source.reduce(family, family.prepare(parameters, frame, source.dtype), frame)
@@ -220,10 +228,11 @@ def e_step(
 
     Parameters
     ----------
-    X : array of shape (n, d)
+    X : array of shape (n, d), or whatever else `fit` takes
+        Chunks that do not tell how many rows they have are counted in a pass of their own.
     model : GaussianMixture
-    sample_weight : array of shape (n,), optional
-        Multiplies the responsibilities.
+    sample_weight : array of shape (n,), or str, optional
+        Multiplies the responsibilities. The name of a column, if X is Parquet.
     n_threads : int, optional
 
     Returns
@@ -236,8 +245,13 @@ def e_step(
         If X does not fit the model, or holds NaN or inf.
     """
     _check_model(model)
-    X = check_X(X, n_features=model.n_features, feature_names=model.feature_names)
-    source = ArraySource(X, check_sample_weight(sample_weight, len(X)), check_n_threads(n_threads))
+    source = source_of(
+        X,
+        sample_weight,
+        n_threads,
+        n_features=model.n_features,
+        feature_names=model.feature_names,
+    )
     params, frame = model._prepare(source.dtype)
     statistics = source.reduce(FAMILIES[model.covariance_type], params, frame)
     return replace(statistics, _feature_names=model.feature_names)
@@ -266,7 +280,7 @@ def m_step(statistics: Statistics, *, reg_covar: float | Literal["auto"] = "auto
     if not isinstance(statistics, Statistics):
         raise TypeError(f"statistics must be made by fastem.e_step; got {type(statistics).__name__}.")
     frame = statistics._frame
-    amount = _standard_amount(check_reg_covar(reg_covar), frame)
+    amount = standard_amount(check_reg_covar(reg_covar), frame)
     maximised = _maximise(FAMILIES[statistics.covariance_type], statistics, amount)
     names = statistics._feature_names
     return model_of(maximised.parameters, frame, statistics.covariance_type, None, names)
@@ -282,14 +296,14 @@ def _maximise(
     return maximise(family, statistics._collected, mean_row_weight, statistics.precision, amount, reseeds)
 
 
-def _standard_amount(reg_covar: float | None, frame: Frame) -> FloatArray | Literal["auto"]:
+def standard_amount(reg_covar: float | None, frame: Frame) -> FloatArray | Literal["auto"]:
     """reg_covar in standard coordinates, but at least what keeps variances normal numbers in user units."""
     if reg_covar is None:
         return "auto"
     return np.asarray(max(reg_covar, _LEAST_REG_COVAR) / frame.scale / frame.scale)
 
 
-def _warn_of_end(best: Run, source: ArraySource, endless: bool) -> None:
+def _warn_of_end(best: Run, source: Source, endless: bool) -> None:
     """What a user should know at once of how a fit ended, as far as it is not what they asked for."""
     if best.status is FitStatus.DECREASED:
         warn(WarningCause.DECREASED)

@@ -8,7 +8,7 @@ from fastem._families import Family, Parameters
 from fastem._frame import Frame
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._mstep import Maximised
-from fastem._sources import ArraySource
+from fastem._sources import ArraySource, Source
 from fastem._statistics import Statistics
 from fastem._typing import Array, FloatArray
 
@@ -28,7 +28,7 @@ Responsibilities = Callable[[int, int], Array]
 
 
 def initial_parameters(
-    source: ArraySource,
+    source: Source,
     family: Family,
     frame: Frame,
     k: int,
@@ -40,11 +40,11 @@ def initial_parameters(
     """One M-step from the responsibilities that `init` names or gives."""
     if isinstance(init, str):
         size = max(min(_SAMPLE_ROWS, _SAMPLE_NUMBERS // source.n_features), _ROWS_PER_COMPONENT * k)
-        source = source.sample(size, rng)
+        source = sample = source.sample(size, rng)
         if init == "random":
             given = _random_rows(int(rng.integers(2**63)), k)
         else:
-            given = _one_hot(_cluster(source, family, frame, k, init, rng, restart), k)
+            given = _one_hot(_cluster(sample, family, frame, k, init, rng, restart), k)
     elif init.ndim == 2:
         given = _rows_of(init)
     else:
@@ -53,7 +53,7 @@ def initial_parameters(
 
 
 def from_responsibilities(
-    source: ArraySource,
+    source: Source,
     family: Family,
     frame: Frame,
     k: int,

@@ -1,5 +1,6 @@
-"""Models on disk: one .npz of plain arrays, with a format version."""
+"""Models on disk and statistics on the wire: one .npz of plain arrays, with a format version."""
 
+import io
 import json
 import os
 import zipfile
@@ -11,6 +12,7 @@ from fastem._report import FitReport, FitStatus, Repair
 from fastem._typing import Array, FloatArray
 
 FORMAT = 1
+STATISTICS_FORMAT = 1
 _ARRAYS = ("weights", "means", "covariances")
 OPTIONS = ("covariance_type", "feature_names")
 
@@ -26,13 +28,7 @@ def write(
     """All members are stored uncompressed; `header` is JSON: the format, `options` and the report."""
     header = {"format": FORMAT, "options": options, "report": _report_to_json(report)}
     with open(path, "wb") as file:
-        np.savez(
-            file,
-            header=np.frombuffer(json.dumps(header).encode(), np.uint8),
-            weights=weights,
-            means=means,
-            covariances=covariances,
-        )
+        _write(file, header, {"weights": weights, "means": means, "covariances": covariances})
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, dict[str, Any], FitReport | None]:
@@ -45,7 +41,31 @@ def read(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, dict[str, A
             raise ValueError(reason) from None
 
 
+def statistics_to_bytes(header: dict[str, Any], arrays: dict[str, Array]) -> bytes:
+    """`header` is JSON, and gets the format."""
+    file = io.BytesIO()
+    _write(file, {"statistics_format": STATISTICS_FORMAT, **header}, arrays)
+    return file.getvalue()
+
+
+def statistics_from_bytes(content: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The header and the arrays, as they are."""
+    return _open(io.BytesIO(content), "statistics_format", STATISTICS_FORMAT)
+
+
+def _write(file: BinaryIO, header: dict[str, Any], arrays: dict[str, Any]) -> None:
+    np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+
+
 def _read(file: BinaryIO) -> tuple[Array, Array, Array, dict[str, Any], FitReport | None]:
+    header, arrays = _open(file, "format", FORMAT)
+    weights, means, covariances = (arrays[member] for member in _ARRAYS)
+    options = {name: header["options"][name] for name in OPTIONS}
+    return weights, means, covariances, options, _report_from_json(header["report"])
+
+
+def _open(file: BinaryIO, version_name: str, newest: int) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The header, whose format is not newer than we know, and the arrays."""
     with zipfile.ZipFile(file) as archive:
         # save() never compresses: a compressed member may be a bomb.
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
@@ -53,14 +73,12 @@ def _read(file: BinaryIO) -> tuple[Array, Array, Array, dict[str, Any], FitRepor
     file.seek(0)
     with np.load(file, allow_pickle=False) as archive:
         header = json.loads(bytes(archive["header"]))
-        version = header["format"]
-        if not isinstance(version, int) or version > FORMAT:
+        version = header[version_name]
+        if not isinstance(version, int) or version > newest:
             raise ValueError(
-                f"it has format {version}, and this version of fastem reads up to {FORMAT}; upgrade"
+                f"it has format {version}, and this version of fastem reads up to {newest}; upgrade"
             )
-        weights, means, covariances = (archive[member] for member in _ARRAYS)
-        options = {name: header["options"][name] for name in OPTIONS}
-        return weights, means, covariances, options, _report_from_json(header["report"])
+        return header, {name: archive[name] for name in archive.files if name != "header"}
 
 
 def _report_to_json(report: FitReport | None) -> dict[str, Any] | None:

@@ -2,7 +2,8 @@
 
 import os
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
@@ -10,18 +11,16 @@ import numpy as np
 from fastem import _interop, _io
 from fastem._families import FAMILIES, Family, KernelParams, Parameters
 from fastem._frame import Frame, Moments, frame_of
+from fastem._open import source_of
 from fastem._report import FitReport
-from fastem._sources import ArraySource
-from fastem._typing import Array, CovarianceType, FloatArray
+from fastem._sources import ArraySource, SlabSource
+from fastem._typing import Array, Chunk, CovarianceType, FloatArray
 from fastem._validate import (
     check_count,
     check_covariance_type,
     check_feature_names,
-    check_n_threads,
     check_parameters,
     check_rng,
-    check_sample_weight,
-    check_X,
 )
 
 
@@ -126,69 +125,59 @@ class GaussianMixture:
         k, d = self.n_components, self.n_features
         return self._family.n_parameters(k, d) + k * d + k - 1
 
-    def score_samples(self, X: Any, *, n_threads: int | None = None) -> Array:
+    def score_samples(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Log-density log p(x) of each row.
 
         Parameters
         ----------
-        X : array of shape (n, d), or table
+        X : array of shape (n, d), table, or whatever else `fit` takes
+            Of a Parquet file those columns are read that `feature_names` tells.
         n_threads : int, optional
             Threads to use; None for numba's setting.
 
         Returns
         -------
-        array of shape (n,)
+        array of shape (n,), or iterator
+            Of X that is read in chunks, an iterator over one array for each chunk.
 
         Raises
         ------
         ValueError, TypeError
             If X is not a finite (n, d) array of real numbers, or a table of other columns than the model's.
         """
-        X = self._check(X)
-        out = np.empty(len(X), _dtype_of(X))
-        self._score(X, n_threads, log_densities=out)
-        return out
+        return self._each(X, n_threads, self._log_densities)
 
-    def predict(self, X: Any, *, n_threads: int | None = None) -> Array:
+    def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Most likely component of each row, (n,) of int64. Parameters as in `score_samples`."""
-        X = self._check(X)
-        out = np.empty(len(X), np.int64)
-        self._score(X, n_threads, labels=out)
-        return out
+        return self._each(X, n_threads, self._labels)
 
-    def predict_proba(self, X: Any, *, n_threads: int | None = None) -> Array:
+    def predict_proba(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Responsibilities p(component | x) (Bishop 2006, eq. 9.23), (n, k), each row with sum 1.
 
         Parameters as in `score_samples`.
         """
-        X = self._check(X)
-        out = np.empty((len(X), self.n_components), _dtype_of(X))
-        self._score(X, n_threads, responsibilities=out)
-        return out
+        return self._each(X, n_threads, self._responsibilities)
 
     def score(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
         """Mean log-density of the rows, weighted by `sample_weight` (n,) if given."""
-        X = self._check(X, empty=False)
-        weights = check_sample_weight(sample_weight, len(X))
-        log_densities = self.score_samples(X, n_threads=n_threads).astype(np.float64, copy=False)
-        return float(np.average(log_densities, weights=weights))
+        log_likelihood, total_weight = self._totals(X, sample_weight, n_threads)
+        return log_likelihood / total_weight
 
     def bic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
         """Bayesian information criterion, -2 log L + n_parameters log n: lower is better.
 
         n is the number of rows, or the sum of their weights. Parameters as in `score`.
         """
-        n = self._total_weight(X, sample_weight)
-        score = self.score(X, sample_weight, n_threads=n_threads)
-        return -2 * n * score + self.n_parameters * float(np.log(n))
+        log_likelihood, n = self._totals(X, sample_weight, n_threads)
+        return -2 * log_likelihood + self.n_parameters * float(np.log(n))
 
     def aic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
         """Akaike information criterion, -2 log L + 2 n_parameters: lower is better.
 
         Parameters as in `score`.
         """
-        n = self._total_weight(X, sample_weight)
-        return -2 * n * self.score(X, sample_weight, n_threads=n_threads) + 2.0 * self.n_parameters
+        log_likelihood, _ = self._totals(X, sample_weight, n_threads)
+        return -2 * log_likelihood + 2.0 * self.n_parameters
 
     def sample(self, n: int, rng: Any = None) -> tuple[FloatArray, Array]:
         """Draw rows from the mixture, independent of each other.
@@ -255,13 +244,47 @@ class GaussianMixture:
     def _family(self) -> Family:
         return FAMILIES[self.covariance_type]
 
-    def _check(self, X: Any, empty: bool = True) -> Array:
-        return check_X(X, n_features=self.n_features, feature_names=self.feature_names, empty=empty)
+    def _source(
+        self, X: Any, sample_weight: Any, n_threads: int | None, *, empty: bool = False
+    ) -> SlabSource:
+        names = self.feature_names
+        return source_of(
+            X, sample_weight, n_threads, n_features=self.n_features, feature_names=names, empty=empty
+        )
 
-    def _total_weight(self, X: Any, sample_weight: Any) -> float:
-        n = len(self._check(X, empty=False))
-        weights = check_sample_weight(sample_weight, n)
-        return float(n if weights is None else weights.sum(dtype=np.float64))
+    def _each(self, X: Any, n_threads: int | None, score: Callable[[Chunk, int | None], Array]) -> Any:
+        """Scores of X if it is in memory, else an iterator over those of its chunks, begun at once."""
+        source = self._source(X, None, n_threads, empty=True)
+        scores = (score(chunk, n_threads) for chunk in source.chunks())
+        first = next(scores)
+        return first if isinstance(source, ArraySource) else chain([first], scores)
+
+    def _totals(self, X: Any, sample_weight: Any, n_threads: int | None) -> tuple[float, float]:
+        """Log-likelihood and total weight."""
+        log_likelihood = total_weight = 0.0
+        for chunk in self._source(X, sample_weight, n_threads).chunks():
+            log_densities = self._log_densities(chunk, n_threads).astype(np.float64, copy=False)
+            if chunk.weight is not None:
+                log_densities = log_densities * chunk.weight
+            log_likelihood += float(log_densities.sum())
+            weight = len(log_densities) if chunk.weight is None else chunk.weight.sum(dtype=np.float64)
+            total_weight += float(weight)
+        return log_likelihood, total_weight
+
+    def _log_densities(self, chunk: Chunk, n_threads: int | None) -> Array:
+        out = np.empty(len(chunk.rows), _dtype_of(chunk.rows))
+        self._score(chunk, n_threads, log_densities=out)
+        return out
+
+    def _labels(self, chunk: Chunk, n_threads: int | None) -> Array:
+        out = np.empty(len(chunk.rows), np.int64)
+        self._score(chunk, n_threads, labels=out)
+        return out
+
+    def _responsibilities(self, chunk: Chunk, n_threads: int | None) -> Array:
+        out = np.empty((len(chunk.rows), self.n_components), _dtype_of(chunk.rows))
+        self._score(chunk, n_threads, responsibilities=out)
+        return out
 
     def _check_positive_definite(self) -> None:
         d = self.n_features
@@ -295,10 +318,10 @@ class GaussianMixture:
             self._prepared[dtype] = self._family.prepare(parameters, frame, dtype), frame
         return self._prepared[dtype]
 
-    def _score(self, X: Array, n_threads: int | None, **outputs: Array) -> None:
-        if len(X) == 0:
+    def _score(self, chunk: Chunk, n_threads: int | None, **outputs: Array) -> None:
+        if len(chunk.rows) == 0:
             return
-        source = ArraySource(X, None, check_n_threads(n_threads))
+        source = ArraySource(chunk.rows, None, n_threads, where=chunk.where)
         params, frame = self._prepare(source.dtype)
         source.score(params, frame, **outputs)
 

@@ -32,6 +32,10 @@ class FitStatus(Enum):
         "or raise reg_covar."
     )
     INITIAL = "max_iter=0: these are the initial parameters."
+    ONLINE = (
+        "Fitted by partial_fit, one chunk after the other. Go on with more chunks, or to a maximum of the "
+        "likelihood with fit(X, k, init=model)."
+    )
     STOPPED = "The callback stopped the fit. Go on from here with init=model."
 
 

@@ -1,7 +1,9 @@
-"""X as something to sweep. In-memory arrays; whatever else can be cut into slabs fits here."""
+"""X as something to sweep: what a fit asks of it, the sweeps over slabs, and arrays in memory."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -12,15 +14,17 @@ from fastem._kernels._layout import TILE
 from fastem._kernels._moments import slot_moments
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._params import Sums
+from fastem._pages import Pages
 from fastem._statistics import Statistics, statistics_of
-from fastem._typing import Array, FloatArray
-from fastem._validate import raise_not_finite
+from fastem._typing import Array, Chunk, FloatArray
+from fastem._validate_chunks import raise_not_finite
 
 _LN2 = float(np.log(2))
 _MAX_SLOTS = 64
 # Fewer rows a slot, and waking threads or zeroing and merging the sums of a slot would show.
 _ROWS_PER_SLOT = 2048
 _ROWS_PER_SLOT_AND_FEATURE = 64
+_NUMBERS_PER_SLOT = 65536  # of the moments
 _SUMS_BYTES = 16 << 20  # all slots together
 _SLAB_BYTES = 8 << 20  # as a slab may have to be converted
 _RANK_CHUNK = 65536
@@ -30,43 +34,85 @@ _SECONDS_PER_PAIR = 3e-9
 _SECONDS_PER_MULTIPLY = 6e-11
 
 
-class ArraySource:
-    """Rows of an array, with weights.
+class Source(ABC):
+    """What a fit asks of X."""
 
-    Rows reach the kernels in slabs: C-contiguous, aligned, native and of the kernel's dtype; a slab of
-    an array that is none of that is converted on its own, so that no full copy is ever made.
-    """
+    n_features: int
+    feature_names: tuple[str, ...] | None
+    stored_dtype: np.dtype[Any]
+    dtype: np.dtype[Any]  # of the kernels: float32 or float64
 
-    def __init__(self, X: Array, sample_weight: Array | None, n_threads: int | None) -> None:
-        self.n_samples, self.n_features = X.shape
-        self.dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
-        self._X = X
-        self._weight = sample_weight
-        self._n_threads = n_threads
-        self._as_is = X.dtype == self.dtype and X.flags.c_contiguous and X.flags.aligned and X.dtype.isnative
+    @property
+    @abstractmethod
+    def n_samples(self) -> int:
+        """Rows; may take a first pass."""
 
-    def slabs(self, rows: int) -> Iterator[tuple[int, Array, Array]]:
-        """(first row, X slab, weight slab) of at most `rows` rows; weights are empty if there are none."""
-        for start in range(0, self.n_samples, rows):
-            slab = self._X[start : start + rows]
-            if not self._as_is:
-                with np.errstate(over="ignore"):  # a longdouble beyond float64 is inf, and found as such
-                    slab = np.ascontiguousarray(slab, dtype=self.dtype)
-            yield start, _read_only(slab), _read_only(self._weights(start, start + rows))
+    @property
+    @abstractmethod
+    def n_positive(self) -> int:
+        """Rows of positive weight: the others are as if absent."""
 
-    def _weights(self, start: int, stop: int) -> Array:
-        if self._weight is None:
-            return np.empty(0, self.dtype)
-        return np.ascontiguousarray(self._weight[start:stop], dtype=self.dtype)
-
+    @abstractmethod
     def moments(self) -> Moments:
         """Total weight, and weighted mean and variance of each feature; an error if X is not finite."""
+
+    @abstractmethod
+    def reduce(
+        self,
+        family: Family,
+        params: KernelParams,
+        frame: Frame,
+        given: Callable[[int, int], Array] | None = None,
+    ) -> Statistics:
+        """One pass: the E-step, or with `given(start, stop)` responsibilities the sums they imply."""
+
+    @abstractmethod
+    def sample(self, size: int, rng: np.random.Generator) -> "ArraySource":
+        """At most `size` rows of positive weight, without replacement, in their order, in memory."""
+
+    @abstractmethod
+    def chunks(self) -> Iterator[Chunk]:
+        """All rows, for a check that looks at each."""
+
+
+class SlabSource(Source):
+    """Rows that one process sweeps in slabs, side by side in threads.
+
+    Slabs are C-contiguous, aligned, native and of the kernel's dtype. Their sizes, and how many ways a
+    pass is split, are functions of the numbers of rows, features and components alone: so are the bits.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        dtype: np.dtype[Any],
+        feature_names: tuple[str, ...] | None,
+        n_threads: int | None,
+    ) -> None:
+        self.n_features = n_features
+        self.stored_dtype = dtype
+        self.dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
+        self.feature_names = feature_names
+        self._n_threads = n_threads
+
+    @abstractmethod
+    def slabs(self, rows: int) -> Iterator[tuple[int, Array, Array]]:
+        """(first row, X slab, weight slab), of `rows` rows but for the last; weights may be empty."""
+
+    def moments(self) -> Moments:
+        return self._moments
+
+    @cached_property
+    def _moments(self) -> Moments:
         d = self.n_features
-        slots = self._slots(2 * d * 8)
-        weights, means, squares = np.zeros(slots), np.zeros((slots, d)), np.zeros((slots, d))
-        for _, X, weight in self.slabs(self._slab_rows(1, d, slots)):
-            arguments = (X, weight, weights, means, squares)
-            run_slots(slot_moments, arguments, slots, self._n_threads)
+        sums = np.zeros(_MAX_SLOTS), np.zeros((_MAX_SLOTS, d)), np.zeros((_MAX_SLOTS, d))
+        used = 1
+        for _, X, weight in self.slabs(self._slab_rows(1, d, _MAX_SLOTS)):
+            # Of the slab alone, as a stream does not know how many are to come.
+            slots = max(1, min(_MAX_SLOTS, X.size // _NUMBERS_PER_SLOT))
+            used = max(used, slots)
+            run_slots(slot_moments, (X, weight, *(a[:slots] for a in sums)), slots, self._n_threads)
+        weights, means, squares = (a[:used] for a in sums)
         total = weights.sum()
         with np.errstate(all="ignore"):
             share = weights / total
@@ -75,7 +121,7 @@ class ArraySource:
                 squares.sum(axis=0) + (weights[:, None] * np.square(means - mean)).sum(axis=0)
             ) / total
         if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
-            raise_not_finite(self._X)
+            raise_not_finite(self.chunks())
         return Moments(float(total), mean, variance)
 
     def reduce(
@@ -85,7 +131,6 @@ class ArraySource:
         frame: Frame,
         given: Callable[[int, int], Array] | None = None,
     ) -> Statistics:
-        """One pass: the E-step, or with `given(start, stop)` responsibilities the sums they imply."""
         k, d = params.means.shape
         sums = family.new_sums(1, k, d)
         slots = self._slots(sum(array.nbytes for array in sums))
@@ -93,21 +138,88 @@ class ArraySource:
         rows = self._slab_rows(k, d * (d + 1) if sums.second.shape[2:] == (d, d) else 2 * d, slots)
         if given is not None:
             rows = min(rows, max(int(TILE), _SLAB_BYTES // (k * self.dtype.itemsize)))
-        responsibilities = _read_only(np.empty((0, k), self.dtype))
+        responsibilities = read_only(np.empty((0, k), self.dtype))
         for start, X, weight in self.slabs(rows):
             if given is not None:
                 known = np.ascontiguousarray(given(start, start + len(X)), dtype=self.dtype)
-                responsibilities = _read_only(known)
+                responsibilities = read_only(known)
             arguments = (X, weight, responsibilities, params, sums)
             run_slots(slot_statistics, arguments, slots, self._n_threads)
         merged = Sums(*(array.sum(axis=0) for array in sums))
         del sums, arguments  # the largest arrays of a fit, before collecting takes its own
         if not all(np.isfinite(array).all() for array in merged):
-            raise_not_finite(self._X)
+            raise_not_finite(self.chunks())
         collected = family.collect(params, merged)
         log_likelihood = _LN2 * float(merged.log2_likelihood)
         log_likelihood += density_constant(frame) * float(collected.weights.sum())
         return statistics_of(family.name, self.n_positive, collected, log_likelihood, params, frame)
+
+    def _slots(self, bytes_per_slot: int) -> int:
+        """How many ways a pass is split: a function of the problem alone, never of the threads."""
+        by_rows = self.n_samples // max(_ROWS_PER_SLOT, _ROWS_PER_SLOT_AND_FEATURE * self.n_features)
+        by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
+        return int(max(1, min(_MAX_SLOTS, by_rows, by_memory)))
+
+    def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
+        """Rows of one kernel call: at most about a tenth of a second for one thread, and 8 MB.
+
+        The same for every layout of X, as the bits of the sums depend on it.
+        """
+        seconds = k * (_SECONDS_PER_PAIR + multiplies * _SECONDS_PER_MULTIPLY)
+        by_time = int(_SLAB_SECONDS / seconds)
+        by_memory = int(_SLAB_BYTES // (self.n_features * self.dtype.itemsize))
+        # Whole tiles for every slot, or at least whole tiles.
+        rows = min(by_time, by_memory)
+        quantum = int(TILE) * slots if rows >= TILE * slots else int(TILE)
+        return max(1, rows // quantum) * quantum
+
+
+class ArraySource(SlabSource):
+    """Rows of an array, with weights.
+
+    A slab of an array that is not what kernels read is converted on its own: no full copy is ever made.
+    """
+
+    def __init__(
+        self,
+        X: Array,
+        sample_weight: Array | None,
+        n_threads: int | None,
+        feature_names: tuple[str, ...] | None = None,
+        where: str = "X",
+    ) -> None:
+        super().__init__(X.shape[1], X.dtype, feature_names, n_threads)
+        self._where = where
+        self._X = X
+        self._weight = sample_weight
+        self._as_is = X.dtype == self.dtype and X.flags.c_contiguous and X.flags.aligned and X.dtype.isnative
+
+    @property
+    def n_samples(self) -> int:
+        return len(self._X)
+
+    @cached_property
+    def n_positive(self) -> int:
+        return self.n_samples if self._weight is None else int(np.count_nonzero(self._weight))
+
+    def slabs(self, rows: int) -> Iterator[tuple[int, Array, Array]]:
+        pages = Pages(self._X)
+        for start in range(0, self.n_samples, rows):
+            slab = self._X[start : start + rows]
+            pages.move_to(slab, self._X[start + rows : start + 2 * rows])
+            if not self._as_is:
+                with np.errstate(over="ignore"):  # a longdouble beyond float64 is inf, and found as such
+                    slab = np.ascontiguousarray(slab, dtype=self.dtype)
+            yield start, read_only(slab), read_only(self._weights(start, start + rows))
+        pages.leave()
+
+    def _weights(self, start: int, stop: int) -> Array:
+        if self._weight is None:
+            return np.empty(0, self.dtype)
+        return np.ascontiguousarray(self._weight[start:stop], dtype=self.dtype)
+
+    def chunks(self) -> Iterator[Chunk]:
+        yield Chunk(self._where, self._X, self._weight)
 
     def score(
         self,
@@ -133,25 +245,30 @@ class ArraySource:
             arguments = (X, params, *outputs, failures)
             run_slots(slot_scores, arguments, slots, self._n_threads)
             if failures.any():
-                raise_not_finite(self._X)
+                raise_not_finite(self.chunks())
             if log_densities is not None:
                 outputs[0][:] = outputs[0].astype(np.float64) * _LN2 + density_constant(frame)
 
     def sample(self, size: int, rng: np.random.Generator) -> "ArraySource":
-        """At most `size` rows of positive weight, without replacement, in their order, in memory."""
         n = self.n_positive
         if n <= size and n == self.n_samples:
             return self
-        ranks = np.arange(n) if n <= size else np.sort(rng.choice(n, size, replace=False, shuffle=False))
+        ranks = drawn_ranks(n, size, rng)
         chosen = self._positive_rows(ranks)
-        rows = np.ascontiguousarray(self._X[chosen], dtype=self.dtype)
         weight = None if self._weight is None else self._weight[chosen]
-        return ArraySource(rows, weight, self._n_threads)
+        return ArraySource(self._take(chosen), weight, self._n_threads)
 
-    @cached_property
-    def n_positive(self) -> int:
-        """Rows of positive weight: the others are as if absent."""
-        return self.n_samples if self._weight is None else int(np.count_nonzero(self._weight))
+    def _take(self, chosen: Array) -> Array:
+        """Some rows, sorted, range by range: of a memory-mapped file all pages would stay in memory."""
+        rows = np.empty((len(chosen), self.n_features), self.dtype)
+        pages = Pages(self._X)
+        for start in range(0, self.n_samples, _RANK_CHUNK):
+            here = self._X[start : start + _RANK_CHUNK]
+            pages.move_to(here, self._X[start + _RANK_CHUNK : start + 2 * _RANK_CHUNK])
+            first, last = np.searchsorted(chosen, [start, start + len(here)])
+            rows[first:last] = here[chosen[first:last] - start]
+        pages.leave()
+        return rows
 
     def _positive_rows(self, ranks: Array) -> Array:
         """Row numbers of the rows with these (sorted) ranks among those of positive weight."""
@@ -172,7 +289,7 @@ class ArraySource:
         not depend on the units.
         """
         weights = np.ones(self.n_samples) if self._weight is None else self._weight.astype(np.float64)
-        points = np.ascontiguousarray(frame.standardise(self._X).T)
+        points = np.ascontiguousarray(frame.standardise(np.asarray(self._X, dtype=self.dtype)).T)
         total = weights.sum()
         points -= (np.einsum("ji,i->j", points, weights) / total)[:, None]
         variance = np.einsum("ji,ji,i->j", points, points, weights) / total
@@ -181,24 +298,10 @@ class ArraySource:
         points /= np.sqrt(np.where(variance > 0, variance, 1.0))[:, None]
         return points, weights
 
-    def _slots(self, bytes_per_slot: int) -> int:
-        """How many ways a pass is split: a function of the problem alone, never of the threads."""
-        by_rows = self.n_samples // max(_ROWS_PER_SLOT, _ROWS_PER_SLOT_AND_FEATURE * self.n_features)
-        by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
-        return int(max(1, min(_MAX_SLOTS, by_rows, by_memory)))
 
-    def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
-        """Rows of one kernel call: at most about a tenth of a second for one thread, and 8 MB.
-
-        The same for every layout of X, as the bits of the sums depend on it.
-        """
-        seconds = k * (_SECONDS_PER_PAIR + multiplies * _SECONDS_PER_MULTIPLY)
-        by_time = int(_SLAB_SECONDS / seconds)
-        by_memory = int(_SLAB_BYTES // (self.n_features * self.dtype.itemsize))
-        # Whole tiles for every slot, or at least whole tiles.
-        rows = min(by_time, by_memory)
-        quantum = int(TILE) * slots if rows >= TILE * slots else int(TILE)
-        return max(1, rows // quantum) * quantum
+def drawn_ranks(n: int, size: int, rng: np.random.Generator) -> Array:
+    """Which of n rows a sample of at most `size` takes, sorted: the same for all that hold these rows."""
+    return np.arange(n) if n <= size else np.sort(rng.choice(n, size, replace=False, shuffle=False))
 
 
 def density_constant(frame: Frame) -> float:
@@ -206,7 +309,7 @@ def density_constant(frame: Frame) -> float:
     return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale
 
 
-def _read_only(array: Array) -> Array:
+def read_only(array: Array) -> Array:
     """A read-only view: the kernels are compiled for those only, and cannot write to them."""
     view = array.view()
     view.flags.writeable = False

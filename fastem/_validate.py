@@ -8,21 +8,14 @@ from typing import Any
 import numpy as np
 
 from fastem._families import FAMILIES
-from fastem._frame import Moments
-from fastem._report import Breakdown, WarningCause, warn
 from fastem._tables import as_table, column_names
 from fastem._typing import Array, CovarianceType, FloatArray
 
 _CHUNK = 65536
-# Variances of components, and the floor of them, must be normal numbers in the user's units too.
-_LEAST_DEVIATION = 1e-151
-# A standard deviation of fewer steps between neighbouring numbers is badly rounded.
-_LEAST_VALUES = 64
 _LARGEST_WEIGHT = 1e30  # as sums of weights are taken in float32 too
-_LARGEST_INTEGER = 2**53  # beyond, float64 skips integers
 
 
-def _chunks(n: int) -> Iterator[slice]:
+def row_ranges(n: int) -> Iterator[slice]:
     """Row ranges small enough that a check needs no memory worth speaking of."""
     return (slice(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK))
 
@@ -107,65 +100,17 @@ def _check_numeric(value: Any, name: str) -> Array:
     return array
 
 
-def raise_not_finite(X: Array, name: str = "X") -> None:
-    """Name the first NaN or inf; if there is none, the values overflow the arithmetic."""
-    for rows in _chunks(len(X)):
-        with np.errstate(over="ignore"):  # a longdouble may be beyond float64
-            bad = ~np.isfinite(np.asarray(X[rows], dtype=np.float64))
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            raise ValueError(
-                f"{name} must be finite; row {rows.start + row}, column {column} is "
-                f"{X[rows.start + row, column]}. Drop or impute such rows."
-            )
-    raise Breakdown(
-        f"{name} has values too large, or too far from the model, for {X.dtype} arithmetic. "
-        "Rescale the columns."
-    )
+def check_k(k: Any) -> int:
+    return _check_integer("k", k, 1, "Pass the number of components.")
 
 
-def check_spread(X: Array, moments: Moments) -> None:
-    """An error where variances leave the range of float64, a warning where X has lost its digits."""
-    _, mean, variance = moments
-    small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
-    for column in np.flatnonzero(variance == 0):
-        small[column] = any(
-            _differ_by_next_to_nothing(X[rows, column], X[0, column]) for rows in _chunks(len(X))
-        )
-    if small.any():
+def check_enough_rows(k: int, n_samples: int, n_positive: int) -> None:
+    if n_samples < k:
+        raise ValueError(f"k must be at most the number of rows; got k={k} and {n_samples} rows.")
+    if n_positive < k:
         raise ValueError(
-            f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant ones; "
-            f"column {int(np.argmax(small))} has {np.sqrt(variance[small][0]):.3g}. Rescale the columns."
+            f"k must be at most the number of rows of positive weight; got k={k} and {n_positive} such rows."
         )
-    spacing = np.finfo(X.dtype if X.dtype.kind == "f" else np.float64).eps * np.abs(mean)
-    blurred = (variance > 0) & (np.sqrt(variance) < _LEAST_VALUES * spacing)
-    if blurred.any():
-        worst = int(np.argmax(blurred))
-        warn(
-            WarningCause.PRECISION,
-            f"Column {worst} of X has mean {mean[worst]:.6g} and standard deviation "
-            f"{np.sqrt(variance[worst]):.3g}, in {X.dtype}.",
-        )
-    elif X.dtype.kind in "iu" and X.dtype.itemsize == 8:
-        largest = max(max(abs(int(X[rows].min())), abs(int(X[rows].max()))) for rows in _chunks(len(X)))
-        if largest > _LARGEST_INTEGER:
-            warn(
-                WarningCause.PRECISION,
-                f"X holds integers up to {largest} in size, and float64 tells those up to 2**53 apart.",
-            )
-
-
-def _differ_by_next_to_nothing(column: Array, value: Any) -> bool:
-    """Whether there are differences whose squares underflow, so that they are not seen in the variance."""
-    gap = np.abs(column.astype(np.float64) - float(value))
-    return bool(((gap > 0) & (gap < _LEAST_DEVIATION)).any())
-
-
-def check_k(k: Any, n_samples: int) -> int:
-    value = _check_integer("k", k, 1, "Pass the number of components.")
-    if n_samples < value:
-        raise ValueError(f"k must be at most the number of rows; got k={value} and {n_samples} rows.")
-    return value
 
 
 def _check_integer(name: str, value: Any, least: int, remedy: str) -> int:
@@ -203,6 +148,17 @@ def check_tol(tol: Any) -> float:
     return _check_nonnegative("tol", tol, "It is the gain in mean log-likelihood at which to stop.")
 
 
+def check_step(step: Any) -> float | None:
+    if step is None:
+        return None
+    value = _check_nonnegative("step", step, "It is the share of the chunk.")
+    if not 0 < value <= 1:
+        raise ValueError(
+            f"step must be more than 0 and at most 1; got {value}. It is the share of the chunk."
+        )
+    return value
+
+
 def check_callback(callback: Any) -> None:
     if callback is not None and not callable(callback):
         raise TypeError(
@@ -227,37 +183,39 @@ def check_covariance_type(value: Any) -> CovarianceType:
 
 
 def check_sample_weight(sample_weight: Any, n_samples: int, k: int = 1) -> Array | None:
+    """Weights of all rows, as they are."""
     if sample_weight is None:
         return None
-    weights = _check_numeric(sample_weight, "sample_weight")
-    if weights.shape != (n_samples,):
-        raise ValueError(
-            f"sample_weight must have shape ({n_samples},), one number a row; got shape {weights.shape}."
-        )
-    for rows in _chunks(n_samples):
-        chunk = weights[rows]
+    weights = check_weights(sample_weight, n_samples, "sample_weight")
+    check_weight_totals(weights.sum(dtype=np.float64), weights.max())
+    check_enough_rows(k, n_samples, int(np.count_nonzero(weights)))
+    return weights
+
+
+def check_weights(weights: Any, n_samples: int, name: str) -> Array:
+    """Weights of these rows, as they are."""
+    array = _check_numeric(weights, name)
+    if array.shape != (n_samples,):
+        raise ValueError(f"{name} must have shape ({n_samples},), one number a row; got shape {array.shape}.")
+    for rows in row_ranges(n_samples):
+        chunk = array[rows]
         bad = ~(np.isfinite(chunk) & (chunk >= 0))
         if bad.any():
             row = rows.start + int(np.argmax(bad))
             raise ValueError(
-                f"sample_weight must be finite and at least 0; row {row} has {weights[row]}. "
-                "Use 0 to leave a row out."
+                f"{name} must be finite and at least 0; row {row} has {array[row]}. Use 0 to leave a row out."
             )
-    total = weights.sum(dtype=np.float64)
+    return array
+
+
+def check_weight_totals(total: float, largest: float) -> None:
     if not (total > 0 and math.isfinite(total)):
         raise ValueError(f"sample_weight must not be zero throughout, and its sum be finite; it is {total}.")
-    largest = float(weights.max())
     if not 1 / _LARGEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
         raise ValueError(
             f"sample_weight must have its largest value between {1 / _LARGEST_WEIGHT:g} and "
-            f"{_LARGEST_WEIGHT:g}; got {largest}. Multiply all weights by one number."
+            f"{_LARGEST_WEIGHT:g}; got {float(largest)}. Multiply all weights by one number."
         )
-    positive = sum(np.count_nonzero(weights[rows]) for rows in _chunks(n_samples))
-    if positive < k:
-        raise ValueError(
-            f"k must be at most the number of rows of positive weight; got k={k} and {positive} such rows."
-        )
-    return weights
 
 
 def check_rng(rng: Any) -> np.random.Generator:
@@ -281,7 +239,7 @@ def check_labels(labels: Array, n_samples: int, k: int) -> Array:
     if low < 0 or high >= k:
         raise ValueError(f"init labels must lie from 0 to k - 1 = {k - 1}; got labels from {low} to {high}.")
     counts = np.zeros(k, np.int64)
-    for rows in _chunks(n_samples):
+    for rows in row_ranges(n_samples):
         counts += np.bincount(labels[rows].astype(np.intp), minlength=k)
     if (counts == 0).any():
         raise ValueError(
@@ -296,7 +254,7 @@ def check_responsibilities(responsibilities: Array, n_samples: int, k: int) -> A
             f"init responsibilities must have shape ({n_samples}, {k}), rows by components; "
             f"got shape {responsibilities.shape}."
         )
-    for rows in _chunks(n_samples):
+    for rows in row_ranges(n_samples):
         chunk = responsibilities[rows]
         bad = ~((chunk >= 0).all(axis=1) & (np.abs(chunk.sum(axis=1) - 1) <= 1e-3))
         if bad.any():
@@ -343,6 +301,16 @@ def check_parameters(
                 f"covariances must be symmetric; they differ from their transposes by up to {gap.max()}."
             )
     return w, mu, cov
+
+
+def check_columns(columns: Any) -> tuple[str, ...] | None:
+    if columns is None:
+        return None
+    if isinstance(columns, str) or not all(isinstance(name, str) for name in columns) or len(columns) == 0:
+        raise TypeError(f"columns must be a sequence of names; got {columns!r}. Pass a list of strings.")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"columns must name each column once; got {list(columns)}.")
+    return tuple(columns)
 
 
 def check_feature_names(names: Any, d: int) -> tuple[str, ...] | None:

@@ -12,6 +12,7 @@ import fastem
 OPTIONAL = {
     "_progress.py": {"tqdm"},
     "_tables.py": {"narwhals"},
+    "_parquet.py": {"pyarrow"},
     "_peers.py": {"sklearn", "daal4py"},
     "_interop.py": {"sklearn"},
     "_accelerate.py": {"sklearn"},

@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from subprocesses import run_script
 
 SCRIPT = """
 import resource, sys
@@ -39,3 +43,35 @@ def test_a_fit_needs_at_most_64_megabytes_beyond_X(n, d, k, covariance_type, ord
         [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True, timeout=300
     )
     assert float(done.stdout) <= 64
+
+
+FILE = """
+import resource, sys
+import numpy as np, fastem
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+path = sys.argv[1]
+X = path if path.endswith("parquet") else np.load(path, mmap_mode="r")
+model = fastem.fit(X, 8, rng=0, max_iter=1, tol=0)
+for labels in model.predict(X):
+    pass
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
+@pytest.mark.parametrize("name", ["X.npy", "X.parquet"])
+def test_a_fit_of_a_file_needs_little_memory(name, tmp_path):
+    """400 MB on disk, in row groups of 100 MB."""
+    n, d = 800_000, 16
+    rows = np.random.default_rng(0).normal(size=(n, d))
+    if name == "X.npy":
+        X = np.lib.format.open_memmap(tmp_path / name, "w+", np.float64, (4 * n, d))
+        for part in range(4):
+            X[part * n : (part + 1) * n] = rows
+        X.flush()
+    else:
+        table = pa.table({f"{j}": rows[:, j].copy() for j in range(d)})
+        with pq.ParquetWriter(tmp_path / name, table.schema) as writer:
+            for _ in range(4):
+                writer.write_table(table)
+    assert float(run_script(FILE, tmp_path / name)) <= 300

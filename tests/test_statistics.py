@@ -1,8 +1,10 @@
 """The mergeable statistics, and EM written with them."""
 
 import copy
+import io
 import itertools
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -78,7 +80,14 @@ def test_equal_models_are_the_same_parameters():
     assert (one + other).n_samples == 200
 
 
-@pytest.mark.parametrize("clone", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+CLONES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda s: pickle.loads(pickle.dumps(s)),
+    "bytes": lambda s: fastem.Statistics.from_bytes(s.to_bytes()),
+}
+
+
+@pytest.mark.parametrize("clone", CLONES.values(), ids=CLONES)
 def test_statistics_survive_copying(clone):
     X = clusters(1, 100, 2, 3)
     statistics = fastem.e_step(X, random_model(0, "tied", 3, 2))
@@ -110,3 +119,48 @@ def test_repr_tells_sizes():
     text = repr(fastem.e_step(clusters(1, 100, 2, 3), random_model(0, "full", 3, 2)))
     assert "n_samples=100" in text
     assert "n_components=3" in text
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_bytes_are_exact_and_know_their_parameters(covariance_type, dtype):
+    X = clusters(1, 100, 2, 3, dtype)
+    one, other = (fastem.e_step(X, random_model(seed, covariance_type, 3, 2)) for seed in (0, 1))
+    there = fastem.Statistics.from_bytes(one.to_bytes())
+    assert_same(there, one, 0)
+    assert_same(there + one, one + one, 0)
+    np.testing.assert_array_equal(fastem.m_step(there).covariances, fastem.m_step(one).covariances)
+    with pytest.raises(ValueError, match="same parameters"):
+        there + other
+
+
+def test_bytes_keep_the_names_of_the_columns():
+    model = random_model(0, "full", 3, 2)
+    named = fastem.GaussianMixture(model.weights, model.means, model.covariances, feature_names=["a", "b"])
+    statistics = fastem.e_step(clusters(1, 100, 2, 3), named)
+    there = fastem.Statistics.from_bytes(statistics.to_bytes())
+    assert fastem.m_step(there).feature_names == ("a", "b")
+
+
+def test_bytes_that_are_none_of_ours():
+    content = fastem.e_step(clusters(1, 100, 2, 3), random_model(0, "full", 3, 2)).to_bytes()
+    for other in (b"", b"nonsense", content[:-50], content[100:], pickle.dumps({"a": 1})):
+        with pytest.raises(ValueError, match="not readable fastem statistics"):
+            fastem.Statistics.from_bytes(other)
+    for old, new, reason in (
+        (b'"statistics_format": 1', b'"statistics_format": 9', "it has format 9, .* upgrade"),
+        (b'"dtype": "float64"', b'"dtype": "float16"', "its header"),
+        (b'"covariance_type": "full"', b'"covariance_type": "diag"', "scatter is no finite"),
+    ):
+        assert old in content
+        with pytest.raises(ValueError, match="not readable fastem statistics: " + reason):
+            fastem.Statistics.from_bytes(resealed(content, old, new))
+
+
+def resealed(content, old, new):
+    """The archive with other bytes in its header, and checksums that agree."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(out, "w") as copied:
+        for name in archive.namelist():
+            copied.writestr(name, archive.read(name).replace(old, new))
+    return out.getvalue()

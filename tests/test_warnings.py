@@ -11,9 +11,9 @@ import fastem
 from fastem import FitStatus, FitWarning, WarningCause
 from fastem._em import ascend, gain_below
 from fastem._families import FAMILIES, Parameters
-from fastem._fit import ArraySource
 from fastem._mstep import Maximised
 from fastem._report import Breakdown
+from fastem._sources import ArraySource
 
 X = clusters(0, 300, 2, 3)
 
@@ -148,8 +148,8 @@ def test_a_log_likelihood_that_falls_is_a_status():
         return source.reduce(family, family.prepare(parameters, frame, X.dtype), frame)
 
     def climb(tol):
-        rule = gain_below(tol)
-        return ascend(worse, reduce, worse, k=1, converged=rule, tol=tol, max_iter=1, watch=lambda *_: False)
+        options = {"k": 1, "converged": gain_below(tol), "tol": tol, "max_iter": 1, "watch": lambda *_: False}
+        return ascend(worse, reduce, worse, **options)
 
     assert climb(1e-4).status is FitStatus.DECREASED
     assert climb(0).status is FitStatus.DECREASED

@@ -1,0 +1,148 @@
+"""X that is read anew in every pass, chunk by chunk."""
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import cycle
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from fastem._readers import Reader
+from fastem._sources import ArraySource, SlabSource, drawn_ranks, read_only
+from fastem._typing import Array, Chunk, RawChunk
+from fastem._validate import check_sample_weight, check_weight_totals
+from fastem._validate_chunks import Form, check_chunk, check_rows_of_pass
+
+T = TypeVar("T")
+
+
+class _Tally(NamedTuple):
+    rows: int = 0
+    positive: int = 0
+    total: float = 0.0
+    largest: float = 0.0
+
+    def add(self, chunk: Chunk) -> "_Tally":
+        n = len(chunk.rows)
+        if chunk.weight is None:
+            return _Tally(self.rows + n, self.positive + n, self.total + n, 1.0)
+        return _Tally(
+            self.rows + n,
+            self.positive + int(np.count_nonzero(chunk.weight)),
+            self.total + float(chunk.weight.sum(dtype=np.float64)),
+            max(self.largest, float(chunk.weight.max(initial=0))),
+        )
+
+
+class ChunkSource(SlabSource):
+    """Chunks of any sizes, cut into the slabs in which an array of the same rows would be swept.
+
+    The next slab is read, by a thread, while the current one is computed.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        form: Form,
+        sample_weight: Any,
+        n_threads: int | None,
+        begun: Iterator[RawChunk],
+    ) -> None:
+        """`begun` is the pass whose first chunk told the form."""
+        super().__init__(form.n_features, form.dtype, reader.feature_names or form.feature_names, n_threads)
+        self._reader, self._form = reader, form
+        self._begun: Iterator[RawChunk] | None = begun
+        self._n_samples = reader.n_samples
+        if sample_weight is not None and self._n_samples is None:
+            self._n_samples = np.size(sample_weight)
+        self._weight = check_sample_weight(sample_weight, self._n_samples or 0)
+        self._tally: _Tally | None = None
+
+    @property
+    def n_samples(self) -> int:
+        return self._counted().rows if self._n_samples is None else self._n_samples
+
+    @property
+    def n_positive(self) -> int:
+        return self._counted().positive if self._form.weighted else self.n_samples
+
+    def _counted(self) -> _Tally:
+        if self._tally is None:
+            self.moments()
+        assert self._tally is not None
+        return self._tally
+
+    def chunks(self) -> Iterator[Chunk]:
+        tally = _Tally()
+        where = "X"
+        # Scores go on with the pass that has begun: of an iterator that is used up they would miss a chunk.
+        begun, self._begun = self._begun, None
+        for where, rows, weight in self._reader.chunks() if begun is None else begun:
+            chunk = check_chunk(where, rows, weight, self._form)
+            start, stop = tally.rows, tally.rows + len(chunk.rows)
+            check_rows_of_pass(where, stop, self._n_samples, ended=False)
+            if self._weight is not None:
+                chunk = chunk._replace(weight=self._weight[start:stop])
+            tally = tally.add(chunk)
+            yield chunk
+        check_rows_of_pass(where, tally.rows, self._n_samples, ended=True)
+        if self._tally is None:
+            check_weight_totals(tally.total, tally.largest)
+            self._tally, self._n_samples = tally, tally.rows
+
+    def slabs(self, rows: int) -> Iterator[tuple[int, Array, Array]]:
+        self._begun = None  # one thread reads all of a pass: connections of sqlite insist on that
+        return _read_ahead(self._slabs(rows))
+
+    def _slabs(self, rows: int) -> Generator[tuple[int, Array, Array]]:
+        start, filled = 0, 0
+        # One is in use while the other is filled.
+        slabs = cycle([self._new_slab(rows), self._new_slab(rows)])
+        X, weight = next(slabs)
+        for chunk in self.chunks():
+            taken = 0
+            while taken < len(chunk.rows):
+                size = min(rows - filled, len(chunk.rows) - taken)
+                source, target = slice(taken, taken + size), slice(filled, filled + size)
+                with np.errstate(over="ignore"):  # a longdouble beyond float64 is inf, and found as such
+                    X[target] = chunk.rows[source]
+                if chunk.weight is not None:
+                    weight[target] = chunk.weight[source]
+                taken, filled = taken + size, filled + size
+                if filled == rows:
+                    yield start, read_only(X), read_only(weight)
+                    start, filled = start + rows, 0
+                    X, weight = next(slabs)
+        if filled:
+            yield start, read_only(X[:filled]), read_only(weight[:filled])
+
+    def _new_slab(self, rows: int) -> tuple[Array, Array]:
+        weights = rows if self._form.weighted else 0
+        return np.empty((rows, self.n_features), self.dtype), np.empty(weights, self.dtype)
+
+    def sample(self, size: int, rng: np.random.Generator) -> ArraySource:
+        ranks = drawn_ranks(self.n_positive, size, rng)
+        rows, weights, passed = [], [], 0
+        for _, X, weight in self.chunks():
+            positive = np.arange(len(X)) if weight is None else np.flatnonzero(weight)
+            first, last = np.searchsorted(ranks, [passed, passed + len(positive)])
+            chosen = positive[ranks[first:last] - passed]
+            rows.append(np.asarray(X[chosen], dtype=self.dtype))
+            weights.append(np.empty(0) if weight is None else weight[chosen])
+            passed += len(positive)
+        weight = np.concatenate(weights) if self._form.weighted else None
+        return ArraySource(np.concatenate(rows), weight, self._n_threads)
+
+
+def _read_ahead(items: Generator[T]) -> Iterator[T]:
+    """The same items, each made by a thread while the one before it is in use.
+
+    However the pass ends, the thread does first, and then the generator: files are closed at once, even
+    where a traceback would keep them.
+    """
+    with closing(items), ThreadPoolExecutor(1, thread_name_prefix="fastem-reader") as reader:
+        upcoming = reader.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = reader.submit(next, items, None)
+            yield item

@@ -1,0 +1,48 @@
+"""What `fit` takes for X, made a source."""
+
+from collections.abc import Sequence
+from itertools import chain, islice
+from typing import Any
+
+from fastem._chunks import ChunkSource
+from fastem._parquet import ParquetReader, is_parquet
+from fastem._readers import Reader, reader_of
+from fastem._sources import ArraySource, SlabSource
+from fastem._tables import column_names
+from fastem._validate import check_columns, check_n_threads, check_sample_weight, check_X
+from fastem._validate_chunks import form_of, raise_no_columns
+
+
+def source_of(
+    X: Any,
+    sample_weight: Any,
+    n_threads: int | None,
+    *,
+    columns: Sequence[str] | None = None,
+    n_features: int | None = None,
+    feature_names: tuple[str, ...] | None = None,
+    empty: bool = False,
+) -> SlabSource:
+    """X and its weights to sweep; `n_features` and `feature_names` are those of the model that X is for."""
+    n_threads = check_n_threads(n_threads)
+    weight, sample_weight = (sample_weight, None) if isinstance(sample_weight, str) else (None, sample_weight)
+    reader = _reader_of(X, columns, weight, feature_names)
+    if reader is not None:
+        begun = reader.chunks()
+        first = list(islice(begun, 1))
+        form = form_of(first, sample_weight, n_features, feature_names)
+        return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun))
+    rows = check_X(X, n_features=n_features, feature_names=feature_names, empty=empty)
+    weights = check_sample_weight(sample_weight, len(rows))
+    return ArraySource(rows, weights, n_threads, column_names(X))
+
+
+def _reader_of(
+    X: Any, columns: Sequence[str] | None, weight: str | None, feature_names: tuple[str, ...] | None
+) -> Reader | None:
+    """What reads X in chunks; None for what is in memory."""
+    if is_parquet(X):
+        return ParquetReader(X, check_columns(columns) or feature_names, weight)
+    if columns is not None or weight is not None:
+        raise_no_columns(X)
+    return reader_of(X)

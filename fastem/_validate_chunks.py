@@ -1,0 +1,171 @@
+"""Checks of chunks: finite, of one form, the same rows in every pass. An array is one chunk."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from fastem._frame import Moments
+from fastem._report import Breakdown, WarningCause, warn
+from fastem._tables import column_names
+from fastem._typing import Array, Chunk, RawChunk
+from fastem._validate import check_weights, check_X, row_ranges
+
+# Variances of components, and the floor of them, must be normal numbers in the user's units too.
+_LEAST_DEVIATION = 1e-151
+# A standard deviation of fewer steps between neighbouring numbers is badly rounded.
+_LEAST_VALUES = 64
+_LARGEST_INTEGER = 2**53  # beyond, float64 skips integers
+
+
+class Form(NamedTuple):
+    """What all chunks have in common; that of the first."""
+
+    n_features: int
+    dtype: np.dtype[Any]
+    feature_names: tuple[str, ...] | None
+    weights_of_chunks: bool
+    weighted: bool  # by those, or by sample_weight
+
+
+def form_of(
+    chunks: Iterable[RawChunk],
+    sample_weight: Any,
+    n_features: int | None = None,
+    feature_names: tuple[str, ...] | None = None,
+) -> Form:
+    """The form of the first chunk, which must be that of the model, if X is for one."""
+    for where, rows, weight in chunks:
+        array = check_X(rows, name=where, n_features=n_features, feature_names=feature_names, empty=True)
+        if sample_weight is not None and weight is not None:
+            raise ValueError(
+                "sample_weight must be None where the chunks of X come with weights. Leave one of them out."
+            )
+        weighted = sample_weight is not None or weight is not None
+        return Form(array.shape[1], array.dtype, column_names(rows), weight is not None, weighted)
+    raise ValueError(
+        "X must have at least one chunk; it has none. If it is a generator that was used up, pass a function "
+        "that makes a new one."
+    )
+
+
+def check_chunk(where: str, rows: Any, weight: Any, form: Form) -> Chunk:
+    """Rows and weights of one chunk, as they are."""
+    array = check_X(rows, name=where, empty=True)
+    if array.shape[1] != form.n_features:
+        raise ValueError(
+            f"{where} must have {form.n_features} features, as the first chunk; got {array.shape[1]}."
+        )
+    names = column_names(rows)
+    if names != form.feature_names:
+        raise ValueError(
+            f"{where} must have the columns {_listed(form.feature_names)}, as the first chunk; "
+            f"got {_listed(names)}."
+        )
+    if array.dtype != form.dtype:
+        raise TypeError(
+            f"{where} must have dtype {form.dtype}, as the first chunk; got {array.dtype}. "
+            "Convert all chunks to one dtype."
+        )
+    if (weight is not None) != form.weights_of_chunks:
+        has, first = ("no weights", "has") if weight is None else ("weights", "has none")
+        raise ValueError(f"{where} has {has} and the first chunk {first}. Give all chunks weights, or none.")
+    weights: Array | None = None
+    if weight is not None:
+        weights = check_weights(weight, len(array), f"the weights of {where}")
+    return Chunk(where, array, weights)
+
+
+def check_rows_of_pass(where: str, seen: int, n_samples: int | None, *, ended: bool) -> None:
+    """`seen` rows up to and with the chunk `where`; `ended` if it was the last."""
+    if ended and seen == 0 and not n_samples:
+        raise ValueError("X must have at least one row; its chunks have none.")
+    if n_samples is not None and (seen != n_samples if ended else seen > n_samples):
+        had = f"ended after {seen} rows, with {where}" if ended else f"has {seen} rows up to {where}"
+        raise ValueError(
+            f"X must have the same {n_samples} rows in every pass, and as many as sample_weight if that is "
+            f"given; now it {had}. An iterator can be read once: pass a function that makes a new one."
+        )
+
+
+def raise_not_finite(chunks: Iterable[Chunk]) -> NoReturn:
+    """Name the first NaN or inf; if there is none, the values overflow the arithmetic."""
+    for where, X, _ in chunks:
+        for rows in row_ranges(len(X)):
+            with np.errstate(over="ignore"):  # a longdouble may be beyond float64
+                bad = ~np.isfinite(np.asarray(X[rows], dtype=np.float64))
+            if bad.any():
+                row, column = np.argwhere(bad)[0]
+                raise ValueError(
+                    f"{where} must be finite; row {rows.start + row}, column {column} is "
+                    f"{X[rows.start + row, column]}. Drop or impute such rows."
+                )
+    raise Breakdown(
+        f"X has values too large, or too far from the model, for {X.dtype} arithmetic. Rescale the columns."
+    )
+
+
+def check_spread(chunks: Callable[[], Iterable[Chunk]], dtype: np.dtype[Any], moments: Moments) -> None:
+    """An error where variances leave the range of float64, a warning where X has lost its digits.
+
+    `chunks` are looked at in the rare cases where the moments do not tell; `dtype` is theirs.
+    """
+    _, mean, variance = moments
+    small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
+    constant = np.flatnonzero(variance == 0)
+    if len(constant):
+        first: Array | None = None
+        for _, X, _ in chunks():
+            for rows in row_ranges(len(X)):
+                if first is None:
+                    first = X[0, constant].copy()  # chunks may share one buffer
+                small[constant] |= _differ_by_next_to_nothing(X[rows][:, constant], first)
+    if small.any():
+        raise ValueError(
+            f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant ones; "
+            f"column {int(np.argmax(small))} has {np.sqrt(variance[small][0]):.3g}. Rescale the columns."
+        )
+    spacing = np.finfo(dtype if dtype.kind == "f" else np.float64).eps * np.abs(mean)
+    blurred = (variance > 0) & (np.sqrt(variance) < _LEAST_VALUES * spacing)
+    if blurred.any():
+        worst = int(np.argmax(blurred))
+        warn(
+            WarningCause.PRECISION,
+            f"Column {worst} of X has mean {mean[worst]:.6g} and standard deviation "
+            f"{np.sqrt(variance[worst]):.3g}, in {dtype}.",
+        )
+    elif dtype.kind in "iu" and dtype.itemsize == 8:
+        largest = max(
+            max(abs(int(X[rows].min())), abs(int(X[rows].max())))
+            for _, X, _ in chunks()
+            for rows in row_ranges(len(X))
+        )
+        if largest > _LARGEST_INTEGER:
+            warn(
+                WarningCause.PRECISION,
+                f"X holds integers up to {largest} in size, and float64 tells those up to 2**53 apart.",
+            )
+
+
+def _differ_by_next_to_nothing(columns: Array, row: Array) -> Array:
+    """Which columns have differences whose squares underflow, so that they are not seen in the variance."""
+    gap = np.abs(columns.astype(np.float64) - row.astype(np.float64))
+    return np.asarray(((gap > 0) & (gap < _LEAST_DEVIATION)).any(axis=0))
+
+
+def raise_one_shot(X: Any) -> NoReturn:
+    raise TypeError(
+        f"X must be something that can be read in every pass; a {type(X).__name__} can be read once. Pass a "
+        "function that makes a new one: fit(lambda: read_chunks(path), k)."
+    )
+
+
+def raise_no_columns(X: Any) -> NoReturn:
+    raise ValueError(
+        "columns and sample_weight may be names only where X is a Parquet file, folder or dataset; X is a "
+        f"{type(X).__name__}. Select columns before, and pass the weights as an array."
+    )
+
+
+def _listed(names: tuple[str, ...] | None) -> str:
+    return "without names" if names is None else str(list(names))
