@@ -8,11 +8,14 @@ The data of measurements are those of ``python -m fastem bench``.
 """
 
 import math
+import operator
 import pickle
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,9 @@ import numpy as np
 import fastem
 from fastem._cases import Case, problem
 
-D, K, ROWS = 32, 64, 50_000
+D, K, ROWS = 32, 64, 100_000
+
+e_step = partial(fastem.e_step, n_threads=1)
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,7 @@ class Measured:
 
     pair: float = 40e-9  # one core, for a row and a component
     decode: float = 1.45e-9  # one core, for a byte of Parquet
-    task: float = (
-        0.8e-3  # the driver (joblib's), for a task: the model there, the statistics back, one addition
-    )
+    task: float = 0.8e-3  # the driver, for a task: send the model, receive statistics, add
     merge: float = 0.12e-3  # a rank of a tree: pickle, unpickle and add
     m_step: float = 2.2e-3
     statistics: float = 0.56e6  # bytes; the model is as many
@@ -94,11 +97,15 @@ def seconds(function, *arguments, repeats=5, clock=time.perf_counter):
     return min(times)
 
 
-def pair(covariance_type, data, threads, rows=ROWS):
-    X, model = problem(Case(covariance_type, D, K, rows, data=data))
+def pair(covariance_type, data, threads):
+    X, model = problem(Case(covariance_type, D, K, ROWS, data=data))
     if data == "clusters":  # of which that model knows nothing
         model = fastem.fit(X, K, covariance_type=covariance_type, max_iter=5, tol=0, rng=0)
-    return seconds(lambda: fastem.e_step(X, model, n_threads=threads), repeats=3) / (rows * K)
+    return seconds(partial(fastem.e_step, n_threads=threads), X, model) / (ROWS * K)
+
+
+def merge(statistics):
+    return pickle.loads(pickle.dumps(statistics)) + statistics
 
 
 def write(path, X):
@@ -112,30 +119,29 @@ def decode(folder):
     """Seconds of all threads for a byte of Parquet, beyond those for an array."""
     X, model = problem(Case("diag", D, 1, 500_000))
     write(folder / "X.parquet", X)
-    once = [
-        seconds(lambda rows=rows: fastem.e_step(rows, model, n_threads=1), repeats=3, clock=time.process_time)
-        for rows in (X, folder / "X.parquet")
-    ]
-    return (once[1] - once[0]) / X.nbytes
+    array, parquet = (
+        seconds(e_step, rows, model, repeats=3, clock=time.process_time) for rows in (X, folder / "X.parquet")
+    )
+    return (parquet - array) / X.nbytes
 
 
 def measure(folder):
+    warnings.simplefilter("ignore", fastem.FitWarning)  # of five iterations
     for covariance_type in ("full", "tied", "diag"):
         for data in ("overlap", "clusters"):
             one, two = (pair(covariance_type, data, threads) for threads in (1, 2))
             print(f"{covariance_type}, {data}: {one * 1e9:.1f} ns a pair, two threads {one / two:.2f} x")
-        X, model = problem(Case(covariance_type, D, K, 5_000, data="overlap"))
-        statistics = fastem.e_step(X, model)
-        content, pickled = statistics.to_bytes(), pickle.dumps(statistics)
-        for name, function in {
-            "add": lambda: statistics + statistics,  # noqa: B023
-            "to_bytes": statistics.to_bytes,
-            "from_bytes": lambda: fastem.Statistics.from_bytes(content),  # noqa: B023
-            "merge": lambda: pickle.loads(pickle.dumps(statistics)) + statistics,  # noqa: B023
-            "m_step": lambda: fastem.m_step(statistics),  # noqa: B023
-        }.items():
-            print(f"  {name}: {seconds(function) * 1e3:.3f} ms")
-        print(f"  bytes: {len(content)}, pickled {len(pickled)}")
+        statistics = fastem.e_step(*problem(Case(covariance_type, D, K, 5_000, data="overlap")))
+        content = statistics.to_bytes()
+        for name, function, *arguments in (
+            ("add", operator.add, statistics, statistics),
+            ("to_bytes", fastem.Statistics.to_bytes, statistics),
+            ("from_bytes", fastem.Statistics.from_bytes, content),
+            ("pickle, unpickle and add", merge, statistics),
+            ("M-step", fastem.m_step, statistics),
+        ):
+            print(f"  {name}: {seconds(function, *arguments) * 1e3:.3f} ms")
+        print(f"  {len(content)} bytes")
     print(f"Parquet: {decode(folder) * 1e9:.2f} ns a byte")
 
 
@@ -144,24 +150,23 @@ def check(folder):
     from joblib import Parallel, delayed
 
     X, model = problem(Case("full", D, K, 1_000_000, data="overlap"))
-    one = seconds(lambda: fastem.e_step(X[:ROWS], model, n_threads=1), repeats=3) / (ROWS * K)
+    one = seconds(e_step, X[:ROWS], model, repeats=3) / (ROWS * K)
     byte = decode(folder)
 
     def report(what, predicted, measured):
         print(f"{what}: {predicted:.2f} s predicted, {measured:.2f} s, {measured / predicted - 1:+.0%}")
 
     for rows in (200_000, 1_000_000):
-        once = seconds(lambda: fastem.e_step(X[:rows], model, n_threads=1), repeats=1)  # noqa: B023
-        report(f"{rows} rows, one thread", rows * K * one, once)
+        report(f"{rows} rows, one thread", rows * K * one, seconds(e_step, X[:rows], model, repeats=1))
     with Parallel(n_jobs=2, return_as="generator") as parallel:
 
         def sweep(files):
-            return sum(parallel(delayed(fastem.e_step)(file, model, n_threads=1) for file in files))
+            return sum(parallel(delayed(e_step)(file, model) for file in files))
 
         write(folder / "row.parquet", X[:1])
-        rows = [folder / "row.parquet"] * 100
+        files = [folder / "row.parquet"] * 100
         task, driver = (
-            seconds(sweep, rows, repeats=2, clock=clock) / 100
+            seconds(sweep, files, repeats=2, clock=clock) / 100
             for clock in (time.perf_counter, time.process_time)
         )
         print(f"a task of one row: {task * 1e3:.2f} ms, of which the driver computes {driver * 1e3:.2f} ms")
