@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "asv_benchmarks"
-MODULES = ["passes", "fits", "memory", "startup"]
+MODULES = ["passes", "fits", "sources", "memory", "startup"]
 
 
 def combinations(benchmark):
