@@ -116,7 +116,8 @@ class SlabSource(Source):
         total = weights.sum()
         with np.errstate(all="ignore"):
             share = weights / total
-            mean = share @ means
+            origin = means[np.argmax(weights)]  # about it, so that a constant feature has no spread at all
+            mean = origin + share @ (means - origin)
             variance = (
                 squares.sum(axis=0) + (weights[:, None] * np.square(means - mean)).sum(axis=0)
             ) / total
