@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fastem._readers import Reader
-from fastem._sources import ArraySource, SlabSource, drawn_ranks, read_only
+from fastem._sources import ArraySource, ScoreChunk, SlabSource, drawn_ranks, read_only
 from fastem._typing import Array, Chunk
 from fastem._validate import check_sample_weight, check_weight_totals
 from fastem._validate_chunks import Form, check_chunk, check_rows_of_pass
@@ -109,6 +109,9 @@ class ChunkSource(SlabSource):
     def _new_slab(self, rows: int) -> tuple[Array, Array]:
         weights = rows if self._form.weighted else 0
         return np.empty((rows, self.n_features), self.dtype), np.empty(weights, self.dtype)
+
+    def map(self, score: ScoreChunk) -> Iterator[Array]:
+        return (score(chunk, self._n_threads) for chunk in self.chunks())
 
     def sample(self, size: int, rng: np.random.Generator) -> ArraySource:
         ranks = drawn_ranks(self.n_positive, size, rng)
