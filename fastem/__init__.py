@@ -2,12 +2,14 @@
 
 from fastem._accelerate import accelerate
 from fastem._fit import e_step, fit, m_step
+from fastem._interrupted import FitInterrupted
 from fastem._model import GaussianMixture, load
 from fastem._online import partial_fit
 from fastem._report import FitReport, FitStatus, FitWarning, WarningCause
 from fastem._statistics import Statistics
 
 __all__ = [
+    "FitInterrupted",
     "FitReport",
     "FitStatus",
     "FitWarning",

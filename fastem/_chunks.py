@@ -3,13 +3,13 @@
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import cycle
+from itertools import chain, cycle
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from fastem._readers import Reader
-from fastem._sources import ArraySource, SlabSource, drawn_ranks, read_only
+from fastem._sources import ArraySource, ScoreChunk, SlabSource, drawn_ranks, read_only
 from fastem._typing import Array, Chunk, RawChunk
 from fastem._validate import check_sample_weight, check_weight_totals
 from fastem._validate_chunks import Form, check_chunk, check_rows_of_pass
@@ -120,6 +120,11 @@ class ChunkSource(SlabSource):
     def _new_slab(self, rows: int) -> tuple[Array, Array]:
         weights = rows if self._form.weighted else 0
         return np.empty((rows, self.n_features), self.dtype), np.empty(weights, self.dtype)
+
+    def map(self, score: ScoreChunk) -> Iterator[Array]:
+        """Begun at once, so that what is wrong with the first chunk is told at the call."""
+        scores = (score(chunk, self._n_threads) for chunk in self.chunks())
+        return chain([next(scores)], scores)
 
     def sample(self, size: int, rng: np.random.Generator) -> ArraySource:
         ranks = drawn_ranks(self.n_positive, size, rng)

@@ -13,6 +13,7 @@ from fastem._em import Run, StoppingRule, ascend, gain_below
 from fastem._families import FAMILIES, Family, Parameters
 from fastem._frame import Frame, frame_of
 from fastem._init import initial_parameters
+from fastem._interrupted import keeping
 from fastem._model import GaussianMixture, model_of
 from fastem._mstep import Maximised, maximise
 from fastem._open import source_of
@@ -60,7 +61,7 @@ def fit(
 
     Parameters
     ----------
-    X : array of shape (n, d), table, Parquet, store or chunks
+    X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
         Finite real numbers. float32 is computed in float32 (sums in float64), all else in float64.
         An array of numbers is never copied as a whole, and never written to. Tables of pandas, polars,
         pyarrow and whatever else narwhals knows (the extra ``tables``) are converted; the names of their
@@ -71,15 +72,20 @@ def fit(
         Parquet file or folder as a path, or a ``pyarrow.dataset.Dataset`` (the extra ``parquet``); an
         iterable that can be read again, or a function that returns an iterator, of chunks or
         (chunk, weights).
+
+        Of a dask array or dataframe (the extra ``dask``) each block is a task, on whatever scheduler is
+        active; the result is that of the array to 1e-9 in float64, and its bits depend on the blocks alone.
     k : int
         Number of components, at most n.
     covariance_type : {"full", "tied", "diag", "spherical"}
         One matrix a component; one for all; one variance a component and feature; one a component.
     sample_weight : array of shape (n,), or str, optional
         Weights of the rows, at least 0. An integer weight counts a row that many times. The name of a
-        column, if X is Parquet.
+        column, if X is Parquet or a dask dataframe; if X is of dask, also a dask array or series with blocks
+        as those of X.
     columns : sequence of str, optional
-        Names of the columns to use, if X is Parquet; by default all but that of the weights.
+        Names of the columns to use, if X is Parquet or a dask dataframe; by default all but that of the
+        weights.
     init : str, array or GaussianMixture
         How to begin.
 
@@ -109,7 +115,8 @@ def fit(
     rng : None, int or numpy.random.Generator
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads.
     n_threads : int, optional
-        Threads to use; None for numba's setting, and never more than ``NUMBA_NUM_THREADS``.
+        Threads to use; None for numba's setting, and never more than ``NUMBA_NUM_THREADS``. Of tasks of
+        dask each uses one.
     callback : callable, optional
         ``callback(iteration, log_likelihood, model)`` after each E-step, from iteration 0. True stops the
         fit, restarts included, and the model that it saw is returned.
@@ -126,6 +133,10 @@ def fit(
     ValueError, TypeError
         If an argument breaks its rule, before any work starts, or X holds NaN or inf, or has other rows
         in a later pass.
+    FitInterrupted
+        If X can no longer be read in mid-fit. It has the last parameters.
+    RuntimeError
+        If dask cannot compute a block of X, before the first iteration.
     ImportError
         If ``progress=True`` and tqdm is missing, or X is Parquet and pyarrow is.
 
@@ -169,9 +180,21 @@ def fit(
         check_spread(source.chunks, source.stored_dtype, moments)
         frame = frame_of(moments, source.dtype, family.isotropic)
         amount = standard_amount(absolute, frame)
+        newest: Parameters | None = None
 
         def reduce(parameters: Parameters) -> Statistics:
-            return source.reduce(family, family.prepare(parameters, frame, source.dtype), frame)
+            nonlocal newest
+            newest = parameters
+            params = family.prepare(parameters, frame, source.dtype)
+            with keeping(last):
+                return source.reduce(family, params, frame)
+
+        def last() -> GaussianMixture | None:
+            return newest and model_of(newest, frame, covariance_type, None, names)
+
+        def begin(restart: int, generator: np.random.Generator) -> Maximised:
+            with keeping(last):
+                return initial_parameters(source, family, frame, k, init, generator, restart, step)
 
         def step(statistics: Statistics, reseeds: int | None = None) -> Maximised:
             return _maximise(family, statistics, amount, reseeds)
@@ -190,7 +213,7 @@ def fit(
             if given_model is not None:
                 start = partial(Maximised, _in_frame(given_model, family, frame), [], [])
             else:
-                start = partial(initial_parameters, source, family, frame, k, init, generator, restart, step)
+                start = partial(begin, restart, generator)
             run = ascend(
                 start, reduce, step, k=k, converged=converged, tol=tol, max_iter=max_iter, watch=watch
             )
@@ -232,7 +255,7 @@ def e_step(
         Chunks that do not tell how many rows they have are counted in a pass of their own.
     model : GaussianMixture
     sample_weight : array of shape (n,), or str, optional
-        Multiplies the responsibilities. The name of a column, if X is Parquet.
+        Multiplies the responsibilities. The name of a column, if X is Parquet or a dask dataframe.
     n_threads : int, optional
 
     Returns

@@ -17,6 +17,15 @@ class Moments(NamedTuple):
     mean: FloatArray  # (d,)
     variance: FloatArray  # (d,)
 
+    def merge(self, other: "Moments") -> "Moments":
+        """Those of the rows of both (Chan, Golub and LeVeque 1983); both have weight."""
+        weight = self.weight + other.weight
+        share = other.weight / weight
+        with np.errstate(all="ignore"):
+            gap = other.mean - self.mean
+            spread = (1 - share) * (self.variance + share * (gap * gap))
+            return Moments(weight, self.mean + share * gap, spread + share * other.variance)
+
 
 class Frame(NamedTuple):
     """x -> (x - shift) / scale, with each scale an exact power of two.

@@ -2,8 +2,7 @@
 
 import os
 import reprlib
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,7 +12,7 @@ from fastem._families import FAMILIES, Family, KernelParams, Parameters
 from fastem._frame import Frame, Moments, frame_of
 from fastem._open import source_of
 from fastem._report import FitReport
-from fastem._sources import ArraySource, SlabSource
+from fastem._sources import ArraySource, ScoreChunk, Source
 from fastem._typing import Array, Chunk, CovarianceType, FloatArray
 from fastem._validate import (
     check_count,
@@ -137,8 +136,9 @@ class GaussianMixture:
 
         Returns
         -------
-        array of shape (n,), or iterator
-            Of X that is read in chunks, an iterator over one array for each chunk.
+        array of shape (n,), iterator, or dask array
+            Of X that is read in chunks, an iterator over one array for each chunk; of a dask
+            array or dataframe a dask array, lazy.
 
         Raises
         ------
@@ -244,32 +244,25 @@ class GaussianMixture:
     def _family(self) -> Family:
         return FAMILIES[self.covariance_type]
 
-    def _source(
-        self, X: Any, sample_weight: Any, n_threads: int | None, *, empty: bool = False
-    ) -> SlabSource:
+    def _source(self, X: Any, sample_weight: Any, n_threads: int | None, *, empty: bool = False) -> Source:
         names = self.feature_names
         return source_of(
             X, sample_weight, n_threads, n_features=self.n_features, feature_names=names, empty=empty
         )
 
-    def _each(self, X: Any, n_threads: int | None, score: Callable[[Chunk, int | None], Array]) -> Any:
-        """Scores of X if it is in memory, else an iterator over those of its chunks, begun at once."""
-        source = self._source(X, None, n_threads, empty=True)
-        scores = (score(chunk, n_threads) for chunk in source.chunks())
-        first = next(scores)
-        return first if isinstance(source, ArraySource) else chain([first], scores)
+    def _each(self, X: Any, n_threads: int | None, score: ScoreChunk) -> Any:
+        return self._source(X, None, n_threads, empty=True).map(score)
 
     def _totals(self, X: Any, sample_weight: Any, n_threads: int | None) -> tuple[float, float]:
         """Log-likelihood and total weight."""
-        log_likelihood = total_weight = 0.0
-        for chunk in self._source(X, sample_weight, n_threads).chunks():
-            log_densities = self._log_densities(chunk, n_threads).astype(np.float64, copy=False)
-            if chunk.weight is not None:
-                log_densities = log_densities * chunk.weight
-            log_likelihood += float(log_densities.sum())
-            weight = len(log_densities) if chunk.weight is None else chunk.weight.sum(dtype=np.float64)
-            total_weight += float(weight)
-        return log_likelihood, total_weight
+        log_likelihood, total_weight = self._source(X, sample_weight, n_threads).total(self._totals_of)
+        return float(log_likelihood), float(total_weight)
+
+    def _totals_of(self, chunk: Chunk, n_threads: int | None) -> Array:
+        log_densities = self._log_densities(chunk, n_threads).astype(np.float64, copy=False)
+        if chunk.weight is None:
+            return np.array([log_densities.sum(), len(log_densities)])
+        return np.array([(log_densities * chunk.weight).sum(), chunk.weight.sum(dtype=np.float64)])
 
     def _log_densities(self, chunk: Chunk, n_threads: int | None) -> Array:
         out = np.empty(len(chunk.rows), _dtype_of(chunk.rows))

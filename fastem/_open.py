@@ -5,9 +5,10 @@ from itertools import chain, islice
 from typing import Any
 
 from fastem._chunks import ChunkSource
+from fastem._dask import DaskSource, is_dask
 from fastem._parquet import ParquetReader, is_parquet
 from fastem._readers import Reader, reader_of
-from fastem._sources import ArraySource, SlabSource
+from fastem._sources import ArraySource, Source
 from fastem._tables import column_names
 from fastem._validate import check_columns, check_n_threads, check_sample_weight, check_X
 from fastem._validate_chunks import form_of, raise_no_columns
@@ -22,9 +23,11 @@ def source_of(
     n_features: int | None = None,
     feature_names: tuple[str, ...] | None = None,
     empty: bool = False,
-) -> SlabSource:
+) -> Source:
     """X and its weights to sweep; `n_features` and `feature_names` are those of the model that X is for."""
     n_threads = check_n_threads(n_threads)
+    if is_dask(X):
+        return DaskSource(X, sample_weight, n_threads, columns, n_features, feature_names)
     weight, sample_weight = (sample_weight, None) if isinstance(sample_weight, str) else (None, sample_weight)
     reader = _reader_of(X, columns, weight, feature_names)
     if reader is not None:

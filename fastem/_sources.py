@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,12 @@ _SECONDS_PER_PAIR = 3e-9
 _SECONDS_PER_MULTIPLY = 6e-11
 
 
+# (chunk, n_threads) -> numbers
+ScoreChunk = Callable[[Chunk, int | None], Array]
+
+
 class Source(ABC):
-    """What a fit asks of X."""
+    """What a fit asks of X, and a model that scores X."""
 
     n_features: int
     feature_names: tuple[str, ...] | None
@@ -72,7 +77,15 @@ class Source(ABC):
 
     @abstractmethod
     def chunks(self) -> Iterator[Chunk]:
-        """All rows, for a check that looks at each."""
+        """All rows, or of all parts the extremes, for a check of their range."""
+
+    @abstractmethod
+    def map(self, score: ScoreChunk) -> Any:
+        """Scores of all rows: an array, an iterator over those of the chunks, or something lazy."""
+
+    @abstractmethod
+    def total(self, score: ScoreChunk) -> Array:
+        """The sum over chunks of a few numbers of each, the last of which is its weight."""
 
 
 class SlabSource(Source):
@@ -116,7 +129,8 @@ class SlabSource(Source):
         total = weights.sum()
         with np.errstate(all="ignore"):
             share = weights / total
-            mean = share @ means
+            origin = means[np.argmax(weights)]  # about it, so that a constant feature has no spread at all
+            mean = origin + share @ (means - origin)
             variance = (
                 squares.sum(axis=0) + (weights[:, None] * np.square(means - mean)).sum(axis=0)
             ) / total
@@ -139,6 +153,7 @@ class SlabSource(Source):
         if given is not None:
             rows = min(rows, max(int(TILE), _SLAB_BYTES // (k * self.dtype.itemsize)))
         responsibilities = read_only(np.empty((0, k), self.dtype))
+        arguments: tuple[Any, ...] = ()
         for start, X, weight in self.slabs(rows):
             if given is not None:
                 known = np.ascontiguousarray(given(start, start + len(X)), dtype=self.dtype)
@@ -153,6 +168,9 @@ class SlabSource(Source):
         log_likelihood = _LN2 * float(merged.log2_likelihood)
         log_likelihood += density_constant(frame) * float(collected.weights.sum())
         return statistics_of(family.name, self.n_positive, collected, log_likelihood, params, frame)
+
+    def total(self, score: ScoreChunk) -> Array:
+        return reduce(add, (score(chunk, self._n_threads) for chunk in self.chunks()))
 
     def _slots(self, bytes_per_slot: int) -> int:
         """How many ways a pass is split: a function of the problem alone, never of the threads."""
@@ -221,6 +239,9 @@ class ArraySource(SlabSource):
     def chunks(self) -> Iterator[Chunk]:
         yield Chunk(self._where, self._X, self._weight)
 
+    def map(self, score: ScoreChunk) -> Array:
+        return score(next(self.chunks()), self._n_threads)
+
     def score(
         self,
         params: KernelParams,
@@ -253,12 +274,14 @@ class ArraySource(SlabSource):
         n = self.n_positive
         if n <= size and n == self.n_samples:
             return self
-        ranks = drawn_ranks(n, size, rng)
-        chosen = self._positive_rows(ranks)
-        weight = None if self._weight is None else self._weight[chosen]
-        return ArraySource(self._take(chosen), weight, self._n_threads)
+        return ArraySource(*self.take(drawn_ranks(n, size, rng)), self._n_threads)
 
-    def _take(self, chosen: Array) -> Array:
+    def take(self, ranks: Array) -> tuple[Array, Array | None]:
+        """The rows with these (sorted) ranks among those of positive weight, and their weights."""
+        chosen = self._positive_rows(ranks)
+        return self._rows(chosen), None if self._weight is None else self._weight[chosen]
+
+    def _rows(self, chosen: Array) -> Array:
         """Some rows, sorted, range by range: of a memory-mapped file all pages would stay in memory."""
         rows = np.empty((len(chosen), self.n_features), self.dtype)
         pages = Pages(self._X)

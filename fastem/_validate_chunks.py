@@ -1,6 +1,7 @@
 """Checks of chunks: finite, of one form, the same rows in every pass. An array is one chunk."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -162,9 +163,50 @@ def raise_one_shot(X: Any) -> NoReturn:
 
 def raise_no_columns(X: Any) -> NoReturn:
     raise ValueError(
-        "columns and sample_weight may be names only where X is a Parquet file, folder or dataset; X is a "
-        f"{type(X).__name__}. Select columns before, and pass the weights as an array."
+        "columns and sample_weight may be names only where X is a Parquet file, folder or dataset, or a dask "
+        f"dataframe; X is a {type(X).__name__}. Select columns before, and pass the weights as an array."
     )
+
+
+def raise_no_rows(X: Any) -> NoReturn:
+    raise TypeError(
+        f"X as a dask collection must be an array or a dataframe; got {type(X).__name__}. Make it one, as by "
+        "dask.array.from_delayed."
+    )
+
+
+def check_named_columns(wanted: Sequence[str], names: Sequence[Any]) -> None:
+    for name in wanted:
+        if name not in names:
+            raise ValueError(
+                f"columns and sample_weight must name columns of X, {list(names)}; got {name!r}."
+            )
+
+
+def check_whole_rows(X: Any) -> None:
+    """Of a dask array: a block has all columns."""
+    if X.ndim == 2 and (X.numblocks[1] != 1 or math.isnan(X.shape[1])):
+        raise ValueError(
+            f"X as a dask array must have all of its columns in each block; its chunks are {X.chunks}. "
+            'Use X.rechunk({0: "auto", 1: -1}).'
+        )
+
+
+def check_blocks(X: Any, sample_weight: Any) -> None:
+    """Dask collections that are divided alike."""
+    if sample_weight.npartitions != X.npartitions:
+        raise ValueError(
+            f"sample_weight as a dask collection must have the blocks of X, {X.npartitions}; it has "
+            f"{sample_weight.npartitions}. Rechunk or repartition it as X."
+        )
+
+
+def check_rows_of_block(chunk: Chunk, n_samples: int) -> None:
+    if len(chunk.rows) != n_samples:
+        raise ValueError(
+            f"{chunk.where} must have the same {n_samples} rows in every pass; now it has {len(chunk.rows)}. "
+            "Compute X from what does not change, or persist it."
+        )
 
 
 def _listed(names: tuple[str, ...] | None) -> str:

@@ -13,6 +13,8 @@ OPTIONAL = {
     "_progress.py": {"tqdm"},
     "_tables.py": {"narwhals"},
     "_parquet.py": {"pyarrow"},
+    "_dask.py": {"dask"},
+    "_dask_graph.py": {"dask"},
     "_peers.py": {"sklearn", "daal4py"},
     "_interop.py": {"sklearn"},
     "_accelerate.py": {"sklearn"},
