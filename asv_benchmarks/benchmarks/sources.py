@@ -1,5 +1,6 @@
 """The same rows from memory, from files and from chunks, against each other."""
 
+import dask.array as da
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +29,7 @@ SOURCES = {
     "memmap": memmap,
     "parquet": parquet,
     "iterator": lambda X: lambda: (X[first : first + CHUNK] for first in range(0, len(X), CHUNK)),
+    "dask": lambda X: da.from_array(X, chunks=(CHUNK, X.shape[1])).persist(),
 }
 
 
