@@ -38,6 +38,9 @@ _JURY = 8
 _MOST_ROUNDS = 4
 # Such a start is near a maximum, where gains are small: iterations go on to this share of tol.
 _POLISH = 0.03
+# k-means tends to one solution, which may be a bad start: rows drawn at random bring variety, and k-means++
+# seeds as they are some that covers all clusters.
+_INITS = ("kmeans", "random_from_data", "kmeans", "k-means++")
 
 # Below so many numbers times components, a pass of one thread (1.5 ms) may be over before another has
 # woken up: on two busy cores passes of two threads took 7 ms.
@@ -234,9 +237,8 @@ def _fit_to_samples(estimator: Any, X: Array, weight: Array | None, seed: int) -
     rng = np.random.default_rng(seed)
     jury = sample(rng, _JURY * size)
     rounds = min(max(1, len(X) // _SAME_START_ROWS), _MOST_ROUNDS)
-    # k-means tends to one solution, which may be a bad start: its seeds as they are bring variety.
     named = estimator.init_params
-    inits = ("kmeans", "k-means++") if named == "kmeans" else (named,)
+    inits = _INITS if named == "kmeans" else (named,)
     best, highest = None, -np.inf
     for child, init in zip(rng.spawn(rounds * (4 + k // 2)), cycle(inits)):
         rows, weights = sample(child, size)
