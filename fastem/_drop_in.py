@@ -17,10 +17,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastem._fit import fit
-from fastem._interop import import_mixture, scoring_parameters, set_parameters
+from fastem._interop import import_mixture, scoring_parameters
 from fastem._model import GaussianMixture
 from fastem._report import FitReport, without_warnings
-from fastem._typing import Array
+from fastem._typing import Array, FloatArray
 from fastem._validate import check_n_threads, check_sample_weight
 
 # A fit to no more rows than this, all of one weight, begins where scikit-learn's would, to the bit.
@@ -34,17 +34,14 @@ _SMALL_PART = 1 / 12
 _LEAST_PER_NUMBER = 4
 # The sample that judges is so many times as large.
 _JURY = 8
-# The longer a fit to all rows takes, the more fits to samples are worth their time: up to this many rounds.
-_MOST_ROUNDS = 4
+# Where a fit to all rows takes long, by rows times numbers of the means, twice as many fits to samples are
+# worth their time, if they see no more rows than there are.
+_LONG = 6_000_000
 # Such a start is near a maximum, where gains are small: iterations go on to this share of tol.
-_POLISH = 0.03
+_POLISH = 0.1
 # k-means tends to one solution, which may be a bad start: rows drawn at random bring variety, and k-means++
 # seeds as they are some that covers all clusters.
 _INITS = ("kmeans", "random_from_data", "kmeans", "k-means++")
-
-# Below so many numbers times components, a pass of one thread (1.5 ms) may be over before another has
-# woken up: on two busy cores passes of two threads took 7 ms.
-_ONE_THREAD = 2_000_000
 
 # scikit-learn's words (sklearn/mixture/_base.py): filters of warnings match them.
 _NOT_CONVERGED = (
@@ -83,8 +80,6 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
     weight = check_sample_weight(sample_weight, len(X), estimator.n_components)
     check_n_threads(n_threads)
     _check_given(estimator, X)
-    if X.size * estimator.n_components < _ONE_THREAD:
-        n_threads = 1
     warm = estimator.warm_start and hasattr(estimator, "converged_")
     previous = estimator.lower_bound_ if warm else -np.inf
     random_state = check_random_state(estimator.random_state)
@@ -92,9 +87,10 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
     for restart in range(1 if warm else estimator.n_init):
         estimator._print_verbose_msg_init_beg(restart)
         with without_warnings():
-            start, tol = (
-                (mixture_of(estimator), estimator.tol) if warm else _start(estimator, X, weight, random_state)
-            )
+            if warm:
+                start, tol = mixture_of(estimator), estimator.tol
+            else:
+                start, tol = _start(estimator, X, weight, random_state, n_threads)
             ascent = _ascend(estimator, X, weight, start, tol, previous, n_threads)
         if estimator.max_iter > 0:
             estimator._print_verbose_msg_init_end(ascent.lower_bound, ascent.report.converged)
@@ -102,7 +98,7 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
             best = ascent
     assert best is not None
     model, report, lower_bounds = best
-    set_parameters(estimator, model.weights, model.means, model.covariances, X.dtype)
+    _set_parameters(estimator, model, X.dtype)
     estimator.converged_ = report.converged
     estimator.n_iter_ = report.n_iter
     estimator.lower_bound_ = best.lower_bound
@@ -110,6 +106,29 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
     if not report.converged and estimator.max_iter > 0:
         warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=2)
     return report
+
+
+def _set_parameters(estimator: Any, model: GaussianMixture, dtype: np.dtype[Any]) -> None:
+    """Set the fitted parameters of an estimator, in `dtype` but factorised in float64."""
+    parameters = (model.weights, model.means, model.covariances, _precisions_cholesky(model))
+    estimator._set_parameters(tuple(array.astype(dtype) for array in parameters))
+
+
+def _precisions_cholesky(model: GaussianMixture) -> FloatArray:
+    """Upper triangular roots of the precisions.
+
+    scikit-learn finds those of matrices with a triangular solve of scipy's, which wakes the threads of BLAS;
+    they then spin for a tenth of a second, and passes of the next fit took 5 ms instead of 0.8.
+    """
+    if model.covariance_type in ("full", "tied"):
+        try:
+            inverse = np.linalg.inv(np.linalg.cholesky(model.covariances))
+        except np.linalg.LinAlgError:
+            pass  # an error in scikit-learn's words
+        else:
+            return np.triu(np.swapaxes(inverse, -1, -2))
+    cholesky = import_mixture()._compute_precision_cholesky(model.covariances, model.covariance_type)
+    return np.asarray(cholesky)
 
 
 def scored(estimator: Any, X: Any) -> tuple[Array, GaussianMixture]:
@@ -192,6 +211,7 @@ def _start(
     X: Array,
     weight: Array | None,
     random_state: np.random.RandomState,
+    n_threads: int | None,
 ) -> tuple[GaussianMixture, float]:
     """Where to begin: scikit-learn's own start, or the best of fits to samples. And the tol from there."""
     if weight is not None and not weight.all():
@@ -206,7 +226,7 @@ def _start(
         except ValueError:  # a singular component
             if complete or estimator.reg_covar == 0:
                 raise
-    sampled = _fit_to_samples(estimator, X, weight, random_state.randint(2**31 - 1))
+    sampled = _fit_to_samples(estimator, X, weight, random_state.randint(2**31 - 1), n_threads)
     weights, means, precisions = given
     invert = np.linalg.inv if estimator.covariance_type in ("full", "tied") else np.reciprocal
     start = GaussianMixture(
@@ -218,7 +238,9 @@ def _start(
     return start, _POLISH * estimator.tol
 
 
-def _fit_to_samples(estimator: Any, X: Array, weight: Array | None, seed: int) -> GaussianMixture:
+def _fit_to_samples(
+    estimator: Any, X: Array, weight: Array | None, seed: int, n_threads: int | None
+) -> GaussianMixture:
     """The best of some fits, each to a sample of its own, as a larger sample judges.
 
     One thread will do for samples: a pass over so few rows is over before another thread wakes up.
@@ -236,11 +258,13 @@ def _fit_to_samples(estimator: Any, X: Array, weight: Array | None, seed: int) -
 
     rng = np.random.default_rng(seed)
     jury = sample(rng, _JURY * size)
-    rounds = min(max(1, len(X) // _SAME_START_ROWS), _MOST_ROUNDS)
+    starts = 4 + k // 2
+    if len(X) * numbers >= _LONG and 2 * starts * size <= len(X):
+        starts *= 2
     named = estimator.init_params
     inits = _INITS if named == "kmeans" else (named,)
     best, highest = None, -np.inf
-    for child, init in zip(rng.spawn(rounds * (4 + k // 2)), cycle(inits)):
+    for child, init in zip(rng.spawn(starts), cycle(inits)):
         rows, weights = sample(child, size)
         model = fit(
             rows,
@@ -254,7 +278,7 @@ def _fit_to_samples(estimator: Any, X: Array, weight: Array | None, seed: int) -
             rng=child,
             n_threads=1,
         )
-        score = model.score(*jury, n_threads=1)
+        score = model.score(*jury, n_threads=n_threads)
         if best is None or score > highest:
             best, highest = model, score
     assert best is not None

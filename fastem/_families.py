@@ -6,6 +6,7 @@ covariances (`estimate`). K components, d features.
 """
 
 from abc import ABC, abstractmethod
+from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -149,7 +150,8 @@ class Full(_Matrices):
         return _new_sums(slots, k, d, (k, d, d), 0)
 
     def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> FullParams:
-        whiteners = np.tril(np.linalg.inv(np.linalg.cholesky(parameters.covariances)))
+        inverses = np.linalg.inv(np.linalg.cholesky(parameters.covariances))
+        whiteners = np.where(_lower(inverses.shape[1]), inverses, 0.0)
         log2_determinants = np.log2(_diagonals(whiteners)).sum(axis=1)
         whiteners *= _ROOT
         means = parameters.means.astype(dtype)
@@ -163,8 +165,8 @@ class Full(_Matrices):
     def collect(self, params: FullParams, sums: Sums) -> Collected:
         means = params.means.astype(np.float64)
         # The kernel sums r z x': its lower triangle, less s mean', is the scatter.
-        lower = np.tril(sums.second - sums.first[:, :, None] * means[:, None, :])
-        scatter = lower + np.tril(lower, -1).transpose(0, 2, 1)
+        scatter = sums.second - sums.first[:, :, None] * means[:, None, :]
+        scatter = np.where(_lower(means.shape[1]), scatter, scatter.transpose(0, 2, 1))
         return Collected(means, sums.weights, sums.first, scatter)
 
     def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
@@ -367,6 +369,12 @@ def _common(
         "inverse_scale": (1 / frame.scale).astype(dtype),
         "log2_weights": log2_weights.astype(dtype),
     }
+
+
+@cache
+def _lower(d: int) -> Array:
+    """Where the lower triangle of a matrix is, with the diagonal."""
+    return np.tri(d, dtype=bool)
 
 
 def _diagonals(matrices: Array) -> FloatArray:

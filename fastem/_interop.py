@@ -26,7 +26,9 @@ def to_sklearn(
 ) -> Any:
     """A fitted scikit-learn estimator with copies of these parameters."""
     estimator = import_mixture().GaussianMixture(len(weights), covariance_type=covariance_type)
-    set_parameters(estimator, weights, means, covariances, np.dtype(np.float64))
+    # Its own function, so that what came from scikit-learn goes back to the bit.
+    cholesky = import_mixture()._compute_precision_cholesky(covariances, covariance_type)
+    estimator._set_parameters((weights.copy(), means.copy(), covariances.copy(), cholesky))
     estimator.n_features_in_ = means.shape[1]
     estimator.converged_ = report is not None and report.converged
     estimator.n_iter_ = 0 if report is None else report.n_iter
@@ -34,15 +36,6 @@ def to_sklearn(
     estimator.lower_bound_ = -np.inf
     estimator.lower_bounds_ = []
     return estimator
-
-
-def set_parameters(
-    estimator: Any, weights: FloatArray, means: FloatArray, covariances: FloatArray, dtype: np.dtype[Any]
-) -> None:
-    """Set the fitted parameters of an estimator, in `dtype` but factorised in float64."""
-    cholesky = import_mixture()._compute_precision_cholesky(covariances, estimator.covariance_type)
-    parameters = (weights, means, covariances, cholesky)
-    estimator._set_parameters(tuple(array.astype(dtype) for array in parameters))
 
 
 def fitted_parameters(estimator: Any) -> tuple[Array, Array, Array, CovarianceType]:

@@ -60,12 +60,13 @@ def maximise(
     shift = np.where(alive[:, None], collected.first / weights[:, None], 0.0)
 
     def fallback(where: Array) -> None:
-        covariances[where] = family.diagonal(np.tile(variance, (m, 1)))[where]
+        if where.any():
+            covariances[where] = family.diagonal(variance[None])
 
     covariances = family.estimate(collected, shift, weights)
     if m == k:
         fallback(~alive)
-    covariances += family.diagonal(np.tile(amount, (m, 1)))
+    covariances += family.diagonal(amount[None])
     rounding = _ROUNDING * precision
     noise = np.maximum(rounding * family.variances(covariances, d), rounding**2 * variance)
     least = np.maximum(amount, noise)

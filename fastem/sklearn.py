@@ -43,7 +43,7 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
     A fit of at most 65,536 rows without weights begins with scikit-learn's own code and random numbers,
     so that the same ``random_state`` finds the same components. One of more rows, or of rows of unequal
     weight, begins with the best of some fits to random samples, and goes on, within `max_iter`, until the
-    change is below 3 % of `tol`; `n_iter_` counts the iterations on all rows.
+    change is below 10 % of `tol`; `n_iter_` counts the iterations on all rows.
 
     Examples
     --------

@@ -104,7 +104,7 @@ def main():
         n, d = ours["shape"]
         print(
             f"| {name} | {n:,} x {d}, {ours['k']} "
-            f"| {theirs['seconds']:.2f} s, {theirs['seconds'] / ours['seconds']:.0f} x "
+            f"| {theirs['seconds']:.2f} s, {theirs['seconds'] / ours['seconds']:.1f} x "
             f"| {theirs['n_iter']}, {ours['n_iter']} "
             f"| {theirs['megabytes']:.0f}, {ours['megabytes']:.0f} "
             f"| {ours['log_likelihood'] - theirs['log_likelihood']:+.4f} |",
