@@ -23,6 +23,8 @@ from fastem._typing import Array
 
 # A time is the difference between two runs that differ by so many, so that start-up cancels.
 _SHORT, _LONG = 2, 6
+# Threads of BLAS go on spinning for a tenth of a second, beside those of the library that is next.
+_SETTLE_SECONDS = 0.2
 
 
 @dataclass
@@ -95,6 +97,8 @@ def measure(case: Case, libraries: dict[str, Peer], scale: float, repeat: int) -
         runs[name](1)
 
     def measure_once(name: str) -> None:
+        if len(libraries) > 1:
+            time.sleep(_SETTLE_SECONDS)
         seconds[name].append((_time(runs[name], _SHORT), _time(runs[name], _LONG)))
 
     for name in libraries:

@@ -272,8 +272,8 @@ def test_a_restart_that_cannot_begin_leaves_the_model_of_the_one_before():
         seen.append(model)
         broken.extend([1] * (iteration == 2))
 
-    with pytest.raises(fastem.FitInterrupted, match="Block 0 of X failed") as caught:
-        fastem.fit(rows, 3, n_init=2, max_iter=2, tol=0, callback=callback)
+    with pytest.raises(fastem.FitInterrupted, match=r"Block \d+ of X failed") as caught:
+        fastem.fit(rows, 3, n_init=2, max_iter=2, tol=0, callback=callback, rng=0)
     np.testing.assert_array_equal(caught.value.model.means, seen[2].means)
 
 
