@@ -118,7 +118,7 @@ def _precisions_cholesky(model: GaussianMixture) -> FloatArray:
     """Upper triangular roots of the precisions.
 
     scikit-learn finds those of matrices with a triangular solve of scipy's, which wakes the threads of BLAS;
-    they then spin for a tenth of a second, and passes of the next fit took 5 ms instead of 0.8.
+    they then spin for a tenth of a second, and passes of the next fit took 5 ms instead of 1.
     """
     if model.covariance_type in ("full", "tied"):
         try:

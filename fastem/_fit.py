@@ -267,7 +267,7 @@ def e_step(
     ValueError, TypeError
         If X does not fit the model, or holds NaN or inf.
     """
-    _check_model(model)
+    check_model(model)
     source = source_of(
         X,
         sample_weight,
@@ -346,7 +346,7 @@ def _in_frame(model: GaussianMixture, family: Family, frame: Frame) -> Parameter
     return Parameters(model.weights, frame.standardise(model.means), scaled)
 
 
-def _check_model(model: Any) -> None:
+def check_model(model: Any) -> None:
     if not isinstance(model, GaussianMixture):
         raise TypeError(f"model must be a fastem.GaussianMixture; got {type(model).__name__}.")
 

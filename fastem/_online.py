@@ -6,13 +6,13 @@ from typing import Any, Literal
 import numpy as np
 
 from fastem._families import FAMILIES, Parameters
-from fastem._fit import e_step, fit, standard_amount
+from fastem._fit import check_model, e_step, fit, standard_amount
 from fastem._model import GaussianMixture, model_of
 from fastem._mstep import RELATIVE_FLOOR, maximise
 from fastem._report import FitReport, FitStatus
 from fastem._statistics import Statistics
 from fastem._typing import FloatArray
-from fastem._validate import check_reg_covar, check_step
+from fastem._validate import check_k_of_stream, check_reg_covar, check_step
 
 # Of the step sizes (t + 1)^-0.6: Cappe and Moulines (2009) find exponents near 1/2 the fastest to forget the
 # start and those near 1 the least noisy, and use 0.6.
@@ -79,16 +79,15 @@ def partial_fit(
     """
     gain = check_step(step)
     absolute = check_reg_covar(reg_covar)
+    if model is not None:
+        check_model(model)
+    check_k_of_stream(first.get("k"), None if model is None else model.n_components)
     if model is None:
         first = {"n_init": _STARTS, **first}
         fitted = fit(chunk, sample_weight=sample_weight, reg_covar=reg_covar, n_threads=n_threads, **first)
         assert fitted.report is not None
         return _with_report(fitted, 1, fitted.report.log_likelihood)
     statistics = e_step(chunk, model, sample_weight, n_threads=n_threads)
-    if first.get("k", model.n_components) != model.n_components:
-        raise ValueError(
-            f"k must be that of the model, {model.n_components}; got {first['k']}. Leave it out."
-        )
     seen = model.report.n_iter if model.report and model.report.status is FitStatus.ONLINE else 1
     gain = float(seen + 1) ** -_EXPONENT if gain is None else gain
     family = FAMILIES[model.covariance_type]

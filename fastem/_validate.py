@@ -148,6 +148,14 @@ def check_tol(tol: Any) -> float:
     return _check_nonnegative("tol", tol, "It is the gain in mean log-likelihood at which to stop.")
 
 
+def check_k_of_stream(k: Any, known: int | None) -> None:
+    """k of `partial_fit`: needed for the first chunk, and the model's later."""
+    if k is None and known is None:
+        raise TypeError("k must be given while there is no model; pass it: partial_fit(None, chunk, k=...).")
+    if k is not None and known is not None and k != known:
+        raise ValueError(f"k must be that of the model, {known}; got {k!r}. Leave it out.")
+
+
 def check_step(step: Any) -> float | None:
     if step is None:
         return None

@@ -97,7 +97,7 @@ def test_steps(step):
 
 
 def test_other_arguments():
-    with pytest.raises(TypeError, match="'k'"):
+    with pytest.raises(TypeError, match="k must be given while there is no model"):
         fastem.partial_fit(None, X)
     with pytest.raises(ValueError, match="k must be that of the model, 3; got 4"):
         fastem.partial_fit(random_model(1, "full", 3, 3), X, k=4)

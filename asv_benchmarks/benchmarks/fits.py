@@ -6,6 +6,7 @@ which is positive for these data.
 
 import fastem
 from fastem._datasets import old_faithful
+from fastem.sklearn import GaussianMixture
 
 from .common import TYPES, clusters
 
@@ -27,6 +28,18 @@ class Fit:
         return -fastem.fit(self.X, 8, covariance_type=covariance_type, rng=0).score(self.X)
 
     track_mean_negative_log_likelihood.unit = "nats"
+
+
+class DropIn:
+    """Two fits in scikit-learn's clothes: what the first leaves awake slows the second."""
+
+    def setup(self):
+        self.X = clusters(100_000, 2, 6)
+        self.time_two_fits()
+
+    def time_two_fits(self):
+        for _ in range(2):
+            GaussianMixture(6, random_state=0).fit(self.X)
 
 
 class SmallFit:
