@@ -4,13 +4,15 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, cycle
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from fastem._cache import RowsFile, check_room
 from fastem._readers import Reader
 from fastem._sources import ArraySource, ScoreChunk, SlabSource, drawn_ranks, read_only
-from fastem._typing import Array, Chunk, RawChunk
+from fastem._typing import Array, Chunk, RawChunk, Slab
 from fastem._validate import check_sample_weight, check_weight_totals
 from fastem._validate_chunks import Form, check_chunk, check_rows_of_pass
 
@@ -38,7 +40,8 @@ class _Tally(NamedTuple):
 class ChunkSource(SlabSource):
     """Chunks of any sizes, cut into the slabs in which an array of the same rows would be swept.
 
-    The next slab is read, by a thread, while the current one is computed.
+    The next slab is read, by a thread, while the current one is computed. With a folder for it, the first
+    sweep leaves a copy of the rows there, which all others read.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class ChunkSource(SlabSource):
         sample_weight: Any,
         n_threads: int | None,
         begun: Iterator[RawChunk],
+        cache_dir: Path | None = None,
     ) -> None:
         """`begun` is the pass whose first chunk told the form."""
         super().__init__(form.n_features, form.dtype, reader.feature_names or form.feature_names, n_threads)
@@ -58,6 +62,10 @@ class ChunkSource(SlabSource):
             self._n_samples = np.size(sample_weight)
         self._weight = check_sample_weight(sample_weight, self._n_samples or 0)
         self._tally: _Tally | None = None
+        self._cache_dir = cache_dir
+        self._cached: ArraySource | None = None
+        if cache_dir is not None and reader.n_samples is not None:
+            check_room(cache_dir, reader.n_samples, self.n_features, self.dtype, form.weighted)
 
     @property
     def n_samples(self) -> int:
@@ -91,11 +99,21 @@ class ChunkSource(SlabSource):
             check_weight_totals(tally.total, tally.largest)
             self._tally, self._n_samples = tally, tally.rows
 
-    def slabs(self, rows: int) -> Iterator[tuple[int, Array, Array]]:
+    def slabs(self, rows: int) -> Iterator[Slab]:
         self._begun = None  # one thread reads all of a pass: connections of sqlite insist on that
-        return _read_ahead(self._slabs(rows))
+        if self._cached is not None:
+            return self._cached.slabs(rows)
+        slabs = self._slabs(rows)
+        return _read_ahead(slabs if self._cache_dir is None else self._caching(slabs, self._cache_dir))
 
-    def _slabs(self, rows: int) -> Generator[tuple[int, Array, Array]]:
+    def _caching(self, slabs: Generator[Slab], folder: Path) -> Generator[Slab]:
+        with closing(slabs), RowsFile(folder, self.n_features, self.dtype, self._form.weighted) as file:
+            for start, X, weight in slabs:
+                file.write(X, weight)
+                yield start, X, weight
+            self._cached = ArraySource(*file.arrays(), self._n_threads)
+
+    def _slabs(self, rows: int) -> Generator[Slab]:
         start, filled = 0, 0
         # One is in use while the other is filled.
         slabs = cycle([self._new_slab(rows), self._new_slab(rows)])
@@ -105,13 +123,17 @@ class ChunkSource(SlabSource):
             while taken < len(chunk.rows):
                 size = min(rows - filled, len(chunk.rows) - taken)
                 source, target = slice(taken, taken + size), slice(filled, filled + size)
-                with np.errstate(over="ignore"):  # a longdouble beyond float64 is inf, and found as such
-                    X[target] = chunk.rows[source]
+                slab = X
+                if size == rows and self._reader.lasting and self.is_slab(chunk.rows):
+                    slab = chunk.rows[source]
+                else:
+                    with np.errstate(over="ignore"):  # a longdouble beyond float64 is inf, and found as such
+                        X[target] = chunk.rows[source]
                 if chunk.weight is not None:
                     weight[target] = chunk.weight[source]
                 taken, filled = taken + size, filled + size
                 if filled == rows:
-                    yield start, read_only(X), read_only(weight)
+                    yield start, read_only(slab), read_only(weight)
                     start, filled = start + rows, 0
                     X, weight = next(slabs)
         if filled:
@@ -128,6 +150,8 @@ class ChunkSource(SlabSource):
 
     def sample(self, size: int, rng: np.random.Generator) -> ArraySource:
         ranks = drawn_ranks(self.n_positive, size, rng)
+        if self._cached is not None:
+            return ArraySource(*self._cached.take(ranks), self._n_threads)
         rows, weights, passed = [], [], 0
         for _, X, weight in self.chunks():
             positive = np.arange(len(X)) if weight is None else np.flatnonzero(weight)

@@ -1,5 +1,6 @@
 """The public functions that estimate: fit, e_step, m_step."""
 
+import os
 import reprlib
 import time
 from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ def fit(
     covariance_type: CovarianceType = "full",
     sample_weight: Any = None,
     columns: Sequence[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     init: Any = "k-means++",
     n_init: int = 1,
     tol: float | StoppingRule = 1e-4,
@@ -86,6 +88,11 @@ def fit(
     columns : sequence of str, optional
         Names of the columns to use, if X is Parquet or a dask dataframe; by default all but that of the
         weights.
+    cache_dir : str or path, optional
+        A folder for a temporary copy of the rows of X where it is Parquet, a store or chunks: it is read and
+        decoded once, and the copy, memory-mapped, in every further pass. It has 8 bytes a number (4 if
+        float32), and is gone when the fit ends, however it does. What is in memory or memory-mapped already
+        is not copied.
     init : str, array or GaussianMixture
         How to begin.
 
@@ -165,7 +172,7 @@ def fit(
     absolute = check_reg_covar(reg_covar)
     check_callback(callback)
     rng = check_rng(rng)
-    source = source_of(X, sample_weight, n_threads, columns=columns)
+    source = source_of(X, sample_weight, n_threads, columns=columns, cache_dir=cache_dir)
     names = source.feature_names
     check_enough_rows(k, source.n_samples, source.n_positive)
     given_model = init if isinstance(init, GaussianMixture) else None

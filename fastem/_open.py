@@ -10,8 +10,8 @@ from fastem._parquet import ParquetReader, is_parquet
 from fastem._readers import Reader, reader_of
 from fastem._sources import ArraySource, Source
 from fastem._tables import column_names
-from fastem._validate import check_columns, check_n_threads, check_sample_weight, check_X
-from fastem._validate_chunks import form_of, raise_no_columns
+from fastem._validate import check_cache_dir, check_columns, check_n_threads, check_sample_weight, check_X
+from fastem._validate_chunks import form_of, raise_no_cache, raise_no_columns
 
 
 def source_of(
@@ -20,13 +20,17 @@ def source_of(
     n_threads: int | None,
     *,
     columns: Sequence[str] | None = None,
+    cache_dir: Any = None,
     n_features: int | None = None,
     feature_names: tuple[str, ...] | None = None,
     empty: bool = False,
 ) -> Source:
     """X and its weights to sweep; `n_features` and `feature_names` are those of the model that X is for."""
     n_threads = check_n_threads(n_threads)
+    cache_dir = check_cache_dir(cache_dir)
     if is_dask(X):
+        if cache_dir is not None:
+            raise_no_cache()
         return DaskSource(X, sample_weight, n_threads, columns, n_features, feature_names)
     weight, sample_weight = (sample_weight, None) if isinstance(sample_weight, str) else (None, sample_weight)
     reader = _reader_of(X, columns, weight, feature_names)
@@ -34,7 +38,7 @@ def source_of(
         begun = reader.chunks()
         first = list(islice(begun, 1))
         form = form_of(first, sample_weight, n_features, feature_names)
-        return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun))
+        return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun), cache_dir)
     rows = check_X(X, n_features=n_features, feature_names=feature_names, empty=empty)
     weights = check_sample_weight(sample_weight, len(rows))
     return ArraySource(rows, weights, n_threads, column_names(X))

@@ -1,6 +1,7 @@
 """Memory-mapped files: the next slab is read ahead, and those behind take no memory."""
 
 import mmap
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +13,17 @@ from fastem._typing import Array
 _SHARED_MODES = ("r", "r+", "w+")
 
 
-class Pages:
+def swept(array: Array, rows: int) -> Iterator[tuple[int, Array]]:
+    """(first row, slab) of an array that may be a memory-mapped file."""
+    pages = _Pages(array)
+    for start in range(0, len(array), rows):
+        slab = array[start : start + rows]
+        pages.move_to(slab, array[start + rows : start + 2 * rows])
+        yield start, slab
+    pages.leave()
+
+
+class _Pages:
     """What a sweep tells the operating system of the pages of a memory-mapped array.
 
     Pages behind the sweep leave the memory of this process and stay in the cache of the system, so that

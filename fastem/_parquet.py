@@ -71,9 +71,7 @@ class ParquetReader(Reader):
                 groups = [group.id for group in fragment.row_groups]  # a dataset may hold some only
                 batches = file.iter_batches(size, row_groups=groups, columns=wanted, use_threads=False)
                 for batch in batches:
-                    rows = np.empty((len(batch), d), self._dtype)
-                    for j, name in enumerate(columns):
-                        rows[:, j] = _numbers(batch.column(name))
+                    rows = np.array([_numbers(batch.column(name)) for name in columns], self._dtype).T
                     weight = None if self._weight is None else _numbers(batch.column(self._weight))
                     yield RawChunk(f"the chunk of {fragment.path} at row {start}", rows, weight)
                     start += len(batch)

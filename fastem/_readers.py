@@ -17,6 +17,7 @@ class Reader(ABC):
     """Chunks of rows in the same order in every pass. Subclasses are final."""
 
     n_samples: int | None = None  # where it is known without a pass
+    lasting = False  # whether a chunk stays as it is when the next is read
     feature_names: tuple[str, ...] | None = None  # where the chunks do not tell
 
     @abstractmethod
@@ -29,6 +30,7 @@ class IterableReader(Reader):
 
     def __init__(self, X: Callable[[], Iterable[Any]] | Iterable[Any]) -> None:
         self._make = X if callable(X) else lambda: X
+        self.lasting = isinstance(X, Sequence)
 
     def chunks(self) -> Iterator[RawChunk]:
         for number, item in enumerate(self._make()):
@@ -38,6 +40,8 @@ class IterableReader(Reader):
 
 class StoreReader(Reader):
     """A two-dimensional array on disk that can be sliced."""
+
+    lasting = True
 
     def __init__(self, X: Any) -> None:
         self._X = X

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property, reduce
+from itertools import repeat
 from operator import add
 from typing import Any
 
@@ -15,9 +16,9 @@ from fastem._kernels._layout import TILE
 from fastem._kernels._moments import slot_moments
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._params import Sums
-from fastem._pages import Pages
+from fastem._pages import swept
 from fastem._statistics import Statistics, statistics_of
-from fastem._typing import Array, Chunk, FloatArray
+from fastem._typing import Array, Chunk, FloatArray, Slab
 from fastem._validate_chunks import raise_not_finite
 
 _LN2 = float(np.log(2))
@@ -109,8 +110,13 @@ class SlabSource(Source):
         self._n_threads = n_threads
 
     @abstractmethod
-    def slabs(self, rows: int) -> Iterator[tuple[int, Array, Array]]:
-        """(first row, X slab, weight slab), of `rows` rows but for the last; weights may be empty."""
+    def slabs(self, rows: int) -> Iterator[Slab]:
+        """Slabs of `rows` rows but for the last."""
+
+    def is_slab(self, rows: Array) -> bool:
+        """Whether kernels read these rows as they are."""
+        flags, dtype = rows.flags, rows.dtype
+        return flags.c_contiguous and flags.aligned and dtype.isnative and dtype == self.dtype
 
     def moments(self) -> Moments:
         return self._moments
@@ -210,7 +216,7 @@ class ArraySource(SlabSource):
         self._where = where
         self._X = X
         self._weight = sample_weight
-        self._as_is = X.dtype == self.dtype and X.flags.c_contiguous and X.flags.aligned and X.dtype.isnative
+        self._as_is = self.is_slab(X)
 
     @property
     def n_samples(self) -> int:
@@ -220,21 +226,14 @@ class ArraySource(SlabSource):
     def n_positive(self) -> int:
         return self.n_samples if self._weight is None else int(np.count_nonzero(self._weight))
 
-    def slabs(self, rows: int) -> Iterator[tuple[int, Array, Array]]:
-        pages = Pages(self._X)
-        for start in range(0, self.n_samples, rows):
-            slab = self._X[start : start + rows]
-            pages.move_to(slab, self._X[start + rows : start + 2 * rows])
+    def slabs(self, rows: int) -> Iterator[Slab]:
+        nothing = np.empty(0, self.dtype)
+        weights = repeat((0, nothing)) if self._weight is None else swept(self._weight, rows)
+        for (start, slab), (_, weight) in zip(swept(self._X, rows), weights, strict=False):
             if not self._as_is:
                 with np.errstate(over="ignore"):  # a longdouble beyond float64 is inf, and found as such
                     slab = np.ascontiguousarray(slab, dtype=self.dtype)
-            yield start, read_only(slab), read_only(self._weights(start, start + rows))
-        pages.leave()
-
-    def _weights(self, start: int, stop: int) -> Array:
-        if self._weight is None:
-            return np.empty(0, self.dtype)
-        return np.ascontiguousarray(self._weight[start:stop], dtype=self.dtype)
+            yield start, read_only(slab), read_only(np.ascontiguousarray(weight, dtype=self.dtype))
 
     def chunks(self) -> Iterator[Chunk]:
         yield Chunk(self._where, self._X, self._weight)
@@ -284,13 +283,9 @@ class ArraySource(SlabSource):
     def _rows(self, chosen: Array) -> Array:
         """Some rows, sorted, range by range: of a memory-mapped file all pages would stay in memory."""
         rows = np.empty((len(chosen), self.n_features), self.dtype)
-        pages = Pages(self._X)
-        for start in range(0, self.n_samples, _RANK_CHUNK):
-            here = self._X[start : start + _RANK_CHUNK]
-            pages.move_to(here, self._X[start + _RANK_CHUNK : start + 2 * _RANK_CHUNK])
+        for start, here in swept(self._X, _RANK_CHUNK):
             first, last = np.searchsorted(chosen, [start, start + len(here)])
             rows[first:last] = here[chosen[first:last] - start]
-        pages.leave()
         return rows
 
     def _positive_rows(self, ranks: Array) -> Array:
@@ -298,8 +293,8 @@ class ArraySource(SlabSource):
         if self._weight is None:
             return ranks
         rows, passed = [], 0
-        for start in range(0, self.n_samples, _RANK_CHUNK):
-            positive = start + np.flatnonzero(self._weight[start : start + _RANK_CHUNK])
+        for start, weights in swept(self._weight, _RANK_CHUNK):
+            positive = start + np.flatnonzero(weights)
             first, last = np.searchsorted(ranks, [passed, passed + len(positive)])
             rows.append(positive[ranks[first:last] - passed])
             passed += len(positive)

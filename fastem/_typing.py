@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
+Slab: TypeAlias = tuple[int, Array, Array]  # first row, rows (m, d), and their weights (m,) or none (0,)
 CovarianceType: TypeAlias = Literal["full", "tied", "diag", "spherical"]
 
 

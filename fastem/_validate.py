@@ -2,7 +2,9 @@
 
 import math
 import operator
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -319,6 +321,17 @@ def check_columns(columns: Any) -> tuple[str, ...] | None:
     if len(set(columns)) < len(columns):
         raise ValueError(f"columns must name each column once; got {list(columns)}.")
     return tuple(columns)
+
+
+def check_cache_dir(cache_dir: Any) -> Path | None:
+    if cache_dir is None:
+        return None
+    if not isinstance(cache_dir, (str, os.PathLike)):
+        raise TypeError(f"cache_dir must be the path of a folder; got {cache_dir!r}.")
+    folder = Path(cache_dir)
+    if not folder.is_dir():
+        raise ValueError(f"cache_dir must be a folder that exists; got {str(folder)!r}. Make it before.")
+    return folder
 
 
 def check_feature_names(names: Any, d: int) -> tuple[str, ...] | None:

@@ -168,6 +168,13 @@ def raise_no_columns(X: Any) -> NoReturn:
     )
 
 
+def raise_no_cache() -> NoReturn:
+    raise ValueError(
+        "cache_dir is for X that this process reads; X is a dask collection, whose workers hold its blocks. "
+        "Leave it out; use X.persist() where they have the memory."
+    )
+
+
 def raise_no_rows(X: Any) -> NoReturn:
     raise TypeError(
         f"X as a dask collection must be an array or a dataframe; got {type(X).__name__}. Make it one, as by "

@@ -219,6 +219,13 @@ def test_clear_errors(make, error, message):
         fastem.fit(rows, 2, sample_weight=weight, rng=0, tol=0, max_iter=5)
 
 
+def test_blocks_are_not_copied_to_a_folder(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"cache_dir is for X that this process reads; X is a dask collection"
+    ):
+        fastem.fit(array(), 2, cache_dir=tmp_path)
+
+
 def test_what_has_no_rows_has_no_statistics_or_scores():
     model = fastem.fit(X, 2, rng=0, max_iter=0)
     nothing = array()[array()[:, 0] > 1e9]

@@ -3,7 +3,9 @@
 import _thread
 import decimal
 import itertools
+import shutil
 import sqlite3
+import sys
 import threading
 import time
 
@@ -86,6 +88,52 @@ def test_an_error_of_the_reader_ends_it():
         fastem.fit(chunks, 3, **OPTIONS)
     assert chunks.opened == chunks.closed == 2
     assert no_reader_is_left()
+
+
+def test_with_a_copy_on_disk_all_is_read_once(tmp_path):
+    chunks = Watched()
+    assert same_fit(chunks, np.tile(chunks.rows, (4, 1)), cache_dir=tmp_path, init="kmeans", n_init=2, rng=0)
+    assert chunks.opened == chunks.closed == 2  # once to see what the first chunk is
+    assert no_reader_is_left()
+
+
+def test_a_copy_on_disk_with_bad_chunks(tmp_path):
+    bad = X.copy()
+    bad[700, 1] = np.nan
+    with pytest.raises(ValueError, match=r"chunk 1 of X must be finite; row 200, column 1 is nan"):
+        fastem.fit([bad[:500], bad[500:]], 3, cache_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"chunk 1 of X must have 3 features"):
+        fastem.fit([X, X[:, :2]], 3, cache_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_without_room(tmp_path, monkeypatch):
+    pq.write_table(pa.table(dict(zip("abc", X.T.copy(), strict=True))), tmp_path / "X.parquet")
+    monkeypatch.setattr(fastem._cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 47_999))
+    with pytest.raises(ValueError, match=r"cache_dir must have room for X, 4.8e-05 GB"):
+        fastem.fit(tmp_path / "X.parquet", 3, cache_dir=tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has no /dev/full")
+def test_a_disk_that_gets_full(tmp_path, monkeypatch):
+    full = open("/dev/full", "w+b")  # noqa: SIM115
+    monkeypatch.setattr(fastem._cache, "TemporaryFile", lambda dir: full)
+    with pytest.raises(
+        OSError, match=r"cache_dir must have room for X; 2000 rows of it could not be written"
+    ):
+        fastem.fit(lambda: iter([X]), 3, cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cache_dir", "error", "message"),
+    [
+        (7, TypeError, "cache_dir must be the path of a folder; got 7"),
+        ("nowhere", ValueError, "cache_dir must be a folder that exists; got 'nowhere'"),
+    ],
+)
+def test_a_folder_for_copies_that_is_none(cache_dir, error, message):
+    with pytest.raises(error, match=message):
+        fastem.fit(X, 3, cache_dir=cache_dir)
 
 
 def test_a_pass_is_read_by_one_thread(tmp_path):

@@ -94,6 +94,17 @@ def test_weights_and_starts(source, init):
     assert bits(fastem.fit(source, 3, **options)) == bits(fastem.fit(X, 3, **options))
 
 
+def test_a_copy_on_disk(source, tmp_path):
+    """The same bits; and the file has no name, so that whatever happens nothing is left."""
+    options = {"rng": 0, "n_init": 2, "max_iter": 2, "tol": 0, "sample_weight": WEIGHT}
+    folders = []
+    model = fastem.fit(
+        source, 3, cache_dir=tmp_path, callback=lambda *_: folders.append(list(tmp_path.iterdir())), **options
+    )
+    assert bits(model) == bits(fastem.fit(X, 3, **options))
+    assert folders == [[]] * 6
+
+
 def test_scores_stream(source):
     model = fastem.fit(X, 3, rng=0, max_iter=3, tol=0)
     for method in ("predict", "predict_proba", "score_samples"):
@@ -132,16 +143,28 @@ def test_given_starts(given):
     assert bits(fastem.fit(cut(X), 3, **options)) == bits(fastem.fit(X, 3, **options))
 
 
-def test_a_buffer_may_be_filled_anew():
+@pytest.mark.parametrize("size", [1000, 400_000])  # of the second a part is a slab
+def test_a_buffer_may_be_filled_anew(size):
+    rows = np.resize(X, (3 * size, 3))
+
     def chunks():
-        buffer = np.empty((1000, 3))
-        for start in range(0, len(X), 1000):
-            buffer[:] = X[start : start + 1000]
+        buffer = np.empty((size, 3))
+        for start in range(0, len(rows), size):
+            buffer[:] = rows[start : start + size]
             yield buffer
 
-    assert bits(fastem.fit(chunks, 3, rng=0, max_iter=3, tol=0)) == bits(
-        fastem.fit(X, 3, rng=0, max_iter=3, tol=0)
-    )
+    options = {"rng": 0, "max_iter": 2, "tol": 0}
+    assert bits(fastem.fit(chunks, 3, **options)) == bits(fastem.fit(rows, 3, **options))
+
+
+def test_chunks_that_hold_whole_slabs():
+    rows = np.resize(X, (1_500_000, 3))
+    weight = np.resize(WEIGHT, len(rows))
+    cuts = np.split(rows, [5, 1_200_000]), np.split(weight, [5, 1_200_000])
+    options = {"rng": 0, "max_iter": 2, "tol": 0}
+    expected = bits(fastem.fit(rows, 3, sample_weight=weight, **options))
+    assert bits(fastem.fit(list(zip(*cuts, strict=True)), 3, **options)) == expected
+    assert bits(fastem.fit(cuts[0], 3, sample_weight=weight, **options)) == expected
 
 
 def test_columns_and_a_column_of_weights(tmp_path):

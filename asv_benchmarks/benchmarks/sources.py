@@ -53,3 +53,17 @@ class Sources:
 
     def time_score(self, *_):
         self.model.score(self.X)
+
+
+class Copied:
+    """With a copy on disk, which the first pass makes."""
+
+    params = (["parquet", "iterator"], [2, 16])
+    param_names = ("source", "d")
+
+    def setup(self, source, d):
+        self.X = SOURCES[source](clusters(N, d, K))
+        self.time_fit()
+
+    def time_fit(self, *_):
+        fastem.fit(self.X, K, init="random_from_data", max_iter=5, tol=0, rng=0, cache_dir=".")

@@ -71,7 +71,7 @@ def run_slots(
         if n_threads is not None:
             numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))
         try:
-            _sweep(address, flat, slots)
+            _sweep(address, flat, slots, np.zeros(min(slots, numba.get_num_threads()), np.int64))
         finally:
             numba.set_num_threads(before)
 
@@ -104,8 +104,27 @@ def _call(typingctx, address, arguments, slot):
     return types.none(address, arguments, slot), codegen
 
 
+@intrinsic
+def _take(typingctx, counters, index):
+    """The number in an array, which is then one more: no two threads get the same."""
+
+    def codegen(context, builder, signature, values):
+        array = context.make_array(counters)(context, builder, values[0])
+        counter = builder.gep(array.data, [values[1]])
+        return builder.atomic_rmw("add", counter, context.get_constant(types.int64, 1), "monotonic")
+
+    return types.int64(counters, index), codegen
+
+
 @parallel_kernel
-def _sweep(address, arguments, slots):
-    """The only parallel loop. It casts the slot, which prange makes unsigned."""
-    for slot in prange(slots):
-        _call(address, arguments, np.int64(slot))
+def _sweep(address, arguments, slots, taken):
+    """The only parallel loop. A worker whose share is done helps with those of the others."""
+    workers = len(taken)
+    for worker in prange(workers):
+        for i in range(workers):
+            share = (np.int64(worker) + i) % workers
+            first, end = share * slots // workers, (share + 1) * slots // workers
+            slot = first + _take(taken, share)
+            while slot < end:
+                _call(address, arguments, slot)
+                slot = first + _take(taken, share)
