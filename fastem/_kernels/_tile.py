@@ -17,6 +17,7 @@ from fastem._kernels._layout import (
     TOTALS,
     WEIGHTS,
     WORD,
+    ZEROS,
     first_scratch,
 )
 from fastem._kernels._math import exp2, log2_reciprocal
@@ -45,12 +46,13 @@ def new_space(K, d, X):
     A 512-bit load that straddles two lines costs two: unaligned rows made the M-step a third slower.
     """
     rows = first_scratch(d, K) + d + 8
-    buffer = np.zeros(rows * STRIDE + _CACHE_LINE // X.itemsize, X.dtype)
+    buffer = np.empty(rows * STRIDE + _CACHE_LINE // X.itemsize, X.dtype)
     start = (-buffer.ctypes.data % _CACHE_LINE) // X.itemsize
     space = buffer[start : start + rows * STRIDE].reshape((rows, STRIDE))
-    least = splat(least_exponent(X))
+    least, zero = splat(least_exponent(X)), splat(X.dtype.type(0))
     for b in range(0, TILE, lanes(space)):
         store(space, LEASTS, b, least)
+        store(space, ZEROS, b, zero)
     return space
 
 
