@@ -25,12 +25,12 @@ _LN2 = float(np.log(2))
 _MAX_SLOTS = 64
 # Fewer rows a slot, and waking threads or zeroing and merging the sums of a slot would show.
 _ROWS_PER_SLOT = 2048
-_ROWS_PER_SLOT_AND_FEATURE = 64
+_ROWS_PER_SLOT_AND_FEATURE = 128
 _NUMBERS_PER_SLOT = 65536  # of the moments
 _SUMS_BYTES = 16 << 20  # all slots together
-_SLAB_BYTES = 8 << 20  # as a slab may have to be converted
+_SLAB_BYTES = 16 << 20  # as a slab may have to be converted
 _RANK_CHUNK = 65536
-_SLAB_SECONDS = 0.1  # a kernel call cannot be interrupted
+_SLAB_SECONDS = 0.2  # a kernel call cannot be interrupted
 # Bounds from above on the cost of one (row, component): overhead, and per multiply-add.
 _SECONDS_PER_PAIR = 3e-9
 _SECONDS_PER_MULTIPLY = 6e-11

@@ -75,9 +75,11 @@ def screened_log2_prob_tile(params, space, words, index, ends):
     return kernels.screened_log2_prob_tile(params, space, words, index, ends)
 
 
-def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
+def accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
     """OUT sums[slot], weighted by the shares, whose sums are tile_weights. Spends the points."""
-    return KERNELS[type(params)].accumulate_tile(params, space, tile_weights, words, index, sums, slot)
+    return KERNELS[type(params)].accumulate_tile(
+        params, space, tile_weights, words, index, lengths, last, sums, slot
+    )
 
 
 @overload(load_tile, jit_options=KERNEL_OPTIONS)
@@ -100,7 +102,7 @@ def _screened_log2_prob_tile(params, space, words, index, ends):
 
 
 @overload(accumulate_tile, jit_options=KERNEL_OPTIONS)
-def _accumulate_tile(params, space, tile_weights, words, index, sums, slot):
+def _accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
     return python_function(KERNELS[params.instance_class].accumulate_tile)
 
 
@@ -115,7 +117,7 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
     K = params.means.shape[0]
     start, stop = slot_range(n, slot, sums.weights.shape[0])
     space, shares = new_space(K, d, X), first_share(d)
-    words, index, ends = new_marks(K)
+    words, index, ends, lengths = new_marks(K)
     tile_weights, zeros, ones = np.zeros(K, X.dtype), np.zeros(K, X.dtype), np.ones(K, X.dtype)
     for first in range(start, stop, TILE):
         size = min(TILE, stop - first)
@@ -127,7 +129,8 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
         else:
             screened_log2_prob_tile(params, space, words, index, ends)
             sums.log2_likelihood[slot] += normalise(params.log2_weights, space, shares, tile_weights)
-        accumulate_tile(params, space, tile_weights, words, index, sums, slot)
+        last = first + TILE >= stop
+        accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot)
 
 
 @entry_kernel

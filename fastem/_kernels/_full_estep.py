@@ -52,7 +52,7 @@ def screened_log2_prob_tile(params, space, words, index, ends):
     for b in range(TILE):
         space[LEASTS, b] += space[PEAKS, b]
     for k in range(K):
-        count = list_above(space, shares + k, LEASTS, words, index)
+        count = list_above(space, shares + k, LEASTS, FEW, words, index)
         if count <= FEW:
             finish_packed(A, c, k, last, space, shares + k, shares + K, index, START, count)
         else:
@@ -95,8 +95,8 @@ def finish_packed(A, c, k, first, space, row, packed, index, begin, count):
     """The same for `count` of the points alone, by way of the row `packed`."""
     d, step = c.shape[1], 2 * lanes(space)
     stop = (count + step - 1) // step * step
-    pack(space, d, index, begin, stop)
-    for t in range(stop):
+    pack(space, d, index, begin, count, POINTS + d, START)
+    for t in range(count):
         space[packed, t] = space[row, index[begin + t]]
     finish(A, c, k, first, space, POINTS + d, packed, stop)
     for t in range(count):

@@ -9,26 +9,39 @@ to rounding is of the first order in |mean| / deviation, as in the data themselv
 
 from fastem._kernels._blocks import accumulate_rows, add_first_sums, add_sums
 from fastem._kernels._jit import kernel, spliced_kernel
-from fastem._kernels._layout import first_scratch, first_share
-from fastem._kernels._packing import pack_share
+from fastem._kernels._layout import POINTS, START, TILE, first_scratch, first_share
+from fastem._kernels._packing import SMALL, close_queue, queue_share
 from fastem._kernels._simd import lanes, load, splat, store, sum4
 
 
 @kernel
-def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
-    """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot]."""
+def accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
+    """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot].
+
+    A component works on all points as they stand, if it has a share in many, and then on its queue, if
+    that is full: two turns of one loop, as two calls would be compiled twice.
+    """
     means, weights, first, second = params.means, sums.weights, sums.first, sums.second
     K, d = means.shape
     corner, shares, scratch = d % 4, first_share(d), first_scratch(d, K)
+    turns = 2 if d >= SMALL else 1
     for k in range(K):
-        if tile_weights[k] == 0:
-            continue
         weights[slot, k] += tile_weights[k]
-        top, row, stop = pack_share(space, d, shares, k, K, words, index)
-        accumulate_corner(means, k, corner, space, top, row, stop, first, second, slot)
-        for i in range(corner, d, 4):
-            accumulate_diagonal(means, k, i, space, top, row, stop, scratch, first, second, slot)
-            accumulate_rows(space, scratch, top, i, stop, second, slot, k, i)
+        top, row, stop = POINTS, shares + k, TILE
+        if d >= SMALL and (
+            tile_weights[k] == 0 or queue_share(space, d, shares, k, K, words, index, lengths)
+        ):
+            stop = START
+        for turn in range(turns):
+            if turn == 1:
+                top, stop = close_queue(space, d, k, K, last, lengths)
+                row = top + d
+            if stop == 0:
+                continue
+            accumulate_corner(means, k, corner, space, top, row, stop, first, second, slot)
+            for i in range(corner, d, 4):
+                accumulate_diagonal(means, k, i, space, top, row, stop, scratch, first, second, slot)
+                accumulate_rows(space, scratch, top, i, stop, second, slot, k, i)
 
 
 @spliced_kernel

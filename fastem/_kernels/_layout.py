@@ -39,6 +39,7 @@ TOTALS = np.int64(3)  # the sum over components relative to that peak
 ZEROS = np.int64(4)
 POINTS = np.int64(5)  # d rows: the points; behind them d rows for some of the points, packed
 START = np.int64(0)  # of a list of points
+QUEUE_ROWS = np.int64(1280)
 
 
 @spliced_kernel
@@ -51,3 +52,15 @@ def first_share(d):
 def first_scratch(d, K):
     """First of the d + 8 rows of scratch."""
     return POINTS + 2 * d + K + 1
+
+
+@spliced_kernel
+def first_queue(d, K):
+    """First of the rows of the queues; each has d rows for points and one for their responsibilities."""
+    return POINTS + 3 * d + K + 9
+
+
+@spliced_kernel
+def count_queues(d, K):
+    """One for each component while all together stay in a second-level cache, else one for all."""
+    return K if K * (d + 1) <= QUEUE_ROWS else 1

@@ -1,22 +1,23 @@
 """Only what matters: some points of a tile, packed side by side behind it.
 
 Where clusters are apart, most responsibilities are zero. The few points that are left are copied next
-to each other, so that the same kernels work on them as on a shorter tile.
+to each other, so that the same kernels work on them as on a shorter tile. With full covariances they
+wait for those of later tiles: the sums over lanes that end a block cost as much for 8 points as for 256.
 """
 
 import numpy as np
 
-from fastem._kernels._jit import inlined_kernel, kernel
-from fastem._kernels._layout import POINTS, START, TILE, WORD, ZEROS
+from fastem._kernels._jit import inlined_kernel, kernel, spliced_kernel
+from fastem._kernels._layout import POINTS, START, TILE, WORD, ZEROS, count_queues, first_queue
 from fastem._kernels._simd import above, count_bits, lanes, load, lowest_bit
 
 FEW = np.int64(TILE // 2)  # points worth packing, at most
-_SMALL = 4  # features below which packing costs more than it saves
+SMALL = np.int64(4)  # features below which packing costs more than it saves
 
 
 @inlined_kernel
-def list_above(space, row, bounds, words, index):
-    """How many points have a larger number in `row` than in `bounds`. OUT index: these, if at most FEW."""
+def list_above(space, row, bounds, few, words, index):
+    """How many points have a larger number in `row` than in `bounds`. OUT index: these, if at most `few`."""
     count = 0
     for i in range(words.shape[0]):
         word = 0
@@ -25,7 +26,7 @@ def list_above(space, row, bounds, words, index):
             word |= above(load(space, row, b), load(space, bounds, b)) << lane
         words[i] = word
         count += count_bits(word)
-    if count <= FEW:
+    if count <= few:
         t = 0
         for i in range(words.shape[0]):
             word = words[i]
@@ -54,43 +55,76 @@ def sort_by_label(space, labels, ends, index):
 
 
 @kernel
-def pack(space, d, index, begin, stop):
-    """Copy the points index[begin : begin + stop] to the rows behind all points."""
+def pack(space, d, index, begin, count, top, offset):
+    """Copy the points index[begin : begin + count] to the rows from `top`, from `offset` on."""
     corner = d % 4
-    for j in range(POINTS, POINTS + corner):
-        for t in range(stop):
-            space[d + j, t] = space[j, index[begin + t]]
-    for j in range(POINTS + corner, POINTS + d, 4):
-        for t in range(stop):
+    for j in range(corner):
+        for t in range(count):
+            space[top + j, offset + t] = space[POINTS + j, index[begin + t]]
+    for j in range(corner, d, 4):
+        x, out = POINTS + j, top + j
+        for t in range(count):
             b = index[begin + t]
-            x0, x1, x2, x3 = space[j, b], space[j + 1, b], space[j + 2, b], space[j + 3, b]
-            space[d + j, t] = x0
-            space[d + j + 1, t] = x1
-            space[d + j + 2, t] = x2
-            space[d + j + 3, t] = x3
+            x0, x1, x2, x3 = space[x, b], space[x + 1, b], space[x + 2, b], space[x + 3, b]
+            space[out, offset + t] = x0
+            space[out + 1, offset + t] = x1
+            space[out + 2, offset + t] = x2
+            space[out + 3, offset + t] = x3
 
 
 @kernel
-def pack_row(space, row, out, index, count, stop):
-    """OUT row `out`, which may be `row`: the numbers of the points index[:count], and zeros up to `stop`."""
+def pack_row(space, row, index, count, out, offset):
+    """Copy the numbers of the points index[:count] to the row `out`, which may be `row`, from `offset` on."""
     for t in range(count):
-        space[out, t] = space[row, index[t]]
-    for t in range(count, stop):
-        space[out, t] = 0
+        space[out, offset + t] = space[row, index[t]]
+
+
+@kernel
+def pad(space, top, rows, length, width):
+    """The end of `length` points, rounded up to whole vectors. OUT `rows` rows from `top`: zeros up to it."""
+    stop = (length + width - 1) // width * width
+    for j in range(top, top + rows):
+        for t in range(length, stop):
+            space[j, t] = 0
+    return stop
 
 
 @inlined_kernel
-def pack_share(space, d, shares, k, K, words, index):
-    """(top, row, stop): component k finds its points in d rows from `top`, their responsibilities in `row`.
+def list_vectors(space, row, index):
+    """How many vectors of `row` hold a positive number. OUT index: where these begin."""
+    count = 0
+    for b in range(0, TILE, lanes(space)):
+        index[count] = b
+        count += min(above(load(space, row, b), load(space, ZEROS, b)), 1)
+    return count
 
-    Those are all points as they stand, or if they are few those with a responsibility, packed.
-    """
-    if d < _SMALL:
-        return POINTS, shares + k, TILE
-    count = list_above(space, shares + k, ZEROS, words, index)
-    if count > FEW:
-        return POINTS, shares + k, TILE
-    stop = (count + lanes(space) - 1) // lanes(space) * lanes(space)
-    pack(space, d, index, START, stop)
-    pack_row(space, shares + k, shares + K, index, count, stop)
-    return POINTS + d, shares + K, stop
+
+@inlined_kernel
+def queue_share(space, d, shares, k, K, words, index, lengths):
+    """Add the points of component k to its queue, if they are few; False if not, and they stay in place."""
+    few = min(FEW, 16 + 3 * d)
+    count = list_above(space, shares + k, ZEROS, few, words, index)
+    if count > few:
+        return False
+    q = queue_of(d, k, K)
+    top, length = first_queue(d, K) + q * (d + 1), lengths[q]
+    pack(space, d, index, START, count, top, length)
+    pack_row(space, shares + k, index, count, top + d, length)
+    lengths[q] = length + count
+    return True
+
+
+@inlined_kernel
+def close_queue(space, d, k, K, last, lengths):
+    """(top, stop): the queue of component k, if it could not take another tile; else no points."""
+    q, queues = queue_of(d, k, K), count_queues(d, K)
+    top, length = first_queue(d, K) + q * (d + 1), lengths[q]
+    if not last and queues == K and length <= TILE - FEW:
+        return top, START
+    lengths[q] = 0
+    return top, pad(space, top, d + 1, length, lanes(space))
+
+
+@spliced_kernel
+def queue_of(d, k, K):
+    return k if count_queues(d, K) == K else 0

@@ -7,7 +7,7 @@ M-step  N += r,  s += r z,  q += r |z|^2  with z = x - mean         4 operations
 from fastem._kernels._blocks import add_first_sums
 from fastem._kernels._jit import inlined_kernel, kernel
 from fastem._kernels._layout import POINTS, TILE, first_share
-from fastem._kernels._packing import pack_share
+from fastem._kernels._packing import list_vectors
 from fastem._kernels._simd import lanes, load, splat, store, sum4
 
 
@@ -42,31 +42,32 @@ def log2_prob_tile(params, space):
 
 
 @kernel
-def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
+def accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
     """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot]."""
     means, weights, first, second = params.means, sums.weights, sums.first, sums.second
     K, d = means.shape
     shares = first_share(d)
-    step = lanes(space)
     zero = splat(space.dtype.type(0))
     for k in range(K):
         if tile_weights[k] == 0:
             continue
         weights[slot, k] += tile_weights[k]
-        top, row, stop = pack_share(space, d, shares, k, K, words, index)
+        row, vectors = shares + k, list_vectors(space, shares + k, index)
         q0 = q1 = q2 = q3 = zero
         for j in range(d % 4):
             s0 = zero
-            for b in range(0, stop, step):
-                z0 = load(space, top + j, b) - means[k, j]
+            for t in range(vectors):
+                b = index[t]
+                z0 = load(space, POINTS + j, b) - means[k, j]
                 w0 = load(space, row, b) * z0
                 s0, q0 = s0 + w0, q0 + w0 * z0
             first[slot, k, j] += sum4(s0, zero, zero, zero)[0]
         for j in range(d % 4, d, 4):
             m0, m1, m2, m3 = means[k, j], means[k, j + 1], means[k, j + 2], means[k, j + 3]
             s0 = s1 = s2 = s3 = zero
-            x = top + j
-            for b in range(0, stop, step):
+            x = POINTS + j
+            for t in range(vectors):
+                b = index[t]
                 rb = load(space, row, b)
                 z0, z1 = load(space, x, b) - m0, load(space, x + 1, b) - m1
                 z2, z3 = load(space, x + 2, b) - m2, load(space, x + 3, b) - m3

@@ -18,7 +18,7 @@ import numpy as np
 from fastem._kernels._blocks import accumulate_product, accumulate_triangle, multiply
 from fastem._kernels._jit import kernel
 from fastem._kernels._layout import PEAKS, POINTS, START, TILE, TOTALS, WEIGHTS, first_scratch, first_share
-from fastem._kernels._packing import FEW, list_above, pack, pack_row
+from fastem._kernels._packing import FEW, list_above, pack, pack_row, pad
 from fastem._kernels._simd import lanes, load, store, take
 from fastem._kernels._spherical import distance_tile
 from fastem._kernels._tile import find_labels, load_rows
@@ -53,7 +53,7 @@ def log2_prob_tile(params, space):
 
 
 @kernel
-def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
+def accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
     """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot].
 
     `sums.first` is taken about zero, sum(r y). The points are spent: e takes their place.
@@ -73,19 +73,21 @@ def accumulate_tile(params, space, tile_weights, words, index, sums, slot):
             pivots[slot, p, k] += space[shares + k, b]
     subtract_pivots(transposed, space, d)
     top, stop, own = POINTS, TILE, 1
-    count = list_above(space, WEIGHTS, PEAKS, words, index)
+    count = list_above(space, WEIGHTS, PEAKS, FEW, words, index)
     if count <= FEW:
         for j in range(d):
             for b in range(TILE):
                 space[scratch + j, b] = space[WEIGHTS, b] * space[POINTS + j, b]
         accumulate_triangle(space, POINTS, scratch, d, TILE, sums.second, slot, _SYMMETRIC)
         top, own = POINTS + d, 0
-        stop = (count + 2 * lanes(space) - 1) // (2 * lanes(space)) * (2 * lanes(space))
-        pack(space, d, index, START, stop)
-        pack_row(space, WEIGHTS, WEIGHTS, index, count, stop)
-        pack_row(space, TOTALS, TOTALS, index, count, stop)
+        pack(space, d, index, START, count, top, START)
+        pack_row(space, WEIGHTS, index, count, WEIGHTS, START)
+        pack_row(space, TOTALS, index, count, TOTALS, START)
         for k in range(K):
-            pack_row(space, shares + k, shares + k, index, count, stop)
+            pack_row(space, shares + k, index, count, shares + k, START)
+        pad(space, WEIGHTS, TOTALS - WEIGHTS + 1, count, 2 * lanes(space))
+        pad(space, shares, K, count, 2 * lanes(space))
+        stop = pad(space, top, d, count, 2 * lanes(space))
     if count > 0:
         average_means(transposed, space, shares, scratch, stop)
         mix(transposed, space, top, scratch, own, stop)

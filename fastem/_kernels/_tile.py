@@ -18,7 +18,8 @@ from fastem._kernels._layout import (
     WEIGHTS,
     WORD,
     ZEROS,
-    first_scratch,
+    count_queues,
+    first_queue,
 )
 from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._simd import (
@@ -45,7 +46,7 @@ def new_space(K, d, X):
 
     A 512-bit load that straddles two lines costs two: unaligned rows made the M-step a third slower.
     """
-    rows = first_scratch(d, K) + d + 8
+    rows = first_queue(d, K) + count_queues(d, K) * (d + 1)
     buffer = np.empty(rows * STRIDE + _CACHE_LINE // X.itemsize, X.dtype)
     start = (-buffer.ctypes.data % _CACHE_LINE) // X.itemsize
     space = buffer[start : start + rows * STRIDE].reshape((rows, STRIDE))
@@ -58,8 +59,9 @@ def new_space(K, d, X):
 
 @kernel
 def new_marks(K):
-    """Integers about points: words of marks, their numbers in some order, where the labels end in it."""
-    return np.zeros(TILE // WORD, np.int64), np.zeros(2 * TILE, np.int64), np.zeros(K, np.int64)
+    """Words of marks of points, their numbers in some order, where labels end in it, lengths of queues."""
+    words, index = np.zeros(TILE // WORD, np.int64), np.zeros(2 * TILE, np.int64)
+    return words, index, np.zeros(K, np.int64), np.zeros(K, np.int64)
 
 
 @spliced_kernel

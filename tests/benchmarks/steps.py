@@ -56,7 +56,7 @@ def normalised(params, log2_probs):
 def accumulate(family, params, points, r):
     (K, d), n = params.means.shape, points.shape[1]
     tile_weights = np.ascontiguousarray(r.reshape(K, -1, TILE).sum(axis=2).T)
-    words, index, _ = fresh_marks(K)
+    words, index, _, lengths = fresh_marks(K)
 
     def read(arguments, _):
         merged = Sums(*(array.sum(axis=0) for array in arguments[-1]))
@@ -70,6 +70,7 @@ def accumulate(family, params, points, r):
             tile_weights,
             words,
             index,
+            lengths,
             family.new_sums(1, K, d),
         ),
         read,
@@ -97,9 +98,9 @@ def normalise_tiles(log2_weights, shares, spaces, tile_weights):
 
 
 @entry_kernel
-def accumulate_tiles(params, spaces, tile_weights, words, index, sums):
+def accumulate_tiles(params, spaces, tile_weights, words, index, lengths, sums):
     for i in range(spaces.shape[0]):
-        accumulate_tile(params, spaces[i], tile_weights[i], words, index, sums, 0)
+        accumulate_tile(params, spaces[i], tile_weights[i], words, index, lengths, True, sums, 0)
 
 
 @entry_kernel
