@@ -206,6 +206,14 @@ def _minimum(typingctx, a, b):
 
 
 @intrinsic
+def _choose(typingctx, a, b, x, y):
+    def codegen(context, builder, signature, arguments):
+        return builder.select(builder.fcmp_ordered(">", *arguments[:2]), *arguments[2:])
+
+    return a(a, b, x, y), codegen
+
+
+@intrinsic
 def _lane_minimum(typingctx, a):
     def codegen(context, builder, signature, arguments):
         lanes = [builder.extract_element(arguments[0], I32(i)) for i in range(a.lanes)]
@@ -279,6 +287,10 @@ def _python_above(a, b):
     return sum(1 << lane for lane in range(len(a)) if a[lane] > b[lane])
 
 
+def _python_choose(a, b, x, y):
+    return np.where(a > b, x, y)
+
+
 def _python_lowest_bit(word):
     return int(word & -word).bit_length() - 1
 
@@ -304,6 +316,8 @@ sum4 = _python_sum4 if _INTERPRETED else _sum4
 maximum = np.fmax if _INTERPRETED else _maximum
 minimum = np.fmin if _INTERPRETED else _minimum
 lane_minimum = np.min if _INTERPRETED else _lane_minimum
+# choose(a, b, x, y): lane by lane, x where a > b, else y.
+choose = _python_choose if _INTERPRETED else _choose
 # above(a, b): an integer whose bits are the lanes where a > b. count_bits, lowest_bit: of an integer.
 above = _python_above if _INTERPRETED else _above
 count_bits = int.bit_count if _INTERPRETED else _count_bits

@@ -23,6 +23,7 @@ from fastem._kernels._layout import (
 )
 from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._simd import (
+    choose,
     lane_minimum,
     lanes,
     load,
@@ -221,15 +222,19 @@ def weigh(space, shares, weights, tile_weights):
 @kernel
 def find_labels(space, shares, K, best, labels):
     """OUT rows `best` and `labels`: the maximum over k and the first k that reaches it."""
-    for b in range(TILE):
-        space[best, b] = space[shares, b]
-        space[labels, b] = 0
-    for k in range(1, K):
-        index = space.dtype.type(k)
-        for b in range(TILE):
-            value = space[shares + k, b]
-            space[labels, b] = index if value > space[best, b] else space[labels, b]
-            space[best, b] = max(space[best, b], value)
+    step = lanes(space)
+    for b in range(0, TILE, 2 * step):
+        best0, best1 = load(space, shares, b), load(space, shares, b + step)
+        label0 = label1 = splat(space.dtype.type(0))
+        for k in range(1, K):
+            index = splat(space.dtype.type(k))
+            value0, value1 = load(space, shares + k, b), load(space, shares + k, b + step)
+            label0, label1 = choose(value0, best0, index, label0), choose(value1, best1, index, label1)
+            best0, best1 = maximum(value0, best0), maximum(value1, best1)
+        store(space, best, b, best0)
+        store(space, best, b + step, best1)
+        store(space, labels, b, label0)
+        store(space, labels, b + step, label1)
 
 
 @kernel
