@@ -20,6 +20,7 @@ from fastem._kernels._layout import (
     ZEROS,
     count_queues,
     first_queue,
+    first_scratch,
 )
 from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._simd import (
@@ -45,6 +46,7 @@ _BOUND = np.float32(1e18)  # in standard deviations
 def new_space(K, d, X):
     """The array in which a slot computes, of the dtype of X; its rows begin at cache lines.
 
+    Rows of packed points begin as numbers, since the ends of vectors beyond them are computed on too.
     A 512-bit load that straddles two lines costs two: unaligned rows made the M-step a third slower.
     """
     rows = first_queue(d, K) + count_queues(d, K) * (d + 1)
@@ -55,6 +57,9 @@ def new_space(K, d, X):
     for b in range(0, TILE, lanes(space)):
         store(space, LEASTS, b, least)
         store(space, ZEROS, b, zero)
+        store(space, first_scratch(d, K) - 1, b, zero)
+        for j in range(POINTS + d, POINTS + 2 * d):
+            store(space, j, b, zero)
     return space
 
 
