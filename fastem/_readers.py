@@ -10,7 +10,9 @@ from fastem._tables import as_table
 from fastem._typing import RawChunk
 from fastem._validate_chunks import raise_one_shot
 
-_SLICE_BYTES = 8 << 20
+# As long as a slab mostly is: so that a slice is one, and needs no copy.
+_SLICE_BYTES = 16 << 20
+_SLICE_ROWS = 1 << 14
 
 
 class Reader(ABC):
@@ -47,10 +49,13 @@ class StoreReader(Reader):
         self._X = X
         self.n_samples = int(X.shape[0])
         row_bytes = max(1, int(X.shape[1]) * np.dtype(X.dtype).itemsize)
+        rows = _SLICE_BYTES // row_bytes
+        if rows > _SLICE_ROWS:
+            rows -= rows % _SLICE_ROWS
         # Whole chunks of the store, as each is decompressed as a whole.
         stored = (getattr(X, "chunks", None) or (1,))[0]
         unit = stored if isinstance(stored, int) else 1
-        self._rows = unit * max(1, _SLICE_BYTES // (row_bytes * unit))
+        self._rows = unit * max(1, rows // unit)
 
     def chunks(self) -> Iterator[RawChunk]:
         for start in range(0, max(1, self._X.shape[0]), self._rows):

@@ -185,7 +185,7 @@ class SlabSource(Source):
         return int(max(1, min(_MAX_SLOTS, by_rows, by_memory)))
 
     def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
-        """Rows of one kernel call: at most about a tenth of a second for one thread, and 8 MB.
+        """Rows of one kernel call: at most about a fifth of a second for one thread, and 16 MB.
 
         The same for every layout of X, as the bits of the sums depend on it.
         """

@@ -83,17 +83,28 @@ def test_statistics_match_the_loops(covariance_type, n, d, k, dtype, weighted):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("n", "d", "k"), [(4000, 6, 12), (1000, 32, 40)])
+def test_statistics_match_the_loops_where_points_queue(n, d, k, dtype):
+    """One slot: queues get full before it ends; and so many components that they share one."""
+    check_statistics(random_model(1, "full", k, d, 30), "full", n, dtype, np.ones(n))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("spread", [0.05, 0.5, 2, 30])
 @pytest.mark.parametrize("d", [4, 26] if INTERPRETED else [4, 16, 24, 27, 33])
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_statistics_match_the_loops_from_one_cluster_to_many(covariance_type, d, spread, dtype):
     """Components are in every point, in some or in few: what is skipped and packed differs."""
     n, k = (300, 5) if INTERPRETED else (600, 9)
-    model = random_model(d, covariance_type, k, d, spread)
-    X = rows_of(model, n, dtype)
-    X[::50] *= 1000
     weight = np.random.default_rng(n).uniform(0, 2, n)
     weight[100:400] = 0
+    check_statistics(random_model(d, covariance_type, k, d, spread), covariance_type, n, dtype, weight)
+
+
+def check_statistics(model, covariance_type, n, dtype, weight):
+    k, d = model.means.shape
+    X = rows_of(model, n, dtype)
+    X[::50] *= 1000
     statistics = fastem.e_step(X, model, weight)
     n_k, first, second, log_likelihood = naive.statistics(
         X.astype(np.float64),

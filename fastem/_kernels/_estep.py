@@ -76,7 +76,10 @@ def screened_log2_prob_tile(params, space, words, index, ends):
 
 
 def accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
-    """OUT sums[slot], weighted by the shares, whose sums are tile_weights. Spends the points."""
+    """OUT sums[slot], weighted by the shares, whose sums are tile_weights. Spends the points.
+
+    Some points may wait in queues, of `lengths` (K,), for later tiles; none do after the `last`.
+    """
     return KERNELS[type(params)].accumulate_tile(
         params, space, tile_weights, words, index, lengths, last, sums, slot
     )
