@@ -30,6 +30,7 @@ _NUMBERS_PER_SLOT = 65536  # of the moments
 _SUMS_BYTES = 16 << 20  # all slots together
 _SLAB_BYTES = 16 << 20  # as a slab may have to be converted
 _RANK_CHUNK = 65536
+_SCORED_ROWS = 1 << 20
 _SLAB_SECONDS = 0.2  # a kernel call cannot be interrupted
 # Bounds from above on the cost of one (row, component): overhead, and per multiply-add.
 _SECONDS_PER_PAIR = 3e-9
@@ -240,6 +241,16 @@ class ArraySource(SlabSource):
 
     def map(self, score: ScoreChunk) -> Array:
         return score(next(self.chunks()), self._n_threads)
+
+    def total(self, score: ScoreChunk) -> Array:
+        """In parts, as a number for each row is held."""
+        parts = range(0, max(1, self.n_samples), _SCORED_ROWS)
+        return reduce(add, (score(self._part(start, len(parts)), self._n_threads) for start in parts))
+
+    def _part(self, start: int, parts: int) -> Chunk:
+        rows = slice(start, start + _SCORED_ROWS)
+        where = self._where if parts == 1 else f"the part of {self._where} at row {start}"
+        return Chunk(where, self._X[rows], None if self._weight is None else self._weight[rows])
 
     def score(
         self,

@@ -159,3 +159,15 @@ def test_impossible_parameters_are_refused(arguments, message):
 def test_text_parameters_are_refused():
     with pytest.raises(TypeError, match="weights must hold real numbers"):
         fastem.GaussianMixture(["a"], [[0.0]], [1.0], "spherical")
+
+
+def test_the_score_of_many_rows_is_taken_in_parts(monkeypatch):
+    model = random_model(0, "full", 3, 2)
+    X = model.sample(1000, rng=0)[0]
+    weight = np.random.default_rng(0).uniform(0, 2, len(X))
+    expected = model.score(X, weight), model.bic(X, weight)
+    monkeypatch.setattr(fastem._sources, "_SCORED_ROWS", 300)
+    assert (model.score(X, weight), model.bic(X, weight)) == pytest.approx(expected, rel=1e-12)
+    X[700, 1] = np.nan
+    with pytest.raises(ValueError, match="the part of X at row 600 must be finite; row 100, column 1 is nan"):
+        model.score(X)
