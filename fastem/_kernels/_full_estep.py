@@ -16,8 +16,8 @@ from fastem._kernels._packing import FEW, list_above, pack, sort_by_label
 from fastem._kernels._simd import lanes, load, splat, store
 from fastem._kernels._tile import find_labels, find_leasts
 
-_BOUNDING = 12  # rows of y that make a bound, beside the corner
 _SCREENED = 24  # features from which on a bound saves more than it costs
+_WIDE = 48  # features from which on more rows of y make a better one
 
 
 @kernel
@@ -36,7 +36,7 @@ def screened_log2_prob_tile(params, space, words, index, ends):
     A, c, log2_weights = params.whiteners, params.offsets, params.log2_weights
     K, d = c.shape
     shares = first_share(d)
-    last = d % 4 + _BOUNDING if d >= _SCREENED and K > 1 else d
+    last = d % 4 + (16 if d >= _WIDE else 12) if d >= _SCREENED and K > 1 else d
     bound_tile(params, space, last)
     if last == d:
         return
