@@ -142,6 +142,8 @@ def fit(
         in a later pass.
     FitInterrupted
         If X can no longer be read in mid-fit. It has the last parameters.
+    OSError
+        If X cannot be read, or the disk of `cache_dir` gets full, before the first iteration.
     RuntimeError
         If dask cannot compute a block of X, before the first iteration.
     ImportError

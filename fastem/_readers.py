@@ -12,7 +12,7 @@ from fastem._validate_chunks import raise_one_shot
 
 # As long as a slab mostly is: so that a slice is one, and needs no copy.
 _SLICE_BYTES = 16 << 20
-_SLICE_ROWS = 1 << 14
+_SLICE_ROWS = 1 << 14  # of which slabs have multiples: a tile for each of 64 slots
 
 
 class Reader(ABC):

@@ -5,6 +5,7 @@ import operator
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -328,10 +329,13 @@ def check_cache_dir(cache_dir: Any) -> Path | None:
         return None
     if not isinstance(cache_dir, (str, os.PathLike)):
         raise TypeError(f"cache_dir must be the path of a folder; got {cache_dir!r}.")
-    folder = Path(cache_dir)
-    if not folder.is_dir():
-        raise ValueError(f"cache_dir must be a folder that exists; got {str(folder)!r}. Make it before.")
-    return folder
+    try:
+        TemporaryFile(dir=Path(cache_dir)).close()
+    except OSError as error:
+        raise ValueError(
+            f"cache_dir must be a folder that exists and can be written to; got {str(cache_dir)!r}: {error}."
+        ) from None
+    return Path(cache_dir)
 
 
 def check_feature_names(names: Any, d: int) -> tuple[str, ...] | None:

@@ -3,11 +3,11 @@
 import _thread
 import decimal
 import itertools
-import shutil
 import sqlite3
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -109,7 +109,7 @@ def test_a_copy_on_disk_with_bad_chunks(tmp_path):
 
 def test_a_disk_without_room(tmp_path, monkeypatch):
     pq.write_table(pa.table(dict(zip("abc", X.T.copy(), strict=True))), tmp_path / "X.parquet")
-    monkeypatch.setattr(fastem._cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 47_999))
+    monkeypatch.setattr(fastem._cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=47_999))
     with pytest.raises(ValueError, match=r"cache_dir must have room for X, 4.8e-05 GB"):
         fastem.fit(tmp_path / "X.parquet", 3, cache_dir=tmp_path)
 
@@ -128,7 +128,12 @@ def test_a_disk_that_gets_full(tmp_path, monkeypatch):
     ("cache_dir", "error", "message"),
     [
         (7, TypeError, "cache_dir must be the path of a folder; got 7"),
-        ("nowhere", ValueError, "cache_dir must be a folder that exists; got 'nowhere'"),
+        (
+            "nowhere",
+            ValueError,
+            "cache_dir must be a folder that exists and can be written to; got 'nowhere'",
+        ),
+        (__file__, ValueError, "cache_dir must be a folder that exists and can be written to"),
     ],
 )
 def test_a_folder_for_copies_that_is_none(cache_dir, error, message):

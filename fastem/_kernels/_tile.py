@@ -20,7 +20,7 @@ from fastem._kernels._layout import (
     ZEROS,
     count_queues,
     first_queue,
-    first_scratch,
+    first_share,
 )
 from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._simd import (
@@ -57,7 +57,7 @@ def new_space(K, d, X):
     for b in range(0, TILE, lanes(space)):
         store(space, LEASTS, b, least)
         store(space, ZEROS, b, zero)
-        store(space, first_scratch(d, K) - 1, b, zero)
+        store(space, first_share(d) + K, b, zero)
         for j in range(POINTS + d, POINTS + 2 * d):
             store(space, j, b, zero)
     return space
