@@ -3,6 +3,7 @@
 import _thread
 import decimal
 import itertools
+import signal
 import sqlite3
 import sys
 import threading
@@ -63,6 +64,15 @@ def test_an_error_in_the_computation_ends_the_reader(monkeypatch):
     assert no_reader_is_left()
 
 
+@pytest.fixture
+def heeded_interrupts():
+    """A shell makes what it runs in the background ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_an_interrupt_while_the_reader_is_awaited_ends_it():
     def interrupt(number):
         if number == 2:
