@@ -12,7 +12,7 @@ import numpy as np
 from fastem._families import Family, KernelParams
 from fastem._frame import Frame, Moments
 from fastem._kernels._estep import slot_scores, slot_statistics
-from fastem._kernels._layout import TILE
+from fastem._kernels._layout import TILE_BYTES
 from fastem._kernels._moments import slot_moments
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._params import Sums
@@ -109,6 +109,7 @@ class SlabSource(Source):
         self.dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
         self.feature_names = feature_names
         self._n_threads = n_threads
+        self._tile_rows = TILE_BYTES // self.dtype.itemsize
 
     @abstractmethod
     def slabs(self, rows: int) -> Iterator[Slab]:
@@ -158,7 +159,7 @@ class SlabSource(Source):
         sums = family.new_sums(slots, k, d)
         rows = self._slab_rows(k, d * (d + 1) if sums.second.shape[2:] == (d, d) else 2 * d, slots)
         if given is not None:
-            rows = min(rows, max(int(TILE), _SLAB_BYTES // (k * self.dtype.itemsize)))
+            rows = min(rows, max(self._tile_rows, _SLAB_BYTES // (k * self.dtype.itemsize)))
         responsibilities = read_only(np.empty((0, k), self.dtype))
         arguments: tuple[Any, ...] = ()
         for start, X, weight in self.slabs(rows):
@@ -195,7 +196,8 @@ class SlabSource(Source):
         by_memory = int(_SLAB_BYTES // (self.n_features * self.dtype.itemsize))
         # Whole tiles for every slot, or at least whole tiles.
         rows = min(by_time, by_memory)
-        quantum = int(TILE) * slots if rows >= TILE * slots else int(TILE)
+        tile = self._tile_rows
+        quantum = tile * slots if rows >= tile * slots else tile
         return max(1, rows // quantum) * quantum
 
 

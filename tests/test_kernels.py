@@ -10,20 +10,22 @@ import fastem
 from fastem._kernels._blocks import accumulate_by_four, accumulate_by_two
 from fastem._kernels._jit import entry_kernel
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
-from fastem._kernels._layout import STRIDE, TILE, VECTOR_BYTES
+from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
 from fastem._kernels._math import exp2, log2_reciprocal
-from fastem._kernels._simd import lanes, load, splat, store, sum4
+from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 from fastem._kernels._tile import least_exponent
 from fastem._sources import ArraySource
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)
-# (n, d, k): around the tile of 256 rows, every corner, and more than one block
+# (n, d, k): around tiles of 256 (float64) and 512 (float32) rows, every corner, and more than one block
 SIZES = [(1, 1, 1), (40, 2, 2), (257, 3, 2), (300, 4, 1), (30, 5, 7), (20, 6, 2), (20, 7, 2), (20, 8, 2)]
 if not INTERPRETED:
     SIZES += [
         (255, 1, 7),
         (256, 2, 7),
         (1000, 3, 7),
+        (511, 6, 3),
+        (512, 5, 3),
         (513, 8, 7),
         (400, 9, 2),
         (300, 16, 2),
@@ -146,6 +148,15 @@ def test_scores_match_the_loops(covariance_type, n, d, k, dtype):
     np.testing.assert_array_equal(labels[certain], r.argmax(axis=1)[certain])
 
 
+def new_rows(rows, dtype):
+    """Rows in [0, 1) with the stride of a tile."""
+    return np.random.default_rng(0).random((rows, STRIDE_BYTES // np.dtype(dtype).itemsize)).astype(dtype)
+
+
+def points_of(tile):
+    return TILE_BYTES // tile.itemsize
+
+
 @entry_kernel
 def exp2_row(x):
     """exp2 over the row of a (1, n) array, a vector at a time, in place."""
@@ -168,7 +179,7 @@ def test_exp2_is_within_two_units_in_the_last_place(dtype):
 @entry_kernel
 def log2_reciprocal_rows(x):
     """Row 0 to its logarithms, and row 1 to the reciprocals of row 0."""
-    for b in range(0, TILE, lanes(x)):
+    for b in range(0, tile_rows(x), lanes(x)):
         logarithm, reciprocal = log2_reciprocal(load(x, 0, b))
         store(x, 0, b, logarithm)
         store(x, 1, b, reciprocal)
@@ -176,12 +187,12 @@ def log2_reciprocal_rows(x):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_log2_and_reciprocal_are_within_two_units_in_the_last_place(dtype):
-    x = (1 + 1000 * np.random.default_rng(0).random((2, STRIDE)) ** 3).astype(dtype)
+    x = (1 + 1000 * new_rows(2, dtype) ** 3).astype(dtype)
     x[0, 0] = 1
-    exact, eps = x[0, :TILE].astype(np.float64), np.finfo(dtype).eps
+    exact, eps = x[0, : points_of(x)].astype(np.float64), np.finfo(dtype).eps
     log2_reciprocal_rows(x)
-    assert (abs(x[0, :TILE] - np.log2(exact)) <= 2 * eps * np.maximum(1, np.log2(exact))).all()
-    assert (abs(x[1, :TILE] * exact - 1) <= 2 * eps).all()
+    assert (abs(x[0, : points_of(x)] - np.log2(exact)) <= 2 * eps * np.maximum(1, np.log2(exact))).all()
+    assert (abs(x[1, : points_of(x)] * exact - 1) <= 2 * eps).all()
     assert x[0, 0] == 0
 
 
@@ -193,7 +204,7 @@ def sums_of_four_rows(x):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_four_sums_over_lanes(dtype):
-    x = np.random.default_rng(0).random((4, STRIDE)).astype(dtype)
+    x = new_rows(4, dtype)
     np.testing.assert_allclose(
         sums_of_four_rows(x), x[:, : VECTOR_BYTES // x.itemsize].sum(axis=1), rtol=1e-6
     )
@@ -201,7 +212,7 @@ def test_four_sums_over_lanes(dtype):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int32])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("n", [1, 255, 256, 700])
+@pytest.mark.parametrize("n", [1, 255, 256, 512, 1700])
 def test_moments_match_numpy(n, weighted, dtype):
     rng = np.random.default_rng(n)
     X = (1000 + 50 * rng.normal(size=(n, 3))).astype(dtype)
@@ -224,22 +235,23 @@ def test_the_variance_of_a_constant_feature_is_exactly_zero():
 
 @entry_kernel
 def add_product_by_four(space, columns, out):
-    accumulate_by_four(space, 3, 8, columns, TILE, out, 0, 1, 2)
+    accumulate_by_four(space, 3, 8, columns, tile_rows(space), out, 0, 1, 2)
 
 
 @entry_kernel
 def add_product_by_two(space, columns, out):
-    accumulate_by_two(space, 3, 8, columns, TILE, out, 0, 1, 2)
+    accumulate_by_two(space, 3, 8, columns, tile_rows(space), out, 0, 1, 2)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("columns", [1, 2, 3, 4, 7, 8])
 @pytest.mark.parametrize("add_product", [add_product_by_four, add_product_by_two])
 def test_products_over_a_tile(add_product, columns, dtype):
-    space = np.random.default_rng(0).normal(size=(16, STRIDE)).astype(dtype)
+    space = new_rows(16, dtype) - 0.5
     out = np.zeros((1, 2, 8, 8))
     add_product(space, columns, out)
-    left, right = space[3:7, :TILE].astype(float), space[8 : 8 + columns, :TILE].astype(float)
+    points = space[:, : points_of(space)].astype(float)
+    left, right = points[3:7], points[8 : 8 + columns]
     expected = np.zeros_like(out)
     expected[0, 1, 2:6, :columns] = left @ right.T
     np.testing.assert_allclose(out, expected, atol=TOLERANCE[dtype])

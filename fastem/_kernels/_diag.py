@@ -6,9 +6,9 @@ M-step  N += r,  s += r z,  q += r z^2  with z = x - mean           4 operations
 
 from fastem._kernels._blocks import add_first_sums, add_sums
 from fastem._kernels._jit import kernel
-from fastem._kernels._layout import POINTS, TILE, first_share
+from fastem._kernels._layout import POINTS, first_share
 from fastem._kernels._packing import list_vectors
-from fastem._kernels._simd import lanes, load, splat, store, sum4
+from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 
 
 @kernel
@@ -18,7 +18,7 @@ def log2_prob_tile(params, space):
     K, d = c.shape
     step, shares = lanes(space), first_share(d)
     zero = splat(space.dtype.type(0))
-    for b in range(0, TILE, 4 * step):
+    for b in range(0, tile_rows(space), 4 * step):
         for k in range(K):
             q0 = q1 = q2 = q3 = zero
             for j in range(d):

@@ -12,8 +12,9 @@ from numba.extending import overload
 
 from fastem._kernels import _diag, _full_estep, _full_mstep, _spherical, _tied
 from fastem._kernels._jit import KERNEL_OPTIONS, entry_kernel, kernel, python_function
-from fastem._kernels._layout import PEAKS, POINTS, TILE, TOTALS, WEIGHTS, first_share
+from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_share
 from fastem._kernels._params import DiagParams, FullParams, SphericalParams, TiedParams
+from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import (
     exponentiate,
     find_labels,
@@ -116,14 +117,14 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
     X (n, d); sample_weight (n,) or (0,) for none; given (n, K) known responsibilities, or (0, K) for
     the E-step to compute them.
     """
-    n, d = X.shape
+    d = X.shape[1]
     K = params.means.shape[0]
-    start, stop = slot_range(n, slot, sums.weights.shape[0])
+    start, stop = slot_range(X, slot, sums.weights.shape[0])
     space, shares = new_space(K, d, X), first_share(d)
-    words, index, ends, lengths = new_marks(K)
+    words, index, ends, lengths = new_marks(K, X)
     tile_weights, zeros, ones = np.zeros(K, X.dtype), np.zeros(K, X.dtype), np.ones(K, X.dtype)
-    for first in range(start, stop, TILE):
-        size = min(TILE, stop - first)
+    for first in range(start, stop, tile_rows(X)):
+        size = min(tile_rows(X), stop - first)
         load_tile(params, X, first, size, space)
         load_weights(sample_weight, first, size, space)
         if given.shape[0] > 0:
@@ -132,7 +133,7 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
         else:
             screened_log2_prob_tile(params, space, words, index, ends)
             sums.log2_likelihood[slot] += normalise(params.log2_weights, space, shares, tile_weights)
-        last = first + TILE >= stop
+        last = first + tile_rows(X) >= stop
         accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot)
 
 
@@ -143,13 +144,13 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, failures, s
     OUT log2_densities (n,), labels (n,), responsibilities (n, K)
     OUT failures (G,): 1 if a row is not finite or beyond all arithmetic
     """
-    n, d = X.shape
+    d = X.shape[1]
     K = params.means.shape[0]
-    start, stop = slot_range(n, slot, failures.shape[0])
+    start, stop = slot_range(X, slot, failures.shape[0])
     space, shares = new_space(K, d, X), first_share(d)
     space[WEIGHTS] = 1
-    for first in range(start, stop, TILE):
-        size = min(TILE, stop - first)
+    for first in range(start, stop, tile_rows(X)):
+        size = min(tile_rows(X), stop - first)
         load_tile(params, X, first, size, space)
         if not within_bounds(space, d):
             failures[slot] = 1

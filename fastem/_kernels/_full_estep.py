@@ -11,9 +11,9 @@ import numpy as np
 
 from fastem._kernels._blocks import multiply_add
 from fastem._kernels._jit import inlined_kernel, kernel
-from fastem._kernels._layout import LEASTS, PEAKS, POINTS, START, TILE, TOTALS, first_share
-from fastem._kernels._packing import FEW, list_above, pack, sort_by_label
-from fastem._kernels._simd import lanes, load, splat, store
+from fastem._kernels._layout import LEASTS, PEAKS, POINTS, START, TOTALS, first_share
+from fastem._kernels._packing import list_above, most_packed, pack, sort_by_label
+from fastem._kernels._simd import lanes, load, splat, store, tile_rows
 from fastem._kernels._tile import find_labels, find_leasts
 
 _SCREENED = 24  # features from which on a bound saves more than it costs
@@ -49,15 +49,15 @@ def screened_log2_prob_tile(params, space, words, index, ends):
             space[shares + k, index[t]] = -np.inf
         begin = ends[k]
     find_leasts(log2_weights, space)
-    for b in range(TILE):
+    for b in range(tile_rows(space)):
         space[LEASTS, b] += space[PEAKS, b]
     for k in range(K):
-        count = list_above(space, shares + k, LEASTS, FEW, words, index)
-        if count <= FEW:
+        count = list_above(space, shares + k, LEASTS, most_packed(space), words, index)
+        if count <= most_packed(space):
             finish_packed(A, c, k, last, space, shares + k, shares + K, index, START, count)
         else:
-            finish(A, c, k, last, space, POINTS, shares + k, TILE)
-    for b in range(TILE):
+            finish(A, c, k, last, space, POINTS, shares + k, tile_rows(space))
+    for b in range(tile_rows(space)):
         space[shares + int(space[TOTALS, b]), b] = space[PEAKS, b]
 
 
@@ -68,7 +68,7 @@ def bound_tile(params, space, last):
     K, d = c.shape
     step, corner, shares = lanes(space), d % 4, first_share(d)
     for k in range(K):
-        for b in range(0, TILE, 2 * step):
+        for b in range(0, tile_rows(space), 2 * step):
             q = corner_squares(A, c, k, corner, space, b)
             u = corner_squares(A, c, k, corner, space, b + step)
             for i in range(corner, last, 4):

@@ -9,9 +9,9 @@ to rounding is of the first order in |mean| / deviation, as in the data themselv
 
 from fastem._kernels._blocks import accumulate_rows, add_first_sums, add_sums
 from fastem._kernels._jit import kernel, spliced_kernel
-from fastem._kernels._layout import POINTS, START, TILE, first_scratch, first_share
+from fastem._kernels._layout import POINTS, START, first_scratch, first_share
 from fastem._kernels._packing import SMALL, close_queue, queue_share
-from fastem._kernels._simd import lanes, load, splat, store, sum4
+from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 
 
 @kernel
@@ -27,7 +27,7 @@ def accumulate_tile(params, space, tile_weights, words, index, lengths, last, su
     turns = 2 if d >= SMALL else 1
     for k in range(K):
         weights[slot, k] += tile_weights[k]
-        top, row, stop = POINTS, shares + k, TILE
+        top, row, stop = POINTS, shares + k, tile_rows(space)
         if d >= SMALL and (
             tile_weights[k] == 0 or queue_share(space, d, shares, k, K, words, index, lengths)
         ):

@@ -23,13 +23,13 @@ def target_features():
 REGISTERS = 32 if {"avx512f", "neon"} & target_features() else 16
 VECTOR_BYTES = next((width for flag, width in _WIDTHS if flag in target_features()), 16)
 
-# Points of a tile, and the length of its rows: a power of two would map all features of a point to
-# the same cache set.
-TILE = np.int64(256)
-STRIDE = 264
+# Of a feature of a tile, and from one to the next: a power of two would map all features of a point to
+# the same cache set. In bytes, so that a tile of float32 fills the same cache with twice the points.
+TILE_BYTES = 2048
+STRIDE_BYTES = 2112
 WORD = 32  # points whose marks fit an integer
 
-# A slot computes in one array `space` of rows of STRIDE. One array, because every array that is handed
+# A slot computes in one array `space` of rows of STRIDE_BYTES. One array, because every array that is handed
 # to a function costs more than a whole row of small d. These rows hold one number a point; they are
 # np.int64 because numba compiles a function anew for every literal that it is handed:
 WEIGHTS = np.int64(0)  # its weight

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastem._kernels._jit import entry_kernel
-from fastem._kernels._layout import TILE
+from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import slot_range
 
 
@@ -16,11 +16,11 @@ def slot_moments(X, sample_weight, weights, means, squares, slot):
 
     OUT weights (G,), means (G, d), squares (G, d): sums of w (x - mean)^2
     """
-    n, d = X.shape
-    start, stop = slot_range(n, slot, weights.shape[0])
+    d = X.shape[1]
+    start, stop = slot_range(X, slot, weights.shape[0])
     origin, mean, sums = np.empty(d), np.empty(d), np.empty(d)
-    for first in range(start, stop, TILE):
-        last = min(first + TILE, stop)
+    for first in range(start, stop, tile_rows(X)):
+        last = min(first + tile_rows(X), stop)
         for j in range(d):
             origin[j] = X[first, j]
             sums[j] = 0.0

@@ -9,11 +9,16 @@ Where a point costs no more than its copy does, vectors of points that are all z
 import numpy as np
 
 from fastem._kernels._jit import inlined_kernel, kernel, spliced_kernel
-from fastem._kernels._layout import POINTS, START, TILE, WORD, ZEROS, count_queues, first_queue
-from fastem._kernels._simd import above, count_bits, lanes, load, lowest_bit
+from fastem._kernels._layout import POINTS, START, WORD, ZEROS, count_queues, first_queue
+from fastem._kernels._simd import above, count_bits, lanes, load, lowest_bit, tile_rows
 
-FEW = np.int64(TILE // 2)  # points worth packing, at most
 SMALL = np.int64(4)  # features below which packing costs more than it saves
+
+
+@spliced_kernel
+def most_packed(space):
+    """Points of a tile that are worth packing, at most."""
+    return tile_rows(space) // 2
 
 
 @inlined_kernel
@@ -42,14 +47,14 @@ def list_above(space, row, bounds, few, words, index):
 def sort_by_label(space, labels, ends, index):
     """OUT index: the points by label; ends (K,): where those of each label end."""
     ends[:] = 0
-    for b in range(TILE):
+    for b in range(tile_rows(space)):
         ends[int(space[labels, b])] += 1
     begin = 0
     for k in range(ends.shape[0]):
         count = ends[k]
         ends[k] = begin
         begin += count
-    for b in range(TILE):
+    for b in range(tile_rows(space)):
         k = int(space[labels, b])
         index[ends[k]] = b
         ends[k] += 1
@@ -94,7 +99,7 @@ def pad(space, top, rows, length, width):
 def list_vectors(space, row, index):
     """How many vectors of `row` hold a positive number. OUT index: where these begin."""
     count = 0
-    for b in range(0, TILE, lanes(space)):
+    for b in range(0, tile_rows(space), lanes(space)):
         index[count] = b
         count += min(above(load(space, row, b), load(space, ZEROS, b)), 1)
     return count
@@ -103,7 +108,7 @@ def list_vectors(space, row, index):
 @inlined_kernel
 def queue_share(space, d, shares, k, K, words, index, lengths):
     """Add the points of component k to its queue, if they are few; False if not, and they stay in place."""
-    few = min(FEW, 16 + 3 * d)  # a copy costs d, a point where it stands d^2
+    few = min(most_packed(space), 16 + 3 * d)  # a copy costs d, a point where it stands d^2
     count = list_above(space, shares + k, ZEROS, few, words, index)
     if count > few:
         return False
@@ -120,7 +125,7 @@ def close_queue(space, d, k, K, last, lengths):
     """(top, stop): the queue of component k, if it could not take another tile; else no points."""
     q, queues = queue_of(d, k, K), count_queues(d, K)
     top, length = first_queue(d, K) + q * (d + 1), lengths[q]
-    if not last and queues == K and length <= TILE - FEW:
+    if not last and queues == K and length <= tile_rows(space) - most_packed(space):
         return top, START
     lengths[q] = 0
     return top, pad(space, top, d + 1, length, lanes(space))

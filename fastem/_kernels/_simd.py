@@ -7,8 +7,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastem._kernels._layout import STRIDE, VECTOR_BYTES
+from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
 from fastem._kernels._vector import FAST, I32, Vector, broadcast, shuffle
+
+
+def _length(array_type, size):
+    """How many of its numbers fill `size` bytes."""
+    return size // (array_type.dtype.bitwidth // 8)
 
 
 def _address(context, builder, signature, arguments):
@@ -22,7 +27,8 @@ def _address(context, builder, signature, arguments):
         context.cast(builder, value, kind, types.intp)
         for value, kind in zip(arguments[1:3], signature.args[1:3], strict=True)
     )
-    offset = builder.add(builder.mul(i, context.get_constant(types.intp, STRIDE)), b)
+    stride = context.get_constant(types.intp, _length(array_type, STRIDE_BYTES))
+    offset = builder.add(builder.mul(i, stride), b)
     scalar = builder.gep(array.data, [offset], inbounds=True)
     return builder.bitcast(scalar, context.get_value_type(Vector(array_type.dtype)).as_pointer())
 
@@ -31,6 +37,22 @@ def _address(context, builder, signature, arguments):
 def _lanes(typingctx, array):
     def codegen(context, builder, signature, arguments):
         return context.get_constant(types.intp, Vector(array.dtype).lanes)
+
+    return types.intp(array), codegen
+
+
+@intrinsic
+def _tile_rows(typingctx, array):
+    def codegen(context, builder, signature, arguments):
+        return context.get_constant(types.intp, _length(array, TILE_BYTES))
+
+    return types.intp(array), codegen
+
+
+@intrinsic
+def _stride(typingctx, array):
+    def codegen(context, builder, signature, arguments):
+        return context.get_constant(types.intp, _length(array, STRIDE_BYTES))
 
     return types.intp(array), codegen
 
@@ -85,7 +107,7 @@ def _load_transposed(typingctx, X, i, j, shift, inverse_scale, tile, top, b):
             context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
             for kind, value in zip(signature.args, arguments, strict=True)
         )
-        stride = context.get_constant(types.intp, STRIDE)
+        stride = context.get_constant(types.intp, _length(X, STRIDE_BYTES))
         columns = cgutils.unpack_tuple(builder, x.shape)[1]
 
         def load(array, offset):
@@ -254,6 +276,14 @@ def _python_lanes(array):
     return VECTOR_BYTES // array.itemsize
 
 
+def _python_tile_rows(array):
+    return TILE_BYTES // array.itemsize
+
+
+def _python_stride(array):
+    return STRIDE_BYTES // array.itemsize
+
+
 def _python_load(array, i, b):
     return array[i, b : b + VECTOR_BYTES // array.itemsize].copy()
 
@@ -298,6 +328,9 @@ def _python_lowest_bit(word):
 _INTERPRETED = bool(numba.config.DISABLE_JIT)
 # lanes(array): how many of its numbers a vector holds, known to the compiler.
 lanes = _python_lanes if _INTERPRETED else _lanes
+# tile_rows(array): how many points a tile has; stride(array): how long the rows of `space` are.
+tile_rows = _python_tile_rows if _INTERPRETED else _tile_rows
+stride = _python_stride if _INTERPRETED else _stride
 # load(array, i, b): the vector array[i, b : b + lanes]; store(array, i, b, vector) writes one there.
 load = _python_load if _INTERPRETED else _load
 store = _python_store if _INTERPRETED else _store

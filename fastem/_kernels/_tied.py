@@ -17,9 +17,9 @@ import numpy as np
 
 from fastem._kernels._blocks import accumulate_product, accumulate_triangle, multiply
 from fastem._kernels._jit import kernel
-from fastem._kernels._layout import PEAKS, POINTS, START, TILE, TOTALS, WEIGHTS, first_scratch, first_share
-from fastem._kernels._packing import FEW, list_above, pack, pack_row, pad
-from fastem._kernels._simd import lanes, load, store, take
+from fastem._kernels._layout import PEAKS, POINTS, START, TOTALS, WEIGHTS, first_scratch, first_share
+from fastem._kernels._packing import list_above, most_packed, pack, pack_row, pad
+from fastem._kernels._simd import lanes, load, store, take, tile_rows
 from fastem._kernels._spherical import distance_tile
 from fastem._kernels._tile import find_labels, load_rows
 
@@ -37,13 +37,13 @@ def load_tile(params, X, start, size, space):
     loaded, corner = POINTS + d, d % 4
     load_rows(X, start, size, params.shift, params.inverse_scale, space, loaded)
     for i in range(corner):
-        for b in range(TILE):
+        for b in range(tile_rows(space)):
             space[POINTS + i, b] = A[0, i, 0] * space[loaded, b]
         for j in range(1, i + 1):
-            for b in range(TILE):
+            for b in range(tile_rows(space)):
                 space[POINTS + i, b] += A[0, i, j] * space[loaded + j, b]
     for i in range(corner, d, 4):
-        multiply(A, 0, i, i + 4, space, loaded, POINTS + i, TILE)
+        multiply(A, 0, i, i + 4, space, loaded, POINTS + i, tile_rows(space))
 
 
 @kernel
@@ -64,21 +64,21 @@ def accumulate_tile(params, space, tile_weights, words, index, lengths, last, su
     for k in range(K):
         weights[slot, k] += tile_weights[k]
     first = sums.first.reshape((1, weights.shape[0], K, d))
-    accumulate_product(space, shares, K, POINTS, d, TILE, first, _ONLY, slot)
+    accumulate_product(space, shares, K, POINTS, d, tile_rows(space), first, _ONLY, slot)
     find_labels(space, shares, K, PEAKS, TOTALS)
     sum_shares(space, shares, K)
-    for b in range(TILE):
+    for b in range(tile_rows(space)):
         p = int(space[TOTALS, b])
         for k in range(K):
             pivots[slot, p, k] += space[shares + k, b]
     subtract_pivots(transposed, space, d)
-    top, stop, own = POINTS, TILE, 1
-    count = list_above(space, WEIGHTS, PEAKS, FEW, words, index)
-    if count <= FEW:
+    top, stop, own = POINTS, tile_rows(space), 1
+    count = list_above(space, WEIGHTS, PEAKS, most_packed(space), words, index)
+    if count <= most_packed(space):
         for j in range(d):
-            for b in range(TILE):
+            for b in range(tile_rows(space)):
                 space[scratch + j, b] = space[WEIGHTS, b] * space[POINTS + j, b]
-        accumulate_triangle(space, POINTS, scratch, d, TILE, sums.second, slot, _SYMMETRIC)
+        accumulate_triangle(space, POINTS, scratch, d, tile_rows(space), sums.second, slot, _SYMMETRIC)
         top, own = POINTS + d, 0
         pack(space, d, index, START, count, top, START)
         pack_row(space, WEIGHTS, index, count, WEIGHTS, START)
@@ -97,10 +97,10 @@ def accumulate_tile(params, space, tile_weights, words, index, lengths, last, su
 @kernel
 def sum_shares(space, shares, K):
     """OUT the weights: sums of the shares, to the last bit."""
-    for b in range(TILE):
+    for b in range(tile_rows(space)):
         space[WEIGHTS, b] = space[shares, b]
     for k in range(1, K):
-        for b in range(TILE):
+        for b in range(tile_rows(space)):
             space[WEIGHTS, b] += space[shares + k, b]
 
 
@@ -108,7 +108,7 @@ def sum_shares(space, shares, K):
 def subtract_pivots(transposed, space, d):
     """The points y to e = y - nu_p, with p in TOTALS."""
     for j in range(d):
-        for b in range(0, TILE, lanes(space)):
+        for b in range(0, tile_rows(space), lanes(space)):
             nu = take(transposed, 0, j, space, TOTALS, b)
             store(space, POINTS + j, b, load(space, POINTS + j, b) - nu)
 

@@ -1,8 +1,8 @@
-"""Tiles: TILE rows, transposed, so that the lanes of a vector are points.
+"""Tiles: rows, transposed, so that the lanes of a vector are points.
 
 A tile serves all components while it sits in cache. Every tile is full: a last, shorter one is
 padded with zeros, whose points carry no weight. Kernel loops over all points therefore have the
-constant length TILE. `_layout` tells which row of `space` holds what.
+constant length `tile_rows`. `_layout` tells which row of `space` holds what.
 """
 
 import numpy as np
@@ -12,8 +12,6 @@ from fastem._kernels._layout import (
     LEASTS,
     PEAKS,
     POINTS,
-    STRIDE,
-    TILE,
     TOTALS,
     WEIGHTS,
     WORD,
@@ -34,7 +32,9 @@ from fastem._kernels._simd import (
     minimum,
     splat,
     store,
+    stride,
     sum4,
+    tile_rows,
 )
 
 _CACHE_LINE = 64
@@ -50,11 +50,11 @@ def new_space(K, d, X):
     A 512-bit load that straddles two lines costs two: unaligned rows made the M-step a third slower.
     """
     rows = first_queue(d, K) + count_queues(d, K) * (d + 1)
-    buffer = np.empty(rows * STRIDE + _CACHE_LINE // X.itemsize, X.dtype)
+    buffer = np.empty(rows * stride(X) + _CACHE_LINE // X.itemsize, X.dtype)
     start = (-buffer.ctypes.data % _CACHE_LINE) // X.itemsize
-    space = buffer[start : start + rows * STRIDE].reshape((rows, STRIDE))
+    space = buffer[start : start + rows * stride(X)].reshape((rows, stride(X)))
     least, zero = splat(least_exponent(X)), splat(X.dtype.type(0))
-    for b in range(0, TILE, lanes(space)):
+    for b in range(0, tile_rows(space), lanes(space)):
         store(space, LEASTS, b, least)
         store(space, ZEROS, b, zero)
         store(space, first_share(d) + K, b, zero)
@@ -64,9 +64,9 @@ def new_space(K, d, X):
 
 
 @kernel
-def new_marks(K):
+def new_marks(K, X):
     """Words of marks of points, their numbers in some order, where labels end in it, lengths of queues."""
-    words, index = np.zeros(TILE // WORD, np.int64), np.zeros(2 * TILE, np.int64)
+    words, index = np.zeros(tile_rows(X) // WORD, np.int64), np.zeros(2 * tile_rows(X), np.int64)
     return words, index, np.zeros(K, np.int64), np.zeros(K, np.int64)
 
 
@@ -77,17 +77,18 @@ def least_exponent(X):
 
 
 @kernel
-def slot_range(n, slot, slots):
+def slot_range(X, slot, slots):
     """Rows of a slot: whole tiles, spread evenly."""
-    tiles = (n + TILE - 1) // TILE
-    return tiles * slot // slots * TILE, min(n, tiles * (slot + 1) // slots * TILE)
+    n, rows = X.shape[0], tile_rows(X)
+    tiles = (n + rows - 1) // rows
+    return tiles * slot // slots * rows, min(n, tiles * (slot + 1) // slots * rows)
 
 
 @kernel
 def load_rows(X, start, size, shift, inverse_scale, space, top):
     """OUT rows from `top`: (X[start + b, j] - shift[j]) * inverse_scale[j], and 0 beyond `size`."""
     d, step = X.shape[1], lanes(space)
-    whole = TILE if size == TILE else 0
+    whole = tile_rows(space) if size == tile_rows(space) else 0
     columns = d - d % step
     for b in range(0, whole, step):
         for j in range(0, columns, step):
@@ -98,7 +99,7 @@ def load_rows(X, start, size, shift, inverse_scale, space, top):
             store(space, top + j, b, (load_column(X, start + b, j) - m) * a)
         for b in range(whole, size):
             space[top + j, b] = (X[start + b, j] - m) * a
-        for b in range(size, TILE):
+        for b in range(size, tile_rows(space)):
             space[top + j, b] = 0
 
 
@@ -106,12 +107,12 @@ def load_rows(X, start, size, shift, inverse_scale, space, top):
 def load_weights(sample_weight, start, size, space):
     """OUT the weights of the points: 1 where none are given, 0 beyond `size`."""
     one = splat(space.dtype.type(1))
-    for b in range(0, TILE, lanes(space)):
+    for b in range(0, tile_rows(space), lanes(space)):
         store(space, WEIGHTS, b, one)
     if sample_weight.shape[0] > 0:
         for b in range(size):
             space[WEIGHTS, b] = sample_weight[start + b]
-    for b in range(size, TILE):
+    for b in range(size, tile_rows(space)):
         space[WEIGHTS, b] = 0
 
 
@@ -122,7 +123,7 @@ def find_peaks(space, shares, K):
     A point whose every density underflows even as a logarithm comes to belong to all components alike.
     """
     least, lowest = splat(space.dtype.type(-_HUGE)), splat(space.dtype.type(_HUGE))
-    for b in range(0, TILE, lanes(space)):
+    for b in range(0, tile_rows(space), lanes(space)):
         peak = load(space, shares, b)
         for k in range(1, K):
             peak = maximum(load(space, shares + k, b), peak)
@@ -131,7 +132,7 @@ def find_peaks(space, shares, K):
     if lane_minimum(lowest) > -_HUGE:
         return
     for k in range(shares, shares + K):
-        for b in range(0, TILE, lanes(space)):
+        for b in range(0, tile_rows(space), lanes(space)):
             store(space, k, b, maximum(load(space, k, b), least))
 
 
@@ -151,7 +152,7 @@ def find_leasts(log2_weights, space):
         heaviest = max(heaviest, log2_weights[k])
     slope, offset = space.dtype.type(1 / 63), space.dtype.type(85.1 * 64 / 63)
     zero, lowest = splat(space.dtype.type(0)), splat(least_exponent(space))
-    for b in range(0, TILE, lanes(space)):
+    for b in range(0, tile_rows(space), lanes(space)):
         least = minimum(load(space, PEAKS, b) - heaviest, zero) * slope - offset
         store(space, LEASTS, b, maximum(least, lowest))
 
@@ -164,7 +165,7 @@ def exponentiate(space, shares, K):
     OUT    the totals: sums over k, in [1, K]
     """
     step = lanes(space)
-    for b in range(0, TILE, 2 * step):
+    for b in range(0, tile_rows(space), 2 * step):
         peak0, peak1 = load(space, PEAKS, b), load(space, PEAKS, b + step)
         least0, least1 = load(space, LEASTS, b), load(space, LEASTS, b + step)
         total0 = total1 = splat(space.dtype.type(0))
@@ -183,7 +184,7 @@ def finish_totals(space):
     """Peaks to log-densities of the mixture, totals to weight / total; returns the weighted likelihood."""
     zero = splat(space.dtype.type(0))
     log2_likelihood = zero
-    for b in range(0, TILE, lanes(space)):
+    for b in range(0, tile_rows(space), lanes(space)):
         weight = load(space, WEIGHTS, b)
         log2_total, reciprocal = log2_reciprocal(load(space, TOTALS, b))
         log2_density = load(space, PEAKS, b) + log2_total
@@ -215,7 +216,7 @@ def weigh(space, shares, weights, tile_weights):
     zero = splat(space.dtype.type(0))
     for k in range(tile_weights.shape[0]):
         sum0 = sum1 = zero
-        for b in range(0, TILE, 2 * step):
+        for b in range(0, tile_rows(space), 2 * step):
             value0 = load(space, shares + k, b) * load(space, weights, b)
             value1 = load(space, shares + k, b + step) * load(space, weights, b + step)
             store(space, shares + k, b, value0)
@@ -228,7 +229,7 @@ def weigh(space, shares, weights, tile_weights):
 def find_labels(space, shares, K, best, labels):
     """OUT rows `best` and `labels`: the maximum over k and the first k that reaches it."""
     step = lanes(space)
-    for b in range(0, TILE, 2 * step):
+    for b in range(0, tile_rows(space), 2 * step):
         best0, best1 = load(space, shares, b), load(space, shares, b + step)
         label0 = label1 = splat(space.dtype.type(0))
         for k in range(1, K):
@@ -248,6 +249,6 @@ def within_bounds(space, d):
     bound = space.dtype.type(_BOUND)
     outside = 0
     for j in range(POINTS, POINTS + d):
-        for b in range(TILE):
+        for b in range(tile_rows(space)):
             outside += 0 if abs(space[j, b]) < bound else 1
     return outside == 0

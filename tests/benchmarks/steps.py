@@ -10,11 +10,12 @@ import numpy as np
 
 from fastem._kernels._estep import accumulate_tile, load_tile, log2_prob_tile
 from fastem._kernels._jit import entry_kernel, python_function
-from fastem._kernels._layout import POINTS, TILE, WEIGHTS
+from fastem._kernels._layout import POINTS, TILE_BYTES, WEIGHTS
 from fastem._kernels._layout import first_share as compiled_first_share
 from fastem._kernels._params import Sums
 from fastem._kernels._tile import new_marks, new_space, normalise
 
+TILE = TILE_BYTES // 8  # in float64
 first_share = python_function(compiled_first_share)
 
 
@@ -56,7 +57,7 @@ def normalised(params, log2_probs):
 def accumulate(family, params, points, r):
     (K, d), n = params.means.shape, points.shape[1]
     tile_weights = np.ascontiguousarray(r.reshape(K, -1, TILE).sum(axis=2).T)
-    words, index, _, lengths = fresh_marks(K)
+    words, index, _, lengths = fresh_marks(K, points)
 
     def read(arguments, _):
         merged = Sums(*(array.sum(axis=0) for array in arguments[-1]))
@@ -104,8 +105,8 @@ def accumulate_tiles(params, spaces, tile_weights, words, index, lengths, sums):
 
 
 @entry_kernel
-def fresh_marks(K):
-    return new_marks(K)
+def fresh_marks(K, X):
+    return new_marks(K, X)
 
 
 @entry_kernel
@@ -114,7 +115,7 @@ def fresh_space(K, d, X):
 
 
 def new_spaces(n, K, d, points=None, shares=None):
-    """Aligned, one space for each tile of n rows, with weights of 1: (n / TILE, rows, STRIDE)."""
+    """Aligned, one space for each tile of n rows, with weights of 1: (n / TILE, rows, row length)."""
     one = fresh_space(K, d, np.empty((1, d)))
     buffer = np.empty((n // TILE) * one.size + 8)
     start = -buffer.ctypes.data % 64 // 8
