@@ -19,6 +19,7 @@ from fastem._sources import ArraySource
 INTERPRETED = bool(numba.config.DISABLE_JIT)
 # (n, d, k): around tiles of 256 (float64) and 512 (float32) rows, every corner, and more than one block
 SIZES = [(1, 1, 1), (40, 2, 2), (257, 3, 2), (300, 4, 1), (30, 5, 7), (20, 6, 2), (20, 7, 2), (20, 8, 2)]
+SIZES += [(20, 25, 3)]  # from 24 features on a bound screens
 if not INTERPRETED:
     SIZES += [
         (255, 1, 7),

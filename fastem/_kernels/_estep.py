@@ -68,12 +68,12 @@ def log2_prob_tile(params, space):
     return KERNELS[type(params)].log2_prob_tile(params, space)
 
 
-def screened_log2_prob_tile(params, space, words, index, ends):
+def screened_log2_prob_tile(params, X, start, size, space, words, index, ends):
     """OUT the shares: log-densities, or upper bounds where the responsibility is zero either way."""
     kernels = KERNELS[type(params)]
     if kernels.screened_log2_prob_tile is None:
         return kernels.log2_prob_tile(params, space)
-    return kernels.screened_log2_prob_tile(params, space, words, index, ends)
+    return kernels.screened_log2_prob_tile(params, X, start, size, space, words, index, ends)
 
 
 def accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
@@ -97,11 +97,11 @@ def _log2_prob_tile(params, space):
 
 
 @overload(screened_log2_prob_tile, jit_options=KERNEL_OPTIONS)
-def _screened_log2_prob_tile(params, space, words, index, ends):
+def _screened_log2_prob_tile(params, X, start, size, space, words, index, ends):
     kernels = KERNELS[params.instance_class]
     if kernels.screened_log2_prob_tile is None:
         f = kernels.log2_prob_tile
-        return lambda params, space, words, index, ends: f(params, space)
+        return lambda params, X, start, size, space, words, index, ends: f(params, space)
     return python_function(kernels.screened_log2_prob_tile)
 
 
@@ -131,7 +131,7 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
             load_rows(given, first, size, zeros, ones, space, shares)
             weigh(space, shares, WEIGHTS, tile_weights)
         else:
-            screened_log2_prob_tile(params, space, words, index, ends)
+            screened_log2_prob_tile(params, X, first, size, space, words, index, ends)
             sums.log2_likelihood[slot] += normalise(params.log2_weights, space, shares, tile_weights)
         last = first + tile_rows(X) >= stop
         accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot)

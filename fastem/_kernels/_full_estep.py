@@ -12,7 +12,7 @@ import numpy as np
 from fastem._kernels._blocks import multiply_add
 from fastem._kernels._jit import inlined_kernel, kernel
 from fastem._kernels._layout import LEASTS, PEAKS, POINTS, START, TOTALS, first_share
-from fastem._kernels._packing import list_above, most_packed, pack, sort_by_label
+from fastem._kernels._packing import list_above, most_packed, pack_rows, sort_by_label
 from fastem._kernels._simd import lanes, load, splat, store, tile_rows
 from fastem._kernels._tile import find_labels, find_leasts
 
@@ -27,7 +27,7 @@ def log2_prob_tile(params, space):
 
 
 @kernel
-def screened_log2_prob_tile(params, space, words, index, ends):
+def screened_log2_prob_tile(params, X, start, size, space, words, index, ends):
     """OUT the shares: log-densities, or upper bounds where the responsibility is zero either way.
 
     The first rows of y bound a density from above. The component with the largest bound is finished for
@@ -44,7 +44,7 @@ def screened_log2_prob_tile(params, space, words, index, ends):
     sort_by_label(space, TOTALS, ends, index)
     begin = START
     for k in range(K):
-        finish_packed(A, c, k, last, space, PEAKS, shares + K, index, begin, ends[k] - begin)
+        finish_packed(params, X, start, size, k, last, space, PEAKS, index, begin, ends[k] - begin)
         for t in range(begin, ends[k]):
             space[shares + k, index[t]] = -np.inf
         begin = ends[k]
@@ -54,7 +54,7 @@ def screened_log2_prob_tile(params, space, words, index, ends):
     for k in range(K):
         count = list_above(space, shares + k, LEASTS, most_packed(space), words, index)
         if count <= most_packed(space):
-            finish_packed(A, c, k, last, space, shares + k, shares + K, index, START, count)
+            finish_packed(params, X, start, size, k, last, space, shares + k, index, START, count)
         else:
             finish(A, c, k, last, space, POINTS, shares + k, tile_rows(space))
     for b in range(tile_rows(space)):
@@ -91,14 +91,15 @@ def finish(A, c, k, first, space, top, row, stop):
 
 
 @kernel
-def finish_packed(A, c, k, first, space, row, packed, index, begin, count):
-    """The same for `count` of the points alone, by way of the row `packed`."""
-    d, step = c.shape[1], 2 * lanes(space)
+def finish_packed(params, X, start, size, k, first, space, row, index, begin, count):
+    """The same for `count` of the points alone."""
+    K, d = params.offsets.shape
+    packed, step = first_share(d) + K, 2 * lanes(space)
     stop = (count + step - 1) // step * step
-    pack(space, d, index, begin, count, POINTS + d, START)
+    pack_rows(params, X, start, size, space, index, begin, count, POINTS + d)
     for t in range(count):
         space[packed, t] = space[row, index[begin + t]]
-    finish(A, c, k, first, space, POINTS + d, packed, stop)
+    finish(params.whiteners, params.offsets, k, first, space, POINTS + d, packed, stop)
     for t in range(count):
         space[row, index[begin + t]] = space[packed, t]
 

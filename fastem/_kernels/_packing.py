@@ -10,7 +10,7 @@ import numpy as np
 
 from fastem._kernels._jit import inlined_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import POINTS, START, WORD, ZEROS, count_queues, first_queue
-from fastem._kernels._simd import above, count_bits, lanes, load, lowest_bit, tile_rows
+from fastem._kernels._simd import above, count_bits, gather_transposed, lanes, load, lowest_bit, tile_rows
 
 SMALL = np.int64(4)  # features below which packing costs more than it saves
 
@@ -61,10 +61,10 @@ def sort_by_label(space, labels, ends, index):
 
 
 @kernel
-def pack(space, d, index, begin, count, top, offset):
-    """Copy the points index[begin : begin + count] to the rows from `top`, from `offset` on."""
-    corner = d % 4
-    for j in range(corner):
+def pack(space, j0, d, index, begin, count, top, offset):
+    """Copy features from j0 on of the points index[begin : begin + count] to rows from `top`, at `offset`."""
+    corner = j0 + (d - j0) % 4
+    for j in range(j0, corner):
         for t in range(count):
             space[top + j, offset + t] = space[POINTS + j, index[begin + t]]
     for j in range(corner, d, 4):
@@ -76,6 +76,18 @@ def pack(space, d, index, begin, count, top, offset):
             space[out + 1, offset + t] = x1
             space[out + 2, offset + t] = x2
             space[out + 3, offset + t] = x3
+
+
+@kernel
+def pack_rows(params, X, start, size, space, index, begin, count, top):
+    """The same for all features, from the rows of X, in squares that are transposed in registers."""
+    d, step = X.shape[1], lanes(space)
+    columns = d - d % step
+    shift, inverse_scale = params.shift, params.inverse_scale
+    for t in range(0, count, step):
+        for j in range(0, columns, step):
+            gather_transposed(X, start, size, index, begin + t, j, shift, inverse_scale, space, top, t)
+    pack(space, columns, d, index, begin, count, top, START)
 
 
 @kernel
@@ -114,7 +126,7 @@ def queue_share(space, d, shares, k, K, words, index, lengths):
         return False
     q = queue_of(d, k, K)
     top, length = first_queue(d, K) + q * (d + 1), lengths[q]
-    pack(space, d, index, START, count, top, length)
+    pack(space, START, d, index, START, count, top, length)
     pack_row(space, shares + k, index, count, top + d, length)
     lengths[q] = length + count
     return True

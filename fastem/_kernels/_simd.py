@@ -98,37 +98,61 @@ def _load_column(typingctx, X, i, j):
 @intrinsic
 def _load_transposed(typingctx, X, i, j, shift, inverse_scale, tile, top, b):
     """tile[top + j + c, b + r] = (X[i + r, j + c] - shift[j + c]) * inverse_scale[j + c], r and c < lanes."""
-    vector = Vector(X.dtype)
 
     def codegen(context, builder, signature, arguments):
-        pointer_type = context.get_value_type(vector).as_pointer()
-        align = X.dtype.bitwidth // 8
-        x, i, j, shift, inverse_scale, tile, top, b = (
-            context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
-            for kind, value in zip(signature.args, arguments, strict=True)
-        )
-        stride = context.get_constant(types.intp, _length(X, STRIDE_BYTES))
-        columns = cgutils.unpack_tuple(builder, x.shape)[1]
+        i = arguments[1]
+        rows = [builder.add(i, context.get_constant(types.intp, r)) for r in range(Vector(X.dtype).lanes)]
+        return _copy_block(context, builder, signature, (arguments[0], rows, *arguments[2:]))
 
-        def load(array, offset):
-            address = builder.bitcast(builder.gep(array.data, [offset], inbounds=True), pointer_type)
-            return builder.load(address, align=align)
+    return types.void(X, types.intp, types.intp, shift, inverse_scale, tile, types.intp, types.intp), codegen
 
-        m, a = load(shift, j), load(inverse_scale, j)
-        offset = builder.add(builder.mul(i, columns), j)
+
+@intrinsic
+def _gather_transposed(typingctx, X, i, size, index, t, j, shift, inverse_scale, tile, top, b):
+    """The same for the rows i + index[t + r] of X, of which `size` are there: those beyond are the last."""
+
+    def codegen(context, builder, signature, arguments):
+        X, i, size, positions, t = arguments[:5]
+        positions = context.make_array(index)(context, builder, positions)
+        last = builder.sub(size, context.get_constant(types.intp, 1))
         rows = []
-        for _ in range(vector.lanes):
-            rows.append(builder.fmul(builder.fsub(load(x, offset), m, flags=FAST), a, flags=FAST))
-            offset = builder.add(offset, columns)
-        offset = builder.add(builder.mul(builder.add(top, j), stride), b)
-        for column in _transpose(builder, rows):
-            address = builder.bitcast(builder.gep(tile.data, [offset], inbounds=True), pointer_type)
-            builder.store(column, address, align=align)
-            offset = builder.add(offset, stride)
-        return context.get_dummy_value()
+        for _ in range(Vector(signature.args[0].dtype).lanes):
+            row = builder.load(builder.gep(positions.data, [t], inbounds=True))
+            row = builder.select(builder.icmp_signed("<", row, last), row, last)
+            rows.append(builder.add(i, row))
+            t = builder.add(t, context.get_constant(types.intp, 1))
+        kinds = signature.args[:2] + signature.args[5:]
+        return _copy_block(context, builder, types.void(*kinds), (X, rows, *arguments[5:]))
 
     integers = types.intp, types.intp
-    return types.void(X, *integers, shift, inverse_scale, tile, *integers), codegen
+    return types.void(X, *integers, index, *integers, shift, inverse_scale, tile, *integers), codegen
+
+
+def _copy_block(context, builder, signature, arguments):
+    """A square of X, in standard coordinates, to a tile: (X, rows, j, shift, inverse_scale, tile, top, b)."""
+    kind = signature.args[0].dtype
+    align = kind.bitwidth // 8
+    pointer_type = context.get_value_type(Vector(kind)).as_pointer()
+    x, rows, j, shift, inverse_scale, tile, top, b = (
+        context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
+        for kind, value in zip(signature.args, arguments, strict=True)
+    )
+    stride = context.get_constant(types.intp, _length(signature.args[0], STRIDE_BYTES))
+    columns = cgutils.unpack_tuple(builder, x.shape)[1]
+
+    def address(array, offset):
+        return builder.bitcast(builder.gep(array.data, [offset], inbounds=True), pointer_type)
+
+    m, a = (builder.load(address(array, j), align=align) for array in (shift, inverse_scale))
+    values = []
+    for row in rows:
+        value = builder.load(address(x, builder.add(builder.mul(row, columns), j)), align=align)
+        values.append(builder.fmul(builder.fsub(value, m, flags=FAST), a, flags=FAST))
+    offset = builder.add(builder.mul(builder.add(top, j), stride), b)
+    for column in _transpose(builder, values):
+        builder.store(column, address(tile, offset), align=align)
+        offset = builder.add(offset, stride)
+    return context.get_dummy_value()
 
 
 def _transpose(builder, rows):
@@ -301,6 +325,12 @@ def _python_load_transposed(X, i, j, shift, inverse_scale, tile, top, b):
     tile[top + j : top + j + lanes(X), r] = ((X[i : i + lanes(X), c] - shift[c]) * inverse_scale[c]).T
 
 
+def _python_gather_transposed(X, i, size, index, t, j, shift, inverse_scale, tile, top, b):
+    rows = i + np.minimum(index[t : t + lanes(X)], size - 1)
+    c, r = slice(j, j + lanes(X)), slice(b, b + lanes(X))
+    tile[top + j : top + j + lanes(X), r] = ((X[rows, c] - shift[c]) * inverse_scale[c]).T
+
+
 def _python_take(table, i, j, tile, row, b):
     return table[i, j, load(tile, row, b).astype(np.int64)]
 
@@ -339,6 +369,8 @@ load_column = _python_load_column if _INTERPRETED else _load_column
 # load_transposed(X, i, j, shift, inverse_scale, tile, top, b): a square block X[i:, j:] of rows, in standard
 # coordinates, to tile[top + j:, b:].
 load_transposed = _python_load_transposed if _INTERPRETED else _load_transposed
+# gather_transposed(X, i, size, index, t, j, ...): the same of rows i + index[t:], of which `size` are there.
+gather_transposed = _python_gather_transposed if _INTERPRETED else _gather_transposed
 # take(table, i, j, tile, row, b): table[i, j, labels] of the labels that tile[row, b:] holds as floats.
 take = _python_take if _INTERPRETED else _take
 # splat(scalar): the vector of equal numbers.

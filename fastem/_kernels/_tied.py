@@ -80,7 +80,7 @@ def accumulate_tile(params, space, tile_weights, words, index, lengths, last, su
                 space[scratch + j, b] = space[WEIGHTS, b] * space[POINTS + j, b]
         accumulate_triangle(space, POINTS, scratch, d, tile_rows(space), sums.second, slot, _SYMMETRIC)
         top, own = POINTS + d, 0
-        pack(space, d, index, START, count, top, START)
+        pack(space, START, d, index, START, count, top, START)
         pack_row(space, WEIGHTS, index, count, WEIGHTS, START)
         pack_row(space, TOTALS, index, count, TOTALS, START)
         for k in range(K):
