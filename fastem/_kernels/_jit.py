@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.options import DefaultOptions
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -15,8 +16,11 @@ _REASSOCIATING = {"contract", "nsz", "reassoc", "arcp"}
 # For code whose rounding order is its meaning, such as (x + magic) - magic.
 _ORDERED = {"contract", "nsz"}
 _COMMON = {"nogil": True, "error_model": "numpy"}
-KERNEL_OPTIONS = {**_COMMON, "fastmath": _REASSOCIATING}
-ORDERED_OPTIONS = {**_COMMON, "fastmath": _ORDERED, "forceinline": True}
+# Who calls a kernel holds its arrays. Counting references to them anyway, by atomic operations wherever one
+# is handed on, took a fifth of a pass. A kernel that allocates has to count.
+_UNCOUNTED = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
+KERNEL_OPTIONS = {**_COMMON, **_UNCOUNTED, "fastmath": _REASSOCIATING}
+ORDERED_OPTIONS = {**_COMMON, **_UNCOUNTED, "fastmath": _ORDERED, "forceinline": True}
 # Only prange is wanted of the parallel passes; the others cost compile time.
 _PRANGE_ONLY = {
     "prange": True,
@@ -117,7 +121,9 @@ def _jit(fastmath, **options):
 
 
 # A kernel is called by other kernels only: wrappers for Python would cost a fifth of the compilation.
-_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_ALLOCATING = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_INNER = {**_ALLOCATING, **_UNCOUNTED}
+allocating_kernel = _jit(_REASSOCIATING, **_ALLOCATING)
 kernel = _jit(_REASSOCIATING, **_INNER)
 ordered_kernel = _jit(_ORDERED, forceinline=True, **_INNER)
 # For functions of vectors: a call would spill them to memory.

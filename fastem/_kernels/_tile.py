@@ -7,7 +7,7 @@ constant length `tile_rows`. `_layout` tells which row of `space` holds what.
 
 import numpy as np
 
-from fastem._kernels._jit import kernel, spliced_kernel
+from fastem._kernels._jit import allocating_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import (
     LEASTS,
     PEAKS,
@@ -42,7 +42,7 @@ _HUGE = np.float32(1e37)  # log-densities below -_HUGE count as underflow
 _BOUND = np.float32(1e18)  # in standard deviations
 
 
-@kernel
+@allocating_kernel
 def new_space(K, d, X):
     """The array in which a slot computes, of the dtype of X; its rows begin at cache lines.
 
@@ -63,7 +63,7 @@ def new_space(K, d, X):
     return space
 
 
-@kernel
+@allocating_kernel
 def new_marks(K, X):
     """Words of marks of points, their numbers in some order, where labels end in it, lengths of queues."""
     words, index = np.zeros(tile_rows(X) // WORD, np.int64), np.zeros(2 * tile_rows(X), np.int64)
