@@ -76,13 +76,13 @@ def screened_log2_prob_tile(params, X, start, size, space, words, index, ends):
     return kernels.screened_log2_prob_tile(params, X, start, size, space, words, index, ends)
 
 
-def accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
+def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot):
     """OUT sums[slot], weighted by the shares, whose sums are tile_weights. Spends the points.
 
     Some points may wait in queues, of `lengths` (K,), for later tiles; none do after the `last`.
     """
     return KERNELS[type(params)].accumulate_tile(
-        params, space, tile_weights, words, index, lengths, last, sums, slot
+        params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot
     )
 
 
@@ -106,7 +106,7 @@ def _screened_log2_prob_tile(params, X, start, size, space, words, index, ends):
 
 
 @overload(accumulate_tile, jit_options=KERNEL_OPTIONS)
-def _accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
+def _accumulate_tile(params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot):
     return python_function(KERNELS[params.instance_class].accumulate_tile)
 
 
@@ -121,7 +121,7 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
     K = params.means.shape[0]
     start, stop = slot_range(X, slot, sums.weights.shape[0])
     space, shares = new_space(K, d, X), first_share(d)
-    words, index, ends, lengths = new_marks(K, X)
+    words, index, ends, queue, lengths = new_marks(K, X)
     tile_weights, zeros, ones = np.zeros(K, X.dtype), np.zeros(K, X.dtype), np.ones(K, X.dtype)
     for first in range(start, stop, tile_rows(X)):
         size = min(tile_rows(X), stop - first)
@@ -134,7 +134,7 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
             screened_log2_prob_tile(params, X, first, size, space, words, index, ends)
             sums.log2_likelihood[slot] += normalise(params.log2_weights, space, shares, tile_weights)
         last = first + tile_rows(X) >= stop
-        accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot)
+        accumulate_tile(params, X, first, space, tile_weights, words, index, queue, lengths, last, sums, slot)
 
 
 @entry_kernel

@@ -12,7 +12,7 @@ import numpy as np
 from fastem._kernels._blocks import multiply_add
 from fastem._kernels._jit import inlined_kernel, kernel
 from fastem._kernels._layout import LEASTS, PEAKS, POINTS, START, TOTALS, first_share
-from fastem._kernels._packing import list_above, most_packed, pack_rows, sort_by_label
+from fastem._kernels._packing import list_above, most_packed, pack_row, pack_rows, sort_by_label
 from fastem._kernels._simd import lanes, load, splat, store, tile_rows
 from fastem._kernels._tile import find_labels, find_leasts
 
@@ -97,8 +97,7 @@ def finish_packed(params, X, start, size, k, first, space, row, index, begin, co
     packed, step = first_share(d) + K, 2 * lanes(space)
     stop = (count + step - 1) // step * step
     pack_rows(params, X, start, size, space, index, begin, count, POINTS + d)
-    for t in range(count):
-        space[packed, t] = space[row, index[begin + t]]
+    pack_row(space, row, index, begin, count, packed, START)
     finish(params.whiteners, params.offsets, k, first, space, POINTS + d, packed, stop)
     for t in range(count):
         space[row, index[begin + t]] = space[packed, t]

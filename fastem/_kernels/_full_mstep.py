@@ -9,35 +9,38 @@ to rounding is of the first order in |mean| / deviation, as in the data themselv
 
 from fastem._kernels._blocks import accumulate_rows, add_first_sums, add_sums
 from fastem._kernels._jit import kernel, spliced_kernel
-from fastem._kernels._layout import POINTS, START, first_scratch, first_share
-from fastem._kernels._packing import SMALL, close_queue, queue_share
+from fastem._kernels._layout import POINTS, START, first_queue, first_scratch, first_share
+from fastem._kernels._packing import SMALL, close_queue, pack_rows, pad_row, queue_share
 from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 
 
 @kernel
-def accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
+def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot):
     """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot].
 
     A component works on all points as they stand, if it has a share in many, and then on its queue, if
     that is full: two turns of one loop, as two calls would be compiled twice.
     """
     means, weights, first, second = params.means, sums.weights, sums.first, sums.second
-    K, d = means.shape
+    (n, d), K = X.shape, means.shape[0]
     corner, shares, scratch = d % 4, first_share(d), first_scratch(d, K)
-    turns = 2 if d >= SMALL else 1
+    q, turns = START, 2 if d >= SMALL else 1
     for k in range(K):
         weights[slot, k] += tile_weights[k]
         top, row, stop = POINTS, shares + k, tile_rows(space)
         if d >= SMALL and (
-            tile_weights[k] == 0 or queue_share(space, d, shares, k, K, words, index, lengths)
+            tile_weights[k] == 0 or queue_share(space, start, d, shares, k, K, words, index, queue, lengths)
         ):
             stop = START
         for turn in range(turns):
             if turn == 1:
-                top, stop = close_queue(space, d, k, K, last, lengths)
-                row = top + d
+                q, stop = close_queue(space, k, K, last, lengths)
             if stop == 0:
                 continue
+            if turn == 1:
+                top, row = POINTS + d, first_queue(d, K) + q
+                pack_rows(params, X, START, n, space, queue, q * tile_rows(space), stop, top)
+                stop = pad_row(space, row, stop, lanes(space))
             accumulate_corner(means, k, corner, space, top, row, stop, first, second, slot)
             for i in range(corner, d, 4):
                 accumulate_diagonal(means, k, i, space, top, row, stop, scratch, first, second, slot)

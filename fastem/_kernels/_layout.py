@@ -39,7 +39,7 @@ TOTALS = np.int64(3)  # the sum over components relative to that peak
 ZEROS = np.int64(4)
 POINTS = np.int64(5)  # d rows: the points; behind them d rows for some of the points, packed
 START = np.int64(0)  # of a list of points, or of features
-QUEUE_ROWS = np.int64(1280)  # 2.7 MB of float64, of which queues that are half full touch half
+QUEUES = np.int64(512)  # as many a slot has at most: with their lists of points 2 MB, half of them in use
 
 
 @spliced_kernel
@@ -56,11 +56,11 @@ def first_scratch(d, K):
 
 @spliced_kernel
 def first_queue(d, K):
-    """First of the rows of the queues; each has d rows for points and one for their responsibilities."""
+    """First of the rows of the queues: the responsibilities of points that wait."""
     return POINTS + 3 * d + K + 9
 
 
 @spliced_kernel
-def count_queues(d, K):
-    """One for each component while all together stay in a second-level cache, else one for all."""
-    return K if K * (d + 1) <= QUEUE_ROWS else 1
+def count_queues(K):
+    """One for each component while they are few, else one for all."""
+    return K if K <= QUEUES else 1

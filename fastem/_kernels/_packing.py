@@ -9,7 +9,7 @@ Where a point costs no more than its copy does, vectors of points that are all z
 import numpy as np
 
 from fastem._kernels._jit import inlined_kernel, kernel, spliced_kernel
-from fastem._kernels._layout import POINTS, START, WORD, ZEROS, count_queues, first_queue
+from fastem._kernels._layout import START, WORD, ZEROS, first_queue
 from fastem._kernels._simd import above, count_bits, gather_transposed, lanes, load, lowest_bit, tile_rows
 
 SMALL = np.int64(4)  # features below which packing costs more than it saves
@@ -61,50 +61,56 @@ def sort_by_label(space, labels, ends, index):
 
 
 @kernel
-def pack(space, j0, d, index, begin, count, top, offset):
-    """Copy features from j0 on of the points index[begin : begin + count] to rows from `top`, at `offset`."""
-    corner = j0 + (d - j0) % 4
-    for j in range(j0, corner):
-        for t in range(count):
-            space[top + j, offset + t] = space[POINTS + j, index[begin + t]]
-    for j in range(corner, d, 4):
-        x, out = POINTS + j, top + j
-        for t in range(count):
-            b = index[begin + t]
-            x0, x1, x2, x3 = space[x, b], space[x + 1, b], space[x + 2, b], space[x + 3, b]
-            space[out, offset + t] = x0
-            space[out + 1, offset + t] = x1
-            space[out + 2, offset + t] = x2
-            space[out + 3, offset + t] = x3
-
-
-@kernel
 def pack_rows(params, X, start, size, space, index, begin, count, top):
-    """The same for all features, from the rows of X, in squares that are transposed in registers."""
+    """OUT rows from `top`: the rows start + index[begin : begin + count] of X, in standard coordinates.
+
+    Squares of X are transposed in registers. Of a tile, `size` rows are there: those beyond are the last.
+    """
     d, step = X.shape[1], lanes(space)
     columns = d - d % step
     shift, inverse_scale = params.shift, params.inverse_scale
     for t in range(0, count, step):
         for j in range(0, columns, step):
             gather_transposed(X, start, size, index, begin + t, j, shift, inverse_scale, space, top, t)
-    pack(space, columns, d, index, begin, count, top, START)
+    corner = columns + (d - columns) % 4
+    for j in range(columns, corner):
+        for t in range(count):
+            i = start + min(index[begin + t], size - 1)
+            space[top + j, t] = (X[i, j] - shift[j]) * inverse_scale[j]
+    for j in range(corner, d, 4):
+        m0, m1, m2, m3 = shift[j], shift[j + 1], shift[j + 2], shift[j + 3]
+        a0, a1, a2, a3 = inverse_scale[j], inverse_scale[j + 1], inverse_scale[j + 2], inverse_scale[j + 3]
+        for t in range(count):
+            i = start + min(index[begin + t], size - 1)
+            x0, x1, x2, x3 = X[i, j], X[i, j + 1], X[i, j + 2], X[i, j + 3]
+            space[top + j, t] = (x0 - m0) * a0
+            space[top + j + 1, t] = (x1 - m1) * a1
+            space[top + j + 2, t] = (x2 - m2) * a2
+            space[top + j + 3, t] = (x3 - m3) * a3
 
 
 @kernel
-def pack_row(space, row, index, count, out, offset):
-    """Copy the numbers of the points index[:count] to the row `out`, which may be `row`, from `offset` on."""
+def pack_row(space, row, index, begin, count, out, offset):
+    """Copy the numbers of the points index[begin : begin + count] to the row `out`, from `offset` on."""
     for t in range(count):
-        space[out, offset + t] = space[row, index[t]]
+        space[out, offset + t] = space[row, index[begin + t]]
 
 
 @kernel
-def pad(space, top, rows, length, width):
-    """The end of `length` points, rounded up to whole vectors. OUT `rows` rows from `top`: zeros up to it."""
-    stop = (length + width - 1) // width * width
-    for j in range(top, top + rows):
-        for t in range(length, stop):
-            space[j, t] = 0
+def pad_row(space, row, count, width):
+    """The end of `count` points, rounded up to multiples of `width`. OUT the row: zeros up to it."""
+    stop = (count + width - 1) // width * width
+    for t in range(count, stop):
+        space[row, t] = 0
     return stop
+
+
+@kernel
+def compact(space, top, rows, index, count, width):
+    """Move the points index[:count], which ascend, to the beginning of `rows` rows from `top`, padded."""
+    for j in range(top, top + rows):
+        pack_row(space, j, index, START, count, j, START)
+        pad_row(space, j, count, width)
 
 
 @inlined_kernel
@@ -118,31 +124,32 @@ def list_vectors(space, row, index):
 
 
 @inlined_kernel
-def queue_share(space, d, shares, k, K, words, index, lengths):
+def queue_share(space, start, d, shares, k, K, words, index, queue, lengths):
     """Add the points of component k to its queue, if they are few; False if not, and they stay in place."""
     few = min(most_packed(space), 16 + 3 * d)  # a copy costs d, a point where it stands d^2
     count = list_above(space, shares + k, ZEROS, few, words, index)
     if count > few:
         return False
-    q = queue_of(d, k, K)
-    top, length = first_queue(d, K) + q * (d + 1), lengths[q]
-    pack(space, START, d, index, START, count, top, length)
-    pack_row(space, shares + k, index, count, top + d, length)
+    q = queue_of(k, K, lengths)
+    length = lengths[q]
+    pack_row(space, shares + k, index, START, count, first_queue(d, K) + q, length)
+    for t in range(count):
+        queue[q * tile_rows(space) + length + t] = start + index[t]
     lengths[q] = length + count
     return True
 
 
 @inlined_kernel
-def close_queue(space, d, k, K, last, lengths):
-    """(top, stop): the queue of component k, if it could not take another tile; else no points."""
-    q, queues = queue_of(d, k, K), count_queues(d, K)
-    top, length = first_queue(d, K) + q * (d + 1), lengths[q]
-    if not last and queues == K and length <= tile_rows(space) - most_packed(space):
-        return top, START
+def close_queue(space, k, K, last, lengths):
+    """(q, count): the queue of component k and its points, if it could not take another tile; else none."""
+    q = queue_of(k, K, lengths)
+    length = lengths[q]
+    if not last and lengths.shape[0] == K and length <= tile_rows(space) - most_packed(space):
+        return q, START
     lengths[q] = 0
-    return top, pad(space, top, d + 1, length, lanes(space))
+    return q, length
 
 
 @spliced_kernel
-def queue_of(d, k, K):
-    return k if count_queues(d, K) == K else 0
+def queue_of(k, K, lengths):
+    return k if lengths.shape[0] == K else 0

@@ -42,7 +42,7 @@ def log2_prob_tile(params, space):
 
 
 @kernel
-def accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
+def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot):
     """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot]."""
     means, weights, first, second = params.means, sums.weights, sums.first, sums.second
     K, d = means.shape

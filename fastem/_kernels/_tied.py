@@ -17,8 +17,8 @@ import numpy as np
 
 from fastem._kernels._blocks import accumulate_product, accumulate_triangle, multiply
 from fastem._kernels._jit import kernel
-from fastem._kernels._layout import PEAKS, POINTS, START, TOTALS, WEIGHTS, first_scratch, first_share
-from fastem._kernels._packing import list_above, most_packed, pack, pack_row, pad
+from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_scratch, first_share
+from fastem._kernels._packing import compact, list_above, most_packed
 from fastem._kernels._simd import lanes, load, store, take, tile_rows
 from fastem._kernels._spherical import distance_tile
 from fastem._kernels._tile import find_labels, load_rows
@@ -53,7 +53,7 @@ def log2_prob_tile(params, space):
 
 
 @kernel
-def accumulate_tile(params, space, tile_weights, words, index, lengths, last, sums, slot):
+def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot):
     """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot].
 
     `sums.first` is taken about zero, sum(r y). The points are spent: e takes their place.
@@ -72,26 +72,23 @@ def accumulate_tile(params, space, tile_weights, words, index, lengths, last, su
         for k in range(K):
             pivots[slot, p, k] += space[shares + k, b]
     subtract_pivots(transposed, space, d)
-    top, stop, own = POINTS, tile_rows(space), 1
+    stop, own = tile_rows(space), 1
     count = list_above(space, WEIGHTS, PEAKS, most_packed(space), words, index)
     if count <= most_packed(space):
         for j in range(d):
             for b in range(tile_rows(space)):
                 space[scratch + j, b] = space[WEIGHTS, b] * space[POINTS + j, b]
         accumulate_triangle(space, POINTS, scratch, d, tile_rows(space), sums.second, slot, _SYMMETRIC)
-        top, own = POINTS + d, 0
-        pack(space, START, d, index, START, count, top, START)
-        pack_row(space, WEIGHTS, index, count, WEIGHTS, START)
-        pack_row(space, TOTALS, index, count, TOTALS, START)
-        for k in range(K):
-            pack_row(space, shares + k, index, count, shares + k, START)
-        pad(space, WEIGHTS, TOTALS - WEIGHTS + 1, count, 2 * lanes(space))
-        pad(space, shares, K, count, 2 * lanes(space))
-        stop = pad(space, top, d, count, 2 * lanes(space))
+        own, width = 0, 2 * lanes(space)
+        compact(space, POINTS, d, index, count, width)
+        compact(space, shares, K, index, count, width)
+        compact(space, TOTALS, 1, index, count, width)
+        compact(space, WEIGHTS, 1, index, count, width)
+        stop = (count + width - 1) // width * width
     if count > 0:
         average_means(transposed, space, shares, scratch, stop)
-        mix(transposed, space, top, scratch, own, stop)
-        accumulate_product(space, top, d, scratch, d, stop, sums.second, slot, _MIXED)
+        mix(transposed, space, scratch, own, stop)
+        accumulate_product(space, POINTS, d, scratch, d, stop, sums.second, slot, _MIXED)
 
 
 @kernel
@@ -129,11 +126,11 @@ def average_means(transposed, space, shares, out, stop):
 
 
 @kernel
-def mix(transposed, space, e, out, own, stop):
+def mix(transposed, space, out, own, stop):
     """Rows from `out`: sum_k r_k nu_k to own w e + 2 g with g = w nu_p - sum_k r_k nu_k."""
     share = space.dtype.type(own)
     for i in range(transposed.shape[1]):
         for b in range(0, stop, lanes(space)):
             weight = load(space, WEIGHTS, b)
             g = weight * take(transposed, 0, i, space, TOTALS, b) - load(space, out + i, b)
-            store(space, out + i, b, share * weight * load(space, e + i, b) + (g + g))
+            store(space, out + i, b, share * weight * load(space, POINTS + i, b) + (g + g))

@@ -49,7 +49,7 @@ def new_space(K, d, X):
     Rows of packed points begin as numbers, since the ends of vectors beyond them are computed on too.
     A 512-bit load that straddles two lines costs two: unaligned rows made the M-step a third slower.
     """
-    rows = first_queue(d, K) + count_queues(d, K) * (d + 1)
+    rows = first_queue(d, K) + count_queues(K)
     buffer = np.empty(rows * stride(X) + _CACHE_LINE // X.itemsize, X.dtype)
     start = (-buffer.ctypes.data % _CACHE_LINE) // X.itemsize
     space = buffer[start : start + rows * stride(X)].reshape((rows, stride(X)))
@@ -65,9 +65,11 @@ def new_space(K, d, X):
 
 @allocating_kernel
 def new_marks(K, X):
-    """Words of marks of points, their numbers in some order, where labels end in it, lengths of queues."""
+    """Words of marks of points, their order, where labels end in it; queues of points, their lengths."""
     words, index = np.zeros(tile_rows(X) // WORD, np.int64), np.zeros(2 * tile_rows(X), np.int64)
-    return words, index, np.zeros(K, np.int64), np.zeros(K, np.int64)
+    queues = count_queues(K)
+    queue = np.zeros((queues + 1) * tile_rows(X), np.int64)
+    return words, index, np.zeros(K, np.int64), queue, np.zeros(queues, np.int64)
 
 
 @spliced_kernel

@@ -57,7 +57,9 @@ def normalised(params, log2_probs):
 def accumulate(family, params, points, r):
     (K, d), n = params.means.shape, points.shape[1]
     tile_weights = np.ascontiguousarray(r.reshape(K, -1, TILE).sum(axis=2).T)
-    words, index, _, lengths = fresh_marks(K, points)
+    words, index, _, queue, lengths = fresh_marks(K, points)
+    X = (points / params.inverse_scale[:, None] + params.shift[:, None]).T.copy()
+    X.flags.writeable = False
 
     def read(arguments, _):
         merged = Sums(*(array.sum(axis=0) for array in arguments[-1]))
@@ -67,10 +69,12 @@ def accumulate(family, params, points, r):
         accumulate_tiles,
         lambda: (
             params,
+            X,
             new_spaces(n, K, d, points, r),
             tile_weights,
             words,
             index,
+            queue,
             lengths,
             family.new_sums(1, K, d),
         ),
@@ -99,9 +103,12 @@ def normalise_tiles(log2_weights, shares, spaces, tile_weights):
 
 
 @entry_kernel
-def accumulate_tiles(params, spaces, tile_weights, words, index, lengths, sums):
+def accumulate_tiles(params, X, spaces, tile_weights, words, index, queue, lengths, sums):
     for i in range(spaces.shape[0]):
-        accumulate_tile(params, spaces[i], tile_weights[i], words, index, lengths, True, sums, 0)
+        start, last = i * TILE, True
+        accumulate_tile(
+            params, X, start, spaces[i], tile_weights[i], words, index, queue, lengths, last, sums, 0
+        )
 
 
 @entry_kernel
