@@ -18,6 +18,8 @@ from fastem._typing import Array, CovarianceType, FloatArray
 # Kernels work in base 2: precisions carry this factor, whiteners its root.
 _HALF_LOG2_E = 0.5 / np.log(2)
 _ROOT = np.sqrt(_HALF_LOG2_E)
+_SMALL = 8  # matrices that are inverted at once
+_LARGE = 10.0  # a ratio that no decision rests on
 
 KernelParams = FullParams | TiedParams | DiagParams | SphericalParams
 
@@ -92,7 +94,10 @@ class Family(ABC):
 
     @abstractmethod
     def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
-        """Eigenvalues of each covariance in units where those of diag(variances) are 1; both (m, d)."""
+        """Eigenvalues of each covariance in units where those of diag(variances) are 1; both (m, d).
+
+        Where they are all large enough, others in their place whose inverse squares have the same sum.
+        """
 
     @abstractmethod
     def diagonal(self, variances: FloatArray) -> FloatArray:
@@ -119,7 +124,16 @@ class _Matrices(Family):
 
     def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
         root = np.sqrt(variances)
-        return np.asarray(np.linalg.eigvalsh(covariances / (root[:, :, None] * root[:, None, :])))
+        scaled = covariances / (root[:, :, None] * root[:, None, :])
+        with np.errstate(over="ignore"):
+            inverses = _inverse(_cholesky(scaled))
+            # The trace of the precision sums the inverse eigenvalues, and no row is longer than the largest.
+            large = np.einsum("kij,kij->k", inverses, inverses) < 1 / _LARGE
+        inverses = inverses[large]
+        ratios = np.empty_like(variances)
+        ratios[large] = 1 / np.linalg.norm(inverses.transpose(0, 2, 1) @ inverses, axis=2)
+        ratios[~large] = np.linalg.eigvalsh(scaled[~large])
+        return ratios
 
     def diagonal(self, variances: FloatArray) -> FloatArray:
         return variances[:, :, None] * np.eye(variances.shape[1])
@@ -150,8 +164,7 @@ class Full(_Matrices):
         return _new_sums(slots, k, d, (k, d, d), 0)
 
     def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> FullParams:
-        inverses = np.linalg.inv(np.linalg.cholesky(parameters.covariances))
-        whiteners = np.where(_lower(inverses.shape[1]), inverses, 0.0)
+        whiteners = _inverse(np.linalg.cholesky(parameters.covariances))
         log2_determinants = np.log2(_diagonals(whiteners)).sum(axis=1)
         whiteners *= _ROOT
         means = parameters.means.astype(dtype)
@@ -195,7 +208,7 @@ class Tied(_Matrices):
         return _new_sums(slots, k, d, (2, d, d), k)
 
     def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
-        inverse = np.tril(np.linalg.inv(np.linalg.cholesky(parameters.covariances[0])))
+        inverse = _inverse(np.linalg.cholesky(parameters.covariances))[0]
         whitener = (_ROOT * inverse).astype(dtype)
         means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)
         return TiedParams(
@@ -207,7 +220,7 @@ class Tied(_Matrices):
         )
 
     def collect(self, params: TiedParams, sums: Sums) -> Collected:
-        colour = np.tril(np.linalg.inv(params.whiteners[0].astype(np.float64)))
+        colour = _inverse(params.whiteners.astype(np.float64))[0]
         whitened = params.means.astype(np.float64)
         first = sums.first - sums.weights[:, None] * whitened
         # Of points in one component the kernel sums the lower triangle, of others an asymmetric whole.
@@ -379,6 +392,19 @@ def _lower(d: int) -> Array:
 
 def _diagonals(matrices: Array) -> FloatArray:
     return np.diagonal(matrices, axis1=-2, axis2=-1)
+
+
+def _inverse(factors: Array) -> FloatArray:
+    """Inverses of lower triangular matrices, by halves: NumPy has only that of any matrix."""
+    d = factors.shape[1]
+    if d <= _SMALL:
+        return np.where(_lower(d), np.linalg.inv(factors), 0.0)
+    half = d // 2
+    inverses = np.zeros_like(factors)
+    first, last = _inverse(factors[:, :half, :half]), _inverse(factors[:, half:, half:])
+    inverses[:, :half, :half], inverses[:, half:, half:] = first, last
+    inverses[:, half:, :half] = -(last @ factors[:, half:, :half] @ first)
+    return inverses
 
 
 def _cholesky(matrices: FloatArray) -> FloatArray:

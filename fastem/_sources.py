@@ -23,9 +23,9 @@ from fastem._validate_chunks import raise_not_finite
 
 _LN2 = float(np.log(2))
 _MAX_SLOTS = 64
-# Fewer rows a slot, and waking threads or zeroing and merging the sums of a slot would show.
-_ROWS_PER_SLOT = 2048
-_ROWS_PER_SLOT_AND_FEATURE = 128
+# Fewer tiles a slot, and waking threads or zeroing and merging the sums of a slot would show.
+_TILES_PER_SLOT = 8
+_TILES_PER_SLOT_AND_FEATURE = 0.5
 _NUMBERS_PER_SLOT = 65536  # of the moments
 _SUMS_BYTES = 16 << 20  # all slots together
 _SLAB_BYTES = 16 << 20  # as a slab may have to be converted
@@ -182,7 +182,8 @@ class SlabSource(Source):
 
     def _slots(self, bytes_per_slot: int) -> int:
         """How many ways a pass is split: a function of the problem alone, never of the threads."""
-        by_rows = self.n_samples // max(_ROWS_PER_SLOT, _ROWS_PER_SLOT_AND_FEATURE * self.n_features)
+        tiles = max(_TILES_PER_SLOT, _TILES_PER_SLOT_AND_FEATURE * self.n_features)
+        by_rows = self.n_samples // int(tiles * self._tile_rows)
         by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
         return int(max(1, min(_MAX_SLOTS, by_rows, by_memory)))
 

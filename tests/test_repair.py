@@ -6,6 +6,7 @@ from problems import TYPES, clusters
 
 import fastem
 from fastem import FitStatus
+from fastem._families import FAMILIES
 
 pytestmark = pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 
@@ -186,3 +187,23 @@ def test_units_shift_the_log_likelihood_by_the_jacobian(covariance_type, unit):
     expected = plain.report.log_likelihood - X.size * np.log(unit)
     assert scaled.report.log_likelihood == pytest.approx(expected, rel=1e-9)
     np.testing.assert_array_equal(scaled.predict(X * unit), plain.predict(X))
+
+
+@pytest.mark.parametrize("least", [1e-9, 0.4, 2.9, 3.1, 9, 40, 1e4])
+@pytest.mark.parametrize("d", [2, 9, 33])
+def test_ratios_to_the_floor_decide_as_eigenvalues_do(d, least):
+    """Of covariances whose smallest eigenvalue is `least` times a floor that differs between features."""
+    rng = np.random.default_rng(d)
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, d, d)))
+    eigenvalues = least * rng.uniform(1, 1e3, size=(3, d))
+    eigenvalues[:, 0] = least
+    floor = rng.uniform(0.1, 10, size=(3, d))
+    root = np.sqrt(floor)[:, :, None]
+    covariances = (
+        root * (rotation * eigenvalues[:, None, :]) @ rotation.transpose(0, 2, 1) * root.transpose(0, 2, 1)
+    )
+    ratios = FAMILIES["full"].ratios(covariances, floor)
+    np.testing.assert_allclose((1 / ratios**2).sum(axis=1), (1 / eigenvalues**2).sum(axis=1), rtol=1e-6)
+    for bound in (0.5, 3.0):
+        np.testing.assert_array_equal((ratios > bound).all(axis=1), least > bound)
+    assert (ratios.min(axis=1) <= 1.001 * np.sqrt(d) * least).all()
