@@ -6,19 +6,18 @@ covariances (`estimate`). K components, d features.
 """
 
 from abc import ABC, abstractmethod
-from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from fastem._frame import Frame
 from fastem._kernels._params import DiagParams, FullParams, SphericalParams, Sums, TiedParams
-from fastem._typing import Array, CovarianceType, FloatArray
+from fastem._matrices import cholesky, diagonals, invert_lower, lower
+from fastem._typing import CovarianceType, FloatArray
 
 # Kernels work in base 2: precisions carry this factor, whiteners its root.
 _HALF_LOG2_E = 0.5 / np.log(2)
 _ROOT = np.sqrt(_HALF_LOG2_E)
-_SMALL = 8  # matrices that are inverted at once
 _LARGE = 10.0  # a ratio that no decision rests on
 
 KernelParams = FullParams | TiedParams | DiagParams | SphericalParams
@@ -120,13 +119,13 @@ class _Matrices(Family):
     """Covariances that are m full matrices. Abstract: full and tied differ in m and in their kernels."""
 
     def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
-        return np.square(_diagonals(_cholesky(covariances)))
+        return np.square(diagonals(cholesky(covariances)))
 
     def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
         root = np.sqrt(variances)
         scaled = covariances / (root[:, :, None] * root[:, None, :])
         with np.errstate(over="ignore"):
-            inverses = _inverse(_cholesky(scaled))
+            inverses = invert_lower(cholesky(scaled))
             # The trace of the precision sums the inverse eigenvalues, and no row is longer than the largest.
             large = np.einsum("kij,kij->k", inverses, inverses) < 1 / _LARGE
         inverses = inverses[large]
@@ -142,7 +141,7 @@ class _Matrices(Family):
         return covariances * factor[:, None] * factor
 
     def variances(self, covariances: FloatArray, d: int) -> FloatArray:
-        return _diagonals(covariances)
+        return diagonals(covariances)
 
     def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
         return noise @ np.linalg.cholesky(covariance).T
@@ -164,8 +163,8 @@ class Full(_Matrices):
         return _new_sums(slots, k, d, (k, d, d), 0)
 
     def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> FullParams:
-        whiteners = _inverse(np.linalg.cholesky(parameters.covariances))
-        log2_determinants = np.log2(_diagonals(whiteners)).sum(axis=1)
+        whiteners = invert_lower(np.linalg.cholesky(parameters.covariances))
+        log2_determinants = np.log2(diagonals(whiteners)).sum(axis=1)
         whiteners *= _ROOT
         means = parameters.means.astype(dtype)
         return FullParams(
@@ -179,7 +178,7 @@ class Full(_Matrices):
         means = params.means.astype(np.float64)
         # The kernel sums r z x': its lower triangle, less s mean', is the scatter.
         scatter = sums.second - sums.first[:, :, None] * means[:, None, :]
-        scatter = np.where(_lower(means.shape[1]), scatter, scatter.transpose(0, 2, 1))
+        scatter = np.where(lower(means.shape[1]), scatter, scatter.transpose(0, 2, 1))
         return Collected(means, sums.weights, sums.first, scatter)
 
     def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
@@ -189,7 +188,7 @@ class Full(_Matrices):
         return np.asarray(weights[:, None, None] * parameters.covariances)
 
     def diagonal_scatter(self, collected: Collected) -> FloatArray:
-        return np.asarray(_diagonals(collected.scatter).sum(axis=0))
+        return np.asarray(diagonals(collected.scatter).sum(axis=0))
 
 
 class Tied(_Matrices):
@@ -208,7 +207,7 @@ class Tied(_Matrices):
         return _new_sums(slots, k, d, (2, d, d), k)
 
     def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
-        inverse = _inverse(np.linalg.cholesky(parameters.covariances))[0]
+        inverse = invert_lower(np.linalg.cholesky(parameters.covariances))[0]
         whitener = (_ROOT * inverse).astype(dtype)
         means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)
         return TiedParams(
@@ -220,7 +219,7 @@ class Tied(_Matrices):
         )
 
     def collect(self, params: TiedParams, sums: Sums) -> Collected:
-        colour = _inverse(params.whiteners.astype(np.float64))[0]
+        colour = invert_lower(params.whiteners.astype(np.float64))[0]
         whitened = params.means.astype(np.float64)
         first = sums.first - sums.weights[:, None] * whitened
         # Of points in one component the kernel sums the lower triangle, of others an asymmetric whole.
@@ -382,36 +381,3 @@ def _common(
         "inverse_scale": (1 / frame.scale).astype(dtype),
         "log2_weights": log2_weights.astype(dtype),
     }
-
-
-@cache
-def _lower(d: int) -> Array:
-    """Where the lower triangle of a matrix is, with the diagonal."""
-    return np.tri(d, dtype=bool)
-
-
-def _diagonals(matrices: Array) -> FloatArray:
-    return np.diagonal(matrices, axis1=-2, axis2=-1)
-
-
-def _inverse(factors: Array) -> FloatArray:
-    """Inverses of lower triangular matrices, by halves: NumPy has only that of any matrix."""
-    d = factors.shape[1]
-    if d <= _SMALL:
-        return np.where(_lower(d), np.linalg.inv(factors), 0.0)
-    half = d // 2
-    inverses = np.zeros_like(factors)
-    first, last = _inverse(factors[:, :half, :half]), _inverse(factors[:, half:, half:])
-    inverses[:, :half, :half], inverses[:, half:, half:] = first, last
-    inverses[:, half:, :half] = -(last @ factors[:, half:, :half] @ first)
-    return inverses
-
-
-def _cholesky(matrices: FloatArray) -> FloatArray:
-    """Cholesky factors; NaN for matrices that are not positive definite."""
-    try:
-        return np.asarray(np.linalg.cholesky(matrices))
-    except np.linalg.LinAlgError:
-        if len(matrices) == 1:
-            return np.full_like(matrices, np.nan)
-        return np.concatenate([_cholesky(matrix[None]) for matrix in matrices])
