@@ -68,12 +68,25 @@ def log2_prob_tile(params, space):
     return KERNELS[type(params)].log2_prob_tile(params, space)
 
 
-def screened_log2_prob_tile(params, X, start, size, space, words, index, ends):
-    """OUT the shares: log-densities, or upper bounds where the responsibility is zero either way."""
-    kernels = KERNELS[type(params)]
-    if kernels.screened_log2_prob_tile is None:
-        return kernels.log2_prob_tile(params, space)
-    return kernels.screened_log2_prob_tile(params, X, start, size, space, words, index, ends)
+def screened_log2_prob_tile(params, X, start, size, space, words, index, ends, screened):
+    """OUT the shares: log-densities, or upper bounds where the responsibility is zero either way.
+
+    Returns whether the next tile should be `screened`.
+    """
+    return _screen(KERNELS[type(params)])(params, X, start, size, space, words, index, ends, screened)
+
+
+def _screen(kernels):
+    """What a covariance type has for that: if nothing, all densities."""
+    if kernels.screened_log2_prob_tile is not None:
+        return python_function(kernels.screened_log2_prob_tile)
+    f = kernels.log2_prob_tile
+
+    def unscreened(params, X, start, size, space, words, index, ends, screened):
+        f(params, space)
+        return screened
+
+    return unscreened
 
 
 def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot):
@@ -97,12 +110,8 @@ def _log2_prob_tile(params, space):
 
 
 @overload(screened_log2_prob_tile, jit_options=KERNEL_OPTIONS)
-def _screened_log2_prob_tile(params, X, start, size, space, words, index, ends):
-    kernels = KERNELS[params.instance_class]
-    if kernels.screened_log2_prob_tile is None:
-        f = kernels.log2_prob_tile
-        return lambda params, X, start, size, space, words, index, ends: f(params, space)
-    return python_function(kernels.screened_log2_prob_tile)
+def _screened_log2_prob_tile(params, X, start, size, space, words, index, ends, screened):
+    return _screen(KERNELS[params.instance_class])
 
 
 @overload(accumulate_tile, jit_options=KERNEL_OPTIONS)
@@ -123,6 +132,7 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
     space, shares = new_space(K, d, X), first_share(d)
     words, index, ends, queue, lengths = new_marks(K, X)
     tile_weights, zeros, ones = np.zeros(K, X.dtype), np.zeros(K, X.dtype), np.ones(K, X.dtype)
+    screened = True
     for first in range(start, stop, tile_rows(X)):
         size = min(tile_rows(X), stop - first)
         load_tile(params, X, first, size, space)
@@ -131,7 +141,7 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
             load_rows(given, first, size, zeros, ones, space, shares)
             weigh(space, shares, WEIGHTS, tile_weights)
         else:
-            screened_log2_prob_tile(params, X, first, size, space, words, index, ends)
+            screened = screened_log2_prob_tile(params, X, first, size, space, words, index, ends, screened)
             sums.log2_likelihood[slot] += normalise(params.log2_weights, space, shares, tile_weights)
         last = first + tile_rows(X) >= stop
         accumulate_tile(params, X, first, space, tile_weights, words, index, queue, lengths, last, sums, slot)

@@ -10,13 +10,14 @@ or a row view costs two atomic reference counts, at small d as much as the arith
 import numpy as np
 
 from fastem._kernels._blocks import multiply_add
-from fastem._kernels._jit import inlined_kernel, kernel
+from fastem._kernels._jit import inlined_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import LEASTS, PEAKS, POINTS, START, TOTALS, first_share
 from fastem._kernels._packing import list_above, most_packed, pack_row, pack_rows, sort_by_label
 from fastem._kernels._simd import lanes, load, splat, store, tile_rows
 from fastem._kernels._tile import find_labels, find_leasts
 
 _SCREENED = 24  # features from which on a bound saves more than it costs
+_WORTH = 8  # components for each that must be packable
 _WIDE = 48  # features from which on more rows of y make a better one
 
 
@@ -27,20 +28,46 @@ def log2_prob_tile(params, space):
 
 
 @kernel
-def screened_log2_prob_tile(params, X, start, size, space, words, index, ends):
+def screened_log2_prob_tile(params, X, start, size, space, words, index, ends, screened):
     """OUT the shares: log-densities, or upper bounds where the responsibility is zero either way.
 
     The first rows of y bound a density from above. The component with the largest bound is finished for
-    each point, which bounds the peak from below; the others are finished where they come near it.
+    each point, which bounds the peak from below; the others are finished where they come near it. Returns
+    whether the next tile should be `screened` so: not if few components could be packed in this one.
     """
     A, c, log2_weights = params.whiteners, params.offsets, params.log2_weights
     K, d = c.shape
+    if d < _SCREENED or K == 1:
+        bound_tile(params, space, d)
+        return screened
     shares = first_share(d)
-    last = d % 4 + (16 if d >= _WIDE else 12) if d >= _SCREENED and K > 1 else d
+    last = d % 4 + (16 if d >= _WIDE else 12) if screened else d
     bound_tile(params, space, last)
-    if last == d:
-        return
     find_labels(space, shares, K, PEAKS, TOTALS)
+    if screened:
+        finish_best(params, X, start, size, last, space, index, ends)
+    find_leasts(log2_weights, space)
+    for b in range(tile_rows(space)):
+        space[LEASTS, b] += space[PEAKS, b]
+    packed = 0
+    for k in range(K):
+        count = list_above(space, shares + k, LEASTS, most_packed(space), words, index)
+        packed += 1 if count <= most_packed(space) else 0
+        if screened and count <= most_packed(space):
+            finish_packed(params, X, start, size, k, last, space, shares + k, index, START, count)
+        elif screened:
+            finish(A, c, k, last, space, POINTS, shares + k, tile_rows(space))
+    if screened:
+        for b in range(tile_rows(space)):
+            space[shares + int(space[TOTALS, b]), b] = space[PEAKS, b]
+    return packed * _WORTH > K
+
+
+@spliced_kernel
+def finish_best(params, X, start, size, last, space, index, ends):
+    """IN the labels: in the totals. OUT the peaks: log-densities of these components; their shares: -inf."""
+    K, d = params.offsets.shape
+    shares = first_share(d)
     sort_by_label(space, TOTALS, ends, index)
     begin = START
     for k in range(K):
@@ -48,17 +75,6 @@ def screened_log2_prob_tile(params, X, start, size, space, words, index, ends):
         for t in range(begin, ends[k]):
             space[shares + k, index[t]] = -np.inf
         begin = ends[k]
-    find_leasts(log2_weights, space)
-    for b in range(tile_rows(space)):
-        space[LEASTS, b] += space[PEAKS, b]
-    for k in range(K):
-        count = list_above(space, shares + k, LEASTS, most_packed(space), words, index)
-        if count <= most_packed(space):
-            finish_packed(params, X, start, size, k, last, space, shares + k, index, START, count)
-        else:
-            finish(A, c, k, last, space, POINTS, shares + k, tile_rows(space))
-    for b in range(tile_rows(space)):
-        space[shares + int(space[TOTALS, b]), b] = space[PEAKS, b]
 
 
 @kernel
