@@ -3,8 +3,7 @@
 y = A x - c,  log2 p = log2_weight - |y|^2                          d (d + 1) / 2 multiply-adds
 
 The first d % 4 features are a corner written out, so that no dimension is padded; the others come in
-blocks of four. Arrays are taken from their NamedTuples once a tile and indexed in full: an attribute
-or a row view costs two atomic reference counts, at small d as much as the arithmetic.
+blocks of four.
 """
 
 import numpy as np
@@ -17,7 +16,7 @@ from fastem._kernels._simd import lanes, load, splat, store, tile_rows
 from fastem._kernels._tile import find_labels, find_leasts
 
 _SCREENED = 24  # features from which on a bound saves more than it costs
-_WORTH = 8  # components for each that must be packable
+_WORTH = 8  # screening pays if more than one component in so many is packable
 _WIDE = 48  # features from which on more rows of y make a better one
 
 
@@ -33,7 +32,7 @@ def screened_log2_prob_tile(params, X, start, size, space, words, index, ends, s
 
     The first rows of y bound a density from above. The component with the largest bound is finished for
     each point, which bounds the peak from below; the others are finished where they come near it. Returns
-    whether the next tile should be `screened` so: not if few components could be packed in this one.
+    whether the next tile should be `screened` so: not if few components were packable in this one.
     """
     A, c, log2_weights = params.whiteners, params.offsets, params.log2_weights
     K, d = c.shape
@@ -49,18 +48,20 @@ def screened_log2_prob_tile(params, X, start, size, space, words, index, ends, s
     find_leasts(log2_weights, space)
     for b in range(tile_rows(space)):
         space[LEASTS, b] += space[PEAKS, b]
-    packed = 0
+    packable = 0
     for k in range(K):
         count = list_above(space, shares + k, LEASTS, most_packed(space), words, index)
-        packed += 1 if count <= most_packed(space) else 0
-        if screened and count <= most_packed(space):
+        packable += 1 if count <= most_packed(space) else 0
+        if not screened:
+            continue
+        if count <= most_packed(space):
             finish_packed(params, X, start, size, k, last, space, shares + k, index, START, count)
-        elif screened:
+        else:
             finish(A, c, k, last, space, POINTS, shares + k, tile_rows(space))
     if screened:
         for b in range(tile_rows(space)):
             space[shares + int(space[TOTALS, b]), b] = space[PEAKS, b]
-    return packed * _WORTH > K
+    return packable * _WORTH > K
 
 
 @spliced_kernel

@@ -9,8 +9,8 @@ to rounding is of the first order in |mean| / deviation, as in the data themselv
 
 from fastem._kernels._blocks import accumulate_rows, add_first_sums, add_sums
 from fastem._kernels._jit import kernel, spliced_kernel
-from fastem._kernels._layout import POINTS, START, first_queue, first_scratch, first_share
-from fastem._kernels._packing import SMALL, close_queue, pack_rows, pad_row, queue_share
+from fastem._kernels._layout import POINTS, START, first_scratch, first_share
+from fastem._kernels._packing import SMALL, close_queue, queue_share
 from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 
 
@@ -22,9 +22,9 @@ def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, 
     that is full: two turns of one loop, as two calls would be compiled twice.
     """
     means, weights, first, second = params.means, sums.weights, sums.first, sums.second
-    (n, d), K = X.shape, means.shape[0]
+    K, d = means.shape
     corner, shares, scratch = d % 4, first_share(d), first_scratch(d, K)
-    q, turns = START, 2 if d >= SMALL else 1
+    turns = 2 if d >= SMALL else 1
     for k in range(K):
         weights[slot, k] += tile_weights[k]
         top, row, stop = POINTS, shares + k, tile_rows(space)
@@ -34,13 +34,10 @@ def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, 
             stop = START
         for turn in range(turns):
             if turn == 1:
-                q, stop = close_queue(space, k, K, last, lengths)
+                top = POINTS + d
+                row, stop = close_queue(params, X, space, d, k, K, last, queue, lengths)
             if stop == 0:
                 continue
-            if turn == 1:
-                top, row = POINTS + d, first_queue(d, K) + q
-                pack_rows(params, X, START, n, space, queue, q * tile_rows(space), stop, top)
-                stop = pad_row(space, row, stop, lanes(space))
             accumulate_corner(means, k, corner, space, top, row, stop, first, second, slot)
             for i in range(corner, d, 4):
                 accumulate_diagonal(means, k, i, space, top, row, stop, scratch, first, second, slot)

@@ -39,7 +39,7 @@ TOTALS = np.int64(3)  # the sum over components relative to that peak
 ZEROS = np.int64(4)
 POINTS = np.int64(5)  # d rows: the points; behind them d rows for some of the points, packed
 START = np.int64(0)  # of a list of points, or of features
-QUEUES = np.int64(512)  # as many a slot has at most: with their lists of points 2 MB, half of them in use
+QUEUES = np.int64(512)  # at most: with their lists of points 2 to 3 MB, of which about half is in use
 
 
 @spliced_kernel

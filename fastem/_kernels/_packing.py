@@ -1,15 +1,16 @@
 """Only what matters: some points of a tile, packed side by side behind it.
 
 Where clusters are apart, most responsibilities are zero. The few points that are left are copied next
-to each other, so that the same kernels work on them as on a shorter tile. With full covariances they
-wait for those of later tiles: the sums over lanes that end a block cost as much for 8 points as for 256.
+to each other, so that the same kernels work on them as on a shorter tile. In the M-step of full
+covariances their rows of X queue up with those of later tiles first: the sums over lanes that end a block
+cost as much for 8 points as for 256.
 Where a point costs no more than its copy does, vectors of points that are all zero are left out instead.
 """
 
 import numpy as np
 
 from fastem._kernels._jit import inlined_kernel, kernel, spliced_kernel
-from fastem._kernels._layout import START, WORD, ZEROS, first_queue
+from fastem._kernels._layout import POINTS, START, WORD, ZEROS, first_queue
 from fastem._kernels._simd import above, count_bits, gather_transposed, lanes, load, lowest_bit, tile_rows
 
 SMALL = np.int64(4)  # features below which packing costs more than it saves
@@ -140,14 +141,18 @@ def queue_share(space, start, d, shares, k, K, words, index, queue, lengths):
 
 
 @inlined_kernel
-def close_queue(space, k, K, last, lengths):
-    """(q, count): the queue of component k and its points, if it could not take another tile; else none."""
+def close_queue(params, X, space, d, k, K, last, queue, lengths):
+    """(row, stop): responsibilities in the queue of component k, if it cannot take another tile; else none.
+
+    OUT the rows behind the points: its points.
+    """
     q = queue_of(k, K, lengths)
-    length = lengths[q]
+    row, length = first_queue(d, K) + q, lengths[q]
     if not last and lengths.shape[0] == K and length <= tile_rows(space) - most_packed(space):
-        return q, START
+        return row, START
     lengths[q] = 0
-    return q, length
+    pack_rows(params, X, START, X.shape[0], space, queue, q * tile_rows(space), length, POINTS + d)
+    return row, pad_row(space, row, length, lanes(space))
 
 
 @spliced_kernel
