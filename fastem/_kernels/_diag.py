@@ -34,21 +34,21 @@ def log2_prob_tile(params, space):
 
 
 @kernel
-def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot):
+def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
     """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot]."""
     means, weights, first, second = params.means, sums.weights, sums.first, sums.second
-    K, d = means.shape
+    points, (K, d) = lists.points, means.shape
     shares = first_share(d)
     zero = splat(space.dtype.type(0))
     for k in range(K):
         if tile_weights[k] == 0:
             continue
         weights[slot, k] += tile_weights[k]
-        row, vectors = shares + k, list_vectors(space, shares + k, index)
+        row, vectors = shares + k, list_vectors(space, shares + k, lists)
         for j in range(d % 4):
             s0 = q0 = zero
             for t in range(vectors):
-                b = index[t]
+                b = points[t]
                 z0 = load(space, POINTS + j, b) - means[k, j]
                 w0 = load(space, row, b) * z0
                 s0, q0 = s0 + w0, q0 + w0 * z0
@@ -60,7 +60,7 @@ def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, 
             s0 = s1 = s2 = s3 = q0 = q1 = q2 = q3 = zero
             x = POINTS + j
             for t in range(vectors):
-                b = index[t]
+                b = points[t]
                 rb = load(space, row, b)
                 z0, z1 = load(space, x, b) - m0, load(space, x + 1, b) - m1
                 z2, z3 = load(space, x + 2, b) - m2, load(space, x + 3, b) - m3

@@ -13,6 +13,7 @@ from numba.extending import overload
 from fastem._kernels import _diag, _full_estep, _full_mstep, _spherical, _tied
 from fastem._kernels._jit import KERNEL_OPTIONS, entry_kernel, kernel, python_function
 from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_share
+from fastem._kernels._packing import new_lists
 from fastem._kernels._params import DiagParams, FullParams, SphericalParams, TiedParams
 from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import (
@@ -22,7 +23,6 @@ from fastem._kernels._tile import (
     finish_totals,
     load_rows,
     load_weights,
-    new_marks,
     new_space,
     normalise,
     slot_range,
@@ -68,12 +68,12 @@ def log2_prob_tile(params, space):
     return KERNELS[type(params)].log2_prob_tile(params, space)
 
 
-def screened_log2_prob_tile(params, X, start, size, space, words, index, ends, screened):
+def screened_log2_prob_tile(params, X, start, size, space, lists, screened):
     """OUT the shares: log-densities, or upper bounds where the responsibility is zero either way.
 
     Returns whether the next tile should be `screened`.
     """
-    return _screen(KERNELS[type(params)])(params, X, start, size, space, words, index, ends, screened)
+    return _screen(KERNELS[type(params)])(params, X, start, size, space, lists, screened)
 
 
 def _screen(kernels):
@@ -82,20 +82,20 @@ def _screen(kernels):
         return python_function(kernels.screened_log2_prob_tile)
     f = kernels.log2_prob_tile
 
-    def unscreened(params, X, start, size, space, words, index, ends, screened):
+    def unscreened(params, X, start, size, space, lists, screened):
         f(params, space)
         return screened
 
     return unscreened
 
 
-def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot):
+def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
     """OUT sums[slot], weighted by the shares, whose sums are tile_weights. Spends the points.
 
-    Some points may wait in queues, of `lengths` (K,), for later tiles; none do after the `last`.
+    Some points may wait in queues for later tiles; none do after the `last`.
     """
     return KERNELS[type(params)].accumulate_tile(
-        params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot
+        params, X, start, space, tile_weights, lists, last, sums, slot
     )
 
 
@@ -110,12 +110,12 @@ def _log2_prob_tile(params, space):
 
 
 @overload(screened_log2_prob_tile, jit_options=KERNEL_OPTIONS)
-def _screened_log2_prob_tile(params, X, start, size, space, words, index, ends, screened):
+def _screened_log2_prob_tile(params, X, start, size, space, lists, screened):
     return _screen(KERNELS[params.instance_class])
 
 
 @overload(accumulate_tile, jit_options=KERNEL_OPTIONS)
-def _accumulate_tile(params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot):
+def _accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
     return python_function(KERNELS[params.instance_class].accumulate_tile)
 
 
@@ -130,7 +130,7 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
     K = params.means.shape[0]
     start, stop = slot_range(X, slot, sums.weights.shape[0])
     space, shares = new_space(K, d, X), first_share(d)
-    words, index, ends, queue, lengths = new_marks(K, X)
+    lists = new_lists(K, X)
     tile_weights, zeros, ones = np.zeros(K, X.dtype), np.zeros(K, X.dtype), np.ones(K, X.dtype)
     screened = True
     for first in range(start, stop, tile_rows(X)):
@@ -141,10 +141,10 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
             load_rows(given, first, size, zeros, ones, space, shares)
             weigh(space, shares, WEIGHTS, tile_weights)
         else:
-            screened = screened_log2_prob_tile(params, X, first, size, space, words, index, ends, screened)
+            screened = screened_log2_prob_tile(params, X, first, size, space, lists, screened)
             sums.log2_likelihood[slot] += normalise(params.log2_weights, space, shares, tile_weights)
         last = first + tile_rows(X) >= stop
-        accumulate_tile(params, X, first, space, tile_weights, words, index, queue, lengths, last, sums, slot)
+        accumulate_tile(params, X, first, space, tile_weights, lists, last, sums, slot)
 
 
 @entry_kernel

@@ -27,7 +27,7 @@ def log2_prob_tile(params, space):
 
 
 @kernel
-def screened_log2_prob_tile(params, X, start, size, space, words, index, ends, screened):
+def screened_log2_prob_tile(params, X, start, size, space, lists, screened):
     """OUT the shares: log-densities, or upper bounds where the responsibility is zero either way.
 
     The first rows of y bound a density from above. The component with the largest bound is finished for
@@ -44,18 +44,18 @@ def screened_log2_prob_tile(params, X, start, size, space, words, index, ends, s
     bound_tile(params, space, last)
     find_labels(space, shares, K, PEAKS, TOTALS)
     if screened:
-        finish_best(params, X, start, size, last, space, index, ends)
+        finish_best(params, X, start, size, last, space, lists)
     find_leasts(log2_weights, space)
     for b in range(tile_rows(space)):
         space[LEASTS, b] += space[PEAKS, b]
     packable = 0
     for k in range(K):
-        count = list_above(space, shares + k, LEASTS, most_packed(space), words, index)
+        count = list_above(space, shares + k, LEASTS, most_packed(space), lists)
         packable += 1 if count <= most_packed(space) else 0
         if not screened:
             continue
         if count <= most_packed(space):
-            finish_packed(params, X, start, size, k, last, space, shares + k, index, START, count)
+            finish_packed(params, X, start, size, k, last, space, shares + k, lists.points, START, count)
         else:
             finish(A, c, k, last, space, POINTS, shares + k, tile_rows(space))
     if screened:
@@ -65,16 +65,17 @@ def screened_log2_prob_tile(params, X, start, size, space, words, index, ends, s
 
 
 @spliced_kernel
-def finish_best(params, X, start, size, last, space, index, ends):
+def finish_best(params, X, start, size, last, space, lists):
     """IN the labels: in the totals. OUT the peaks: log-densities of these components; their shares: -inf."""
     K, d = params.offsets.shape
     shares = first_share(d)
-    sort_by_label(space, TOTALS, ends, index)
+    points, ends = lists.points, lists.ends
+    sort_by_label(space, TOTALS, lists)
     begin = START
     for k in range(K):
-        finish_packed(params, X, start, size, k, last, space, PEAKS, index, begin, ends[k] - begin)
+        finish_packed(params, X, start, size, k, last, space, PEAKS, points, begin, ends[k] - begin)
         for t in range(begin, ends[k]):
-            space[shares + k, index[t]] = -np.inf
+            space[shares + k, points[t]] = -np.inf
         begin = ends[k]
 
 

@@ -15,7 +15,7 @@ from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 
 
 @kernel
-def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot):
+def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
     """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot].
 
     A component works on all points as they stand, if it has a share in many, and then on its queue, if
@@ -28,14 +28,12 @@ def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, 
     for k in range(K):
         weights[slot, k] += tile_weights[k]
         top, row, stop = POINTS, shares + k, tile_rows(space)
-        if d >= SMALL and (
-            tile_weights[k] == 0 or queue_share(space, start, d, shares, k, K, words, index, queue, lengths)
-        ):
+        if d >= SMALL and (tile_weights[k] == 0 or queue_share(space, start, d, shares, k, K, lists)):
             stop = START
         for turn in range(turns):
             if turn == 1:
                 top = POINTS + d
-                row, stop = close_queue(params, X, space, d, k, K, last, queue, lengths)
+                row, stop = close_queue(params, X, space, d, k, K, last, lists)
             if stop == 0:
                 continue
             accumulate_corner(means, k, corner, space, top, row, stop, first, second, slot)

@@ -7,13 +7,33 @@ cost as much for 8 points as for 256.
 Where a point costs no more than its copy does, vectors of points that are all zero are left out instead.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from fastem._kernels._jit import inlined_kernel, kernel, spliced_kernel
-from fastem._kernels._layout import POINTS, START, WORD, ZEROS, first_queue
+from fastem._kernels._jit import allocating_kernel, inlined_kernel, kernel, spliced_kernel
+from fastem._kernels._layout import POINTS, START, WORD, ZEROS, count_queues, first_queue
 from fastem._kernels._simd import above, count_bits, gather_transposed, lanes, load, lowest_bit, tile_rows
 
 SMALL = np.int64(4)  # features below which packing costs more than it saves
+
+
+class Lists(NamedTuple):
+    """Points of a tile, by their numbers in it, and rows of X."""
+
+    words: np.ndarray  # (tile / WORD,) a bit for each point
+    points: np.ndarray  # (2 tile,) some of them, or all by label
+    ends: np.ndarray  # (K,) where the points of each label end
+    queues: np.ndarray  # ((Q + 1) tile,) rows of X that wait for the M-step, a tile for each of Q queues
+    lengths: np.ndarray  # (Q,) how many wait in each
+
+
+@allocating_kernel
+def new_lists(K, X):
+    """Points and queues are longer than a tile, as whole vectors of them are read."""
+    words, points = np.zeros(tile_rows(X) // WORD, np.int64), np.zeros(2 * tile_rows(X), np.int64)
+    queues = np.zeros((count_queues(K) + 1) * tile_rows(X), np.int64)
+    return Lists(words, points, np.zeros(K, np.int64), queues, np.zeros(count_queues(K), np.int64))
 
 
 @spliced_kernel
@@ -23,8 +43,9 @@ def most_packed(space):
 
 
 @inlined_kernel
-def list_above(space, row, bounds, few, words, index):
-    """How many points have a larger number in `row` than in `bounds`. OUT index: these, if at most `few`."""
+def list_above(space, row, bounds, few, lists):
+    """How many points have a larger number in `row` than in `bounds`. OUT the points: if at most `few`."""
+    words, points = lists.words, lists.points
     count = 0
     for i in range(words.shape[0]):
         word = 0
@@ -38,15 +59,16 @@ def list_above(space, row, bounds, few, words, index):
         for i in range(words.shape[0]):
             word = words[i]
             while word != 0:
-                index[t] = i * WORD + lowest_bit(word)
+                points[t] = i * WORD + lowest_bit(word)
                 word &= word - 1
                 t += 1
     return count
 
 
 @kernel
-def sort_by_label(space, labels, ends, index):
-    """OUT index: the points by label; ends (K,): where those of each label end."""
+def sort_by_label(space, labels, lists):
+    """OUT the points: by label; the ends: of those of each label."""
+    points, ends = lists.points, lists.ends
     ends[:] = 0
     for b in range(tile_rows(space)):
         ends[int(space[labels, b])] += 1
@@ -57,7 +79,7 @@ def sort_by_label(space, labels, ends, index):
         begin += count
     for b in range(tile_rows(space)):
         k = int(space[labels, b])
-        index[ends[k]] = b
+        points[ends[k]] = b
         ends[k] += 1
 
 
@@ -115,43 +137,45 @@ def compact(space, top, rows, index, count, width):
 
 
 @inlined_kernel
-def list_vectors(space, row, index):
-    """How many vectors of `row` hold a positive number. OUT index: where these begin."""
-    count = 0
+def list_vectors(space, row, lists):
+    """How many vectors of `row` hold a positive number. OUT the points: where these begin."""
+    points, count = lists.points, 0
     for b in range(0, tile_rows(space), lanes(space)):
-        index[count] = b
+        points[count] = b
         count += min(above(load(space, row, b), load(space, ZEROS, b)), 1)
     return count
 
 
 @inlined_kernel
-def queue_share(space, start, d, shares, k, K, words, index, queue, lengths):
+def queue_share(space, start, d, shares, k, K, lists):
     """Add the points of component k to its queue, if they are few; False if not, and they stay in place."""
     few = min(most_packed(space), 16 + 3 * d)  # a copy costs d, a point where it stands d^2
-    count = list_above(space, shares + k, ZEROS, few, words, index)
+    count = list_above(space, shares + k, ZEROS, few, lists)
     if count > few:
         return False
+    points, queues, lengths = lists.points, lists.queues, lists.lengths
     q = queue_of(k, K, lengths)
     length = lengths[q]
-    pack_row(space, shares + k, index, START, count, first_queue(d, K) + q, length)
+    pack_row(space, shares + k, points, START, count, first_queue(d, K) + q, length)
     for t in range(count):
-        queue[q * tile_rows(space) + length + t] = start + index[t]
+        queues[q * tile_rows(space) + length + t] = start + points[t]
     lengths[q] = length + count
     return True
 
 
 @inlined_kernel
-def close_queue(params, X, space, d, k, K, last, queue, lengths):
+def close_queue(params, X, space, d, k, K, last, lists):
     """(row, stop): responsibilities in the queue of component k, if it cannot take another tile; else none.
 
     OUT the rows behind the points: its points.
     """
+    lengths = lists.lengths
     q = queue_of(k, K, lengths)
     row, length = first_queue(d, K) + q, lengths[q]
     if not last and lengths.shape[0] == K and length <= tile_rows(space) - most_packed(space):
         return row, START
     lengths[q] = 0
-    pack_rows(params, X, START, X.shape[0], space, queue, q * tile_rows(space), length, POINTS + d)
+    pack_rows(params, X, START, X.shape[0], space, lists.queues, q * tile_rows(space), length, POINTS + d)
     return row, pad_row(space, row, length, lanes(space))
 
 

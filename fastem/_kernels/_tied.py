@@ -53,7 +53,7 @@ def log2_prob_tile(params, space):
 
 
 @kernel
-def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, lengths, last, sums, slot):
+def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
     """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot].
 
     `sums.first` is taken about zero, sum(r y). The points are spent: e takes their place.
@@ -73,17 +73,17 @@ def accumulate_tile(params, X, start, space, tile_weights, words, index, queue, 
             pivots[slot, p, k] += space[shares + k, b]
     subtract_pivots(transposed, space, d)
     stop, own = tile_rows(space), 1
-    count = list_above(space, WEIGHTS, PEAKS, most_packed(space), words, index)
+    count = list_above(space, WEIGHTS, PEAKS, most_packed(space), lists)
     if count <= most_packed(space):
         for j in range(d):
             for b in range(tile_rows(space)):
                 space[scratch + j, b] = space[WEIGHTS, b] * space[POINTS + j, b]
         accumulate_triangle(space, POINTS, scratch, d, tile_rows(space), sums.second, slot, _SYMMETRIC)
         own, width = 0, 2 * lanes(space)
-        compact(space, POINTS, d, index, count, width)
-        compact(space, shares, K, index, count, width)
-        compact(space, TOTALS, 1, index, count, width)
-        compact(space, WEIGHTS, 1, index, count, width)
+        compact(space, POINTS, d, lists.points, count, width)
+        compact(space, shares, K, lists.points, count, width)
+        compact(space, TOTALS, 1, lists.points, count, width)
+        compact(space, WEIGHTS, 1, lists.points, count, width)
         stop = (count + width - 1) // width * width
     if count > 0:
         average_means(transposed, space, shares, scratch, stop)

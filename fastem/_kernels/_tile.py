@@ -14,7 +14,6 @@ from fastem._kernels._layout import (
     POINTS,
     TOTALS,
     WEIGHTS,
-    WORD,
     ZEROS,
     count_queues,
     first_queue,
@@ -61,15 +60,6 @@ def new_space(K, d, X):
         for j in range(POINTS + d, POINTS + 2 * d):
             store(space, j, b, zero)
     return space
-
-
-@allocating_kernel
-def new_marks(K, X):
-    """Words of marks of points, their order, where labels end in it; queues of points, their lengths."""
-    words, index = np.zeros(tile_rows(X) // WORD, np.int64), np.zeros(2 * tile_rows(X), np.int64)
-    queues = count_queues(K)
-    queue = np.zeros((queues + 1) * tile_rows(X), np.int64)
-    return words, index, np.zeros(K, np.int64), queue, np.zeros(queues, np.int64)
 
 
 @spliced_kernel

@@ -12,8 +12,9 @@ from fastem._kernels._estep import accumulate_tile, load_tile, log2_prob_tile
 from fastem._kernels._jit import entry_kernel, python_function
 from fastem._kernels._layout import POINTS, TILE_BYTES, WEIGHTS
 from fastem._kernels._layout import first_share as compiled_first_share
+from fastem._kernels._packing import new_lists
 from fastem._kernels._params import Sums
-from fastem._kernels._tile import new_marks, new_space, normalise
+from fastem._kernels._tile import new_space, normalise
 
 TILE = TILE_BYTES // 8  # in float64
 first_share = python_function(compiled_first_share)
@@ -57,7 +58,6 @@ def normalised(params, log2_probs):
 def accumulate(family, params, points, r):
     (K, d), n = params.means.shape, points.shape[1]
     tile_weights = np.ascontiguousarray(r.reshape(K, -1, TILE).sum(axis=2).T)
-    words, index, _, queue, lengths = fresh_marks(K, points)
     X = (points / params.inverse_scale[:, None] + params.shift[:, None]).T.copy()
     X.flags.writeable = False
 
@@ -72,10 +72,7 @@ def accumulate(family, params, points, r):
             X,
             new_spaces(n, K, d, points, r),
             tile_weights,
-            words,
-            index,
-            queue,
-            lengths,
+            fresh_lists(K, points),
             family.new_sums(1, K, d),
         ),
         read,
@@ -103,17 +100,15 @@ def normalise_tiles(log2_weights, shares, spaces, tile_weights):
 
 
 @entry_kernel
-def accumulate_tiles(params, X, spaces, tile_weights, words, index, queue, lengths, sums):
+def accumulate_tiles(params, X, spaces, tile_weights, lists, sums):
     for i in range(spaces.shape[0]):
         start, last = i * TILE, True
-        accumulate_tile(
-            params, X, start, spaces[i], tile_weights[i], words, index, queue, lengths, last, sums, 0
-        )
+        accumulate_tile(params, X, start, spaces[i], tile_weights[i], lists, last, sums, 0)
 
 
 @entry_kernel
-def fresh_marks(K, X):
-    return new_marks(K, X)
+def fresh_lists(K, X):
+    return new_lists(K, X)
 
 
 @entry_kernel
