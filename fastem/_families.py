@@ -18,7 +18,7 @@ from fastem._typing import CovarianceType, FloatArray
 # Kernels work in base 2: precisions carry this factor, whiteners its root.
 _HALF_LOG2_E = 0.5 / np.log(2)
 _ROOT = np.sqrt(_HALF_LOG2_E)
-_LARGE = 10.0  # a ratio that no decision rests on
+_LARGE = 10.0  # above it no decision rests on a ratio
 
 KernelParams = FullParams | TiedParams | DiagParams | SphericalParams
 

@@ -38,7 +38,7 @@ LEASTS = np.int64(2)  # the exponent below which a density relative to that peak
 TOTALS = np.int64(3)  # the sum over components relative to that peak
 ZEROS = np.int64(4)
 POINTS = np.int64(5)  # d rows: the points; behind them d rows for some of the points, packed
-START = np.int64(0)  # of a list of points, or of features
+START = np.int64(0)  # of a list of points
 QUEUES = np.int64(512)  # at most: with their lists of points 2 to 3 MB, of which about half is in use
 
 
