@@ -23,8 +23,9 @@ from fastem._validate_chunks import raise_not_finite
 
 _LN2 = float(np.log(2))
 _MAX_SLOTS = 64
-# Fewer tiles a slot, and waking threads or zeroing and merging the sums of a slot would show.
-_TILES_PER_SLOT = 8
+_TILES_PER_SLOT = 8  # fewer, and waking threads would show
+# More slots than a few have more tiles each, or zeroing and merging their sums would show.
+_SLOTS_IN_ANY_CASE = 8
 _TILES_PER_SLOT_AND_FEATURE = 0.5
 _NUMBERS_PER_SLOT = 65536  # of the moments
 _SUMS_BYTES = 16 << 20  # all slots together
@@ -182,10 +183,10 @@ class SlabSource(Source):
 
     def _slots(self, bytes_per_slot: int) -> int:
         """How many ways a pass is split: a function of the problem alone, never of the threads."""
-        tiles = max(_TILES_PER_SLOT, _TILES_PER_SLOT_AND_FEATURE * self.n_features)
-        by_rows = self.n_samples // int(tiles * self._tile_rows)
+        tiles = self.n_samples // self._tile_rows
+        by_work = max(_SLOTS_IN_ANY_CASE, tiles // (_TILES_PER_SLOT_AND_FEATURE * self.n_features))
         by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
-        return int(max(1, min(_MAX_SLOTS, by_rows, by_memory)))
+        return int(max(1, min(_MAX_SLOTS, tiles // _TILES_PER_SLOT, by_work, by_memory)))
 
     def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
         """Rows of one kernel call: at most about a fifth of a second for one thread, and 16 MB.
