@@ -10,12 +10,12 @@ import numba
 import numpy as np
 
 import fastem
-from fastem._bench import run_bench
-from fastem._demo import describe, run_demo
-from fastem._families import FAMILIES
+from fastem._checks import INIT_NAMES, check_count
+from fastem._families.gaussian import FAMILIES
 from fastem._kernels._target import describe_target
+from fastem._tools.bench import run_bench
+from fastem._tools.demo import describe, run_demo
 from fastem._typing import Array
-from fastem._validate import INIT_NAMES, check_count
 
 
 def main(arguments: list[str] | None = None) -> int:

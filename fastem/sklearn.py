@@ -7,8 +7,8 @@ try:
 except ImportError:
     raise ImportError('fastem.sklearn needs scikit-learn: pip install "fastem[sklearn]".') from None
 
-from fastem import _drop_in
 from fastem._report import FitReport
+from fastem._sklearn import drop_in as _drop_in
 from fastem._typing import Array
 
 __all__ = ["GaussianMixture"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastem._datasets import old_faithful
+from fastem.datasets import old_faithful
 
 DATA = Path(__file__).parent / "data"
 

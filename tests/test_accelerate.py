@@ -14,8 +14,9 @@ from problems import TYPES, clusters
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 import fastem
-from fastem import _accelerate, _drop_in
 from fastem.__main__ import main
+from fastem._sklearn import accelerate as _accelerate
+from fastem._sklearn import drop_in as _drop_in
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="no cache
 # The cheapest kernel to compile that a fit needs.
 MOMENTS = """
 import sys, numpy as np
-from fastem._sources import ArraySource
+from fastem._sources.base import ArraySource
 X = np.arange(12.0).reshape(6, 2).astype(sys.argv[1])
 print(ArraySource(X, None, None).moments().mean)
 from fastem._kernels._moments import slot_moments

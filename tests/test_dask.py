@@ -9,7 +9,7 @@ from problems import TYPES, clusters
 from subprocesses import run_script
 
 import fastem
-from fastem._open import source_of
+from fastem._sources.open import source_of
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")

@@ -12,7 +12,7 @@ from problems import TYPES, clusters
 
 import fastem
 from fastem._kernels import _parallel
-from fastem._sources import ArraySource
+from fastem._sources.base import ArraySource
 
 
 def bits(model):

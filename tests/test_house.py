@@ -10,17 +10,17 @@ import fastem
 
 # Imported inside a function, when asked for, and missing without harm.
 OPTIONAL = {
-    "_progress.py": {"tqdm"},
-    "_tables.py": {"narwhals"},
-    "_parquet.py": {"pyarrow"},
-    "_dask.py": {"dask"},
-    "_dask_graph.py": {"dask"},
-    "_peers.py": {"sklearn", "daal4py"},
-    "_interop.py": {"sklearn"},
-    "_accelerate.py": {"sklearn"},
+    "progress.py": {"tqdm"},
+    "tables.py": {"narwhals"},
+    "parquet.py": {"pyarrow"},
+    "dask.py": {"dask"},
+    "dask_graph.py": {"dask"},
+    "peers.py": {"sklearn", "daal4py"},
+    "interop.py": {"sklearn"},
+    "accelerate.py": {"sklearn"},
 }
 # Imported by users who have scikit-learn; nothing else imports it at the top.
-OPTIONAL |= {"sklearn.py": {"sklearn"}, "_drop_in.py": {"sklearn"}}
+OPTIONAL |= {"sklearn.py": {"sklearn"}, "drop_in.py": {"sklearn"}}
 
 PACKAGE = Path(fastem.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))

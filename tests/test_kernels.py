@@ -14,7 +14,7 @@ from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
 from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 from fastem._kernels._tile import least_exponent
-from fastem._sources import ArraySource
+from fastem._sources.base import ArraySource
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)
 # (n, d, k): around tiles of 256 (float64) and 512 (float32) rows, every corner, and more than one block

@@ -56,7 +56,7 @@ def test_an_error_in_the_computation_ends_the_reader(monkeypatch):
         raise KeyboardInterrupt
 
     chunks = Watched()
-    monkeypatch.setattr(fastem._sources, "run_slots", interrupted)
+    monkeypatch.setattr(fastem._sources.base, "run_slots", interrupted)
     with pytest.raises(KeyboardInterrupt) as error:
         fastem.fit(chunks, 3, **OPTIONS)
     assert error.tb is not None  # it holds the frames, but not the file
@@ -119,7 +119,7 @@ def test_a_copy_on_disk_with_bad_chunks(tmp_path):
 
 def test_a_disk_without_room(tmp_path, monkeypatch):
     pq.write_table(pa.table(dict(zip("abc", X.T.copy(), strict=True))), tmp_path / "X.parquet")
-    monkeypatch.setattr(fastem._cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=47_999))
+    monkeypatch.setattr(fastem._sources.cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=47_999))
     with pytest.raises(ValueError, match=r"cache_dir must have room for X, 4.8e-05 GB"):
         fastem.fit(tmp_path / "X.parquet", 3, cache_dir=tmp_path)
 
@@ -127,7 +127,7 @@ def test_a_disk_without_room(tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="has no /dev/full")
 def test_a_disk_that_gets_full(tmp_path, monkeypatch):
     full = open("/dev/full", "w+b")  # noqa: SIM115
-    monkeypatch.setattr(fastem._cache, "TemporaryFile", lambda dir: full)
+    monkeypatch.setattr(fastem._sources.cache, "TemporaryFile", lambda dir: full)
     with pytest.raises(
         OSError, match=r"cache_dir must have room for X; 2000 rows of it could not be written"
     ):

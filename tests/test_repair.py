@@ -6,7 +6,7 @@ from problems import TYPES, clusters
 
 import fastem
 from fastem import FitStatus
-from fastem._families import FAMILIES
+from fastem._families.gaussian import FAMILIES
 
 pytestmark = pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 

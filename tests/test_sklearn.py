@@ -19,8 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastem
-from fastem import FitStatus, _drop_in
-from fastem._datasets import old_faithful
+from fastem import FitStatus
+from fastem._sklearn import drop_in as _drop_in
+from fastem.datasets import old_faithful
 from fastem.sklearn import GaussianMixture
 
 DATA = {

@@ -9,8 +9,8 @@ import pytest
 from problems import clusters
 
 import fastem
-from fastem import _tables
-from fastem._demo import describe
+from fastem._sources import tables as _tables
+from fastem._tools.demo import describe
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")

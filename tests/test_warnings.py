@@ -9,11 +9,11 @@ from problems import clusters
 
 import fastem
 from fastem import FitStatus, FitWarning, WarningCause
-from fastem._em import ascend, gain_below
-from fastem._families import FAMILIES, Parameters
-from fastem._mstep import Maximised
+from fastem._em.loop import ascend, gain_below
+from fastem._families.floor import Maximised
+from fastem._families.gaussian import FAMILIES, Parameters
 from fastem._report import Breakdown
-from fastem._sources import ArraySource
+from fastem._sources.base import ArraySource
 
 X = clusters(0, 300, 2, 3)
 

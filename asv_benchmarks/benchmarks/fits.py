@@ -5,7 +5,7 @@ which is positive for these data.
 """
 
 import fastem
-from fastem._datasets import old_faithful
+from fastem.datasets import old_faithful
 from fastem.sklearn import GaussianMixture
 
 from .common import TYPES, clusters

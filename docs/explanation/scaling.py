@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import fastem
-from fastem._cases import Case, problem
+from fastem._tools.cases import Case, problem
 
 D, K, ROWS = 32, 64, 100_000
 

@@ -16,9 +16,9 @@ import twins
 from problems import TYPES, random_model
 from steps import Step
 
-from fastem._families import FAMILIES
+from fastem._families.gaussian import FAMILIES
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
-from fastem._sources import ArraySource
+from fastem._sources.base import ArraySource
 
 D = K = 16
 N = 8192  # whole tiles

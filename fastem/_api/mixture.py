@@ -7,20 +7,21 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fastem import _interop, _io
-from fastem._families import FAMILIES, Family, KernelParams, Parameters
-from fastem._frame import Frame, Moments, frame_of
-from fastem._open import source_of
-from fastem._report import FitReport
-from fastem._sources import ArraySource, ScoreChunk, Source
-from fastem._typing import Array, Chunk, CovarianceType, FloatArray
-from fastem._validate import (
+from fastem import _io
+from fastem._api import interop as _interop
+from fastem._checks import (
     check_count,
     check_covariance_type,
     check_feature_names,
     check_parameters,
     check_rng,
 )
+from fastem._families.frame import Frame, Moments, frame_of
+from fastem._families.gaussian import FAMILIES, Family, KernelParams, Parameters
+from fastem._report import FitReport
+from fastem._sources.base import ArraySource, ScoreChunk, Source
+from fastem._sources.open import source_of
+from fastem._typing import Array, Chunk, CovarianceType, FloatArray
 
 
 class GaussianMixture:

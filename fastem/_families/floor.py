@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fastem._families import Collected, Family, Parameters
+from fastem._families.gaussian import Collected, Family, Parameters
 from fastem._typing import Array, FloatArray
 
 RELATIVE_FLOOR = 1e-6

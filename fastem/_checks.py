@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastem._families import FAMILIES
-from fastem._tables import as_table, column_names
+from fastem._families.gaussian import FAMILIES
+from fastem._sources.tables import as_table, column_names
 from fastem._typing import Array, CovarianceType, FloatArray
 
 _CHUNK = 65536

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from fastem._families import FAMILIES, KernelParams
-from fastem._frame import Frame, Moments
-from fastem._sources import ArraySource, ScoreChunk
-from fastem._statistics import Statistics
+from fastem._families.frame import Frame, Moments
+from fastem._families.gaussian import FAMILIES, KernelParams
+from fastem._families.statistics import Statistics
+from fastem._sources.base import ArraySource, ScoreChunk
+from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
 from fastem._typing import Array, Chunk, CovarianceType
-from fastem._validate_chunks import Form, check_chunk, check_rows_of_block
 
 
 @dataclass(frozen=True)

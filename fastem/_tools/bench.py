@@ -13,12 +13,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from fastem._cases import CASES, Case, problem
-from fastem._fit import fit
+from fastem._api.fit import fit
+from fastem._api.mixture import GaussianMixture
 from fastem._kernels._target import describe_target
-from fastem._model import GaussianMixture
-from fastem._peers import PEERS, Peer, Run
 from fastem._report import without_warnings
+from fastem._tools.cases import CASES, Case, problem
+from fastem._tools.peers import PEERS, Peer, Run
 from fastem._typing import Array
 
 # A time is the difference between two runs that differ by so many, so that start-up cancels.

@@ -16,12 +16,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastem._fit import fit
-from fastem._interop import import_mixture, scoring_parameters
-from fastem._model import GaussianMixture
+from fastem._api.fit import fit
+from fastem._api.interop import import_mixture, scoring_parameters
+from fastem._api.mixture import GaussianMixture
+from fastem._checks import check_n_threads, check_sample_weight
 from fastem._report import FitReport, without_warnings
 from fastem._typing import Array, FloatArray
-from fastem._validate import check_n_threads, check_sample_weight
 
 # A fit to no more rows than this, all of one weight, begins where scikit-learn's would, to the bit.
 _SAME_START_ROWS = 65536

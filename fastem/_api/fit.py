@@ -10,20 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastem._em import Run, StoppingRule, ascend, gain_below
-from fastem._families import FAMILIES, Family, Parameters
-from fastem._frame import Frame, frame_of
-from fastem._init import initial_parameters
-from fastem._interrupted import keeping
-from fastem._model import GaussianMixture, model_of
-from fastem._mstep import Maximised, maximise
-from fastem._open import source_of
-from fastem._progress import progress_bar
-from fastem._report import FitReport, FitStatus, WarningCause, warn
-from fastem._sources import Source
-from fastem._statistics import Statistics
-from fastem._typing import CovarianceType, FloatArray
-from fastem._validate import (
+from fastem._api.interrupted import keeping
+from fastem._api.mixture import GaussianMixture, model_of
+from fastem._api.progress import progress_bar
+from fastem._checks import (
     check_callback,
     check_count,
     check_covariance_type,
@@ -34,7 +24,17 @@ from fastem._validate import (
     check_rng,
     check_tol,
 )
-from fastem._validate_chunks import check_spread
+from fastem._em.loop import Run, StoppingRule, ascend, gain_below
+from fastem._em.starts import initial_parameters
+from fastem._families.floor import Maximised, maximise
+from fastem._families.frame import Frame, frame_of
+from fastem._families.gaussian import FAMILIES, Family, Parameters
+from fastem._families.statistics import Statistics
+from fastem._report import FitReport, FitStatus, WarningCause, warn
+from fastem._sources.base import Source
+from fastem._sources.chunk_checks import check_spread
+from fastem._sources.open import source_of
+from fastem._typing import CovarianceType, FloatArray
 
 _LEAST_REG_COVAR = float(np.finfo(np.float64).tiny)
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from fastem._frame import Moments
+from fastem._checks import check_weights, check_X, row_ranges
+from fastem._families.frame import Moments
 from fastem._report import Breakdown, WarningCause, warn
-from fastem._tables import column_names
+from fastem._sources.tables import column_names
 from fastem._typing import Array, Chunk, RawChunk
-from fastem._validate import check_weights, check_X, row_ranges
 
 # Variances of components, and the floor of them, must be normal numbers in the user's units too.
 _LEAST_DEVIATION = 1e-151

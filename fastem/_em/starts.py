@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastem._families import Family, Parameters
-from fastem._frame import Frame
+from fastem._families.floor import Maximised
+from fastem._families.frame import Frame
+from fastem._families.gaussian import Family, Parameters
+from fastem._families.statistics import Statistics
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
-from fastem._mstep import Maximised
-from fastem._sources import ArraySource, Source
-from fastem._statistics import Statistics
+from fastem._sources.base import ArraySource, Source
 from fastem._typing import Array, FloatArray
 
 # Named initialisers look at no more rows than this ...

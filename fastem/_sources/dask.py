@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from fastem import _dask_tasks as tasks
-from fastem._dask_graph import Blocks
-from fastem._families import Family, KernelParams
-from fastem._frame import Frame, Moments
-from fastem._sources import ArraySource, ScoreChunk, Source, drawn_ranks
-from fastem._statistics import Statistics
-from fastem._typing import Array, Chunk, RawChunk
-from fastem._validate import check_columns, check_sample_weight, check_weight_totals
-from fastem._validate_chunks import (
+from fastem._checks import check_columns, check_sample_weight, check_weight_totals
+from fastem._families.frame import Frame, Moments
+from fastem._families.gaussian import Family, KernelParams
+from fastem._families.statistics import Statistics
+from fastem._sources import dask_tasks as tasks
+from fastem._sources.base import ArraySource, ScoreChunk, Source, drawn_ranks
+from fastem._sources.chunk_checks import (
     check_blocks,
     check_named_columns,
     check_rows_of_pass,
@@ -26,6 +24,8 @@ from fastem._validate_chunks import (
     raise_no_rows,
     raise_not_finite,
 )
+from fastem._sources.dask_graph import Blocks
+from fastem._typing import Array, Chunk, RawChunk
 
 
 def is_dask(X: Any) -> bool:

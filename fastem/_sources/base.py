@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from fastem._families import Family, KernelParams
-from fastem._frame import Frame, Moments
+from fastem._families.frame import Frame, Moments
+from fastem._families.gaussian import Family, KernelParams
+from fastem._families.statistics import Statistics, statistics_of
 from fastem._kernels._estep import slot_scores, slot_statistics
 from fastem._kernels._layout import TILE_BYTES
 from fastem._kernels._moments import slot_moments
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._params import Sums
-from fastem._pages import swept
-from fastem._statistics import Statistics, statistics_of
+from fastem._sources.chunk_checks import raise_not_finite
+from fastem._sources.pages import swept
 from fastem._typing import Array, Chunk, FloatArray, Slab
-from fastem._validate_chunks import raise_not_finite
 
 _LN2 = float(np.log(2))
 _MAX_SLOTS = 64

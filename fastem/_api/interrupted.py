@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fastem._model import GaussianMixture
+from fastem._api.mixture import GaussianMixture
 
 
 class FitInterrupted(RuntimeError):

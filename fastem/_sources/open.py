@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Any
 
-from fastem._chunks import ChunkSource
-from fastem._dask import DaskSource, is_dask
-from fastem._parquet import ParquetReader, is_parquet
-from fastem._readers import Reader, reader_of
-from fastem._sources import ArraySource, Source
-from fastem._tables import column_names
-from fastem._validate import check_cache_dir, check_columns, check_n_threads, check_sample_weight, check_X
-from fastem._validate_chunks import form_of, raise_no_cache, raise_no_columns
+from fastem._checks import check_cache_dir, check_columns, check_n_threads, check_sample_weight, check_X
+from fastem._sources.base import ArraySource, Source
+from fastem._sources.chunk_checks import form_of, raise_no_cache, raise_no_columns
+from fastem._sources.chunks import ChunkSource
+from fastem._sources.dask import DaskSource, is_dask
+from fastem._sources.parquet import ParquetReader, is_parquet
+from fastem._sources.readers import Reader, reader_of
+from fastem._sources.tables import column_names
 
 
 def source_of(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem._interop import import_mixture
+from fastem._api.interop import import_mixture
 from fastem._typing import Array
 
 # First and last minor version of scikit-learn that the tests ran with.
@@ -101,7 +101,7 @@ def _restore(mixture: type) -> None:
 
 def _methods() -> dict[str, Callable[..., Any]]:
     """What all others of the class build on."""
-    from fastem import _drop_in
+    from fastem._sklearn import drop_in as _drop_in
 
     def fit(estimator: Any, X: Any, y: Any = None) -> Any:
         _drop_in.estimate(estimator, X)

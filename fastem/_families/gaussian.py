@@ -10,9 +10,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from fastem._frame import Frame
+from fastem._families.frame import Frame
+from fastem._families.matrices import cholesky, diagonals, invert_lower, lower
 from fastem._kernels._params import DiagParams, FullParams, SphericalParams, Sums, TiedParams
-from fastem._matrices import cholesky, diagonals, invert_lower, lower
 from fastem._typing import CovarianceType, FloatArray
 
 # Kernels work in base 2: precisions carry this factor, whiteners its root.

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from fastem._cache import RowsFile, check_room
-from fastem._readers import Reader
-from fastem._sources import ArraySource, ScoreChunk, SlabSource, drawn_ranks, read_only
+from fastem._checks import check_sample_weight, check_weight_totals
+from fastem._sources.base import ArraySource, ScoreChunk, SlabSource, drawn_ranks, read_only
+from fastem._sources.cache import RowsFile, check_room
+from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_pass
+from fastem._sources.readers import Reader
 from fastem._typing import Array, Chunk, RawChunk, Slab
-from fastem._validate import check_sample_weight, check_weight_totals
-from fastem._validate_chunks import Form, check_chunk, check_rows_of_pass
 
 T = TypeVar("T")
 

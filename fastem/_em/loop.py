@@ -6,10 +6,10 @@ from functools import partial
 
 from numpy.linalg import LinAlgError
 
-from fastem._families import Parameters
-from fastem._mstep import Maximised
+from fastem._families.floor import Maximised
+from fastem._families.gaussian import Parameters
+from fastem._families.statistics import Statistics
 from fastem._report import Breakdown, FitStatus, Repair
-from fastem._statistics import Statistics
 
 # Re-seeding cannot make a fit endless: so many per component and no more.
 _RESEEDS = 3

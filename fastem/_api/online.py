@@ -5,14 +5,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastem._families import FAMILIES, Parameters
-from fastem._fit import check_model, e_step, fit, standard_amount
-from fastem._model import GaussianMixture, model_of
-from fastem._mstep import RELATIVE_FLOOR, maximise
+from fastem._api.fit import check_model, e_step, fit, standard_amount
+from fastem._api.mixture import GaussianMixture, model_of
+from fastem._checks import check_k_of_stream, check_reg_covar, check_step
+from fastem._families.floor import RELATIVE_FLOOR, maximise
+from fastem._families.gaussian import FAMILIES, Parameters
+from fastem._families.statistics import Statistics
 from fastem._report import FitReport, FitStatus
-from fastem._statistics import Statistics
 from fastem._typing import FloatArray
-from fastem._validate import check_k_of_stream, check_reg_covar, check_step
 
 # Of the step sizes (t + 1)^-0.6: Cappe and Moulines (2009) find exponents near 1/2 the fastest to forget the
 # start and those near 1 the least noisy, and use 0.6.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem._readers import Reader
+from fastem._sources.readers import Reader
 from fastem._typing import Array, RawChunk
 
 # Of a batch: it should stay in the cache of a core while its columns become rows.

@@ -7,10 +7,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from fastem._datasets import old_faithful
-from fastem._fit import fit
-from fastem._model import GaussianMixture
+from fastem._api.fit import fit
+from fastem._api.mixture import GaussianMixture
 from fastem._report import FitReport
+from fastem.datasets import old_faithful
 
 _FEATURES = 8
 _COMPONENTS = 16

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from fastem import _io
-from fastem._families import FAMILIES, Collected, KernelParams
-from fastem._frame import Frame
+from fastem._checks import check_feature_names
+from fastem._families.frame import Frame
+from fastem._families.gaussian import FAMILIES, Collected, KernelParams
 from fastem._typing import CovarianceType, FloatArray
-from fastem._validate import check_feature_names
 
 _SUMS = ("weights", "first", "scatter")
 

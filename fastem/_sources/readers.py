@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastem._tables import as_table
+from fastem._sources.chunk_checks import raise_one_shot
+from fastem._sources.tables import as_table
 from fastem._typing import RawChunk
-from fastem._validate_chunks import raise_one_shot
 
 # As long as a slab mostly is: so that a slice is one, and needs no copy.
 _SLICE_BYTES = 16 << 20

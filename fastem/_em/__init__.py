@@ -1,0 +1,1 @@
+"""Expectation-Maximization: the loop and its starts."""

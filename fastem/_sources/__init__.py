@@ -1,0 +1,1 @@
+"""X as something to sweep, wherever it lies."""
