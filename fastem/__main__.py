@@ -10,8 +10,9 @@ import numba
 import numpy as np
 
 import fastem
-from fastem._checks import INIT_NAMES, check_count
-from fastem._families.gaussian import FAMILIES
+from fastem._checks import check_integer
+from fastem._em.starts import INIT_NAMES
+from fastem._families.registry import GAUSSIANS
 from fastem._kernels._target import describe_target
 from fastem._tools.bench import run_bench
 from fastem._tools.demo import describe, run_demo
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser("fit", help="fit a .csv or .npy file and print the model")
     fit.add_argument("file", type=Path)
     fit.add_argument("-k", type=int, required=True, help="number of components")
-    fit.add_argument("--covariance-type", choices=FAMILIES, default="full")
+    fit.add_argument("--covariance-type", choices=GAUSSIANS, default="full")
     fit.add_argument("--init", choices=INIT_NAMES, default="k-means++")
     fit.add_argument("--n-init", type=int, default=1)
     fit.add_argument("--tol", type=float, default=1e-4)
@@ -74,7 +75,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    repeat = check_count("--repeat", options.repeat, 1)
+    repeat = check_integer("--repeat", options.repeat, 1)
     run_bench(peers=options.peers, scale=options.scale, repeat=repeat, output=options.output)
 
 

@@ -4,35 +4,46 @@ import io
 import json
 import os
 import zipfile
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from fastem._report import FitReport, FitStatus, Repair
 from fastem._typing import Array, FloatArray
 
-FORMAT = 1
-STATISTICS_FORMAT = 1
-_ARRAYS = ("weights", "means", "covariances")
-OPTIONS = ("covariance_type", "feature_names")
+# 1: Gaussian mixtures. 2: any distribution.
+FORMAT = 2
+STATISTICS_FORMAT = 2
+_PREFIX = "parameters/"
+
+
+class StoredMixture(NamedTuple):
+    """What a file holds, for the model to check."""
+
+    weights: Array
+    parameters: dict[str, Array]
+    family: str
+    n_features: int | None
+    feature_names: Any
+    report: FitReport | None
 
 
 def write(
     path: str | os.PathLike[str],
     weights: FloatArray,
-    means: FloatArray,
-    covariances: FloatArray,
+    parameters: dict[str, Array],
     options: dict[str, Any],
     report: FitReport | None,
 ) -> None:
     """All members are stored uncompressed; `header` is JSON: the format, `options` and the report."""
     header = {"format": FORMAT, "options": options, "report": _report_to_json(report)}
+    arrays = {_PREFIX + name: array for name, array in parameters.items()}
     with open(path, "wb") as file:
-        _write(file, header, {"weights": weights, "means": means, "covariances": covariances})
+        _write(file, header, {"weights": weights, **arrays})
 
 
-def read(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, dict[str, Any], FitReport | None]:
-    """The members as they are in the file, for the model to check."""
+def read(path: str | os.PathLike[str]) -> StoredMixture:
+    """The members as they are in the file."""
     with open(path, "rb") as file:
         try:
             return _read(file)
@@ -57,11 +68,23 @@ def _write(file: BinaryIO, header: dict[str, Any], arrays: dict[str, Any]) -> No
     np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
 
 
-def _read(file: BinaryIO) -> tuple[Array, Array, Array, dict[str, Any], FitReport | None]:
+def _read(file: BinaryIO) -> StoredMixture:
     header, arrays = _open(file, "format", FORMAT)
-    weights, means, covariances = (arrays[member] for member in _ARRAYS)
-    options = {name: header["options"][name] for name in OPTIONS}
-    return weights, means, covariances, options, _report_from_json(header["report"])
+    options = header["options"]
+    if header["format"] == 1:
+        parameters = {name: arrays[name] for name in ("means", "covariances")}
+    else:
+        parameters = {
+            name.removeprefix(_PREFIX): array for name, array in arrays.items() if name.startswith(_PREFIX)
+        }
+    return StoredMixture(
+        arrays["weights"],
+        parameters,
+        options["family"] if "family" in options else options["covariance_type"],
+        options.get("n_features"),
+        options["feature_names"],
+        _report_from_json(header["report"]),
+    )
 
 
 def _open(file: BinaryIO, version_name: str, newest: int) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -90,12 +113,14 @@ def _report_to_json(report: FitReport | None) -> dict[str, Any] | None:
 def _report_from_json(fields: dict[str, Any] | None) -> FitReport | None:
     if fields is None:
         return None
+    log_likelihood = float(fields["log_likelihood"])
     return FitReport(
         status=FitStatus[fields["status"]],
         converged=bool(fields["converged"]),
         n_iter=int(fields["n_iter"]),
-        log_likelihood=float(fields["log_likelihood"]),
+        log_likelihood=log_likelihood,
         history=tuple(float(value) for value in fields["history"]),
         repairs=tuple(Repair(int(i), int(k), str(what)) for i, k, what in fields["repairs"]),
         elapsed=float(fields["elapsed"]),
+        objective=float(fields.get("objective", log_likelihood)),
     )

@@ -62,11 +62,14 @@ class FitReport:
     log_likelihood : float
         Total log-likelihood of the returned parameters, without any penalty.
     history : tuple of float
-        Total log-likelihood of the initial parameters and after each iteration, n_iter + 1 values.
+        What the fit raised, the total log-likelihood, for the initial parameters and after each iteration:
+        n_iter + 1 values.
     repairs : tuple of Repair
         (iteration, component, what) of each component that was re-seeded or rests on the floor.
     elapsed : float
         Seconds, initialisation and all restarts included.
+    objective : float
+        The last value of `history`.
     """
 
     status: FitStatus
@@ -76,6 +79,7 @@ class FitReport:
     history: tuple[float, ...]
     repairs: tuple[Repair, ...]
     elapsed: float
+    objective: float
 
 
 class WarningCause(Enum):

@@ -16,9 +16,10 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="no cache
 # The cheapest kernel to compile that a fit needs.
 MOMENTS = """
 import sys, numpy as np
-from fastem._sources.base import ArraySource
+from fastem._sources.arrays import ArraySource
+from fastem._typing import Rows
 X = np.arange(12.0).reshape(6, 2).astype(sys.argv[1])
-print(ArraySource(X, None, None).moments().mean)
+print(ArraySource(Rows("X", 0, X)).moments().mean)
 from fastem._kernels._moments import slot_moments
 print(sum(slot_moments.stats.cache_hits.values()))
 """

@@ -42,7 +42,7 @@ LAST_WORDS = {"joblib": "TerminatedWorkerError", "mpi": "signal 9"}
 # The second source that a process opens is its last, once in all processes together.
 KILLER = """
 import os
-import fastem._api.fit as target
+import fastem._api.mixture as target
 
 opened, source_of = [], target.source_of
 

@@ -14,7 +14,8 @@ from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
 from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 from fastem._kernels._tile import least_exponent
-from fastem._sources.base import ArraySource
+from fastem._sources.arrays import ArraySource
+from fastem._typing import Rows
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)
 # (n, d, k): around tiles of 256 (float64) and 512 (float32) rows, every corner, and more than one block
@@ -47,19 +48,6 @@ def close(actual, expected, tolerance):
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
 
 
-def unscaled(statistics):
-    """First and second sums in user units."""
-    scale = statistics._frame.scale
-    second = statistics.scatter
-    if statistics.covariance_type in ("full", "tied"):
-        second = second * scale[:, None] * scale
-    elif statistics.covariance_type == "diag":
-        second = second * scale**2
-    else:
-        second = second * scale[0] ** 2
-    return statistics.first * scale, second
-
-
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(("n", "d", "k"), SIZES)
@@ -75,12 +63,12 @@ def test_statistics_match_the_loops(covariance_type, n, d, k, dtype, weighted):
         X.astype(np.float64), weight, model.weights, model.means, matrices
     )
     tolerance = TOLERANCE[dtype]
-    actual_first, actual_second = unscaled(statistics)
+    sums = statistics.sums()
     # first is about the kernel's mean, which in float32 is a rounding away from the model's
-    about = statistics._frame.restore(statistics._means) - model.means
+    about = sums["means"] - model.means
     close(statistics.weights, n_k, tolerance)
-    close(actual_first + statistics.weights[:, None] * about, first, 10 * tolerance)
-    close(actual_second, naive.shape_scatter(second, covariance_type), tolerance)
+    close(sums["first"] + statistics.weights[:, None] * about, first, 10 * tolerance)
+    close(sums["scatter"], naive.shape_scatter(second, covariance_type), tolerance)
     close(statistics.log_likelihood, log_likelihood, tolerance)
     assert statistics.n_samples == n
 
@@ -119,11 +107,11 @@ def check_statistics(model, covariance_type, n, dtype, weight):
         naive.dense(model.covariances, covariance_type, k, d),
     )
     tolerance = TOLERANCE[dtype]
-    actual_first, actual_second = unscaled(statistics)
-    about = statistics._frame.restore(statistics._means) - model.means
+    sums = statistics.sums()
+    about = sums["means"] - model.means
     close(statistics.weights, n_k, tolerance)
-    close(actual_first + statistics.weights[:, None] * about, first, 10 * tolerance)
-    close(actual_second, naive.shape_scatter(second, covariance_type), 10 * tolerance)
+    close(sums["first"] + statistics.weights[:, None] * about, first, 10 * tolerance)
+    close(sums["scatter"], naive.shape_scatter(second, covariance_type), 10 * tolerance)
     close(statistics.log_likelihood, log_likelihood, tolerance)
 
 
@@ -220,7 +208,7 @@ def test_moments_match_numpy(n, weighted, dtype):
     rng = np.random.default_rng(n)
     X = (1000 + 50 * rng.normal(size=(n, 3))).astype(dtype)
     weight = rng.uniform(0, 2, n) if weighted else np.ones(n)
-    moments = ArraySource(X, weight if weighted else None, None).moments()
+    moments = ArraySource(Rows("X", 0, X, weight if weighted else None)).moments()
     exact = X.astype(np.float64)
     mean = np.average(exact, axis=0, weights=weight)
     close(moments.weight, weight.sum(), 1e-6)
@@ -231,7 +219,7 @@ def test_moments_match_numpy(n, weighted, dtype):
 def test_the_variance_of_a_constant_feature_is_exactly_zero():
     X = np.full((5000, 2), 0.1)
     X[:, 1] = np.arange(5000)
-    moments = ArraySource(X, None, None).moments()
+    moments = ArraySource(Rows("X", 0, X)).moments()
     assert moments.variance[0] == 0
     assert moments.mean[0] == 0.1
 

@@ -56,7 +56,7 @@ def test_an_error_in_the_computation_ends_the_reader(monkeypatch):
         raise KeyboardInterrupt
 
     chunks = Watched()
-    monkeypatch.setattr(fastem._sources.base, "run_slots", interrupted)
+    monkeypatch.setattr(fastem._sources.passes, "run_slots", interrupted)
     with pytest.raises(KeyboardInterrupt) as error:
         fastem.fit(chunks, 3, **OPTIONS)
     assert error.tb is not None  # it holds the frames, but not the file

@@ -6,7 +6,7 @@ from problems import TYPES, clusters
 
 import fastem
 from fastem import FitStatus
-from fastem._families.gaussian import FAMILIES
+from fastem._families.layouts import Full
 
 pytestmark = pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 
@@ -202,7 +202,7 @@ def test_ratios_to_the_floor_decide_as_eigenvalues_do(d, least):
     covariances = (
         root * (rotation * eigenvalues[:, None, :]) @ rotation.transpose(0, 2, 1) * root.transpose(0, 2, 1)
     )
-    ratios = FAMILIES["full"].ratios(covariances, floor)
+    ratios = Full().ratios(covariances, floor)
     np.testing.assert_allclose((1 / ratios**2).sum(axis=1), (1 / eigenvalues**2).sum(axis=1), rtol=1e-6)
     for bound in (0.5, 3.0):
         np.testing.assert_array_equal((ratios > bound).all(axis=1), least > bound)

@@ -1,44 +1,30 @@
-"""The public functions that estimate: fit, e_step, m_step."""
+"""`fit`: EM from start to report."""
 
 import os
 import reprlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Generic, Literal, NamedTuple
 
 import numpy as np
 
-from fastem._api.interrupted import keeping
-from fastem._api.mixture import GaussianMixture, model_of
-from fastem._api.progress import progress_bar
-from fastem._checks import (
-    check_callback,
-    check_count,
-    check_covariance_type,
-    check_enough_rows,
-    check_init,
-    check_k,
-    check_reg_covar,
-    check_rng,
-    check_tol,
-)
-from fastem._em.loop import Run, StoppingRule, ascend, gain_below
-from fastem._em.starts import initial_parameters
-from fastem._families.floor import Maximised, maximise
-from fastem._families.frame import Frame, frame_of
-from fastem._families.gaussian import FAMILIES, Family, Parameters
-from fastem._families.statistics import Statistics
+from fastem._api.interrupted import FitInterrupted
+from fastem._api.mixture import Mixture, in_frame
+from fastem._api.models import model_of
+from fastem._api.options import Callback, Options, check_init, check_options, check_start
+from fastem._api.progress import Advance, progress_bar
+from fastem._em.loop import PassLost, Run, StoppingRule, ascend
+from fastem._em.objective import Likelihood
+from fastem._em.starts import given_start, named_start
+from fastem._families.base import Maximised, P
+from fastem._families.custom import Distribution
 from fastem._report import FitReport, FitStatus, WarningCause, warn
-from fastem._sources.base import Source
+from fastem._sources.checks import check_enough_rows
 from fastem._sources.chunk_checks import check_spread
 from fastem._sources.open import source_of
-from fastem._typing import CovarianceType, FloatArray
-
-_LEAST_REG_COVAR = float(np.finfo(np.float64).tiny)
-
-Callback = Callable[[int, float, GaussianMixture], Any]
+from fastem._sources.passes import Source
+from fastem._typing import Array, CovarianceType
 
 
 def fit(
@@ -46,6 +32,7 @@ def fit(
     k: int,
     *,
     covariance_type: CovarianceType = "full",
+    distribution: str | Distribution = "gaussian",
     sample_weight: Any = None,
     columns: Sequence[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -58,8 +45,8 @@ def fit(
     n_threads: int | None = None,
     callback: Callback | None = None,
     progress: bool = False,
-) -> GaussianMixture:
-    """Fit a Gaussian mixture by Expectation-Maximization (Dempster, Laird and Rubin 1977).
+) -> Any:
+    """Fit a mixture by Expectation-Maximization (Dempster, Laird and Rubin 1977).
 
     Parameters
     ----------
@@ -80,7 +67,10 @@ def fit(
     k : int
         Number of components, at most n.
     covariance_type : {"full", "tied", "diag", "spherical"}
-        One matrix a component; one for all; one variance a component and feature; one a component.
+        Of Gaussians: one matrix a component; one for all; one variance a component and feature; one a
+        component.
+    distribution : "gaussian", "poisson" or Distribution
+        That of the components: Gaussians; counts that are independent within a component; or one of your own.
     sample_weight : array of shape (n,), or str, optional
         Weights of the rows, at least 0. An integer weight counts a row that many times. The name of a
         column, if X is Parquet or a dask dataframe; if X is of dask, also a dask array or series with blocks
@@ -93,7 +83,7 @@ def fit(
         decoded once, and the copy, memory-mapped, in every further pass. It has 8 bytes a number (4 if
         float32), and is gone when the fit ends, however it does. What is in memory or memory-mapped already
         is not copied.
-    init : str, array or GaussianMixture
+    init : str, array or model
         How to begin.
 
         - ``"k-means++"``: hard assignment to k-means++ seeds, greedy in the first start; restarts take
@@ -102,7 +92,7 @@ def fit(
         - ``"random_from_data"``: hard assignment to k rows drawn at random.
         - ``"random"``: random responsibilities.
         - labels ``(n,)`` from 0 to k - 1, or responsibilities ``(n, k)``: a first M-step from those.
-        - a `GaussianMixture` of the same k, d and covariance_type: go on from there.
+        - a `GaussianMixture` or `Mixture` of the same k, d and distribution: go on from there.
 
         The named ones look at a random sample of at most 32768 rows (fewer when X is wide, but at least
         32 a component).
@@ -118,7 +108,7 @@ def fit(
         supervised maximum-likelihood fit.
     reg_covar : float or "auto"
         Added to the diagonals of covariances in each M-step: ``"auto"`` adds a millionth of the variance
-        of each feature, whatever its units; a float is absolute, as in scikit-learn.
+        of each feature, whatever its units; a float is absolute, as in scikit-learn. For Gaussians only.
     rng : None, int or numpy.random.Generator
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads.
     n_threads : int, optional
@@ -132,7 +122,7 @@ def fit(
 
     Returns
     -------
-    GaussianMixture
+    GaussianMixture, or Mixture of another distribution
         With `report` telling how the fit went.
 
     Raises
@@ -165,206 +155,118 @@ def fit(
     True
     """
     began = time.perf_counter()
-    family = FAMILIES[check_covariance_type(covariance_type)]
-    k = check_k(k)
-    n_init = check_count("n_init", n_init, 1)
-    endless = not callable(tol) and tol == 0
-    tol, converged = (0.0, tol) if callable(tol) else (tol, gain_below(check_tol(tol)))
-    max_iter = check_count("max_iter", max_iter, 0)
-    absolute = check_reg_covar(reg_covar)
-    check_callback(callback)
-    rng = check_rng(rng)
+    options = check_options(
+        k, covariance_type, distribution, init, n_init, tol, max_iter, reg_covar, callback, rng
+    )
     source = source_of(X, sample_weight, n_threads, columns=columns, cache_dir=cache_dir)
+    check_enough_rows(options.k, source.n_samples, source.n_positive)
+    given = _check_given(init, source, options)
+    likelihood = _likelihood(source, options)
     names = source.feature_names
-    check_enough_rows(k, source.n_samples, source.n_positive)
-    given_model = init if isinstance(init, GaussianMixture) else None
-    if given_model is None:
-        init = check_init(init, source.n_samples, k)
-    else:
-        _check_start(given_model, k, source.n_features, covariance_type)
-    restarts = n_init if isinstance(init, str) else 1
+    with progress_bar(progress, options.restarts, options.limits.max_iter) as advance:
+        best, failures = _Ascents(likelihood, options, given, names, advance).best()
+    if not best.history:
+        raise failures[0]
+    report = _report(best, time.perf_counter() - began)
+    model = model_of(options.family, best.parameters, likelihood.frame, report, names)
+    if failures:
+        warn(WarningCause.FAILED, f"{len(failures)} of {options.restarts} start(s) failed: {failures[0]}")
+    _warn_of_end(best, source, options)
+    return model
 
-    with progress_bar(progress, restarts, max_iter) as advance:
-        moments = source.moments()
-        check_spread(source.chunks, source.stored_dtype, moments)
-        frame = frame_of(moments, source.dtype, family.isotropic)
-        amount = standard_amount(absolute, frame)
-        newest: Parameters | None = None
 
-        def reduce(parameters: Parameters) -> Statistics:
-            nonlocal newest
-            newest = parameters
-            params = family.prepare(parameters, frame, source.dtype)
-            with keeping(last):
-                return source.reduce(family, params, frame)
+def _check_given(init: Any, source: Source, options: Options[Any]) -> str | Array | Mixture:
+    if isinstance(init, Mixture):
+        check_start(init, options.family, options.k, source.n_features)
+        return init
+    return check_init(init, source.n_samples, options.k)
 
-        def last() -> GaussianMixture | None:
-            return newest and model_of(newest, frame, covariance_type, None, names)
 
-        def begin(restart: int, generator: np.random.Generator) -> Maximised:
-            with keeping(last):
-                return initial_parameters(source, family, frame, k, init, generator, restart, step)
+def _likelihood(source: Source, options: Options[P]) -> Likelihood[P]:
+    """The log-likelihood of the rows, in coordinates that suit them. Bad rows are found here."""
+    family, moments = options.family, source.moments()
+    check_spread(source.chunks, source.stored_dtype, moments)
+    frame = family.frame(moments, source.dtype)
+    base = source.base_measure(family) if family.has_base_measure else 0.0
+    return Likelihood(source, family, options.k, frame, options.reg_covar, base)
 
-        def step(statistics: Statistics, reseeds: int | None = None) -> Maximised:
-            return _maximise(family, statistics, amount, reseeds)
 
-        def watch(iteration: int, log_likelihood: float, parameters: Parameters) -> bool:
-            advance(log_likelihood)
-            if callback is None:
-                return False
-            return (
-                callback(iteration, log_likelihood, model_of(parameters, frame, covariance_type, None, names))
-                is True
-            )
+class _Ascents(NamedTuple, Generic[P]):
+    """The restarts of one fit."""
 
-        best, failures = Run(FitStatus.FAILED), []
-        for restart, generator in enumerate(rng.spawn(restarts)):
-            if given_model is not None:
-                start = partial(Maximised, _in_frame(given_model, family, frame), [], [])
-            else:
-                start = partial(begin, restart, generator)
-            run = ascend(
-                start, reduce, step, k=k, converged=converged, tol=tol, max_iter=max_iter, watch=watch
-            )
+    likelihood: Likelihood[P]
+    options: Options[P]
+    given: str | Array | Mixture
+    feature_names: tuple[str, ...] | None
+    advance: Advance
+
+    def best(self) -> tuple[Run[P], list[ValueError]]:
+        """The best run, and what made others fail."""
+        best: Run[P] = Run(FitStatus.FAILED)
+        failures: list[ValueError] = []
+        for restart, rng in enumerate(self.options.rng.spawn(self.options.restarts)):
+            run = self._run(restart, rng, best)
             if run.failure is not None:
                 failures.append(run.failure)
             if run.status is FitStatus.STOPPED:
-                best = run
-                break
+                return run, failures
             best = max(best, run, key=lambda run: run.rank)
-    if not best.history:
-        raise failures[0]
-    report = FitReport(
+        return best, failures
+
+    def _run(self, restart: int, rng: np.random.Generator, best: Run[P]) -> Run[P]:
+        start = partial(self._start, restart, rng)
+        try:
+            return ascend(self.likelihood, start, self.options.limits, k=self.options.k, watch=self._watch)
+        except PassLost as lost:
+            parameters = best.parameters if lost.parameters is None and best.history else lost.parameters
+            if parameters is None:
+                raise lost.reason from None
+            raise FitInterrupted(_told(lost.reason), self._model(parameters)) from lost.reason
+
+    def _start(self, restart: int, rng: np.random.Generator) -> Maximised[P]:
+        given = self.given
+        if isinstance(given, Mixture):
+            return Maximised(in_frame(given, self.likelihood.frame), [], [])
+        if isinstance(given, str):
+            return named_start(self.likelihood, given, rng, restart)
+        return given_start(self.likelihood, given)
+
+    def _watch(self, iteration: int, log_likelihood: float, parameters: P) -> bool:
+        self.advance(log_likelihood)
+        callback = self.options.callback
+        return callback is not None and callback(iteration, log_likelihood, self._model(parameters)) is True
+
+    def _model(self, parameters: P) -> Mixture:
+        likelihood = self.likelihood
+        return model_of(likelihood.family, parameters, likelihood.frame, None, self.feature_names)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _report(best: Run[Any], elapsed: float) -> FitReport:
+    return FitReport(
         status=best.status,
         converged=best.status in (FitStatus.CONVERGED, FitStatus.DEGENERATE),
         n_iter=best.n_iter,
         log_likelihood=best.log_likelihood,
         history=tuple(best.history),
         repairs=tuple(best.repairs),
-        elapsed=time.perf_counter() - began,
+        elapsed=elapsed,
+        objective=best.objective,
     )
-    model = model_of(best.parameters, frame, covariance_type, report, names)
-    if failures:
-        warn(WarningCause.FAILED, f"{len(failures)} of {restarts} start(s) failed: {failures[0]}")
-    _warn_of_end(best, source, endless)
-    return model
 
 
-def e_step(
-    X: Any, model: GaussianMixture, sample_weight: Any = None, *, n_threads: int | None = None
-) -> Statistics:
-    """Expected sufficient statistics of the latent labels, in one pass over X.
-
-    For responsibilities r[i, k] = p(z_i = k | x_i) (Bishop 2006, eq. 9.23) and z = x_i - mean_k, the sums
-    over i of r, r z and r z z', and the log-likelihood. Statistics of chunks add up to those of the whole.
-
-    Parameters
-    ----------
-    X : array of shape (n, d), or whatever else `fit` takes
-        Chunks that do not tell how many rows they have are counted in a pass of their own.
-    model : GaussianMixture
-    sample_weight : array of shape (n,), or str, optional
-        Multiplies the responsibilities. The name of a column, if X is Parquet or a dask dataframe.
-    n_threads : int, optional
-
-    Returns
-    -------
-    Statistics
-
-    Raises
-    ------
-    ValueError, TypeError
-        If X does not fit the model, or holds NaN or inf.
-    """
-    check_model(model)
-    source = source_of(
-        X,
-        sample_weight,
-        n_threads,
-        n_features=model.n_features,
-        feature_names=model.feature_names,
-    )
-    params, frame = model._prepare(source.dtype)
-    statistics = source.reduce(FAMILIES[model.covariance_type], params, frame)
-    return replace(statistics, _feature_names=model.feature_names)
-
-
-def m_step(statistics: Statistics, *, reg_covar: float | Literal["auto"] = "auto") -> GaussianMixture:
-    """The mixture of maximum likelihood given expected statistics (Bishop 2006, eq. 9.24 to 9.26).
-
-    Parameters
-    ----------
-    statistics : Statistics
-        From `e_step`, or a sum of such.
-    reg_covar : float or "auto"
-        As in `fit`.
-
-    Returns
-    -------
-    GaussianMixture
-        Its `report` is None. A component without data takes half of the heaviest one.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument breaks its rule.
-    """
-    if not isinstance(statistics, Statistics):
-        raise TypeError(f"statistics must be made by fastem.e_step; got {type(statistics).__name__}.")
-    frame = statistics._frame
-    amount = standard_amount(check_reg_covar(reg_covar), frame)
-    maximised = _maximise(FAMILIES[statistics.covariance_type], statistics, amount)
-    names = statistics._feature_names
-    return model_of(maximised.parameters, frame, statistics.covariance_type, None, names)
-
-
-def _maximise(
-    family: Family,
-    statistics: Statistics,
-    amount: FloatArray | Literal["auto"],
-    reseeds: int | None = None,
-) -> Maximised:
-    mean_row_weight = statistics.total_weight / statistics.n_samples
-    return maximise(family, statistics._collected, mean_row_weight, statistics.precision, amount, reseeds)
-
-
-def standard_amount(reg_covar: float | None, frame: Frame) -> FloatArray | Literal["auto"]:
-    """reg_covar in standard coordinates, but at least what keeps variances normal numbers in user units."""
-    if reg_covar is None:
-        return "auto"
-    return np.asarray(max(reg_covar, _LEAST_REG_COVAR) / frame.scale / frame.scale)
-
-
-def _warn_of_end(best: Run, source: Source, endless: bool) -> None:
+def _warn_of_end(best: Run[Any], source: Source, options: Options[Any]) -> None:
     """What a user should know at once of how a fit ended, as far as it is not what they asked for."""
     if best.status is FitStatus.DECREASED:
-        warn(WarningCause.DECREASED)
-    if best.status is FitStatus.MAX_ITER and not endless:
+        warn(WarningCause.DECREASED, options.family.advice("falls"))
+    if best.status is FitStatus.MAX_ITER and not options.endless:
         warn(WarningCause.MAX_ITER)
     if best.singular and best.status is not FitStatus.STOPPED:
         warn(
             WarningCause.DEGENERATE,
-            f"Components {reprlib.repr(best.singular)} of {len(best.parameters.weights)}, in "
+            f"Components {reprlib.repr(best.singular)} of {options.k}, in "
             f"{source.n_positive} rows of {source.n_features} features.",
         )
-
-
-def _in_frame(model: GaussianMixture, family: Family, frame: Frame) -> Parameters:
-    covariances = model.covariances.reshape(family.shape(*model.means.shape))
-    scaled = family.rescale(covariances, 1 / frame.scale)
-    return Parameters(model.weights, frame.standardise(model.means), scaled)
-
-
-def check_model(model: Any) -> None:
-    if not isinstance(model, GaussianMixture):
-        raise TypeError(f"model must be a fastem.GaussianMixture; got {type(model).__name__}.")
-
-
-def _check_start(model: GaussianMixture, k: int, d: int, covariance_type: str) -> None:
-    wanted = {"n_components": k, "n_features": d, "covariance_type": covariance_type}
-    for name, value in wanted.items():
-        if getattr(model, name) != value:
-            raise ValueError(
-                f"init as a GaussianMixture must have {name}={value!r}, as this fit; "
-                f"it has {getattr(model, name)!r}."
-            )

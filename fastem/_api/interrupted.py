@@ -1,9 +1,6 @@
 """The end of a fit to which X was lost."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-from fastem._api.mixture import GaussianMixture
+from fastem._api.mixture import Mixture
 
 
 class FitInterrupted(RuntimeError):
@@ -14,11 +11,11 @@ class FitInterrupted(RuntimeError):
 
     Attributes
     ----------
-    model : GaussianMixture
+    model : GaussianMixture or Mixture
         The last parameters, without a report. ``fit(X, k, init=error.model)`` goes on from there.
     """
 
-    def __init__(self, reason: str, model: GaussianMixture) -> None:
+    def __init__(self, reason: str, model: Mixture) -> None:
         super().__init__(reason, model)
         self.reason = reason
         self.model = model
@@ -28,17 +25,3 @@ class FitInterrupted(RuntimeError):
             f"A pass over X failed in mid-fit. {self.reason} The last parameters are the attribute `model`: "
             "once X can be read, go on with fit(X, k, init=error.model)."
         )
-
-
-@contextmanager
-def keeping(last: Callable[[], GaussianMixture | None]) -> Iterator[None]:
-    """For passes over X: a failure comes with the last model, if there is one yet."""
-    try:
-        yield
-    except (ValueError, TypeError, MemoryError):
-        raise
-    except Exception as error:
-        model = last()
-        if model is None:
-            raise
-        raise FitInterrupted(f"{type(error).__name__}: {error}", model) from error

@@ -1,31 +1,31 @@
-"""The model: what `fit` returns, and what a user builds from known parameters."""
+"""Mixtures of any distribution, with known parameters."""
 
 import os
 import reprlib
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from fastem import _io
-from fastem._api import interop as _interop
-from fastem._checks import (
-    check_count,
-    check_covariance_type,
-    check_feature_names,
-    check_parameters,
-    check_rng,
-)
-from fastem._families.frame import Frame, Moments, frame_of
-from fastem._families.gaussian import FAMILIES, Family, KernelParams, Parameters
+from fastem._checks import check_feature_names, check_finite, check_integer, check_rng
+from fastem._families.base import Family, Scores
+from fastem._families.custom import Distribution
+from fastem._families.frame import Frame
+from fastem._families.registry import family_of
+from fastem._io import StoredMixture
 from fastem._report import FitReport
-from fastem._sources.base import ArraySource, ScoreChunk, Source
+from fastem._sources.arrays import ArraySource
 from fastem._sources.open import source_of
-from fastem._typing import Array, Chunk, CovarianceType, FloatArray
+from fastem._sources.passes import ScoreRows, Source, Sweep
+from fastem._typing import Array, FloatArray, Rows
+
+M = TypeVar("M", bound="Mixture")
 
 
-class GaussianMixture:
-    """A Gaussian mixture with known parameters: p(x) = sum_k weights[k] N(x; means[k], covariance[k]).
+class Mixture:
+    """A mixture with known parameters: p(x) = sum_k weights[k] p(x | parameters of component k).
 
     Immutable: its arrays are read-only copies, in float64 and in the units of the data. What it returns
     for rows X has the dtype of X if that is float32, else float64.
@@ -34,10 +34,13 @@ class GaussianMixture:
     ----------
     weights : array of shape (k,)
         Mixing weights, at least 0, with sum 1.
-    means : array of shape (k, d)
-    covariances : array of shape (k, d, d) full, (d, d) tied, (k, d) diag, (k,) spherical
-        Covariance matrices, symmetric and positive definite; variances for diag and spherical.
-    covariance_type : {"full", "tied", "diag", "spherical"}
+    parameters : dict of str to array
+        Parameters of the components, which are the first axis. ``"poisson"``: ``rates`` (k, d). A
+        `Distribution`: what its `maximise` returns.
+    distribution : str or Distribution
+        That of the components. Gaussian mixtures are made by `GaussianMixture`.
+    n_features : int, optional
+        The number d of columns; needed for a `Distribution`, whose parameters do not tell.
     report : FitReport, optional
         How the parameters were fitted.
     feature_names : sequence of d str, optional
@@ -45,9 +48,11 @@ class GaussianMixture:
 
     Attributes
     ----------
-    weights, means, covariances, covariance_type, report, feature_names
+    weights, parameters, report, feature_names
         As above; `report` is None for a model that was not fitted, `feature_names` (a tuple) None for one
         that was not fitted to a table.
+    distribution : str or Distribution
+        As above; ``"gaussian"`` for a `GaussianMixture`.
     n_components, n_features : int
         k and d.
     n_parameters : int
@@ -61,69 +66,96 @@ class GaussianMixture:
     Examples
     --------
     >>> import fastem
-    >>> model = fastem.GaussianMixture([0.5, 0.5], [[0.0], [4.0]], [1.0, 1.0], "spherical")
-    >>> model.predict([[0.3], [3.0]])
+    >>> model = fastem.Mixture([0.5, 0.5], {"rates": [[1.0], [9.0]]}, "poisson")
+    >>> model.predict([[0], [12]])
     array([0, 1])
     """
 
     weights: FloatArray
-    means: FloatArray
-    covariances: FloatArray
-    covariance_type: CovarianceType
+    parameters: Mapping[str, FloatArray]
+    distribution: str | Distribution
     report: FitReport | None
     feature_names: tuple[str, ...] | None
-    _prepared: dict[np.dtype[Any], tuple[KernelParams, Frame]]
+    _family: Family[Any, Any]
+    _user: Any  # the family's own parameters, in user units
+    _sweeps: dict[np.dtype[Any], Sweep]
 
     def __init__(
         self,
         weights: Any,
-        means: Any,
-        covariances: Any,
-        covariance_type: CovarianceType = "full",
+        parameters: Mapping[str, Any],
+        distribution: str | Distribution,
         *,
+        n_features: int | None = None,
         report: FitReport | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        covariance_type = check_covariance_type(covariance_type)
-        arrays = check_parameters(weights, means, covariances, covariance_type)
-        for name, array in zip(("weights", "means", "covariances"), arrays, strict=True):
+        family = family_of(distribution)
+        if family.distribution == "gaussian":
+            raise ValueError(
+                'distribution must not be "gaussian" here. '
+                "Use fastem.GaussianMixture(weights, means, covariances, covariance_type)."
+            )
+        self._set(family, weights, parameters, n_features, report, feature_names)
+
+    def _set(
+        self,
+        family: Family[Any, Any],
+        weights: Any,
+        parameters: Mapping[str, Any],
+        n_features: int | None,
+        report: FitReport | None,
+        feature_names: Sequence[str] | None,
+    ) -> None:
+        """Check and keep everything; attributes are set past `__setattr__`, since models are immutable."""
+        _check_names(family, parameters)
+        user = family.check(_check_weights(weights), parameters, n_features)
+        values = family.values(user)
+        for array in (user.weights, *values.values()):
             array.flags.writeable = False
-            object.__setattr__(self, name, array)
-        object.__setattr__(self, "covariance_type", covariance_type)
-        object.__setattr__(self, "report", report)
-        object.__setattr__(self, "feature_names", check_feature_names(feature_names, self.n_features))
-        object.__setattr__(self, "_prepared", {})
-        self._check_positive_definite()
+        kept = {
+            "weights": user.weights,
+            "parameters": MappingProxyType(values),
+            "distribution": family.distribution,
+            "report": report,
+            "feature_names": check_feature_names(feature_names, family.n_features(user)),
+            "_family": family,
+            "_user": user,
+            "_sweeps": {},
+        }
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(f"GaussianMixture is immutable; build a new one instead of setting {name!r}.")
+        raise AttributeError(
+            f"{type(self).__name__} is immutable; build a new one instead of setting {name!r}."
+        )
 
     def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError("GaussianMixture is immutable.")
+        raise AttributeError(f"{type(self).__name__} is immutable.")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        arguments = (self.weights, self.means, self.covariances, self.covariance_type)
-        return _rebuild, (*arguments, self.report, self.feature_names)
+        return new_model, (type(self), self._family, self._user, self.report, self.feature_names)
 
     def __repr__(self) -> str:
         names = "" if self.feature_names is None else f", feature_names={reprlib.repr(self.feature_names)}"
         return (
-            f"GaussianMixture(n_components={self.n_components}, n_features={self.n_features}, "
-            f"covariance_type={self.covariance_type!r}{names})"
+            f"{type(self).__name__}(n_components={self.n_components}, n_features={self.n_features}, "
+            f"{self._family.label}{names})"
         )
 
     @property
     def n_components(self) -> int:
-        return int(self.means.shape[0])
+        return len(self.weights)
 
     @property
     def n_features(self) -> int:
-        return int(self.means.shape[1])
+        return self._family.n_features(self._user)
 
     @property
     def n_parameters(self) -> int:
-        k, d = self.n_components, self.n_features
-        return self._family.n_parameters(k, d) + k * d + k - 1
+        k = self.n_components
+        return self._family.n_parameters(k, self.n_features) + k - 1
 
     def score_samples(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Log-density log p(x) of each row.
@@ -138,13 +170,14 @@ class GaussianMixture:
         Returns
         -------
         array of shape (n,), iterator, or dask array
-            Of X that is read in chunks, an iterator over one array for each chunk; of a dask
+            For X that is read in chunks, an iterator over one array for each chunk. For a dask
             array or dataframe a dask array, lazy.
 
         Raises
         ------
         ValueError, TypeError
-            If X is not a finite (n, d) array of real numbers, or a table of other columns than the model's.
+            If X is not a finite (n, d) array of real numbers, or a table of other columns than the model's,
+            or has values that the distribution does not have.
         """
         return self._each(X, n_threads, self._log_densities)
 
@@ -193,181 +226,147 @@ class GaussianMixture:
         X : array of shape (n, d)
         labels : array of shape (n,), int64
             The component each row came from.
+
+        Raises
+        ------
+        NotImplementedError
+            If the mixture is of a `Distribution` without a method `sample`.
         """
-        n = check_count("n", n, 0)
+        n = check_integer("n", n, 0)
         rng = check_rng(rng)
-        k, d = self.means.shape
-        labels = rng.choice(k, n, p=self.weights / self.weights.sum())
-        X = rng.standard_normal((n, d))
-        parameters, frame = self._standardised(np.dtype(np.float64))
-        covariances = np.broadcast_to(parameters.covariances, (k, *parameters.covariances.shape[1:]))
-        for component in range(k):
-            mine = labels == component
-            noise = self._family.colour(covariances[component], X[mine])
-            X[mine] = frame.restore(parameters.means[component] + noise)
-        return X, labels
+        labels = rng.choice(self.n_components, n, p=self.weights / self.weights.sum())
+        parameters, frame = standardised(self, np.dtype(np.float64))
+        return frame.restore(self._family.sample(parameters, labels, rng)), labels
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one ``.npz`` file, without pickles; `fastem.load` reads it."""
-        options = {name: getattr(self, name) for name in _io.OPTIONS}
-        _io.write(path, self.weights, self.means, self.covariances, options, self.report)
+        options = {
+            "family": self._family.name,
+            "n_features": self.n_features,
+            "feature_names": self.feature_names,
+        }
+        _io.write(path, self.weights, dict(self.parameters), options, self.report)
 
-    def to_sklearn(self) -> Any:
-        """A fitted ``sklearn.mixture.GaussianMixture`` with these parameters, for its ecosystem.
-
-        Its parameters are copies, bit by bit; `from_sklearn` takes them back. `n_iter_` and `converged_`
-        are those of the report; `lower_bound_`, a mean over rows that are not here, is -inf.
-
-        Raises
-        ------
-        ImportError
-            If scikit-learn is missing.
-        """
-        return _interop.to_sklearn(
-            self.weights, self.means, self.covariances, self.covariance_type, self.report
-        )
-
-    @classmethod
-    def from_sklearn(cls, estimator: Any) -> "GaussianMixture":
-        """The model of a fitted ``sklearn.mixture.GaussianMixture``, bit by bit, without a report.
-
-        Raises
-        ------
-        ImportError
-            If scikit-learn is missing.
-        TypeError, ValueError
-            If `estimator` is something else, is not fitted, or its covariances are not positive
-            definite, as those of a float32 fit may be.
-        """
-        return cls(*_interop.fitted_parameters(estimator))
-
-    @property
-    def _family(self) -> Family:
-        return FAMILIES[self.covariance_type]
-
-    def _source(self, X: Any, sample_weight: Any, n_threads: int | None, *, empty: bool = False) -> Source:
-        names = self.feature_names
-        return source_of(
-            X, sample_weight, n_threads, n_features=self.n_features, feature_names=names, empty=empty
-        )
-
-    def _each(self, X: Any, n_threads: int | None, score: ScoreChunk) -> Any:
-        return self._source(X, None, n_threads, empty=True).map(score)
+    def _each(self, X: Any, n_threads: int | None, score: ScoreRows) -> Any:
+        return source_for(self, X, None, n_threads, empty=True).map(score)
 
     def _totals(self, X: Any, sample_weight: Any, n_threads: int | None) -> tuple[float, float]:
         """Log-likelihood and total weight."""
-        log_likelihood, total_weight = self._source(X, sample_weight, n_threads).total(self._totals_of)
+        log_likelihood, total_weight = source_for(self, X, sample_weight, n_threads).total(self._totals_of)
         return float(log_likelihood), float(total_weight)
 
-    def _totals_of(self, chunk: Chunk, n_threads: int | None) -> Array:
-        log_densities = self._log_densities(chunk, n_threads).astype(np.float64, copy=False)
-        if chunk.weight is None:
+    def _totals_of(self, rows: Rows, n_threads: int | None) -> Array:
+        log_densities = self._log_densities(rows, n_threads).astype(np.float64, copy=False)
+        if rows.weight is None:
             return np.array([log_densities.sum(), len(log_densities)])
-        return np.array([(log_densities * chunk.weight).sum(), chunk.weight.sum(dtype=np.float64)])
+        return np.array([(log_densities * rows.weight).sum(), rows.weight.sum(dtype=np.float64)])
 
-    def _log_densities(self, chunk: Chunk, n_threads: int | None) -> Array:
-        out = np.empty(len(chunk.rows), _dtype_of(chunk.rows))
-        self._score(chunk, n_threads, log_densities=out)
+    def _log_densities(self, rows: Rows, n_threads: int | None) -> Array:
+        out = np.empty(len(rows.X), _dtype_of(rows.X))
+        self._score(rows, n_threads, Scores(log_densities=out))
         return out
 
-    def _labels(self, chunk: Chunk, n_threads: int | None) -> Array:
-        out = np.empty(len(chunk.rows), np.int64)
-        self._score(chunk, n_threads, labels=out)
+    def _labels(self, rows: Rows, n_threads: int | None) -> Array:
+        out = np.empty(len(rows.X), np.int64)
+        self._score(rows, n_threads, Scores(labels=out))
         return out
 
-    def _responsibilities(self, chunk: Chunk, n_threads: int | None) -> Array:
-        out = np.empty((len(chunk.rows), self.n_components), _dtype_of(chunk.rows))
-        self._score(chunk, n_threads, responsibilities=out)
+    def _responsibilities(self, rows: Rows, n_threads: int | None) -> Array:
+        out = np.empty((len(rows.X), self.n_components), _dtype_of(rows.X))
+        self._score(rows, n_threads, Scores(responsibilities=out))
         return out
 
-    def _check_positive_definite(self) -> None:
-        d = self.n_features
-        covariances = self.covariances.reshape(self._family.shape(self.n_components, d))
-        proper = (self._family.variances(covariances, d) > 0).all(axis=1)
-        if proper.all():
-            parameters, _ = self._standardised(np.dtype(np.float64))
-            proper = (self._family.pivots(parameters.covariances, d) > 0).all(axis=1)
-        if not proper.all():
-            which = "" if self.covariance_type == "tied" else f" of component {np.argmin(proper)}"
-            raise ValueError(
-                f"covariances must be positive definite; that{which} is not. "
-                "Add a small variance to its diagonal."
-            )
-
-    def _standardised(self, dtype: np.dtype[Any]) -> tuple[Parameters, Frame]:
-        """The parameters in standard coordinates, and the frame, a function of the model alone."""
-        family = self._family
-        k, d = self.means.shape
-        covariances = self.covariances.reshape(family.shape(k, d))
-        mean = self.weights @ self.means
-        variance = self.weights @ (family.variances(covariances, d) + np.square(self.means - mean))
-        frame = frame_of(Moments(1.0, mean, variance), dtype, family.isotropic)
-        scaled = family.rescale(covariances, 1 / frame.scale)
-        return Parameters(self.weights, frame.standardise(self.means), scaled), frame
-
-    def _prepare(self, dtype: np.dtype[Any]) -> tuple[KernelParams, Frame]:
-        """What the kernels need, made once for each dtype."""
-        if dtype not in self._prepared:
-            parameters, frame = self._standardised(dtype)
-            self._prepared[dtype] = self._family.prepare(parameters, frame, dtype), frame
-        return self._prepared[dtype]
-
-    def _score(self, chunk: Chunk, n_threads: int | None, **outputs: Array) -> None:
-        if len(chunk.rows) == 0:
+    def _score(self, rows: Rows, n_threads: int | None, wanted: Scores) -> None:
+        if len(rows.X) == 0:
             return
-        source = ArraySource(chunk.rows, None, n_threads, where=chunk.where)
-        params, frame = self._prepare(source.dtype)
-        source.score(params, frame, **outputs)
+        source = ArraySource(rows._replace(weight=None), n_threads)
+        source.score(sweep_of(self, source.dtype), wanted)
 
 
-def model_of(
-    parameters: Parameters,
-    frame: Frame,
-    covariance_type: CovarianceType,
+def family_of_model(model: Mixture) -> Family[Any, Any]:
+    return model._family
+
+
+def new_model(
+    kind: type[M],
+    family: Family[Any, Any],
+    user: Any,
     report: FitReport | None,
-    feature_names: tuple[str, ...] | None,
-) -> GaussianMixture:
-    """The model with these parameters, taken from standard coordinates to user units."""
-    family = FAMILIES[covariance_type]
-    covariances = family.rescale(parameters.covariances, frame.scale)
-    return GaussianMixture(
-        parameters.weights,
-        frame.restore(parameters.means),
-        covariances.reshape(family.public_shape(*parameters.means.shape)),
-        covariance_type,
-        report=report,
-        feature_names=feature_names,
+    feature_names: Sequence[str] | None,
+) -> M:
+    """A model of this class with these parameters of the family, in user units."""
+    model = kind.__new__(kind)
+    values, d = family.values(user), family.n_features(user)
+    model._set(family, user.weights, values, d, report, feature_names)
+    return model
+
+
+def read_model(kind: type[M], family: Family[Any, Any], stored: StoredMixture) -> M:
+    """What a file holds, checked."""
+    model = kind.__new__(kind)
+    model._set(
+        family, stored.weights, stored.parameters, stored.n_features, stored.report, stored.feature_names
+    )
+    return model
+
+
+def with_report(model: M, report: FitReport) -> M:
+    """The same parameters, fitted in another way."""
+    return new_model(type(model), model._family, model._user, report, model.feature_names)
+
+
+def source_for(
+    model: Mixture, X: Any, sample_weight: Any, n_threads: int | None, *, empty: bool = False
+) -> Source:
+    """X as a source for this model: with its number and names of features."""
+    names = model.feature_names
+    return source_of(
+        X, sample_weight, n_threads, n_features=model.n_features, feature_names=names, empty=empty
     )
 
 
-def load(path: str | os.PathLike[str]) -> GaussianMixture:
-    """Read a model that `GaussianMixture.save` wrote. Nothing in the file is executed.
-
-    Raises
-    ------
-    ValueError
-        If the file is not a fastem model, is damaged, or is of a newer format.
-    OSError
-        If it cannot be opened.
-    """
-    weights, means, covariances, options, report = _io.read(path)
-    try:
-        return GaussianMixture(weights, means, covariances, **options, report=report)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)!r} does not hold a valid model: {error}") from None
+def standardised(model: Mixture, dtype: np.dtype[Any]) -> tuple[Any, Frame]:
+    """The parameters in standard coordinates, and the frame, a function of the model alone."""
+    frame = model._family.own_frame(model._user, dtype)
+    return model._family.from_user(model._user, frame), frame
 
 
-def _rebuild(
-    weights: Array,
-    means: Array,
-    covariances: Array,
-    covariance_type: CovarianceType,
-    report: FitReport | None,
-    feature_names: tuple[str, ...] | None,
-) -> GaussianMixture:
-    return GaussianMixture(
-        weights, means, covariances, covariance_type, report=report, feature_names=feature_names
-    )
+def in_frame(model: Mixture, frame: Frame) -> Any:
+    """The parameters in the coordinates of some frame."""
+    return model._family.from_user(model._user, frame)
+
+
+def sweep_of(model: Mixture, dtype: np.dtype[Any]) -> Sweep:
+    """A pass with this model, prepared once for each dtype."""
+    if dtype not in model._sweeps:
+        parameters, frame = standardised(model, dtype)
+        packed = model._family.pack(parameters, frame, dtype)
+        model._sweeps[dtype] = Sweep(model._family, model.n_components, packed, frame)
+    return model._sweeps[dtype]
+
+
+def check_model(model: Any) -> None:
+    if not isinstance(model, Mixture):
+        raise TypeError(f"model must be a fastem.Mixture; got {type(model).__name__}.")
+
+
+def _check_weights(weights: Any) -> FloatArray:
+    w = check_finite("weights", weights)
+    if w.ndim != 1 or len(w) == 0:
+        raise ValueError(f"weights must have shape (k,) with k of at least 1; got shape {w.shape}.")
+    if (w < 0).any() or abs(w.sum() - 1) > 1e-6:
+        raise ValueError(
+            f"weights must be at least 0 and sum to 1; got {w} with sum {w.sum()}. Divide them by their sum."
+        )
+    return w
+
+
+def _check_names(family: Family[Any, Any], parameters: Any) -> None:
+    names = family.parameter_names
+    if not isinstance(parameters, Mapping):
+        raise TypeError(f"parameters must be a dict of arrays by name; got {type(parameters).__name__}.")
+    if names and set(parameters) != set(names):
+        raise ValueError(f"parameters must have the names {list(names)}; got {sorted(parameters)}.")
 
 
 def _dtype_of(X: Array) -> type[np.floating[Any]]:

@@ -1,28 +1,33 @@
 """EM on a stream of chunks, each seen once."""
 
+import inspect
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
-
-from fastem._api.fit import check_model, e_step, fit, standard_amount
-from fastem._api.mixture import GaussianMixture, model_of
-from fastem._checks import check_k_of_stream, check_reg_covar, check_step
-from fastem._families.floor import RELATIVE_FLOOR, maximise
-from fastem._families.gaussian import FAMILIES, Parameters
-from fastem._families.statistics import Statistics
+from fastem._api.fit import fit
+from fastem._api.mixture import Mixture, check_model, family_of_model, standardised, with_report
+from fastem._api.models import model_of
+from fastem._api.options import check_options, check_reg_covar
+from fastem._api.steps import e_step
+from fastem._checks import check_nonnegative
+from fastem._em.objective import maximise
 from fastem._report import FitReport, FitStatus
-from fastem._typing import FloatArray
 
-# Of the step sizes (t + 1)^-0.6: Cappe and Moulines (2009) find exponents near 1/2 the fastest to forget the
+# The step sizes are (t + 1)^-0.6: Cappe and Moulines (2009) find exponents near 1/2 the fastest to forget the
 # start and those near 1 the least noisy, and use 0.6.
 _EXPONENT = 0.6
-# Of the first chunk: no later one leaves the mode of the likelihood in which it ends.
+# Starts for the first chunk: no later one leaves the mode of the likelihood in which it ends.
 _STARTS = 5
+# What `fit` takes for the first chunk alone.
+_FIRST = tuple(
+    name
+    for name, parameter in inspect.signature(fit).parameters.items()
+    if name not in ("X", "k", "sample_weight", "reg_covar", "n_threads")
+)
 
 
 def partial_fit(
-    model: GaussianMixture | None,
+    model: Mixture | None,
     chunk: Any,
     *,
     sample_weight: Any = None,
@@ -30,7 +35,7 @@ def partial_fit(
     reg_covar: float | Literal["auto"] = "auto",
     n_threads: int | None = None,
     **first: Any,
-) -> GaussianMixture:
+) -> Any:
     """One step of stepwise EM: the model after one more chunk (Cappe and Moulines 2009, section 2).
 
     The expected statistics s of the rows so far, per row, become (1 - g) s + g s', with s' those of the
@@ -39,7 +44,7 @@ def partial_fit(
 
     Parameters
     ----------
-    model : GaussianMixture or None
+    model : GaussianMixture, Mixture or None
         What the last call returned; None for the first chunk, to which a mixture is fitted by EM.
     chunk : array of shape (n, d), or whatever else `fit` takes
         Independent rows, in no order that tells of the components; best some thousand or more.
@@ -52,12 +57,12 @@ def partial_fit(
         As in `fit`.
     n_threads : int, optional
     **first
-        If model is None, `k` and what else `fit` takes, for the first chunk; `n_init` is 5 by default, as
-        later chunks do not mend a bad start.
+        `k` and what else `fit` takes, for the first chunk; `n_init` is 5 by default, since later chunks do
+        not mend a bad start. Later calls may repeat them: they are checked, and must agree with the model.
 
     Returns
     -------
-    GaussianMixture
+    GaussianMixture, or Mixture of another distribution
         Its `report` has the status ONLINE, the number of chunks as `n_iter`, and as `log_likelihood` that of
         the chunk under the model before it (after it, if it is the first).
 
@@ -77,63 +82,74 @@ def partial_fit(
     >>> model.report.n_iter
     20
     """
-    gain = check_step(step)
-    absolute = check_reg_covar(reg_covar)
+    gain = _check_step(step)
     if model is not None:
         check_model(model)
-    check_k_of_stream(first.get("k"), None if model is None else model.n_components)
+    _check_first(first, model)
     if model is None:
-        first = {"n_init": _STARTS, **first}
-        fitted = fit(chunk, sample_weight=sample_weight, reg_covar=reg_covar, n_threads=n_threads, **first)
-        assert fitted.report is not None
+        options = {"n_init": _STARTS, **first}
+        fitted = fit(chunk, sample_weight=sample_weight, reg_covar=reg_covar, n_threads=n_threads, **options)
         return _with_report(fitted, 1, fitted.report.log_likelihood)
+    family = family_of_model(model)
+    absolute = check_reg_covar(reg_covar, family)
     statistics = e_step(chunk, model, sample_weight, n_threads=n_threads)
     seen = model.report.n_iter if model.report and model.report.status is FitStatus.ONLINE else 1
     gain = float(seen + 1) ** -_EXPONENT if gain is None else gain
-    family = FAMILIES[model.covariance_type]
-    before, frame = model._standardised(statistics._dtype)
-    amount = standard_amount(absolute, frame)
-    if isinstance(amount, str):
-        amount = RELATIVE_FLOOR * _variance(before, family.variances(before.covariances, model.n_features))
-    blended = _blend(before, statistics, gain)
-    # The statistics of the rows before hold what was added to their covariances.
-    after = maximise(
-        family,
-        blended._collected,
-        blended.total_weight / blended.n_samples,
-        blended.precision,
-        gain * amount,
-    )
-    names = model.feature_names
-    updated = model_of(after.parameters, frame, model.covariance_type, None, names)
+    before, frame = standardised(model, statistics.dtype)
+    # (1 - gain) of the statistics of which the parameters are the maximum, and gain of the chunk's.
+    old = (1 - gain) * statistics.total_weight * before.weights
+    blended = replace(statistics, summed=family.blend(before, old, statistics.summed, gain))
+    after = maximise(blended, absolute, share=gain, before=before)
+    updated = model_of(family, after.parameters, frame, None, model.feature_names)
     return _with_report(updated, seen + 1, statistics.log_likelihood)
 
 
-def _blend(before: Parameters, statistics: Statistics, gain: float) -> Statistics:
-    """(1 - gain) of the statistics of which the parameters are the maximum, and gain of the chunk's."""
-    old = (1 - gain) * statistics.total_weight * before.weights
-    scatter = FAMILIES[statistics.covariance_type].scatter(before, old)
-    return replace(
-        statistics,
-        weights=old + gain * statistics.weights,
-        first=gain * statistics.first,
-        scatter=scatter + gain * statistics.scatter,
-    )
+def _check_step(step: Any) -> float | None:
+    if step is None:
+        return None
+    value = check_nonnegative("step", step, "It is the share of the chunk.")
+    if not 0 < value <= 1:
+        raise ValueError(
+            f"step must be more than 0 and at most 1; got {value}. It is the share of the chunk."
+        )
+    return value
 
 
-def _variance(parameters: Parameters, variances: FloatArray) -> FloatArray:
-    """Variance of each feature over the mixture, (d,)."""
-    weights, means, _ = parameters
-    return np.asarray(weights @ (variances + np.square(means - weights @ means)))
+def _check_first(first: dict[str, Any], model: Mixture | None) -> None:
+    """The options for the first chunk: known to `fit`, valid, and those of the model once there is one."""
+    unknown = sorted(set(first) - {"k", *_FIRST})
+    if unknown:
+        raise TypeError(
+            f"partial_fit got the unknown option {unknown[0]!r}. For the first chunk it takes what fit does: "
+            f"k, {', '.join(_FIRST)}."
+        )
+    k = first.get("k")
+    if model is None:
+        if k is None:
+            raise TypeError(
+                "k must be given while there is no model; pass it: partial_fit(None, chunk, k=...)."
+            )
+        return
+    if k is not None and k != model.n_components:
+        raise ValueError(f"k must be that of the model, {model.n_components}; got {k!r}. Leave it out.")
+    wanted = check_options(
+        model.n_components,
+        first.get("covariance_type", "full"),
+        first.get("distribution", "gaussian"),
+        first.get("init", "k-means++"),
+        first.get("n_init", _STARTS),
+        first.get("tol", 1e-4),
+        first.get("max_iter", 200),
+        "auto",
+        first.get("callback"),
+        first.get("rng"),
+    ).family
+    label = family_of_model(model).label
+    if {"covariance_type", "distribution"} & set(first) and wanted.label != label:
+        raise ValueError(f"partial_fit must go on with {label}, as the model has; got {wanted.label}.")
 
 
-def _with_report(model: GaussianMixture, chunks: int, log_likelihood: float) -> GaussianMixture:
-    report = FitReport(FitStatus.ONLINE, False, chunks, log_likelihood, (log_likelihood,), (), 0.0)
-    return GaussianMixture(
-        model.weights,
-        model.means,
-        model.covariances,
-        model.covariance_type,
-        report=report,
-        feature_names=model.feature_names,
-    )
+def _with_report(model: Mixture, chunks: int, log_likelihood: float) -> Mixture:
+    history = (log_likelihood,)
+    report = FitReport(FitStatus.ONLINE, False, chunks, log_likelihood, history, (), 0.0, log_likelihood)
+    return with_report(model, report)

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+# Called with the log-likelihood after each E-step.
+Advance = Callable[[float], None]
+
 
 @contextmanager
-def progress_bar(wanted: bool, restarts: int, max_iter: int) -> Iterator[Callable[[float], None]]:
+def progress_bar(wanted: bool, restarts: int, max_iter: int) -> Iterator[Advance]:
     """A function to call with the log-likelihood after each E-step."""
     if not wanted:
         yield lambda log_likelihood: None

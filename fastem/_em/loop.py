@@ -1,25 +1,27 @@
-"""The EM loop. It knows nothing of arrays: a source reduces, a family maximises."""
+"""The EM loop. It knows nothing of arrays: an objective makes the E-step and the M-step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, Generic
 
 from numpy.linalg import LinAlgError
 
-from fastem._families.floor import Maximised
-from fastem._families.gaussian import Parameters
+from fastem._em.objective import Objective
+from fastem._families.base import Maximised, P
 from fastem._families.statistics import Statistics
 from fastem._report import Breakdown, FitStatus, Repair
 
-# Re-seeding cannot make a fit endless: so many per component and no more.
+# Each component is re-seeded so many times at most, so that re-seeding cannot make a fit endless.
 _RESEEDS = 3
-# The mean log-likelihood is right to so many rounding errors of a log-density.
+# The mean log-likelihood is known to so many rounding errors of a log-density.
 _ROUNDING = 64.0
 
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
 FLOORED = "floored: covariance singular but for reg_covar"
 
-# Mean log-likelihoods per row, of the initial parameters first and of the newest last -> stop?
+# Means per row of what is raised, for the initial parameters first and the newest last -> stop?
 StoppingRule = Callable[[Sequence[float]], bool]
 
 
@@ -28,68 +30,85 @@ def gain_below(tol: float) -> StoppingRule:
     return lambda means: tol > 0 and len(means) > 1 and means[-1] - means[-2] < tol
 
 
+class PassLost(Exception):
+    """The rows could not be read to their end, for this reason; `parameters` are the last ones, if any."""
+
+    def __init__(self, reason: Exception, parameters: Any) -> None:
+        super().__init__(reason, parameters)
+        self.reason, self.parameters = reason, parameters
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run stops."""
+
+    converged: StoppingRule
+    tol: float  # a fall of the mean that is not worth a word
+    max_iter: int
+
+
 @dataclass
-class Run:
+class Run(Generic[P]):
     """One ascent: where it ended and how. Without a history it never began, for the reason `failure`."""
 
     status: FitStatus
-    parameters: Parameters = field(init=False)
+    parameters: P = field(init=False)
     singular: list[int] = field(default_factory=list)  # components that are so but for the floor
-    history: list[float] = field(default_factory=list)
+    history: list[float] = field(default_factory=list)  # what was raised
+    log_likelihood: float = 0.0
     repairs: list[Repair] = field(default_factory=list)
     failure: ValueError | None = None
-
-    @property
-    def log_likelihood(self) -> float:
-        return self.history[-1]
 
     @property
     def n_iter(self) -> int:
         return len(self.history) - 1
 
     @property
+    def objective(self) -> float:
+        return self.history[-1]
+
+    @property
     def rank(self) -> tuple[bool, bool, bool, float]:
         """Restarts are compared by this: a singular component's unbounded likelihood does not win."""
         began = bool(self.history)
-        return began, not self.singular, self.failure is None, self.log_likelihood if began else 0.0
+        return began, not self.singular, self.failure is None, self.objective if began else 0.0
 
 
 def ascend(
-    start: Callable[[], Maximised],
-    reduce: Callable[[Parameters], Statistics],
-    maximise: Callable[[Statistics, int], Maximised],
+    objective: Objective[P],
+    start: Callable[[], Maximised[P]],
+    limits: Limits,
     *,
     k: int,
-    converged: StoppingRule,
-    tol: float,
-    max_iter: int,
-    watch: Callable[[int, float, Parameters], bool],
-) -> Run:
-    """Alternate E-steps and M-steps until converged, as told by the mean log-likelihoods so far.
+    watch: Callable[[int, float, P], bool],
+) -> Run[P]:
+    """Alternate E-steps and M-steps until converged.
 
-    A log-likelihood that falls although no component was repaired, by more than tol, the floor of the
-    covariances and rounding account for, is a status of its own.
-
-    The returned parameters are those whose log-likelihood was computed last, so that the report and
-    the model agree.
+    A value that falls although no component was repaired, by more than tol, the floor of the covariances and
+    rounding account for, is a status of its own. The returned parameters are those of the last E-step, so
+    that the report and the model agree.
 
     Parameters
     ----------
+    objective : what to raise
     start : finds initial parameters
-    reduce : the E-step, one pass over the data
-    maximise : the M-step; its second argument is how many components without data to re-seed at most
-    converged : told of every iteration
-    tol : a fall in mean log-likelihood that is not worth a word
-    watch : told of every iteration; True stops
+    limits : when to stop
+    watch : told of every iteration, with the log-likelihood; True stops
+
+    Raises
+    ------
+    PassLost
+        If the rows can no longer be read.
     """
-    run = Run(FitStatus.MAX_ITER if max_iter > 0 else FitStatus.INITIAL)
+    run: Run[P] = Run(FitStatus.MAX_ITER if limits.max_iter > 0 else FitStatus.INITIAL)
     reseeds = _RESEEDS * k
     means: list[float] = []
-    m_step = start
+    m_step: Callable[[], Maximised[P]] = partial(_begin, start)
     while True:
         try:
             current = m_step()
-            statistics = reduce(current.parameters)
+            with _reading(current.parameters):
+                statistics = objective.e_step(current.parameters)
         except (Breakdown, LinAlgError) as error:
             run.status, run.failure = FitStatus.FAILED, error
             return run
@@ -97,32 +116,48 @@ def ascend(
         reseeds -= len(reseeded)
         _record(run, reseeded, current.floored)
         run.parameters, run.singular = current.parameters, current.floored
-        run.history.append(statistics.log_likelihood)
-        means.append(statistics.log_likelihood / statistics.total_weight)
+        run.history.append(objective.value(statistics))
+        run.log_likelihood = objective.log_likelihood(statistics)
+        means.append(run.objective / statistics.total_weight)
         if watch(run.n_iter, run.log_likelihood, run.parameters):
             run.status = FitStatus.STOPPED
             return run
-        stop = converged(means)
+        stop = limits.converged(means)
         if run.n_iter > 0 and not reseeded:
             fall = means[-2] - means[-1]
-            if not run.singular and fall > tol + current.slack + _rounding(statistics):
+            if not run.singular and fall > limits.tol + current.slack + _rounding(statistics, means[-1]):
                 run.status = FitStatus.DECREASED
             elif stop:
                 run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED
             if stop:
                 return run
-        if run.n_iter >= max_iter:
+        if run.n_iter >= limits.max_iter:
             return run
-        m_step = partial(maximise, statistics, reseeds)
+        m_step = partial(objective.m_step, statistics, reseeds)
 
 
-def _rounding(statistics: Statistics) -> float:
+def _begin(start: Callable[[], Maximised[P]]) -> Maximised[P]:
+    with _reading(None):
+        return start()
+
+
+@contextmanager
+def _reading(parameters: object) -> Iterator[None]:
+    """For passes: what the rows are blamed for is their error, and all else means that they are lost."""
+    try:
+        yield
+    except (ValueError, TypeError, MemoryError):
+        raise
+    except Exception as error:
+        raise PassLost(error, parameters) from error
+
+
+def _rounding(statistics: Statistics, mean: float) -> float:
     """How far the mean log-likelihood is known."""
-    size = statistics.first.shape[1] + abs(statistics.log_likelihood) / statistics.total_weight
-    return float(_ROUNDING * statistics.precision * size)
+    return float(_ROUNDING * statistics.precision * (statistics.n_features + abs(mean)))
 
 
-def _record(run: Run, reseeded: list[int], floored: list[int]) -> None:
+def _record(run: Run[P], reseeded: list[int], floored: list[int]) -> None:
     iteration = len(run.history)
     run.repairs += [Repair(iteration, component, RESEEDED) for component in reseeded]
     known = {repair.component for repair in run.repairs if repair.what == FLOORED}

@@ -1,16 +1,18 @@
-"""Initial parameters from a source."""
+"""Initial parameters: an M-step from responsibilities that are given, or found in a sample of the rows."""
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from fastem._families.floor import Maximised
+from fastem._em.objective import Likelihood
+from fastem._families.base import Maximised, P
 from fastem._families.frame import Frame
-from fastem._families.gaussian import Family, Parameters
-from fastem._families.statistics import Statistics
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
-from fastem._sources.base import ArraySource, Source
-from fastem._typing import Array, FloatArray
+from fastem._sources.arrays import ArraySource
+from fastem._sources.passes import Responsibilities
+from fastem._typing import Array, FloatArray, Rows
+
+INIT_NAMES = ("k-means++", "kmeans", "random", "random_from_data")
 
 # Named initialisers look at no more rows than this ...
 _SAMPLE_ROWS = 32768
@@ -18,70 +20,46 @@ _SAMPLE_ROWS = 32768
 _SAMPLE_NUMBERS = 1 << 20
 # ... but at no fewer than this for each component.
 _ROWS_PER_COMPONENT = 32
-# All further ones lower the distances within clusters by 1 % at most (on the ten data sets of
+# Later iterations of Lloyd lower the distances within clusters by 1 % at most (on the ten data sets of
 # docs/howto/compare_with_scikit_learn.py), and EM follows.
 _LLOYD_ITERATIONS = 20
 
-Maximise = Callable[[Statistics], Maximised]
-# (start, stop) -> responsibilities of those rows, (stop - start, k)
-Responsibilities = Callable[[int, int], Array]
 
-
-def initial_parameters(
-    source: Source,
-    family: Family,
-    frame: Frame,
-    k: int,
-    init: str | Array,
-    rng: np.random.Generator,
-    restart: int,
-    maximise: Maximise,
-) -> Maximised:
-    """One M-step from the responsibilities that `init` names or gives."""
-    if isinstance(init, str):
-        size = max(min(_SAMPLE_ROWS, _SAMPLE_NUMBERS // source.n_features), _ROWS_PER_COMPONENT * k)
-        source = sample = source.sample(size, rng)
-        if init == "random":
-            given = _random_rows(int(rng.integers(2**63)), k)
-        else:
-            given = _one_hot(_cluster(sample, family, frame, k, init, rng, restart), k)
-    elif init.ndim == 2:
-        given = _rows_of(init)
+def named_start(likelihood: Likelihood[P], init: str, rng: np.random.Generator, restart: int) -> Maximised[P]:
+    """The start that users call `init`, from a random sample of the rows."""
+    source, k = likelihood.source, likelihood.k
+    size = max(min(_SAMPLE_ROWS, _SAMPLE_NUMBERS // source.n_features), _ROWS_PER_COMPONENT * k)
+    rows = source.sample(size, rng)
+    if init == "random":
+        given = _random_responsibilities(int(rng.integers(2**63)), k)
     else:
-        given = _one_hot(init, k)
-    return from_responsibilities(source, family, frame, k, given, maximise)
+        points, weights = _standardised(rows, source.dtype, likelihood.frame, likelihood.family.isotropic)
+        given = _one_hot(_cluster(points, weights, k, init, rng, restart), k)
+    sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
+    return _start_from(sample, given)
 
 
-def from_responsibilities(
-    source: Source,
-    family: Family,
-    frame: Frame,
-    k: int,
-    given: Responsibilities,
-    maximise: Maximise,
-) -> Maximised:
-    """The M-step from known responsibilities, in two passes.
-
-    The first finds the means; the second takes the scatter about them, so that no precision is lost
-    however far apart and narrow the components are.
-    """
-    d = source.n_features
-    unit = family.diagonal(np.ones((family.shape(k, d)[0], d)))
-    origin = Parameters(np.full(k, 1 / k), np.zeros((k, d)), unit)
-    rough = maximise(source.reduce(family, family.prepare(origin, frame, source.dtype), frame, given))
-    about = origin._replace(means=rough.parameters.means)
-    return maximise(source.reduce(family, family.prepare(about, frame, source.dtype), frame, given))
+def given_start(likelihood: Likelihood[P], init: Array) -> Maximised[P]:
+    """The start from labels (n,) or responsibilities (n, K)."""
+    if init.ndim == 2:
+        return _start_from(likelihood, lambda start, stop: init[start:stop])
+    return _start_from(likelihood, _one_hot(init, likelihood.k))
 
 
-def _rows_of(responsibilities: Array) -> Responsibilities:
-    return lambda start, stop: responsibilities[start:stop]
+def _start_from(likelihood: Likelihood[P], given: Responsibilities) -> Maximised[P]:
+    """The M-step from known responsibilities, in a second pass too where that is more precise."""
+    family = likelihood.family
+    origin = family.origin(likelihood.k, likelihood.source.n_features)
+    rough = likelihood.m_step(likelihood.sums_given(origin, given))
+    about = family.recentred(origin, rough.parameters)
+    return rough if about is None else likelihood.m_step(likelihood.sums_given(about, given))
 
 
 def _one_hot(labels: Array, k: int) -> Responsibilities:
     return lambda start, stop: labels[start:stop, None] == np.arange(k)
 
 
-def _random_rows(seed: int, k: int) -> Responsibilities:
+def _random_responsibilities(seed: int, k: int) -> Responsibilities:
     """Uniform numbers scaled to sum to 1 in each row."""
 
     def rows(start: int, stop: int) -> FloatArray:
@@ -92,17 +70,28 @@ def _random_rows(seed: int, k: int) -> Responsibilities:
     return rows
 
 
+def _standardised(
+    rows: Rows, dtype: np.dtype[np.floating], frame: Frame, isotropic: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Rows with variance 1 in every feature (on average, if isotropic), (d, m); their weights (m,).
+
+    The frame's powers of two will not do here: which clusters k-means finds must not depend on the units.
+    """
+    weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
+    points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=dtype)).T)
+    total = weights.sum()
+    points -= (np.einsum("ji,i->j", points, weights) / total)[:, None]
+    variance = np.einsum("ji,ji,i->j", points, points, weights) / total
+    if isotropic:
+        variance[:] = variance.mean()
+    points /= np.sqrt(np.where(variance > 0, variance, 1.0))[:, None]
+    return points, weights
+
+
 def _cluster(
-    source: ArraySource,
-    family: Family,
-    frame: Frame,
-    k: int,
-    init: str,
-    rng: np.random.Generator,
-    restart: int,
+    points: FloatArray, weights: FloatArray, k: int, init: str, rng: np.random.Generator, restart: int
 ) -> Array:
-    """Label each row of a sample with its nearest seed, after Lloyd's iterations for "kmeans"."""
-    points, weights = source.standardised(frame, family.isotropic)
+    """The nearest seed of each point (d, m), after Lloyd's iterations for "kmeans"."""
     if init == "random_from_data":
         seeds = rng.choice(len(weights), k, replace=False, p=weights / weights.sum())
     else:

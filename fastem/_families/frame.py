@@ -50,6 +50,11 @@ class Frame(NamedTuple):
         return np.asarray(points * self.scale + self.shift, dtype=np.float64)
 
 
+def identity_frame(d: int) -> Frame:
+    """The units of the user as they are, for counts and categories."""
+    return Frame(np.zeros(d), np.ones(d))
+
+
 def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
     """The frame of data or of a mixture with these moments, exact in `dtype`.
 

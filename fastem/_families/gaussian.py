@@ -1,383 +1,210 @@
-"""The covariance types: one final class each, and the registry.
+"""Gaussian distributions: a layout of the covariances and a constraint on them."""
 
-A family translates between the parameters of a mixture in standard coordinates, what the kernels
-need of them (`prepare`) and what the kernels return (`collect`), and knows the maximum-likelihood
-covariances (`estimate`). K components, d features.
-"""
-
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
-from fastem._families.frame import Frame
-from fastem._families.matrices import cholesky, diagonals, invert_lower, lower
-from fastem._kernels._params import DiagParams, FullParams, SphericalParams, Sums, TiedParams
-from fastem._typing import CovarianceType, FloatArray
+from fastem._checks import check_finite
+from fastem._families.base import Maximised, Rule, check_sums
+from fastem._families.compiled import CompiledFamily
+from fastem._families.constraints import Constraint
+from fastem._families.floor import RELATIVE_FLOOR, maximise_gaussian
+from fastem._families.frame import Frame, Moments, frame_of
+from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._typing import Array, FloatArray
 
-# Kernels work in base 2: precisions carry this factor, whiteners its root.
-_HALF_LOG2_E = 0.5 / np.log(2)
-_ROOT = np.sqrt(_HALF_LOG2_E)
-_LARGE = 10.0  # above it no decision rests on a ratio
-
-KernelParams = FullParams | TiedParams | DiagParams | SphericalParams
-
-
-class Parameters(NamedTuple):
-    """A mixture in the standard coordinates of some frame."""
-
-    weights: FloatArray  # (K,)
-    means: FloatArray  # (K, d)
-    covariances: FloatArray  # full (K, d, d), tied (1, d, d), diag (K, d), spherical (K,)
+# A variance in user units must stay a normal number.
+_LEAST_REG_COVAR = float(np.finfo(np.float64).tiny)
 
 
-class Collected(NamedTuple):
-    """Weighted sums of one pass in standard coordinates, with z = x - mean."""
+class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
+    """log p(x | k) = log N(x; mean_k, covariance_k)."""
 
-    means: FloatArray  # (K, d)
-    weights: FloatArray  # (K,) sum of r
-    first: FloatArray  # (K, d) sum of r z
-    scatter: FloatArray  # shape of the covariances: sum of r z z'
+    distribution = "gaussian"
+    parameter_names = ("means", "covariances")
+    has_covariances = True
 
+    def __init__(self, name: str, layout: Layout, constraint: Constraint) -> None:
+        self.name, self.isotropic = name, layout.isotropic
+        self._layout, self._constraint = layout, constraint
 
-class Family(ABC):
-    """What differs between covariance types. Subclasses are final."""
+    # --- parameters in user units
 
-    name: ClassVar[CovarianceType]
-    # Whether features are compared with each other, so that one scale must serve them all.
-    isotropic: ClassVar[bool] = False
+    def check(
+        self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
+    ) -> GaussianParameters:
+        means, covariances = (check_finite(name, parameters[name]) for name in self.parameter_names)
+        if means.ndim != 2 or len(means) != len(weights) or means.shape[1] == 0:
+            raise ValueError(
+                f"means must have shape (k, d) with k = {len(weights)} as in weights; "
+                f"got shape {means.shape}."
+            )
+        shape = self._layout.public_shape(*means.shape)
+        if covariances.shape != shape:
+            raise ValueError(
+                f"covariances must have shape {shape} for {self.label}, k={len(weights)} and "
+                f"d={means.shape[1]}; got shape {covariances.shape}."
+            )
+        if self._layout.matrices:
+            _check_symmetry(covariances)
+        user = GaussianParameters(weights, means, covariances)
+        self._check_positive_definite(user)
+        return user
 
-    @abstractmethod
-    def shape(self, k: int, d: int) -> tuple[int, ...]:
-        """Shape of `Parameters.covariances`; its first axis is m, the number of covariances."""
+    def _check_positive_definite(self, user: GaussianParameters) -> None:
+        layout, (k, d) = self._layout, user.means.shape
+        proper: Array = np.all(layout.variances(self._stacked(user), d) > 0, axis=1)
+        if proper.all():
+            frame = self.own_frame(user, np.dtype(np.float64))
+            proper = np.all(layout.pivots(self.from_user(user, frame).covariances, d) > 0, axis=1)
+        if not proper.all():
+            which = f" of component {np.argmin(proper)}" if len(proper) == k else ""
+            raise ValueError(
+                f"covariances must be positive definite; that{which} is not. "
+                "Add a small variance to its diagonal."
+            )
 
-    @abstractmethod
-    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
-        """Shape of `GaussianMixture.covariances`, which lacks the first axis of tied."""
-
-    @abstractmethod
-    def n_parameters(self, k: int, d: int) -> int:
-        """Free parameters of the covariances."""
-
-    @abstractmethod
-    def new_sums(self, slots: int, k: int, d: int) -> Sums:
-        """Zeroed accumulators for the kernels."""
-
-    @abstractmethod
-    def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> KernelParams:
-        """What the kernels need, in `dtype`. Covariances must be positive definite."""
-
-    @abstractmethod
-    def collect(self, params: Any, sums: Sums) -> Collected:
-        """Sums of the kernels, merged over slots, as centred sums."""
-
-    @abstractmethod
-    def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
-        """Covariances of maximum likelihood about means + shift; weights (K,) without zeros."""
-
-    @abstractmethod
-    def scatter(self, parameters: Parameters, weights: FloatArray) -> FloatArray:
-        """The scatter about the means of rows that the parameters fit: weights (K,) in each component."""
-
-    @abstractmethod
-    def diagonal_scatter(self, collected: Collected) -> FloatArray:
-        """Sum over components of the diagonal of the scatter, (d,)."""
-
-    @abstractmethod
-    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
-        """Squared Cholesky diagonal of each covariance, (m, d); NaN where there is none.
-
-        The variance of each feature given those before it: all positive if and only if the covariance
-        is positive definite.
-        """
-
-    @abstractmethod
-    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
-        """Eigenvalues of each covariance in units where those of diag(variances) are 1; both (m, d).
-
-        Where they are all large enough, others in their place whose inverse squares have the same sum.
-        """
-
-    @abstractmethod
-    def diagonal(self, variances: FloatArray) -> FloatArray:
-        """The m covariances nearest to diag(variances), variances (m, d)."""
-
-    @abstractmethod
-    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
-        """diag(factor) covariance diag(factor), factor (d,)."""
-
-    @abstractmethod
-    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
-        """Diagonal of each covariance, (m, d)."""
-
-    @abstractmethod
-    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
-        """Rows of white noise (..., d) to rows of this one covariance."""
-
-
-class _Matrices(Family):
-    """Covariances that are m full matrices. Abstract: full and tied differ in m and in their kernels."""
-
-    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
-        return np.square(diagonals(cholesky(covariances)))
-
-    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
-        root = np.sqrt(variances)
-        scaled = covariances / (root[:, :, None] * root[:, None, :])
-        with np.errstate(over="ignore"):
-            inverses = invert_lower(cholesky(scaled))
-            # The trace of the precision sums the inverse eigenvalues, and no row is longer than the largest.
-            large = np.einsum("kij,kij->k", inverses, inverses) < 1 / _LARGE
-        inverses = inverses[large]
-        ratios = np.empty_like(variances)
-        ratios[large] = 1 / np.linalg.norm(inverses.transpose(0, 2, 1) @ inverses, axis=2)
-        ratios[~large] = np.linalg.eigvalsh(scaled[~large])
-        return ratios
-
-    def diagonal(self, variances: FloatArray) -> FloatArray:
-        return variances[:, :, None] * np.eye(variances.shape[1])
-
-    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
-        return covariances * factor[:, None] * factor
-
-    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
-        return diagonals(covariances)
-
-    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
-        return noise @ np.linalg.cholesky(covariance).T
-
-
-class Full(_Matrices):
-    name: ClassVar[CovarianceType] = "full"
-
-    def shape(self, k: int, d: int) -> tuple[int, ...]:
-        return (k, d, d)
-
-    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
-        return (k, d, d)
+    def n_features(self, parameters: GaussianParameters) -> int:
+        return int(parameters.means.shape[1])
 
     def n_parameters(self, k: int, d: int) -> int:
-        return k * d * (d + 1) // 2
+        return self._constraint.n_parameters(k, d) + k * d
 
-    def new_sums(self, slots: int, k: int, d: int) -> Sums:
-        return _new_sums(slots, k, d, (k, d, d), 0)
+    def to_user(self, parameters: GaussianParameters, frame: Frame) -> GaussianParameters:
+        shape = self._layout.public_shape(*parameters.means.shape)
+        covariances = self._layout.rescale(parameters.covariances, frame.scale).reshape(shape)
+        return GaussianParameters(parameters.weights, frame.restore(parameters.means), covariances)
 
-    def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> FullParams:
-        whiteners = invert_lower(np.linalg.cholesky(parameters.covariances))
-        log2_determinants = np.log2(diagonals(whiteners)).sum(axis=1)
-        whiteners *= _ROOT
-        means = parameters.means.astype(dtype)
-        return FullParams(
-            **_common(parameters, frame, log2_determinants, dtype),
-            means=means,
-            whiteners=whiteners.astype(dtype, copy=False),
-            offsets=np.einsum("kij,kj->ki", whiteners, means, dtype=np.float64).astype(dtype),
+    def from_user(self, parameters: GaussianParameters, frame: Frame) -> GaussianParameters:
+        covariances = self._layout.rescale(self._stacked(parameters), 1 / frame.scale)
+        return GaussianParameters(parameters.weights, frame.standardise(parameters.means), covariances)
+
+    def _stacked(self, user: GaussianParameters) -> FloatArray:
+        """Covariances with a first axis also where there is one for all components."""
+        return user.covariances.reshape(self._layout.shape(*user.means.shape))
+
+    def sample(self, parameters: GaussianParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
+        k, d = parameters.means.shape
+        X = rng.standard_normal((len(labels), d))
+        covariances = np.broadcast_to(parameters.covariances, (k, *parameters.covariances.shape[1:]))
+        for component in range(k):
+            mine = labels == component
+            X[mine] = parameters.means[component] + self._layout.colour(covariances[component], X[mine])
+        return X
+
+    # --- coordinates
+
+    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
+        return frame_of(moments, dtype, self._layout.isotropic)
+
+    def own_frame(self, parameters: GaussianParameters, dtype: np.dtype[Any]) -> Frame:
+        variances = self._layout.variances(self._stacked(parameters), parameters.means.shape[1])
+        mean = parameters.weights @ parameters.means
+        variance = parameters.weights @ (variances + np.square(parameters.means - mean))
+        return self.frame(Moments(1.0, mean, variance), dtype)
+
+    # --- passes
+
+    def new_sums(self, slots: int, k: int, d: int) -> Any:
+        return self._layout.new_sums(slots, k, d)
+
+    def pack(self, parameters: GaussianParameters | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
+        assert parameters is not None
+        return self._layout.pack(parameters, frame, dtype)
+
+    def multiply_adds(self, d: int) -> int:
+        return d * (d + 1) if self._layout.matrices else 2 * d
+
+    def collect(self, packed: Any, merged: Any) -> GaussianSums:
+        return self._layout.collect(packed, merged)
+
+    def log_constant(self, packed: Any, frame: Frame, sums: GaussianSums) -> float:
+        return _log_constant(frame) * float(sums.weights.sum())
+
+    def complete(self, log_densities: FloatArray, packed: Any, frame: Frame, X: Array) -> FloatArray:
+        return log_densities + _log_constant(frame)
+
+    # --- sums and M-step
+
+    def add(self, one: GaussianSums, other: GaussianSums) -> GaussianSums:
+        return GaussianSums(
+            one.means, one.weights + other.weights, one.first + other.first, one.scatter + other.scatter
         )
 
-    def collect(self, params: FullParams, sums: Sums) -> Collected:
-        means = params.means.astype(np.float64)
-        # The kernel sums r z x': its lower triangle, less s mean', is the scatter.
-        scatter = sums.second - sums.first[:, :, None] * means[:, None, :]
-        scatter = np.where(lower(means.shape[1]), scatter, scatter.transpose(0, 2, 1))
-        return Collected(means, sums.weights, sums.first, scatter)
-
-    def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
-        return collected.scatter / weights[:, None, None] - shift[:, :, None] * shift[:, None, :]
-
-    def scatter(self, parameters: Parameters, weights: FloatArray) -> FloatArray:
-        return np.asarray(weights[:, None, None] * parameters.covariances)
-
-    def diagonal_scatter(self, collected: Collected) -> FloatArray:
-        return np.asarray(diagonals(collected.scatter).sum(axis=0))
-
-
-class Tied(_Matrices):
-    name: ClassVar[CovarianceType] = "tied"
-
-    def shape(self, k: int, d: int) -> tuple[int, ...]:
-        return (1, d, d)
-
-    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
-        return (d, d)
-
-    def n_parameters(self, k: int, d: int) -> int:
-        return d * (d + 1) // 2
-
-    def new_sums(self, slots: int, k: int, d: int) -> Sums:
-        return _new_sums(slots, k, d, (2, d, d), k)
-
-    def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
-        inverse = invert_lower(np.linalg.cholesky(parameters.covariances))[0]
-        whitener = (_ROOT * inverse).astype(dtype)
-        means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)
-        return TiedParams(
-            **_common(parameters, frame, np.log2(np.diagonal(inverse)).sum(), dtype),
-            means=means,
-            transposed_means=np.ascontiguousarray(means.T)[None],
-            precisions=np.ones(len(means), dtype),
-            whiteners=whitener[None],
+    def blend(
+        self, before: GaussianParameters, weights: FloatArray, sums: GaussianSums, gain: float
+    ) -> GaussianSums:
+        scatter = self._layout.scatter(before, weights)
+        return GaussianSums(
+            sums.means, weights + gain * sums.weights, gain * sums.first, scatter + gain * sums.scatter
         )
 
-    def collect(self, params: TiedParams, sums: Sums) -> Collected:
-        colour = invert_lower(params.whiteners.astype(np.float64))[0]
-        whitened = params.means.astype(np.float64)
-        first = sums.first - sums.weights[:, None] * whitened
-        # Of points in one component the kernel sums the lower triangle, of others an asymmetric whole.
-        mixed, own = sums.second
-        own = np.tril(own)
-        scatter = own + np.tril(own, -1).T + (mixed + mixed.T) / 2
-        for pivot, shares in zip(whitened, sums.pivots, strict=True):
-            gap = pivot - whitened
-            scatter += (gap * shares[:, None]).T @ gap
-        scatter = colour @ scatter @ colour.T
-        # Products round the two halves differently, which shows where the scales of features are far apart.
-        scatter = (scatter + scatter.T)[None] / 2
-        return Collected(whitened @ colour.T, sums.weights, first @ colour.T, scatter)
-
-    def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
-        between = (shift * collected.weights[:, None]).T @ shift
-        return np.asarray((collected.scatter - between) / collected.weights.sum())
-
-    def scatter(self, parameters: Parameters, weights: FloatArray) -> FloatArray:
-        return np.asarray(parameters.covariances * weights.sum())
-
-    def diagonal_scatter(self, collected: Collected) -> FloatArray:
-        return np.diagonal(collected.scatter[0])
-
-
-class Diag(Family):
-    name: ClassVar[CovarianceType] = "diag"
-
-    def shape(self, k: int, d: int) -> tuple[int, ...]:
-        return (k, d)
-
-    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
-        return (k, d)
-
-    def n_parameters(self, k: int, d: int) -> int:
-        return k * d
-
-    def new_sums(self, slots: int, k: int, d: int) -> Sums:
-        return _new_sums(slots, k, d, (k, 1, d), 0)
-
-    def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> DiagParams:
-        inverse = 1 / np.sqrt(parameters.covariances)
-        means = parameters.means.astype(dtype)
-        return DiagParams(
-            **_common(parameters, frame, np.log2(inverse).sum(axis=1), dtype),
-            means=means,
-            whiteners=(_ROOT * inverse).astype(dtype),
-            offsets=(_ROOT * inverse * means).astype(dtype),
+    def maximise(self, sums: GaussianSums, rule: Rule[GaussianParameters]) -> Maximised[GaussianParameters]:
+        return maximise_gaussian(
+            self._layout,
+            self._constraint,
+            sums,
+            rule.mean_row_weight,
+            rule.precision,
+            self._added(rule),
+            rule.reseeds,
         )
 
-    def collect(self, params: DiagParams, sums: Sums) -> Collected:
-        return Collected(params.means.astype(np.float64), sums.weights, sums.first, sums.second[:, 0])
+    def _added(self, rule: Rule[GaussianParameters]) -> FloatArray | Literal["auto"]:
+        """What the M-step adds to variances, in standard coordinates."""
+        if rule.reg_covar is not None:
+            scale = rule.frame.scale
+            return rule.share * np.asarray(max(rule.reg_covar, _LEAST_REG_COVAR) / scale / scale)
+        if rule.before is None:
+            return "auto"
+        weights, means, covariances = rule.before
+        variances = self._layout.variances(covariances, means.shape[1])
+        total = np.asarray(weights @ (variances + np.square(means - weights @ means)))
+        return np.asarray(rule.share * (RELATIVE_FLOOR * total))
 
-    def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
-        return collected.scatter / weights[:, None] - shift * shift
+    def origin(self, k: int, d: int) -> GaussianParameters:
+        unit = self._layout.diagonal(np.ones((self._layout.shape(k, d)[0], d)))
+        return GaussianParameters(np.full(k, 1 / k), np.zeros((k, d)), unit)
 
-    def scatter(self, parameters: Parameters, weights: FloatArray) -> FloatArray:
-        return np.asarray(weights[:, None] * parameters.covariances)
+    def recentred(self, origin: GaussianParameters | None, rough: GaussianParameters) -> GaussianParameters:
+        """The first pass finds the means. The second takes the scatter about them, so that no precision is
+        lost however far apart and narrow the components are."""
+        assert origin is not None
+        return origin._replace(means=rough.means)
 
-    def diagonal_scatter(self, collected: Collected) -> FloatArray:
-        return np.asarray(collected.scatter.sum(axis=0))
+    # --- files and messages
 
-    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
-        return covariances
+    def to_arrays(self, sums: GaussianSums) -> dict[str, Array]:
+        return sums._asdict()
 
-    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
-        return np.asarray(covariances / variances)
+    def from_arrays(self, arrays: Mapping[str, Array], d: int) -> GaussianSums:
+        k = len(arrays["means"])
+        shapes = {"means": (k, d), "weights": (k,), "first": (k, d), "scatter": self._layout.shape(k, d)}
+        return GaussianSums(**{name: check_sums(name, arrays[name], shape) for name, shape in shapes.items()})
 
-    def diagonal(self, variances: FloatArray) -> FloatArray:
-        return variances
+    def user_sums(self, sums: GaussianSums, frame: Frame) -> dict[str, Any]:
+        return {
+            "weights": sums.weights,
+            "means": frame.restore(sums.means),
+            "first": sums.first * frame.scale,
+            "scatter": self._layout.rescale(sums.scatter, frame.scale),
+        }
 
-    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
-        return covariances * factor * factor
-
-    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
-        return covariances
-
-    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
-        return noise * np.sqrt(covariance)
+    @property
+    def label(self) -> str:
+        return f"covariance_type={self.name!r}"
 
 
-class Spherical(Family):
-    name: ClassVar[CovarianceType] = "spherical"
-    isotropic = True
-
-    def shape(self, k: int, d: int) -> tuple[int, ...]:
-        return (k,)
-
-    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
-        return (k,)
-
-    def n_parameters(self, k: int, d: int) -> int:
-        return k
-
-    def new_sums(self, slots: int, k: int, d: int) -> Sums:
-        return _new_sums(slots, k, d, (k, 1, 1), 0)
-
-    def prepare(self, parameters: Parameters, frame: Frame, dtype: np.dtype[Any]) -> SphericalParams:
-        d = parameters.means.shape[1]
-        log2_determinants = -0.5 * d * np.log2(parameters.covariances)
-        return SphericalParams(
-            **_common(parameters, frame, log2_determinants, dtype),
-            means=parameters.means.astype(dtype),
-            precisions=(_HALF_LOG2_E / parameters.covariances).astype(dtype),
+def _check_symmetry(covariances: FloatArray) -> None:
+    gap = np.abs(covariances - np.swapaxes(covariances, -1, -2))
+    size = np.sqrt(np.abs(np.diagonal(covariances, axis1=-2, axis2=-1)))
+    if (gap > 1e-6 * size[..., :, None] * size[..., None, :]).any():
+        raise ValueError(
+            f"covariances must be symmetric; they differ from their transposes by up to {gap.max()}."
         )
 
-    def collect(self, params: SphericalParams, sums: Sums) -> Collected:
-        return Collected(params.means.astype(np.float64), sums.weights, sums.first, sums.second[:, 0, 0])
 
-    def estimate(self, collected: Collected, shift: FloatArray, weights: FloatArray) -> FloatArray:
-        return np.asarray((collected.scatter / weights - (shift * shift).sum(axis=1)) / shift.shape[1])
-
-    def scatter(self, parameters: Parameters, weights: FloatArray) -> FloatArray:
-        return np.asarray(weights * parameters.covariances * parameters.means.shape[1])
-
-    def diagonal_scatter(self, collected: Collected) -> FloatArray:
-        d = collected.means.shape[1]
-        return np.full(d, collected.scatter.sum() / d)
-
-    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
-        return np.repeat(covariances[:, None], d, axis=1)
-
-    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
-        return np.asarray(covariances[:, None] / variances)
-
-    def diagonal(self, variances: FloatArray) -> FloatArray:
-        return np.asarray(variances.mean(axis=1))
-
-    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
-        return np.asarray(covariances * factor[0] * factor[0])
-
-    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
-        return np.repeat(covariances[:, None], d, axis=1)
-
-    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
-        return noise * np.sqrt(covariance)
-
-
-FAMILIES: dict[str, Family] = {family.name: family for family in (Full(), Tied(), Diag(), Spherical())}
-
-
-def _new_sums(slots: int, k: int, d: int, second: tuple[int, int, int], pivots: int) -> Sums:
-    return Sums(
-        weights=np.zeros((slots, k)),
-        first=np.zeros((slots, k, d)),
-        second=np.zeros((slots, *second)),
-        pivots=np.zeros((slots, pivots, pivots)),
-        log2_likelihood=np.zeros(slots),
-    )
-
-
-def _common(
-    parameters: Parameters, frame: Frame, log2_determinants: FloatArray | float, dtype: np.dtype[Any]
-) -> dict[str, Any]:
-    with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
-        log2_weights = np.log2(parameters.weights) + log2_determinants
-    return {
-        "shift": frame.shift.astype(dtype),
-        "inverse_scale": (1 / frame.scale).astype(dtype),
-        "log2_weights": log2_weights.astype(dtype),
-    }
+def _log_constant(frame: Frame) -> float:
+    """What the kernels leave out of every log-density: (2 pi)^(-d/2) and the Jacobian of the frame."""
+    return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale

@@ -1,5 +1,6 @@
 """The mergeable result of an E-step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -8,48 +9,54 @@ import numpy as np
 
 from fastem import _io
 from fastem._checks import check_feature_names
+from fastem._families.base import Family
 from fastem._families.frame import Frame
-from fastem._families.gaussian import FAMILIES, Collected, KernelParams
-from fastem._typing import CovarianceType, FloatArray
-
-_SUMS = ("weights", "first", "scatter")
+from fastem._families.registry import family_named
+from fastem._typing import Array, FloatArray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Statistics:
     """Expected sufficient statistics of the latent labels; made by `fastem.e_step`.
 
     The statistics of two sets of rows add up (``+``) to those of all their rows, as long as both were
-    taken about the same parameters: so chunks, threads and machines merge exactly. Everything is in
-    the standard coordinates of the model they were taken about; `fastem.m_step` gives a model back in
-    user units.
+    taken about the same parameters. So chunks, threads and machines merge exactly. `fastem.m_step` makes
+    them a model.
 
     Attributes
     ----------
-    covariance_type : str
     n_samples : int
         Rows of positive weight.
     weights : array of shape (k,)
-        Sum of the (weighted) responsibilities of each component.
-    first : array of shape (k, d)
-        Sum of r (x - mean), about the means of the model.
-    scatter : array of shape (k, d, d) full, (1, d, d) tied, (k, d) diag, (k,) spherical
-        Sum of r (x - mean)(x - mean)'.
+        Expected number of rows in each component: the sum of its (weighted) responsibilities.
     log_likelihood : float
         Total (weighted) log-likelihood of the rows under the model.
+    n_components, n_features : int
+        k and d.
     """
 
-    covariance_type: CovarianceType
+    # What the package needs of them; `summed` is the family's own, in the coordinates of `frame`.
+    family: Family[Any, Any]
+    frame: Frame
+    summed: Any
     n_samples: int
-    weights: FloatArray
-    first: FloatArray
-    scatter: FloatArray
     log_likelihood: float
-    _dtype: np.dtype[Any]  # of the rows, as the kernels saw them
-    _origin: str  # digest of the parameters
-    _frame: Frame
-    _means: FloatArray
-    _feature_names: tuple[str, ...] | None = None
+    dtype: np.dtype[Any]  # that of the arithmetic
+    origin: str  # digest of the parameters
+    feature_names: tuple[str, ...] | None = None
+
+    @property
+    def weights(self) -> FloatArray:
+        weights: FloatArray = self.summed.weights
+        return weights
+
+    @property
+    def n_components(self) -> int:
+        return len(self.weights)
+
+    @property
+    def n_features(self) -> int:
+        return len(self.frame.scale)
 
     @property
     def total_weight(self) -> float:
@@ -58,23 +65,35 @@ class Statistics:
 
     @property
     def precision(self) -> float:
-        """Spacing of numbers at 1 in the dtype of the rows."""
-        return float(np.finfo(self._dtype).eps)
+        """Spacing of numbers at 1 in the arithmetic of the pass."""
+        return float(np.finfo(self.dtype).eps)
+
+    def sums(self) -> dict[str, Any]:
+        """The sums by name, in the units of X.
+
+        Returns
+        -------
+        dict
+            ``"weights"`` (k,), and what the distribution sums over rows x with responsibility r. Gaussian:
+            ``"means"`` (k, d) of the model, about which ``"first"`` (k, d) is the sum of r (x - mean) and
+            ``"scatter"`` that of r (x - mean)(x - mean)', in the shape of the covariances, but (1, d, d) for
+            tied. Poisson: ``"first"`` (k, d), the sum of r x. A `fastem.Distribution`: ``"statistics"``, its
+            tuple.
+        """
+        return self.family.user_sums(self.summed, self.frame)
 
     def __add__(self, other: object) -> "Statistics":
         if not isinstance(other, Statistics):
             return NotImplemented
-        if (self._origin, self._dtype) != (other._origin, other._dtype):
+        if (self.origin, self.dtype) != (other.origin, other.dtype):
             raise ValueError(
                 "Statistics can be added only if they were taken about the same parameters, in the same "
                 "dtype; these were not. Take both with e_step(chunk, model) of one model."
             )
         return replace(
             self,
+            summed=self.family.add(self.summed, other.summed),
             n_samples=self.n_samples + other.n_samples,
-            weights=self.weights + other.weights,
-            first=self.first + other.first,
-            scatter=self.scatter + other.scatter,
             log_likelihood=self.log_likelihood + other.log_likelihood,
         )
 
@@ -85,24 +104,28 @@ class Statistics:
     def to_bytes(self) -> bytes:
         """The statistics for the wire or a file, without pickles; `from_bytes` reads them.
 
-        They know which parameters they were taken about, but do not hold them: their size is about that
-        of `scatter`.
+        Those of a built-in distribution know which parameters they were taken about, but do not hold them.
         """
         header = {
-            "covariance_type": self.covariance_type,
+            "family": self.family.name,
             "n_samples": self.n_samples,
             "log_likelihood": self.log_likelihood.hex(),
-            "dtype": self._dtype.name,
-            "origin": self._origin,
-            "feature_names": self._feature_names,
+            "dtype": self.dtype.name,
+            "origin": self.origin,
+            "feature_names": self.feature_names,
         }
-        arrays = {"shift": self._frame.shift, "scale": self._frame.scale, "means": self._means}
-        arrays |= {name: getattr(self, name) for name in _SUMS}
-        return _io.statistics_to_bytes(header, arrays)
+        arrays = {"shift": self.frame.shift, "scale": self.frame.scale}
+        return _io.statistics_to_bytes(header, arrays | self.family.to_arrays(self.summed))
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Statistics":
+    def from_bytes(cls, content: bytes, *, distribution: Any = None) -> "Statistics":
         """What `to_bytes` wrote. Nothing in it is executed.
+
+        Parameters
+        ----------
+        content : bytes
+        distribution : fastem.Distribution, optional
+            The user's own, if the statistics are of one.
 
         Raises
         ------
@@ -111,88 +134,61 @@ class Statistics:
         """
         try:
             header, arrays = _io.statistics_from_bytes(content)
-            return _from_archive(header, arrays)
+            return _from_archive(header, arrays, distribution)
         except Exception as error:  # whatever damaged or hostile content makes its readers raise
             raise ValueError(f"content is not readable fastem statistics: {error}.") from None
 
     def __repr__(self) -> str:
-        k, d = self.first.shape
         return (
-            f"Statistics(covariance_type={self.covariance_type!r}, n_samples={self.n_samples}, "
-            f"n_components={k}, n_features={d}, log_likelihood={self.log_likelihood:.6g})"
+            f"Statistics({self.family.label}, n_samples={self.n_samples}, "
+            f"n_components={self.n_components}, n_features={self.n_features}, "
+            f"log_likelihood={self.log_likelihood:.6g})"
         )
 
-    @property
-    def _collected(self) -> Collected:
-        return Collected(self._means, self.weights, self.first, self.scatter)
+
+def digest(family: Family[Any, Any], packed: Any) -> str:
+    """What tells parameters apart, as a pass sees them."""
+    found = sha256(family.name.encode())
+    for name, array in _arrays(packed):
+        found.update(f"{name} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()[:32]
 
 
-def statistics_of(
-    covariance_type: CovarianceType,
-    n_samples: int,
-    collected: Collected,
-    log_likelihood: float,
-    params: KernelParams,
-    frame: Frame,
-) -> Statistics:
-    return Statistics(
-        covariance_type,
-        n_samples,
-        collected.weights,
-        collected.first,
-        collected.scatter,
-        log_likelihood,
-        params.means.dtype,
-        _digest(covariance_type, params),
-        frame,
-        collected.means,
-    )
+def _arrays(packed: Any) -> list[tuple[str, Array]]:
+    """All arrays of a NamedTuple, those in a dict of it included."""
+    found = []
+    for name, value in ({} if packed is None else packed._asdict()).items():
+        entries = value if isinstance(value, Mapping) else {name: value}
+        found += [(key, np.asarray(entry)) for key, entry in entries.items()]
+    return found
 
 
-def _digest(covariance_type: CovarianceType, params: KernelParams) -> str:
-    digest = sha256(f"{covariance_type} {params.means.shape}".encode())
-    for array in params:
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:32]
-
-
-def _from_archive(header: dict[str, Any], arrays: dict[str, Any]) -> Statistics:
+def _from_archive(header: dict[str, Any], arrays: dict[str, Any], distribution: Any) -> Statistics:
     """Statistics whose arrays have the shapes and values that statistics have."""
-    family = FAMILIES[header["covariance_type"]]
-    k, d = arrays["means"].shape
-    names = check_feature_names(header["feature_names"], d)
-    shapes = {
-        "means": (k, d),
-        "weights": (k,),
-        "first": (k, d),
-        "scatter": family.shape(k, d),
-        "shift": (d,),
-        "scale": (d,),
-    }
-    for name, shape in shapes.items():
-        array = arrays[name]
-        proper = array.size and array.shape == shape and array.dtype == np.float64
-        if not (proper and np.isfinite(array).all()):
-            raise ValueError(f"{name} is no finite float64 array of shape {shape}")
-    if not ((arrays["weights"] >= 0).all() and arrays["weights"].sum() > 0 and (arrays["scale"] > 0).all()):
-        raise ValueError("its weights or scales are not positive")
+    # Before format 2 there were Gaussians alone.
+    family = family_named(header.get("family") or header["covariance_type"], distribution)
+    d = len(arrays["scale"])
+    frame = Frame(arrays.pop("shift"), arrays.pop("scale"))
+    if frame.shift.shape != (d,) or not (np.isfinite(frame).all() and (frame.scale > 0).all()):
+        raise ValueError("its frame is none")
+    summed = family.from_arrays(arrays, d)
+    if not ((summed.weights >= 0).all() and summed.weights.sum() > 0):
+        raise ValueError("its weights are not positive")
     log_likelihood = float.fromhex(header["log_likelihood"])
     if (
         header["dtype"] not in ("float32", "float64")
         or int(header["n_samples"]) < 1
-        or not np.isfinite(log_likelihood)
+        or np.isnan(log_likelihood)
     ):
         raise ValueError("its header has other values than statistics have")
     return Statistics(
-        family.name,
+        family,
+        frame,
+        summed,
         int(header["n_samples"]),
-        arrays["weights"],
-        arrays["first"],
-        arrays["scatter"],
         log_likelihood,
         np.dtype(header["dtype"]),
         str(header["origin"]),
-        Frame(arrays["shift"], arrays["scale"]),
-        arrays["means"],
-        names,
+        check_feature_names(header["feature_names"], d),
     )

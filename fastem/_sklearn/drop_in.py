@@ -17,10 +17,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastem._api.fit import fit
+from fastem._api.gaussian import GaussianMixture
 from fastem._api.interop import import_mixture, scoring_parameters
-from fastem._api.mixture import GaussianMixture
-from fastem._checks import check_n_threads, check_sample_weight
 from fastem._report import FitReport, without_warnings
+from fastem._sources.checks import check_n_threads, check_sample_weight
 from fastem._typing import Array, FloatArray
 
 # A fit to no more rows than this, all of one weight, begins where scikit-learn's would, to the bit.
@@ -266,7 +266,7 @@ def _fit_to_samples(
     best, highest = None, -np.inf
     for child, init in zip(rng.spawn(starts), cycle(inits)):
         rows, weights = sample(child, size)
-        model = fit(
+        model: GaussianMixture = fit(
             rows,
             k,
             covariance_type=estimator.covariance_type,

@@ -28,10 +28,10 @@ class RowsFile:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def write(self, rows: Array, weights: Array) -> None:
+    def write(self, rows: Array, weights: Array | None) -> None:
         self._n_samples += len(rows)
         self._write(self._rows, rows)
-        if self._weights is not None:
+        if self._weights is not None and weights is not None:
             self._write(self._weights, weights)
 
     def arrays(self) -> tuple[Array, Array | None]:

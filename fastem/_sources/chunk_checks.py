@@ -6,11 +6,12 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from fastem._checks import check_weights, check_X, row_ranges
+from fastem._checks import row_ranges
 from fastem._families.frame import Moments
 from fastem._report import Breakdown, WarningCause, warn
+from fastem._sources.checks import check_weights, check_X
 from fastem._sources.tables import column_names
-from fastem._typing import Array, Chunk, RawChunk
+from fastem._typing import Array, RawChunk, Rows
 
 # Variances of components, and the floor of them, must be normal numbers in the user's units too.
 _LEAST_DEVIATION = 1e-151
@@ -50,7 +51,7 @@ def form_of(
     )
 
 
-def check_chunk(where: str, rows: Any, weight: Any, form: Form) -> Chunk:
+def check_chunk(where: str, rows: Any, weight: Any, form: Form) -> Rows:
     """Rows and weights of one chunk, as they are."""
     array = check_X(rows, name=where, empty=True)
     if array.shape[1] != form.n_features:
@@ -74,7 +75,7 @@ def check_chunk(where: str, rows: Any, weight: Any, form: Form) -> Chunk:
     weights: Array | None = None
     if weight is not None:
         weights = check_weights(weight, len(array), f"the weights of {where}")
-    return Chunk(where, array, weights)
+    return Rows(where, 0, array, weights)
 
 
 def check_rows_of_pass(where: str, seen: int, n_samples: int | None, *, ended: bool) -> None:
@@ -89,9 +90,10 @@ def check_rows_of_pass(where: str, seen: int, n_samples: int | None, *, ended: b
         )
 
 
-def raise_not_finite(chunks: Iterable[Chunk]) -> NoReturn:
+def raise_not_finite(chunks: Iterable[Rows]) -> NoReturn:
     """Name the first NaN or inf; if there is none, the values overflow the arithmetic."""
-    for where, X, _ in chunks:
+    for chunk in chunks:
+        where, X = chunk.where, chunk.X
         for rows in row_ranges(len(X)):
             with np.errstate(over="ignore"):  # a longdouble may be beyond float64
                 bad = ~np.isfinite(np.asarray(X[rows], dtype=np.float64))
@@ -106,7 +108,7 @@ def raise_not_finite(chunks: Iterable[Chunk]) -> NoReturn:
     )
 
 
-def check_spread(chunks: Callable[[], Iterable[Chunk]], dtype: np.dtype[Any], moments: Moments) -> None:
+def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], moments: Moments) -> None:
     """An error where variances leave the range of float64, a warning where X has lost its digits.
 
     `chunks` are looked at in the rare cases where the moments do not tell; `dtype` is theirs.
@@ -116,7 +118,7 @@ def check_spread(chunks: Callable[[], Iterable[Chunk]], dtype: np.dtype[Any], mo
     constant = np.flatnonzero(variance == 0)
     if len(constant):
         first: Array | None = None
-        for _, X, _ in chunks():
+        for X in (chunk.X for chunk in chunks()):
             for rows in row_ranges(len(X)):
                 if first is None:
                     first = X[0, constant].copy()  # chunks may share one buffer
@@ -138,7 +140,7 @@ def check_spread(chunks: Callable[[], Iterable[Chunk]], dtype: np.dtype[Any], mo
     elif dtype.kind in "iu" and dtype.itemsize == 8:
         largest = max(
             max(abs(int(X[rows].min())), abs(int(X[rows].max())))
-            for _, X, _ in chunks()
+            for X in (chunk.X for chunk in chunks())
             for rows in row_ranges(len(X))
         )
         if largest > _LARGEST_INTEGER:
@@ -208,10 +210,10 @@ def check_blocks(X: Any, sample_weight: Any) -> None:
         )
 
 
-def check_rows_of_block(chunk: Chunk, n_samples: int) -> None:
-    if len(chunk.rows) != n_samples:
+def check_rows_of_block(chunk: Rows, n_samples: int) -> None:
+    if len(chunk.X) != n_samples:
         raise ValueError(
-            f"{chunk.where} must have the same {n_samples} rows in every pass; now it has {len(chunk.rows)}. "
+            f"{chunk.where} must have the same {n_samples} rows in every pass; now it has {len(chunk.X)}. "
             "Compute X from what does not change, or persist it."
         )
 

@@ -3,18 +3,21 @@
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from itertools import chain, cycle
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from fastem._checks import check_sample_weight, check_weight_totals
-from fastem._sources.base import ArraySource, ScoreChunk, SlabSource, drawn_ranks, read_only
+from fastem._families.base import Family
+from fastem._sources.arrays import ArraySource, base_measure_of
 from fastem._sources.cache import RowsFile, check_room
+from fastem._sources.checks import check_sample_weight, check_weight_totals
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_pass
+from fastem._sources.passes import ScoreRows, SlabSource, drawn_ranks
 from fastem._sources.readers import Reader
-from fastem._typing import Array, Chunk, RawChunk, Slab
+from fastem._typing import Array, RawChunk, Rows, read_only
 
 T = TypeVar("T")
 
@@ -25,8 +28,8 @@ class _Tally(NamedTuple):
     total: float = 0.0
     largest: float = 0.0
 
-    def add(self, chunk: Chunk) -> "_Tally":
-        n = len(chunk.rows)
+    def add(self, chunk: Rows) -> "_Tally":
+        n = len(chunk.X)
         if chunk.weight is None:
             return _Tally(self.rows + n, self.positive + n, self.total + n, 1.0)
         return _Tally(
@@ -81,14 +84,14 @@ class ChunkSource(SlabSource):
         assert self._tally is not None
         return self._tally
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self) -> Iterator[Rows]:
         tally = _Tally()
         where = "X"
         # Scores go on with the pass that has begun: of an iterator that is used up they would miss a chunk.
         begun, self._begun = self._begun, None
         for where, rows, weight in self._reader.chunks() if begun is None else begun:
             chunk = check_chunk(where, rows, weight, self._form)
-            start, stop = tally.rows, tally.rows + len(chunk.rows)
+            start, stop = tally.rows, tally.rows + len(chunk.X)
             check_rows_of_pass(where, stop, self._n_samples, ended=False)
             if self._weight is not None:
                 chunk = chunk._replace(weight=self._weight[start:stop])
@@ -99,61 +102,68 @@ class ChunkSource(SlabSource):
             check_weight_totals(tally.total, tally.largest)
             self._tally, self._n_samples = tally, tally.rows
 
-    def slabs(self, rows: int) -> Iterator[Slab]:
+    def slabs(self, rows: int) -> Iterator[Rows]:
         self._begun = None  # one thread reads all of a pass: connections of sqlite insist on that
         if self._cached is not None:
             return self._cached.slabs(rows)
         slabs = self._slabs(rows)
         return _read_ahead(slabs if self._cache_dir is None else self._caching(slabs, self._cache_dir))
 
-    def _caching(self, slabs: Generator[Slab], folder: Path) -> Generator[Slab]:
+    def _caching(self, slabs: Generator[Rows], folder: Path) -> Generator[Rows]:
         with closing(slabs), RowsFile(folder, self.n_features, self.dtype, self._form.weighted) as file:
-            for start, X, weight in slabs:
-                file.write(X, weight)
-                yield start, X, weight
-            self._cached = ArraySource(*file.arrays(), self._n_threads)
+            for slab in slabs:
+                file.write(slab.X, slab.weight)
+                yield slab
+            self._cached = ArraySource(Rows("X", 0, *file.arrays()), self.n_threads)
 
-    def _slabs(self, rows: int) -> Generator[Slab]:
+    def _slabs(self, rows: int) -> Generator[Rows]:
         start, filled = 0, 0
         # One is in use while the other is filled.
         slabs = cycle([self._new_slab(rows), self._new_slab(rows)])
         X, weight = next(slabs)
         for chunk in self.chunks():
             taken = 0
-            while taken < len(chunk.rows):
-                size = min(rows - filled, len(chunk.rows) - taken)
+            while taken < len(chunk.X):
+                size = min(rows - filled, len(chunk.X) - taken)
                 source, target = slice(taken, taken + size), slice(filled, filled + size)
                 slab = X
-                if size == rows and self._reader.lasting and self.is_slab(chunk.rows):
-                    slab = chunk.rows[source]
+                if size == rows and self._reader.lasting and self.is_slab(chunk.X):
+                    slab = chunk.X[source]
                 else:
                     with np.errstate(over="ignore"):  # a longdouble beyond float64 is inf, and found as such
-                        X[target] = chunk.rows[source]
+                        X[target] = chunk.X[source]
                 if chunk.weight is not None:
                     weight[target] = chunk.weight[source]
                 taken, filled = taken + size, filled + size
                 if filled == rows:
-                    yield start, read_only(slab), read_only(weight)
+                    yield self._slab(start, slab, weight)
                     start, filled = start + rows, 0
                     X, weight = next(slabs)
         if filled:
-            yield start, read_only(X[:filled]), read_only(weight[:filled])
+            yield self._slab(start, X[:filled], weight[:filled])
+
+    def _slab(self, start: int, X: Array, weight: Array) -> Rows:
+        return Rows("X", start, read_only(X), read_only(weight) if self._form.weighted else None)
 
     def _new_slab(self, rows: int) -> tuple[Array, Array]:
         weights = rows if self._form.weighted else 0
         return np.empty((rows, self.n_features), self.dtype), np.empty(weights, self.dtype)
 
-    def map(self, score: ScoreChunk) -> Iterator[Array]:
+    def map(self, score: ScoreRows) -> Iterator[Array]:
         """Begun at once, so that what is wrong with the first chunk is told at the call."""
-        scores = (score(chunk, self._n_threads) for chunk in self.chunks())
+        scores = (score(chunk, self.n_threads) for chunk in self.chunks())
         return chain([next(scores)], scores)
 
-    def sample(self, size: int, rng: np.random.Generator) -> ArraySource:
+    def base_measure(self, family: Family[Any, Any]) -> float:
+        return float(self.total(partial(base_measure_of, family))[0])
+
+    def sample(self, size: int, rng: np.random.Generator) -> Rows:
         ranks = drawn_ranks(self.n_positive, size, rng)
         if self._cached is not None:
-            return ArraySource(*self._cached.take(ranks), self._n_threads)
+            return self._cached.take(ranks)
         rows, weights, passed = [], [], 0
-        for _, X, weight in self.chunks():
+        for chunk in self.chunks():
+            X, weight = chunk.X, chunk.weight
             positive = np.arange(len(X)) if weight is None else np.flatnonzero(weight)
             first, last = np.searchsorted(ranks, [passed, passed + len(positive)])
             chosen = positive[ranks[first:last] - passed]
@@ -161,7 +171,7 @@ class ChunkSource(SlabSource):
             weights.append(np.empty(0) if weight is None else weight[chosen])
             passed += len(positive)
         weight = np.concatenate(weights) if self._form.weighted else None
-        return ArraySource(np.concatenate(rows), weight, self._n_threads)
+        return Rows("X", 0, np.concatenate(rows), weight)
 
 
 def _read_ahead(items: Generator[T]) -> Iterator[T]:

@@ -2,18 +2,18 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
-from fastem._checks import check_columns, check_sample_weight, check_weight_totals
-from fastem._families.frame import Frame, Moments
-from fastem._families.gaussian import Family, KernelParams
+from fastem._families.base import Family
+from fastem._families.frame import Moments
 from fastem._families.statistics import Statistics
 from fastem._sources import dask_tasks as tasks
-from fastem._sources.base import ArraySource, ScoreChunk, Source, drawn_ranks
+from fastem._sources.arrays import base_measure_of
+from fastem._sources.checks import check_columns, check_sample_weight, check_weight_totals
 from fastem._sources.chunk_checks import (
     check_blocks,
     check_named_columns,
@@ -25,7 +25,8 @@ from fastem._sources.chunk_checks import (
     raise_not_finite,
 )
 from fastem._sources.dask_graph import Blocks
-from fastem._typing import Array, Chunk, RawChunk
+from fastem._sources.passes import ScoreRows, Source, Sweep, drawn_ranks
+from fastem._typing import Array, RawChunk, Rows
 
 
 def is_dask(X: Any) -> bool:
@@ -52,9 +53,9 @@ class DaskSource(Source):
         self.n_features, self.feature_names = self._form.n_features, self._form.feature_names
         self.stored_dtype = self._form.dtype
         self.dtype = np.dtype(np.float32 if self.stored_dtype == np.float32 else np.float64)
-        self._X, self._n_threads = X, n_threads
+        self._X, self.n_threads = X, n_threads
         # Of each block, where dask knows.
-        self._rows = None if _is_frame(X) or np.isnan(X.shape[0]) else X.chunks[0]
+        self._block_rows = None if _is_frame(X) or np.isnan(X.shape[0]) else X.chunks[0]
         self._blocks = Blocks(X)
         if sample_weight is not None:
             self._blocks = Blocks(X, self._in_blocks(sample_weight))
@@ -65,10 +66,10 @@ class DaskSource(Source):
         if not is_dask(sample_weight):
             import dask.array as da
 
-            if self._rows is None:
-                self._rows = self._total(tasks.count)
-            array = check_sample_weight(sample_weight, sum(self._rows))
-            return da.from_array(array, chunks=(self._rows,))
+            if self._block_rows is None:
+                self._block_rows = self._total(tasks.count)
+            array = check_sample_weight(sample_weight, sum(self._block_rows))
+            return da.from_array(array, chunks=(self._block_rows,))
         check_blocks(self._X, sample_weight)
         return sample_weight
 
@@ -76,13 +77,13 @@ class DaskSource(Source):
         """The sum over the blocks, or those in `own`, of function(chunk, *arguments, *own[i])."""
         if own is None:
             own = dict.fromkeys(range(len(self._blocks)), ())
-        return self._blocks.sum(tasks.OnChunks(function, self._form, self._rows, arguments), own)
+        return self._blocks.sum(tasks.OnChunks(function, self._form, self._block_rows, arguments), own)
 
     @cached_property
     def _survey(self) -> tasks.Survey:
         survey: tasks.Survey = self._total(tasks.survey)
         check_rows_of_pass("X", sum(survey.rows), None, ended=True)
-        self._rows = survey.rows
+        self._block_rows = survey.rows
         moments = survey.moments
         check_weight_totals(0.0 if moments is None else moments.weight, survey.largest)
         return survey
@@ -102,40 +103,38 @@ class DaskSource(Source):
             raise_not_finite(self.chunks())
         return moments
 
-    def reduce(
-        self,
-        family: Family,
-        params: KernelParams,
-        frame: Frame,
-        given: Callable[[int, int], Array] | None = None,
-    ) -> Statistics:
+    def reduce(self, sweep: Sweep) -> Statistics:
         own = None
-        if given is not None:
+        if sweep.given is not None:
             ends = accumulate(self._survey.rows, initial=0)
-            own = {i: (given(start, stop),) for i, (start, stop) in enumerate(pairwise(ends))}
-        statistics: Statistics = self._total(tasks.statistics, family.name, params, frame, own=own)
+            own = {i: (sweep.given(start, stop),) for i, (start, stop) in enumerate(pairwise(ends))}
+            sweep = sweep._replace(given=None)
+        statistics: Statistics = self._total(tasks.statistics, sweep, own=own)
         if statistics.n_samples == 0:
             self.moments()  # tells what is wrong
         return statistics
 
-    def sample(self, size: int, rng: np.random.Generator) -> ArraySource:
+    def base_measure(self, family: Family[Any, Any]) -> float:
+        return float(self.total(partial(base_measure_of, family))[0])
+
+    def sample(self, size: int, rng: np.random.Generator) -> Rows:
         ranks = drawn_ranks(self.n_positive, size, rng)
         ends = list(accumulate(self._survey.positive, initial=0))
         cuts = enumerate(pairwise(np.searchsorted(ranks, ends)))
         own = {i: (ranks[first:last] - ends[i],) for i, (first, last) in cuts if first < last}
         sample: tasks.Sample = self._total(tasks.sample, own=own)
-        return ArraySource(sample.rows, sample.weight, self._n_threads)
+        return Rows("X", 0, sample.X, sample.weight)
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self) -> Iterator[Rows]:
         """Of each block two rows, the least and the largest values of its columns."""
         yield from self._total(tasks.extremes)
 
-    def map(self, score: ScoreChunk) -> Any:
+    def map(self, score: ScoreRows) -> Any:
         """A dask array in blocks as those of X, lazy."""
         import dask
 
         nothing = np.empty((0, self.n_features), self.stored_dtype)
-        like = score(Chunk("X", nothing, None), 1)
+        like = score(Rows("X", 0, nothing), 1)
         X = self._X
         if _is_frame(X):
             X = X.map_partitions(tasks.numbers, self._form, meta=nothing)
@@ -146,7 +145,7 @@ class DaskSource(Source):
             tasks.score, dask.delayed(on_chunks, traverse=False), dtype=like.dtype, meta=like, **shape
         )
 
-    def total(self, score: ScoreChunk) -> Array:
+    def total(self, score: ScoreRows) -> Array:
         total = np.asarray(self._total(tasks.apply, score))
         if total[-1] == 0:
             self.moments()  # tells what is wrong

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from fastem._families.frame import Frame, Moments
-from fastem._families.gaussian import FAMILIES, KernelParams
+from fastem._families.frame import Moments
 from fastem._families.statistics import Statistics
-from fastem._sources.base import ArraySource, ScoreChunk
+from fastem._sources.arrays import ArraySource
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
-from fastem._typing import Array, Chunk, CovarianceType
+from fastem._sources.passes import ScoreRows, Sweep
+from fastem._typing import Array, Rows
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Survey:
 
 @dataclass(frozen=True)
 class Sample:
-    rows: Array
+    X: Array
     weight: Array | None
 
     def __add__(self, other: "Sample") -> "Sample":
         weight = None
         if self.weight is not None and other.weight is not None:
             weight = np.concatenate([self.weight, other.weight])
-        return Sample(np.concatenate([self.rows, other.rows]), weight)
+        return Sample(np.concatenate([self.X, other.X]), weight)
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class OnChunks:
         return self.function(chunk, *self.arguments, *own)
 
 
-def count(chunk: Chunk) -> tuple[int, ...]:
-    return (len(chunk.rows),)
+def count(chunk: Rows) -> tuple[int, ...]:
+    return (len(chunk.X),)
 
 
-def survey(chunk: Chunk) -> Survey:
-    n, weight = len(chunk.rows), chunk.weight
+def survey(chunk: Rows) -> Survey:
+    n, weight = len(chunk.X), chunk.weight
     largest = 1.0 if weight is None else float(weight.max(initial=0))
     moments = None
     if n > 0:  # a row without weight must be finite too
@@ -77,31 +77,30 @@ def survey(chunk: Chunk) -> Survey:
     return Survey((n,), (positive,), largest, moments if largest > 0 else None)
 
 
-def statistics(
-    chunk: Chunk,
-    covariance_type: CovarianceType,
-    params: KernelParams,
-    frame: Frame,
-    given: Array | None = None,
-) -> Statistics:
-    # Arrays from the wire may be read-only or misaligned, for which kernels would be compiled anew.
-    params = type(params)(*map(np.array, params))
+def statistics(chunk: Rows, sweep: Sweep, given: Array | None = None) -> Statistics:
     rows_of = None if given is None else lambda start, stop: given[start:stop]
-    return _source(chunk).reduce(FAMILIES[covariance_type], params, frame, rows_of)
+    return _source(chunk).reduce(sweep._replace(packed=own_arrays(sweep.packed), given=rows_of))
 
 
-def sample(chunk: Chunk, ranks: Array) -> Sample:
-    return Sample(*_source(chunk).take(ranks))
+def own_arrays(packed: Any) -> Any:
+    """Arrays from the wire may be read-only or misaligned, for which kernels would be compiled anew."""
+    copies = (np.array(value) if isinstance(value, np.ndarray) else value for value in packed or ())
+    return None if packed is None else type(packed)(*copies)
 
 
-def extremes(chunk: Chunk) -> tuple[Chunk, ...]:
+def sample(chunk: Rows, ranks: Array) -> Sample:
+    rows = _source(chunk).take(ranks)
+    return Sample(rows.X, rows.weight)
+
+
+def extremes(chunk: Rows) -> tuple[Rows, ...]:
     """The least and the largest values of the columns, as two rows."""
-    if len(chunk.rows) == 0:
+    if len(chunk.X) == 0:
         return ()
-    return (Chunk(chunk.where, np.stack([chunk.rows.min(axis=0), chunk.rows.max(axis=0)]), None),)
+    return (Rows(chunk.where, 0, np.stack([chunk.X.min(axis=0), chunk.X.max(axis=0)])),)
 
 
-def apply(chunk: Chunk, score: ScoreChunk) -> Array:
+def apply(chunk: Rows, score: ScoreRows) -> Array:
     return score(chunk, 1)
 
 
@@ -110,8 +109,8 @@ def score(rows: Array, on_chunks: OnChunks, block_id: tuple[int, ...]) -> Any:
 
 
 def numbers(partition: Any, form: Form) -> Array:
-    return check_chunk("a block of X", partition, None, form).rows
+    return check_chunk("a block of X", partition, None, form).X
 
 
-def _source(chunk: Chunk) -> ArraySource:
-    return ArraySource(chunk.rows, chunk.weight, 1, where=chunk.where)
+def _source(chunk: Rows) -> ArraySource:
+    return ArraySource(chunk, 1)

@@ -1,17 +1,25 @@
-"""What `fit` takes for X, made a source."""
+"""Whatever `fit` takes for X, made a source."""
 
 from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Any
 
-from fastem._checks import check_cache_dir, check_columns, check_n_threads, check_sample_weight, check_X
-from fastem._sources.base import ArraySource, Source
+from fastem._sources.arrays import ArraySource
+from fastem._sources.checks import (
+    check_cache_dir,
+    check_columns,
+    check_n_threads,
+    check_sample_weight,
+    check_X,
+)
 from fastem._sources.chunk_checks import form_of, raise_no_cache, raise_no_columns
 from fastem._sources.chunks import ChunkSource
 from fastem._sources.dask import DaskSource, is_dask
 from fastem._sources.parquet import ParquetReader, is_parquet
+from fastem._sources.passes import Source
 from fastem._sources.readers import Reader, reader_of
 from fastem._sources.tables import column_names
+from fastem._typing import Rows
 
 
 def source_of(
@@ -25,7 +33,7 @@ def source_of(
     feature_names: tuple[str, ...] | None = None,
     empty: bool = False,
 ) -> Source:
-    """X and its weights to sweep; `n_features` and `feature_names` are those of the model that X is for."""
+    """X and its weights as a source. `n_features` and `feature_names` are those of a model that X is for."""
     n_threads = check_n_threads(n_threads)
     cache_dir = check_cache_dir(cache_dir)
     if is_dask(X):
@@ -39,9 +47,9 @@ def source_of(
         first = list(islice(begun, 1))
         form = form_of(first, sample_weight, n_features, feature_names)
         return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun), cache_dir)
-    rows = check_X(X, n_features=n_features, feature_names=feature_names, empty=empty)
-    weights = check_sample_weight(sample_weight, len(rows))
-    return ArraySource(rows, weights, n_threads, column_names(X))
+    array = check_X(X, n_features=n_features, feature_names=feature_names, empty=empty)
+    weights = check_sample_weight(sample_weight, len(array))
+    return ArraySource(Rows("X", 0, array, weights), n_threads, column_names(X))
 
 
 def _reader_of(

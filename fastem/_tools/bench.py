@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from fastem._api.fit import fit
-from fastem._api.mixture import GaussianMixture
+from fastem._api.gaussian import GaussianMixture
 from fastem._kernels._target import describe_target
 from fastem._report import without_warnings
 from fastem._tools.cases import CASES, Case, problem

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fastem._api.mixture import GaussianMixture
+from fastem._api.gaussian import GaussianMixture
 from fastem._typing import Array, CovarianceType, FloatArray
 
 Operation = Literal["pass", "score_samples", "predict", "predict_proba"]

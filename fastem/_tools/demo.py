@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from fastem._api.fit import fit
-from fastem._api.mixture import GaussianMixture
+from fastem._api.gaussian import GaussianMixture
 from fastem._report import FitReport
 from fastem.datasets import old_faithful
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._api.mixture import GaussianMixture
+from fastem._api.gaussian import GaussianMixture
 from fastem._typing import Array
 
 # Does the work so many times.

@@ -55,7 +55,7 @@ def normalised(params, log2_probs):
     )
 
 
-def accumulate(family, params, points, r):
+def accumulate(layout, params, points, r):
     (K, d), n = params.means.shape, points.shape[1]
     tile_weights = np.ascontiguousarray(r.reshape(K, -1, TILE).sum(axis=2).T)
     X = (points / params.inverse_scale[:, None] + params.shift[:, None]).T.copy()
@@ -63,7 +63,7 @@ def accumulate(family, params, points, r):
 
     def read(arguments, _):
         merged = Sums(*(array.sum(axis=0) for array in arguments[-1]))
-        return family.collect(params, merged)[1:]
+        return layout.collect(params, merged)[1:]
 
     return Step(
         accumulate_tiles,
@@ -73,7 +73,7 @@ def accumulate(family, params, points, r):
             new_spaces(n, K, d, points, r),
             tile_weights,
             fresh_lists(K, points),
-            family.new_sums(1, K, d),
+            layout.new_sums(1, K, d),
         ),
         read,
     )

@@ -16,12 +16,15 @@ import twins
 from problems import TYPES, random_model
 from steps import Step
 
-from fastem._families.gaussian import FAMILIES
+from fastem._api.mixture import sweep_of
+from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
-from fastem._sources.base import ArraySource
+from fastem._sources.arrays import ArraySource
+from fastem._typing import Rows
 
 D = K = 16
 N = 8192  # whole tiles
+LAYOUTS = {"full": Full(), "tied": Tied(), "diag": Diag(), "spherical": Spherical()}
 
 pytestmark = pytest.mark.parametrize("side", ["fastem", "numpy"])
 
@@ -69,10 +72,10 @@ class Problem:
     """Rows, a model and what each step of a pass gets, for one covariance type."""
 
     def __init__(self, covariance_type):
-        self.family = FAMILIES[covariance_type]
+        self.layout = LAYOUTS[covariance_type]
         self.model = random_model(0, covariance_type, K, D)
         self.X, _ = self.model.sample(N, rng=0)
-        self.params, _ = self.model._prepare(self.X.dtype)
+        self.params = sweep_of(self.model, self.X.dtype).packed
         self.points = twins.load(self.params, self.X)
         self.log2_probs = twins.log2_prob(self.params, self.points)
         self.r, _ = twins.normalised(self.log2_probs)
@@ -101,7 +104,7 @@ def test_normalise(contest, problem):
 
 def test_accumulate(contest, problem):
     given = problem.params, problem.points, problem.r
-    contest(steps.accumulate(problem.family, *given), twins.accumulate, *given)
+    contest(steps.accumulate(problem.layout, *given), twins.accumulate, *given)
 
 
 @pytest.mark.parametrize("method", ["score_samples", "predict", "predict_proba"])
@@ -119,7 +122,7 @@ def test_score(contest, problem, method):
 
 @full_only
 def test_moments(contest, problem):
-    source = ArraySource(problem.X, None, 1)
+    source = ArraySource(Rows("X", 0, problem.X), 1)
     contest(Step(source.moments, tuple, lambda _, moments: tuple(moments[1:])), twins.moments, problem.X)
 
 

@@ -1,0 +1,55 @@
+"""All families by name: a new one is a file and a line here."""
+
+from typing import Any
+
+from fastem._checks import check_one_of
+from fastem._families.base import Family
+from fastem._families.constraints import EEE, VII, VVI, VVV
+from fastem._families.custom import Custom, Distribution
+from fastem._families.gaussian import Gaussian
+from fastem._families.layouts import Diag, Full, Spherical, Tied
+
+from fastem._families.poisson import Poisson
+
+GAUSSIANS: dict[str, Gaussian] = {
+    "full": Gaussian("full", Full(), VVV()),
+    "tied": Gaussian("tied", Tied(), EEE()),
+    "diag": Gaussian("diag", Diag(), VVI()),
+    "spherical": Gaussian("spherical", Spherical(), VII()),
+}
+OTHERS: dict[str, Family[Any, Any]] = {family.name: family for family in (Poisson(),)}
+
+DISTRIBUTIONS = ("gaussian", *OTHERS)
+
+def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, Any]:
+    """The family of these arguments of `fit`."""
+    if isinstance(distribution, Distribution):
+        _refuse(covariance_type, type(distribution).__name__)
+        return Custom(distribution)
+    if isinstance(distribution, type) and issubclass(distribution, Distribution):
+        name = distribution.__name__
+        raise TypeError(f"distribution must be an instance; got the class {name}. Pass {name}().")
+    name = check_one_of("distribution", distribution, DISTRIBUTIONS, " or a fastem.Distribution")
+    if name == "gaussian":
+        return GAUSSIANS[check_one_of("covariance_type", covariance_type, tuple(GAUSSIANS))]
+    _refuse(covariance_type, name)
+    return OTHERS[name]
+
+def family_named(name: str, distribution: Any = None) -> Family[Any, Any]:
+    """The family that a file or a message names; `distribution` is a user's own."""
+    if distribution is not None:
+        family = family_of(distribution)
+        if family.name != name:
+            raise ValueError(f"it is of {name}, and distribution is {family.name}")
+        return family
+    known = {**GAUSSIANS, **OTHERS}
+    if name not in known:
+        raise ValueError(f"it is of the distribution {name}. Pass that as distribution={name}()")
+    return known[name]
+
+def _refuse(covariance_type: Any, distribution: str) -> None:
+    if covariance_type != "full":
+        raise ValueError(
+            f'covariance_type must be left out unless distribution is "gaussian"; '
+            f"got {covariance_type!r} with {distribution}."
+        )
