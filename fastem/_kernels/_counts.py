@@ -1,6 +1,7 @@
 """What the density of a count has besides its linear part: log(x!), the same for all components.
 
-A number costs a comparison, a conversion, a look-up and an addition: 1 to 2 ns, once a fit and a number.
+A number costs a comparison, a conversion, a look-up and an addition: 1 to 2 ns predicted, 1.3 to 1.5 measured
+from 16 features on, 3 where there is only one. One beyond the table costs 11 ns.
 """
 
 import math
