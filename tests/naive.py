@@ -120,3 +120,44 @@ def em(X, sample_weight, weights, means, covariances, covariance_type, iteration
     _, log_p = broadcast_e_step(X, weights, means, dense(covariances, covariance_type, k, d))
     history.append(float(sample_weight @ log_p))
     return (weights, means, covariances), history
+
+
+def log_poisson(x, rates):
+    """log of the product over features of Poisson(x_j; rate_j); at a rate of 0 only 0 can be."""
+    total = 0.0
+    for count, rate in zip(x, rates, strict=True):
+        if rate > 0:
+            total += count * math.log(rate) - rate - math.lgamma(count + 1)
+        elif count > 0:
+            total = -math.inf
+    return total
+
+
+def linear_joint(t, log_weights, etas):
+    """log_weight_k + <eta_k, t> for every k."""
+    joint = []
+    for log_weight, eta in zip(log_weights, etas, strict=True):
+        joint.append(log_weight + sum(e * z for e, z in zip(eta, t, strict=True)))
+    return joint
+
+
+def shares(joints):
+    """(n, k) responsibilities and (n,) log-densities of the log-densities of components, row by row."""
+    log_p = [log_sum_exp(joint) for joint in joints]
+    r = [[math.exp(v - total) for v in joint] for joint, total in zip(joints, log_p, strict=True)]
+    return np.array(r), np.array(log_p)
+
+
+def linear_sums(T, sample_weight, r):
+    """Sums over rows of w r and w r t (k of each)."""
+    n_k, first = np.zeros(r.shape[1]), np.zeros((r.shape[1], T.shape[1]))
+    for i, t in enumerate(T):
+        for component in range(r.shape[1]):
+            n_k[component] += sample_weight[i] * r[i, component]
+            first[component] += sample_weight[i] * r[i, component] * t
+    return n_k, first
+
+
+def log_factorials(X):
+    """sum_j log(x_j!) of every row, one factor at a time."""
+    return np.array([sum(math.log(factor) for x in row for factor in range(2, int(x) + 1)) for row in X])

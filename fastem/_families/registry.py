@@ -8,7 +8,6 @@ from fastem._families.constraints import EEE, VII, VVI, VVV
 from fastem._families.custom import Custom, Distribution
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import Diag, Full, Spherical, Tied
-
 from fastem._families.poisson import Poisson
 
 GAUSSIANS: dict[str, Gaussian] = {
@@ -20,6 +19,7 @@ GAUSSIANS: dict[str, Gaussian] = {
 OTHERS: dict[str, Family[Any, Any]] = {family.name: family for family in (Poisson(),)}
 
 DISTRIBUTIONS = ("gaussian", *OTHERS)
+
 
 def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, Any]:
     """The family of these arguments of `fit`."""
@@ -35,6 +35,7 @@ def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, A
     _refuse(covariance_type, name)
     return OTHERS[name]
 
+
 def family_named(name: str, distribution: Any = None) -> Family[Any, Any]:
     """The family that a file or a message names; `distribution` is a user's own."""
     if distribution is not None:
@@ -46,6 +47,7 @@ def family_named(name: str, distribution: Any = None) -> Family[Any, Any]:
     if name not in known:
         raise ValueError(f"it is of the distribution {name}. Pass that as distribution={name}()")
     return known[name]
+
 
 def _refuse(covariance_type: Any, distribution: str) -> None:
     if covariance_type != "full":

@@ -13,7 +13,6 @@ from fastem._kernels._jit import entry_kernel, python_function
 from fastem._kernels._layout import POINTS, TILE_BYTES, WEIGHTS
 from fastem._kernels._layout import first_share as compiled_first_share
 from fastem._kernels._packing import new_lists
-from fastem._kernels._params import Sums
 from fastem._kernels._tile import new_space, normalise
 
 TILE = TILE_BYTES // 8  # in float64
@@ -28,8 +27,13 @@ class Step(NamedTuple):
     read: Callable  # (arguments, what the function returned) -> what its twin returns
 
 
+def shape_of(params):
+    """(K, d)"""
+    return len(params.log2_weights), len(params.shift)
+
+
 def load(params, X):
-    K, d = params.means.shape
+    K, d = shape_of(params)
     return Step(
         load_tiles,
         lambda: (params, X, new_spaces(len(X), K, d)),
@@ -38,7 +42,7 @@ def load(params, X):
 
 
 def log2_prob(params, points):
-    K, d = params.means.shape
+    K, d = shape_of(params)
     return Step(
         log2_prob_tiles,
         lambda: (params, new_spaces(points.shape[1], K, d, points)),
@@ -47,7 +51,7 @@ def log2_prob(params, points):
 
 
 def normalised(params, log2_probs):
-    (K, n), d = log2_probs.shape, params.means.shape[1]
+    (K, n), d = log2_probs.shape, len(params.shift)
     return Step(
         normalise_tiles,
         lambda: (params.log2_weights, first_share(d), new_spaces(n, K, d, shares=log2_probs), np.empty(K)),
@@ -56,13 +60,14 @@ def normalised(params, log2_probs):
 
 
 def accumulate(layout, params, points, r):
-    (K, d), n = params.means.shape, points.shape[1]
+    (K, d), n = shape_of(params), points.shape[1]
     tile_weights = np.ascontiguousarray(r.reshape(K, -1, TILE).sum(axis=2).T)
     X = (points / params.inverse_scale[:, None] + params.shift[:, None]).T.copy()
     X.flags.writeable = False
 
     def read(arguments, _):
-        merged = Sums(*(array.sum(axis=0) for array in arguments[-1]))
+        sums = arguments[-1]
+        merged = type(sums)(*(array.sum(axis=0) for array in sums))
         return layout.collect(params, merged)[1:]
 
     return Step(

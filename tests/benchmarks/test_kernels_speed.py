@@ -19,6 +19,7 @@ from steps import Step
 from fastem._api.mixture import sweep_of
 from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
+from fastem._kernels._params import LinearParams, LinearSums
 from fastem._sources.arrays import ArraySource
 from fastem._typing import Rows
 
@@ -76,16 +77,46 @@ class Problem:
         self.model = random_model(0, covariance_type, K, D)
         self.X, _ = self.model.sample(N, rng=0)
         self.params = sweep_of(self.model, self.X.dtype).packed
+        self.compute()
+
+    def compute(self):
+        """What later steps of a pass get from those before."""
         self.points = twins.load(self.params, self.X)
         self.log2_probs = twins.log2_prob(self.params, self.points)
         self.r, _ = twins.normalised(self.log2_probs)
 
 
-@pytest.fixture(params=TYPES)
+class LinearProblem(Problem):
+    """The same for a mixture of Poisson distributions."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        rates = rng.uniform(1, 20, size=(K, D))
+        self.layout = self
+        self.X = rng.poisson(rates[rng.integers(K, size=N)]).astype(float)
+        self.params = LinearParams(
+            np.zeros(D),
+            np.ones(D),
+            -rates.sum(axis=1) / np.log(2),
+            np.log2(rates)[None],
+            np.zeros(D),
+            np.zeros(1),
+        )
+        self.compute()
+
+    def new_sums(self, slots, k, d):
+        return LinearSums(np.zeros((slots, k)), np.zeros((slots, k, d)), np.zeros(slots))
+
+    def collect(self, params, sums):
+        return None, sums.weights, sums.first
+
+
+@pytest.fixture(params=[*TYPES, "linear"])
 def problem(request):
-    return Problem(request.param)
+    return LinearProblem() if request.param == "linear" else Problem(request.param)
 
 
+of_models = pytest.mark.parametrize("problem", TYPES, indirect=True)
 full_only = pytest.mark.parametrize("problem", ["full"], indirect=True)
 
 
@@ -107,6 +138,7 @@ def test_accumulate(contest, problem):
     contest(steps.accumulate(problem.layout, *given), twins.accumulate, *given)
 
 
+@of_models
 @pytest.mark.parametrize("method", ["score_samples", "predict", "predict_proba"])
 def test_score(contest, problem, method):
     model = problem.model

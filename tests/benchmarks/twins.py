@@ -17,8 +17,10 @@ def load(params, X):
 
 def log2_prob(params, points):
     """(K, n) log2 of weight times density, up to the constant that the kernels leave out."""
-    z = points[None] - params.means[:, :, None]
     kind = type(params).__name__
+    if kind == "LinearParams":
+        return params.log2_weights[:, None] + params.etas[0] @ points
+    z = points[None] - params.means[:, :, None]
     if kind == "FullParams":
         y = params.whiteners @ z
     elif kind == "DiagParams":
@@ -40,9 +42,11 @@ def normalised(log2_probs):
 
 def accumulate(params, points, r):
     """Weights, first moments and scatter about the means of the model, as textbooks have them."""
+    kind = type(params).__name__
+    if kind == "LinearParams":
+        return r.sum(axis=1), r @ points.T
     z = points[None] - params.means[:, :, None]
     weights, first = r.sum(axis=1), np.einsum("kn,kdn->kd", r, z)
-    kind = type(params).__name__
     weighted = r[:, None, :] * z
     if kind == "FullParams":
         return weights, first, weighted @ z.transpose(0, 2, 1)
