@@ -65,7 +65,7 @@ class FitReport:
         What the fit raised, the total log-likelihood, for the initial parameters and after each iteration:
         n_iter + 1 values.
     repairs : tuple of Repair
-        (iteration, component, what) of each component that was re-seeded or rests on the floor.
+        (iteration, component, what) of components that were re-seeded, lost their rows or rest on the floor.
     elapsed : float
         Seconds, initialisation and all restarts included.
     objective : float

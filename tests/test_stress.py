@@ -94,7 +94,7 @@ def check_fit(problem):
     for array in (model.weights, model.means, model.covariances, np.array(report.history)):
         assert np.isfinite(array).all()
     assert model.weights.sum() == pytest.approx(1)
-    assert len(report.repairs) <= 4 * k
+    assert len(report.repairs) <= 5 * k  # each: three times re-seeded, once without rows, once on the floor
     assert report.status is not fastem.FitStatus.FAILED
     proba = model.predict_proba(X, n_threads=1)
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)

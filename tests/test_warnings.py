@@ -145,7 +145,7 @@ def test_a_log_likelihood_that_falls_is_a_status():
     def worse(*_):
         """Parameters that no M-step would choose."""
         variance = np.array([next(variances)])
-        return Maximised(GaussianParameters(np.ones(1), np.zeros((1, 2)), variance), [], [])
+        return Maximised(GaussianParameters(np.ones(1), np.zeros((1, 2)), variance), [], [], [])
 
     class Worse(Likelihood):
         m_step = worse

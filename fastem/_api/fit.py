@@ -18,7 +18,7 @@ from fastem._em.loop import PassLost, Run, StoppingRule, ascend
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start, named_start
 from fastem._families.base import Maximised, P
-from fastem._families.custom import Distribution
+from fastem._families.distribution import Distribution
 from fastem._report import FitReport, FitStatus, WarningCause, warn
 from fastem._sources.checks import check_enough_rows
 from fastem._sources.chunk_checks import check_spread
@@ -226,7 +226,7 @@ class _Ascents(NamedTuple, Generic[P]):
     def _start(self, restart: int, rng: np.random.Generator) -> Maximised[P]:
         given = self.given
         if isinstance(given, Mixture):
-            return Maximised(in_frame(given, self.likelihood.frame), [], [])
+            return Maximised(in_frame(given, self.likelihood.frame), [], [], [])
         if isinstance(given, str):
             return named_start(self.likelihood, given, rng, restart)
         return given_start(self.likelihood, given)

@@ -11,9 +11,9 @@ import numpy as np
 from fastem import _io
 from fastem._checks import check_feature_names, check_finite, check_integer, check_rng
 from fastem._families.base import Family, Scores
-from fastem._families.custom import Distribution
+from fastem._families.distribution import Distribution
 from fastem._families.frame import Frame
-from fastem._families.registry import family_of
+from fastem._families.registry import other_family
 from fastem._io import StoredMixture
 from fastem._report import FitReport
 from fastem._sources.arrays import ArraySource
@@ -90,13 +90,7 @@ class Mixture:
         report: FitReport | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        family = family_of(distribution)
-        if family.distribution == "gaussian":
-            raise ValueError(
-                'distribution must not be "gaussian" here. '
-                "Use fastem.GaussianMixture(weights, means, covariances, covariance_type)."
-            )
-        self._set(family, weights, parameters, n_features, report, feature_names)
+        self._set(other_family(distribution), weights, parameters, n_features, report, feature_names)
 
     def _set(
         self,

@@ -8,7 +8,7 @@ from fastem import _io
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.mixture import Mixture, new_model, read_model
 from fastem._families.base import Family
-from fastem._families.custom import Distribution
+from fastem._families.distribution import Distribution
 from fastem._families.frame import Frame
 from fastem._families.gaussian import Gaussian
 from fastem._families.registry import family_named

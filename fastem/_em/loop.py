@@ -19,6 +19,7 @@ _RESEEDS = 3
 _ROUNDING = 64.0
 
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
+KEPT = "kept: no data left; its parameters stay as they were"
 FLOORED = "floored: covariance singular but for reg_covar"
 
 # Means per row of what is raised, for the initial parameters first and the newest last -> stop?
@@ -112,9 +113,8 @@ def ascend(
         except (Breakdown, LinAlgError) as error:
             run.status, run.failure = FitStatus.FAILED, error
             return run
-        reseeded = current.dead[:reseeds]
-        reseeds -= len(reseeded)
-        _record(run, reseeded, current.floored)
+        reseeds -= len(current.reseeded)
+        _record(run, current)
         run.parameters, run.singular = current.parameters, current.floored
         run.history.append(objective.value(statistics))
         run.log_likelihood = objective.log_likelihood(statistics)
@@ -123,7 +123,7 @@ def ascend(
             run.status = FitStatus.STOPPED
             return run
         stop = limits.converged(means)
-        if run.n_iter > 0 and not reseeded:
+        if run.n_iter > 0 and not current.reseeded:
             fall = means[-2] - means[-1]
             if not run.singular and fall > limits.tol + current.slack + _rounding(statistics, means[-1]):
                 run.status = FitStatus.DECREASED
@@ -157,8 +157,9 @@ def _rounding(statistics: Statistics, mean: float) -> float:
     return float(_ROUNDING * statistics.precision * (statistics.n_features + abs(mean)))
 
 
-def _record(run: Run[P], reseeded: list[int], floored: list[int]) -> None:
+def _record(run: Run[P], current: Maximised[P]) -> None:
     iteration = len(run.history)
-    run.repairs += [Repair(iteration, component, RESEEDED) for component in reseeded]
-    known = {repair.component for repair in run.repairs if repair.what == FLOORED}
-    run.repairs += [Repair(iteration, c, FLOORED) for c in floored if c not in known]
+    run.repairs += [Repair(iteration, component, RESEEDED) for component in current.reseeded]
+    for what, components in ((KEPT, current.kept), (FLOORED, current.floored)):
+        known = {repair.component for repair in run.repairs if repair.what == what}
+        run.repairs += [Repair(iteration, c, what) for c in components if c not in known]

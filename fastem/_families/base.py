@@ -57,7 +57,8 @@ class Maximised(NamedTuple, Generic[P]):
     """New parameters, and which components are not plain maximum likelihood."""
 
     parameters: P
-    dead: list[int]  # components without rows of their own
+    reseeded: list[int]  # components without rows of their own, which took half of the heaviest one
+    kept: list[int]  # components without rows of their own, which stay as they were
     floored: list[int]  # components that are singular but for reg_covar
     slack: float = 0.0  # mean log-likelihood that repairs and rounding may have cost
 

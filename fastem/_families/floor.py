@@ -1,5 +1,6 @@
 """The M-step of Gaussians and its repair rule: maximum likelihood where it exists, a valid mixture always."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -71,13 +72,15 @@ def maximise_gaussian(
         fallback(np.asarray(~(layout.pivots(covariances, d) > 0).all(axis=1)))
 
     parameters = GaussianParameters(sums.weights / sums.weights.sum(), sums.means + shift, covariances)
-    dead = reseed(parameters.weights, ~alive, reseeds, lambda *pair: _split(layout, parameters, *pair))
+    split = partial(_split, layout, parameters)
+    reseeded, kept = reseed(parameters.weights, ~alive, reseeds, split)
     # Adding D to S loses a quarter of the trace of (D inv(S + D))^2 in the log-density of an average row,
     # to second order in D. Rows are known to a rounding error, the larger the narrower the components are.
     ratios[floored] = np.inf
     slack = float(parameters.weights @ np.broadcast_to(np.square(1 / ratios).sum(axis=1), k))
     slack += float(rounding * d / np.sqrt((ratios * least).min()))
-    return Maximised(parameters, dead, [int(component) for component in np.flatnonzero(floored)], slack)
+    on_the_floor = [int(component) for component in np.flatnonzero(floored)]
+    return Maximised(parameters, reseeded, kept, on_the_floor, slack)
 
 
 def _ratios(layout: Layout, covariances: FloatArray, least: FloatArray) -> FloatArray:

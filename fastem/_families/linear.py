@@ -11,6 +11,7 @@ added in float64, once a pass.
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -133,8 +134,8 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         weights = np.where(alive, sums.weights, 1.0)
         means = np.where(alive[:, None], sums.first / weights[:, None], everywhere)
         weights = sums.weights / total
-        dead = reseed(weights, ~alive, rule.reseeds, lambda *pair: self.part(means, *pair))
-        return Maximised(self.from_means(weights, means), dead, [])
+        reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(self.part, means))
+        return Maximised(self.from_means(weights, means), reseeded, kept, [])
 
     # --- files
 

@@ -5,7 +5,8 @@ from typing import Any
 from fastem._checks import check_one_of
 from fastem._families.base import Family
 from fastem._families.constraints import EEE, VII, VVI, VVV
-from fastem._families.custom import Custom, Distribution
+from fastem._families.custom import Custom
+from fastem._families.distribution import Distribution
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._families.poisson import Poisson
@@ -34,6 +35,14 @@ def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, A
         return GAUSSIANS[check_one_of("covariance_type", covariance_type, tuple(GAUSSIANS))]
     _refuse(covariance_type, name)
     return OTHERS[name]
+
+
+def other_family(distribution: Any) -> Family[Any, Any]:
+    """The family of a mixture that is not Gaussian."""
+    if not isinstance(distribution, Distribution):
+        also = " or a fastem.Distribution; Gaussian mixtures are made by fastem.GaussianMixture"
+        check_one_of("distribution", distribution, tuple(OTHERS), also)
+    return family_of(distribution)
 
 
 def family_named(name: str, distribution: Any = None) -> Family[Any, Any]:

@@ -17,15 +17,16 @@ def alive_components(weights: FloatArray, mean_row_weight: float) -> Array:
 
 def reseed(
     weights: FloatArray, dead: Array, reseeds: int | None, split: Callable[[int, int], None]
-) -> list[int]:
+) -> tuple[list[int], list[int]]:
     """Give each dead component half of the heaviest one: at most `reseeds` of them, all if None.
 
-    `split(component, heaviest)` parts the parameters; the weights are parted here, in place. Returns all
-    dead components.
+    `split(component, heaviest)` parts the parameters; the weights are parted here, in place. Returns which
+    components start anew, and which stay as they are.
     """
     components = [int(component) for component in np.flatnonzero(dead)]
-    for component in components[:reseeds]:
+    reseeded = components[:reseeds]
+    for component in reseeded:
         heaviest = int(np.argmax(weights))
         split(component, heaviest)
         weights[component] = weights[heaviest] = (weights[heaviest] + weights[component]) / 2
-    return components
+    return reseeded, components[len(reseeded) :]
