@@ -5,10 +5,11 @@ import reprlib
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Generic, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
 
+from fastem._api.gaussian import GaussianMixture
 from fastem._api.interrupted import FitInterrupted
 from fastem._api.mixture import Mixture, in_frame
 from fastem._api.models import model_of
@@ -25,6 +26,34 @@ from fastem._sources.chunk_checks import check_spread
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
 from fastem._typing import Array, CovarianceType
+
+
+class FitOptions(TypedDict, total=False):
+    """What `fit` takes by name, but for `distribution`, which decides what it returns."""
+
+    covariance_type: CovarianceType
+    sample_weight: Any
+    columns: Sequence[str] | None
+    cache_dir: str | os.PathLike[str] | None
+    init: Any
+    n_init: int
+    tol: float | StoppingRule
+    max_iter: int
+    reg_covar: float | Literal["auto"]
+    rng: Any
+    n_threads: int | None
+    callback: Callback | None
+    progress: bool
+
+
+@overload
+def fit(
+    X: Any, k: int, *, distribution: Literal["gaussian"] = "gaussian", **options: Unpack[FitOptions]
+) -> GaussianMixture: ...
+
+
+@overload
+def fit(X: Any, k: int, *, distribution: str | Distribution, **options: Unpack[FitOptions]) -> Mixture: ...
 
 
 def fit(
@@ -45,7 +74,7 @@ def fit(
     n_threads: int | None = None,
     callback: Callback | None = None,
     progress: bool = False,
-) -> Any:
+) -> Mixture:
     """Fit a mixture by Expectation-Maximization (Dempster, Laird and Rubin 1977).
 
     Parameters

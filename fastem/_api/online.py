@@ -2,10 +2,10 @@
 
 import inspect
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from fastem._api.fit import fit
-from fastem._api.mixture import Mixture, check_model, family_of_model, standardised, with_report
+from fastem._api.mixture import M, Mixture, check_model, family_of_model, standardised, with_report
 from fastem._api.models import model_of
 from fastem._api.options import check_options, check_reg_covar
 from fastem._api.steps import e_step
@@ -26,6 +26,23 @@ _FIRST = tuple(
 )
 
 
+@overload
+def partial_fit(
+    model: M,
+    chunk: Any,
+    *,
+    sample_weight: Any = None,
+    step: float | None = None,
+    reg_covar: float | Literal["auto"] = "auto",
+    n_threads: int | None = None,
+    **first: Any,
+) -> M: ...
+
+
+@overload
+def partial_fit(model: None, chunk: Any, **options: Any) -> Any: ...
+
+
 def partial_fit(
     model: Mixture | None,
     chunk: Any,
@@ -35,7 +52,7 @@ def partial_fit(
     reg_covar: float | Literal["auto"] = "auto",
     n_threads: int | None = None,
     **first: Any,
-) -> Any:
+) -> Mixture:
     """One step of stepwise EM: the model after one more chunk (Cappe and Moulines 2009, section 2).
 
     The expected statistics s of the rows so far, per row, become (1 - g) s + g s', with s' those of the

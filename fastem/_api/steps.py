@@ -3,14 +3,14 @@
 from dataclasses import replace
 from typing import Any, Literal
 
-from fastem._api.mixture import Mixture, check_model, source_for, sweep_of
+from fastem._api.mixture import M, check_model, source_for, sweep_of
 from fastem._api.models import model_of
 from fastem._api.options import check_reg_covar
 from fastem._em.objective import maximise
 from fastem._families.statistics import Statistics, digest
 
 
-def e_step(X: Any, model: Mixture, sample_weight: Any = None, *, n_threads: int | None = None) -> Statistics:
+def e_step(X: Any, model: M, sample_weight: Any = None, *, n_threads: int | None = None) -> Statistics[M]:
     """Expected sufficient statistics of the latent labels, in one pass over X.
 
     For responsibilities r[i, k] = p(z_i = k | x_i) (Bishop 2006, eq. 9.23), the sums over the rows that the
@@ -42,7 +42,7 @@ def e_step(X: Any, model: Mixture, sample_weight: Any = None, *, n_threads: int 
     return replace(source.reduce(sweep), feature_names=model.feature_names)
 
 
-def m_step(statistics: Statistics, *, reg_covar: float | Literal["auto"] = "auto") -> Any:
+def m_step(statistics: Statistics[M], *, reg_covar: float | Literal["auto"] = "auto") -> M:
     """The mixture of maximum likelihood given expected statistics (Bishop 2006, eq. 9.24 to 9.26).
 
     Parameters
@@ -66,4 +66,5 @@ def m_step(statistics: Statistics, *, reg_covar: float | Literal["auto"] = "auto
         raise TypeError(f"statistics must be made by fastem.e_step; got {type(statistics).__name__}.")
     family = statistics.family
     maximised = maximise(statistics, check_reg_covar(reg_covar, family))
-    return model_of(family, maximised.parameters, statistics.frame, None, statistics.feature_names)
+    names = statistics.feature_names
+    return model_of(family, maximised.parameters, statistics.frame, None, names)  # type: ignore[return-value]

@@ -152,7 +152,7 @@ def _reading(parameters: object) -> Iterator[None]:
         raise PassLost(error, parameters) from error
 
 
-def _rounding(statistics: Statistics, mean: float) -> float:
+def _rounding(statistics: Statistics[Any], mean: float) -> float:
     """How far the mean log-likelihood is known."""
     return float(_ROUNDING * statistics.precision * (statistics.n_features + abs(mean)))
 

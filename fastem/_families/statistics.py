@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -14,9 +14,11 @@ from fastem._families.frame import Frame
 from fastem._families.registry import family_named
 from fastem._typing import Array, FloatArray
 
+M = TypeVar("M")  # the class of the model that the statistics are for
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Statistics:
+class Statistics(Generic[M]):
     """Expected sufficient statistics of the latent labels; made by `fastem.e_step`.
 
     The statistics of two sets of rows add up (``+``) to those of all their rows, as long as both were
@@ -82,7 +84,7 @@ class Statistics:
         """
         return self.family.user_sums(self.summed, self.frame)
 
-    def __add__(self, other: object) -> "Statistics":
+    def __add__(self, other: object) -> "Statistics[M]":
         if not isinstance(other, Statistics):
             return NotImplemented
         if (self.origin, self.dtype) != (other.origin, other.dtype):
@@ -97,7 +99,7 @@ class Statistics:
             log_likelihood=self.log_likelihood + other.log_likelihood,
         )
 
-    def __radd__(self, other: object) -> "Statistics":
+    def __radd__(self, other: object) -> "Statistics[M]":
         """0 + statistics, so that `sum` works."""
         return self if isinstance(other, int) and other == 0 else NotImplemented
 
@@ -118,7 +120,7 @@ class Statistics:
         return _io.statistics_to_bytes(header, arrays | self.family.to_arrays(self.summed))
 
     @classmethod
-    def from_bytes(cls, content: bytes, *, distribution: Any = None) -> "Statistics":
+    def from_bytes(cls, content: bytes, *, distribution: Any = None) -> "Statistics[Any]":
         """What `to_bytes` wrote. Nothing in it is executed.
 
         Parameters
@@ -164,7 +166,7 @@ def _arrays(packed: Any) -> list[tuple[str, Array]]:
     return found
 
 
-def _from_archive(header: dict[str, Any], arrays: dict[str, Any], distribution: Any) -> Statistics:
+def _from_archive(header: dict[str, Any], arrays: dict[str, Any], distribution: Any) -> Statistics[Any]:
     """Statistics whose arrays have the shapes and values that statistics have."""
     # Before format 2 there were Gaussians alone.
     family = family_named(header.get("family") or header["covariance_type"], distribution)

@@ -103,13 +103,13 @@ class DaskSource(Source):
             raise_not_finite(self.chunks())
         return moments
 
-    def reduce(self, sweep: Sweep) -> Statistics:
+    def reduce(self, sweep: Sweep) -> Statistics[Any]:
         own = None
         if sweep.given is not None:
             ends = accumulate(self._survey.rows, initial=0)
             own = {i: (sweep.given(start, stop),) for i, (start, stop) in enumerate(pairwise(ends))}
             sweep = sweep._replace(given=None)
-        statistics: Statistics = self._total(tasks.statistics, sweep, own=own)
+        statistics: Statistics[Any] = self._total(tasks.statistics, sweep, own=own)
         if statistics.n_samples == 0:
             self.moments()  # tells what is wrong
         return statistics

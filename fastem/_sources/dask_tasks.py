@@ -77,7 +77,7 @@ def survey(chunk: Rows) -> Survey:
     return Survey((n,), (positive,), largest, moments if largest > 0 else None)
 
 
-def statistics(chunk: Rows, sweep: Sweep, given: Array | None = None) -> Statistics:
+def statistics(chunk: Rows, sweep: Sweep, given: Array | None = None) -> Statistics[Any]:
     rows_of = None if given is None else lambda start, stop: given[start:stop]
     return _source(chunk).reduce(sweep._replace(packed=own_arrays(sweep.packed), given=rows_of))
 

@@ -73,7 +73,7 @@ class Source(ABC):
         """Total weight, and weighted mean and variance of each feature; an error if X is not finite."""
 
     @abstractmethod
-    def reduce(self, sweep: Sweep) -> Statistics:
+    def reduce(self, sweep: Sweep) -> Statistics[Any]:
         """One pass: the E-step, or the sums that known responsibilities imply."""
 
     @abstractmethod
@@ -155,7 +155,7 @@ class SlabSource(Source):
             raise_not_finite(self.chunks())
         return Moments(float(total), mean, variance)
 
-    def reduce(self, sweep: Sweep) -> Statistics:
+    def reduce(self, sweep: Sweep) -> Statistics[Any]:
         family, k = sweep.family, sweep.k
         slots = self._slots(family.bytes_per_slot(k, self.n_features))
         size = self._slab_rows(k, family.multiply_adds(self.n_features), slots)
