@@ -1,8 +1,10 @@
 """Time of one pass, of scoring and of starting."""
 
+import numpy as np
+
 import fastem
 
-from .common import DTYPES, TYPES, clusters, start
+from .common import DTYPES, TYPES, clusters, rows, start
 
 
 class Pass:
@@ -38,6 +40,42 @@ class PassApart:
 
     def time_pass(self, *_):
         fastem.m_step(fastem.e_step(self.X, self.model))
+
+
+class PassOfCounts:
+    """A pass over counts, by the compiled family and by the same one written with NumPy."""
+
+    params = (["poisson", "written"], DTYPES)
+    param_names = ("distribution", "dtype")
+
+    def setup(self, distribution, dtype):
+        rng = np.random.default_rng(0)
+        rates = rng.gamma(2.0, 3.0, size=(16, 16))
+        self.X = rng.poisson(rates[rng.integers(16, size=rows(100_000))]).astype(dtype)
+        kind = "poisson" if distribution == "poisson" else WrittenPoisson()
+        self.model = fastem.Mixture(np.full(16, 1 / 16), {"rates": rates}, kind, n_features=16)
+        self.time_pass()
+
+    def time_pass(self, *_):
+        fastem.m_step(fastem.e_step(self.X, self.model))
+
+
+class WrittenPoisson(fastem.Distribution):
+    """Counts as a user would write them, without the factorials."""
+
+    def log_density(self, X, parameters):
+        rates = parameters["rates"]
+        return X @ np.log(rates).T - rates.sum(axis=1)
+
+    def statistics(self, X, responsibilities, parameters):
+        return responsibilities.sum(axis=0), responsibilities.T @ X
+
+    def maximise(self, statistics, parameters):
+        weights, sums = statistics
+        return {"rates": sums / weights[:, None]}
+
+    def n_parameters(self, k, d):
+        return k * d
 
 
 class Score:
