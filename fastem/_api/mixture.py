@@ -173,7 +173,7 @@ class Mixture:
             If X is not a finite (n, d) array of real numbers, or a table of other columns than the model's,
             or has values that the distribution does not have.
         """
-        return self._each(X, n_threads, self._log_densities)
+        return self._each(X, n_threads, self._rounded_log_densities)
 
     def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Most likely component of each row, (n,) of int64. Parameters as in `score_samples`."""
@@ -229,8 +229,7 @@ class Mixture:
         n = check_integer("n", n, 0)
         rng = check_rng(rng)
         labels = rng.choice(self.n_components, n, p=self.weights / self.weights.sum())
-        parameters, frame = standardised(self, np.dtype(np.float64))
-        return frame.restore(self._family.sample(parameters, labels, rng)), labels
+        return self._family.sample(self._user, labels, rng), labels
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one ``.npz`` file, without pickles; `fastem.load` reads it."""
@@ -250,13 +249,16 @@ class Mixture:
         return float(log_likelihood), float(total_weight)
 
     def _totals_of(self, rows: Rows, n_threads: int | None) -> Array:
-        log_densities = self._log_densities(rows, n_threads).astype(np.float64, copy=False)
+        log_densities = self._log_densities(rows, n_threads)
         if rows.weight is None:
             return np.array([log_densities.sum(), len(log_densities)])
         return np.array([(log_densities * rows.weight).sum(), rows.weight.sum(dtype=np.float64)])
 
-    def _log_densities(self, rows: Rows, n_threads: int | None) -> Array:
-        out = np.empty(len(rows.X), _dtype_of(rows.X))
+    def _rounded_log_densities(self, rows: Rows, n_threads: int | None) -> Array:
+        return self._log_densities(rows, n_threads).astype(_dtype_of(rows.X), copy=False)
+
+    def _log_densities(self, rows: Rows, n_threads: int | None) -> FloatArray:
+        out = np.empty(len(rows.X))
         self._score(rows, n_threads, Scores(log_densities=out))
         return out
 

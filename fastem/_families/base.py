@@ -31,7 +31,7 @@ S = TypeVar("S", bound=Weighted)
 class Scores(NamedTuple):
     """Arrays to fill for some rows; None for what is not wanted."""
 
-    log_densities: Array | None = None  # (m,)
+    log_densities: FloatArray | None = None  # (m,)
     labels: Array | None = None  # (m,) int64
     responsibilities: Array | None = None  # (m, K)
 
@@ -117,7 +117,7 @@ class Family(ABC, Generic[P, S]):
 
     @abstractmethod
     def sample(self, parameters: P, labels: Array, rng: np.random.Generator) -> FloatArray:
-        """A row in standard coordinates from each of these components, (n, d)."""
+        """A row from each of these components, (n, d), all in user units."""
 
     def values(self, parameters: P) -> dict[str, Any]:
         """Parameters by name, without the weights."""
@@ -161,7 +161,7 @@ class Family(ABC, Generic[P, S]):
     ) -> bool:
         """Fill what is wanted; False if some row is not finite. Log-densities lack the base measure."""
 
-    def base_measure(self, rows: Rows, n_threads: int | None) -> FloatArray:
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
         """log h(x), the part of the log-density that no parameter changes, (m,); an error for bad rows."""
         return np.zeros(len(rows.X))
 

@@ -1,12 +1,12 @@
-"""Exponential families with independent features: log p(x | k) = <eta_k, t(x)> + b_k + h(x).
+"""Exponential families with independent features: log p(x | k) = <eta_k, t(x)> + b_k + log h(x).
 
 A distribution is its natural parameters eta, its b and the means of t (Wainwright and Jordan 2008, section
 3.2). One kernel, a matrix product over a tile, serves all of them. The M-step of maximum likelihood sets the
 mean of t in each component to its average there (Bishop 2006, eq. 2.226).
 
-Kernels see eta and b less those of one reference distribution, that of the mean of the whole mixture. What
-is left is small, so that large counts keep their digits in float32. The reference's own log-density is
-added in float64, once a pass.
+Kernels see eta and b less those of one reference distribution, which has the mean of all rows. What is left
+is small, so that large counts keep their digits in float32. The reference stays the same in all of a fit: its
+log-density is a part of the base measure, and summed once, in float64.
 """
 
 from abc import abstractmethod
@@ -18,14 +18,16 @@ import numpy as np
 
 from fastem._families.base import Maximised, Rule, Weighted, check_sums
 from fastem._families.compiled import CompiledFamily
-from fastem._families.frame import Frame, Moments, identity_frame
+from fastem._families.frame import Frame, Moments
 from fastem._families.reseed import alive_components, reseed
 from fastem._kernels._params import LinearParams, LinearSums
-from fastem._typing import Array, FloatArray
+from fastem._typing import Array, FloatArray, Rows
 
 P = TypeVar("P", bound=Weighted)
 
 _LOG2_E = 1 / np.log(2)
+# Of two passes, each knows the mean log-likelihood to about one rounding error of what its kernels add up.
+_ROUNDING = 2.0
 # In place of -inf: times a statistic of 0 it is 0, and times any other it makes a density of 0.
 _IMPOSSIBLE = -1e30
 
@@ -40,9 +42,17 @@ class ExponentialSums(NamedTuple):
 class Linear(CompiledFamily[P, ExponentialSums]):
     """What differs between exponential families. The statistic t(x) is x itself."""
 
+    # No row that is possible comes near, and few that are not make even the mean of all rows fall below.
+    impossible = -1e21
+    has_base_measure = True
+
     @abstractmethod
     def natural(self, means: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(eta (..., d), b (...)) of the distributions whose t has these means (..., d)."""
+
+    @abstractmethod
+    def log_h(self, rows: Rows, n_threads: int | None) -> FloatArray:
+        """log h(x) of each row, (m,); an error for rows that the distribution does not have."""
 
     @abstractmethod
     def mean_statistics(self, parameters: P) -> FloatArray:
@@ -66,10 +76,18 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         return parameters
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(len(moments.mean))
+        """Coordinates are those of the user, and the shift is the mean of the reference distribution: 1 for a
+        feature of zeros, as the eta of a mean of 0 is infinite."""
+        return Frame(np.where(moments.mean > 0, moments.mean, 1.0), np.ones_like(moments.mean))
 
     def own_frame(self, parameters: P, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(self.n_features(parameters))
+        mean = parameters.weights @ self.mean_statistics(parameters)
+        return self.frame(Moments(1.0, mean, np.zeros_like(mean)), dtype)
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        log_h = self.log_h(rows, n_threads)
+        eta, b = self.natural(frame.shift)
+        return log_h + (rows.X @ eta + b)
 
     # --- passes
 
@@ -81,39 +99,22 @@ class Linear(CompiledFamily[P, ExponentialSums]):
 
     def pack(self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]) -> LinearParams:
         assert parameters is not None
-        means = self.mean_statistics(parameters)
-        etas, offsets = self.natural(means)
-        # Rounded to the dtype of the kernels, so that what is taken away here is what is added later.
-        reference, offset = (
-            np.atleast_1d(value).astype(dtype) for value in self.natural(self._reference(parameters, means))
-        )
+        etas, offsets = self.natural(self.mean_statistics(parameters))
+        reference, offset = self.natural(frame.shift)
         etas = (etas - reference) * _LOG2_E
         with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
             log2_weights = np.log2(parameters.weights) + (offsets - offset) * _LOG2_E
         return LinearParams(
-            shift=frame.shift.astype(dtype),
-            inverse_scale=(1 / frame.scale).astype(dtype),
+            shift=np.zeros(len(reference), dtype),
+            inverse_scale=np.ones(len(reference), dtype),
             log2_weights=log2_weights.astype(dtype),
             etas=np.maximum(etas, _IMPOSSIBLE).astype(dtype)[None],
-            reference=reference,
-            offset=offset,
+            reference=reference.astype(dtype),
+            offset=np.atleast_1d(offset).astype(dtype),
         )
-
-    def _reference(self, parameters: P, means: FloatArray) -> FloatArray:
-        """The mean of t in the mixture; 1 where that is 0, whose eta would be infinite."""
-        mean = parameters.weights @ means
-        return np.where(mean > 0, mean, 1.0)
 
     def collect(self, packed: LinearParams, merged: LinearSums) -> ExponentialSums:
         return ExponentialSums(merged.weights, merged.first)
-
-    def log_constant(self, packed: LinearParams, frame: Frame, sums: ExponentialSums) -> float:
-        total = sums.first.sum(axis=0) @ packed.reference.astype(np.float64)
-        return float(total + float(packed.offset[0]) * sums.weights.sum())
-
-    def complete(self, log_densities: FloatArray, packed: LinearParams, frame: Frame, X: Array) -> FloatArray:
-        reference = X @ packed.reference.astype(np.float64) + float(packed.offset[0])
-        return np.where(log_densities < 0.1 * _IMPOSSIBLE, -np.inf, log_densities + reference)
 
     # --- sums and M-step
 
@@ -135,7 +136,16 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         means = np.where(alive[:, None], sums.first / weights[:, None], everywhere)
         weights = sums.weights / total
         reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(self.part, means))
-        return Maximised(self.from_means(weights, means), reseeded, kept, [])
+        slack = _ROUNDING * rule.precision * self._size(weights, means, rule.frame)
+        return Maximised(self.from_means(weights, means), reseeded, kept, [], slack)
+
+    def _size(self, weights: FloatArray, means: FloatArray, frame: Frame) -> float:
+        """How large what kernels add up is, for a mean row."""
+        etas, offsets = self.natural(means)
+        reference, offset = self.natural(frame.shift)
+        with np.errstate(invalid="ignore"):
+            products = np.where(means > 0, np.abs(means * (etas - reference)), 0.0)
+        return float(weights @ (products.sum(axis=1) + np.abs(offsets - offset)))
 
     # --- files
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastem._families.base import Family, Scores
+from fastem._families.frame import Frame
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.pages import swept
 from fastem._sources.passes import ScoreRows, SlabSource, Sweep, drawn_ranks, weighted_sum
@@ -79,13 +80,16 @@ class ArraySource(SlabSource):
             if not family.score(sweep.packed, sweep.frame, slab, part, slots, self.n_threads):
                 raise_not_finite(self.chunks())
             if family.has_base_measure:
-                base = family.base_measure(slab, self.n_threads)  # it checks the rows, whatever is wanted
+                # It checks the rows, whatever is wanted.
+                base = family.base_measure(slab, sweep.frame, self.n_threads)
                 if part.log_densities is not None:
-                    part.log_densities[:] = part.log_densities + base
+                    part.log_densities[:] += base
 
-    def base_measure(self, family: Family[Any, Any]) -> float:
+    def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
         slabs = self.slabs(self._slab_rows(1, self.n_features, 1))
-        return sum(weighted_sum(family.base_measure(slab, self.n_threads), slab.weight) for slab in slabs)
+        return sum(
+            weighted_sum(family.base_measure(slab, frame, self.n_threads), slab.weight) for slab in slabs
+        )
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         n = self.n_positive
@@ -120,6 +124,6 @@ class ArraySource(SlabSource):
         return np.concatenate(rows)
 
 
-def base_measure_of(family: Family[Any, Any], rows: Rows, n_threads: int | None) -> FloatArray:
+def base_measure_of(family: Family[Any, Any], frame: Frame, rows: Rows, n_threads: int | None) -> FloatArray:
     """The weighted sum of log h(x) over some rows, and their weight: to be added up over chunks."""
-    return np.array([ArraySource(rows, n_threads).base_measure(family), rows.total_weight])
+    return np.array([ArraySource(rows, n_threads).base_measure(family, frame), rows.total_weight])

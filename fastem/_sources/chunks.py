@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fastem._families.base import Family
+from fastem._families.frame import Frame
 from fastem._sources.arrays import ArraySource, base_measure_of
 from fastem._sources.cache import RowsFile, check_room
 from fastem._sources.checks import check_sample_weight, check_weight_totals
@@ -154,8 +155,8 @@ class ChunkSource(SlabSource):
         scores = (score(chunk, self.n_threads) for chunk in self.chunks())
         return chain([next(scores)], scores)
 
-    def base_measure(self, family: Family[Any, Any]) -> float:
-        return float(self.total(partial(base_measure_of, family))[0])
+    def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
+        return float(self.total(partial(base_measure_of, family, frame))[0])
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         ranks = drawn_ranks(self.n_positive, size, rng)

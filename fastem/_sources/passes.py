@@ -77,7 +77,7 @@ class Source(ABC):
         """One pass: the E-step, or the sums that known responsibilities imply."""
 
     @abstractmethod
-    def base_measure(self, family: Family[Any, Any]) -> float:
+    def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
         """The weighted sum over all rows of log h(x), which no parameter changes; an error for bad rows."""
 
     @abstractmethod
@@ -167,7 +167,7 @@ class SlabSource(Source):
             given = None if sweep.given is None else sweep.given(slab.start, slab.start + len(slab.X))
             running.add(slab, given)
             if sweep.with_base_measure and family.has_base_measure:
-                base += weighted_sum(family.base_measure(slab, self.n_threads), slab.weight)
+                base += weighted_sum(family.base_measure(slab, sweep.frame, self.n_threads), slab.weight)
         summed = running.end()
         if summed is None:
             raise_not_finite(self.chunks())

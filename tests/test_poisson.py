@@ -1,0 +1,100 @@
+"""Mixtures of Poisson distributions."""
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+from scipy.stats import poisson
+
+import fastem
+from fastem import FitStatus
+
+WEIGHTS = np.array([0.5, 0.2, 0.3])
+RATES = np.array([[1.0, 20.0], [8.0, 5.0], [30.0, 0.3]])
+
+
+def mixture(weights=WEIGHTS, rates=RATES):
+    return fastem.Mixture(weights, {"rates": rates}, "poisson")
+
+
+def log_densities(X, model):
+    """Those of SciPy."""
+    joint = poisson.logpmf(np.asarray(X, float)[:, None, :], model.parameters["rates"]).sum(axis=2)
+    with np.errstate(divide="ignore"):
+        return logsumexp(joint + np.log(model.weights), axis=1)
+
+
+# --- densities
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16])
+def test_densities_are_those_of_scipy(dtype):
+    model = mixture()
+    X = model.sample(500, rng=0)[0].astype(dtype)
+    tolerance = 1e-6 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(model.score_samples(X), log_densities(X, model), rtol=tolerance)
+    assert model.score(X) == pytest.approx(log_densities(X, model).mean(), rel=tolerance)
+    assert fastem.e_step(X, model).log_likelihood == pytest.approx(500 * model.score(X), rel=tolerance)
+
+
+@pytest.mark.parametrize(("spread", "tolerance"), [(0, 1e-5), (2e-3, 1e-3), (0.1, 3e-2)])
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e6])
+def test_large_counts_keep_their_digits_in_float32(size, spread, tolerance):
+    """Their log-factorials have 1e7 times the size of their log-densities."""
+    rates = size * (1 + spread * np.random.default_rng(0).uniform(-1, 1, (3, 2)))
+    model = mixture(rates=rates)
+    X = model.sample(2000, rng=1)[0].astype(np.float32)
+    expected = log_densities(X, model)
+    assert np.abs(expected).max() < 50
+    np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-6, atol=tolerance)
+    assert model.score(X) == pytest.approx(expected.mean(), abs=tolerance)
+    assert fastem.e_step(X, model).log_likelihood == pytest.approx(expected.sum(), abs=2000 * tolerance)
+
+
+@pytest.mark.parametrize("size", [1, 1e2, 1e4, 1e6])
+def test_a_fit_in_float32_is_not_stopped_by_rounding(size):
+    model = mixture(rates=size * RATES)
+    X = model.sample(2000, rng=0)[0]
+    single, double = (
+        fastem.fit(X.astype(dtype), 3, distribution="poisson", rng=0) for dtype in (np.float32, np.float64)
+    )
+    assert single.report.status is FitStatus.CONVERGED
+    np.testing.assert_allclose(single.parameters["rates"], double.parameters["rates"], rtol=1e-4)
+    assert single.score(X) == pytest.approx(double.score(X), abs=1e-4)
+
+
+# --- rates of zero
+
+
+ZERO = np.array([[0.0, 3.0], [2.0, 0.0], [0.0, 0.0]])
+ROWS = np.array([[0, 2], [4, 0], [0, 0], [5, 5], [1, 10**6]])  # the last two cannot be
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rates_of_zero(dtype):
+    model, X = mixture(rates=ZERO), ROWS.astype(dtype)
+    expected = log_densities(X, model)
+    np.testing.assert_array_equal(expected[3:], -np.inf)
+    np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-5 if dtype == np.float32 else 1e-12)
+    proba = model.predict_proba(X)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(proba[:2].round(12), [[1, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(model.predict(X[:2]), [0, 1])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_an_impossible_row_makes_the_likelihood_of_all_zero(dtype):
+    model = mixture(rates=ZERO)
+    X = np.repeat(ROWS[[0, 1, 3]], [500_000, 500_000, 1], axis=0).astype(dtype)
+    assert model.score(X) == -np.inf
+    assert model.bic(X) == np.inf
+    assert fastem.e_step(X, model).log_likelihood == -np.inf
+    assert np.isfinite(fastem.e_step(X[:-1], model).log_likelihood)
+
+
+def test_a_fit_may_begin_at_parameters_for_which_rows_are_impossible():
+    X = mixture().sample(500, rng=0)[0]
+    start = mixture(rates=np.where(ZERO > 0, RATES, 0))
+    model = fastem.fit(X, 3, distribution="poisson", init=start, tol=0, max_iter=50)
+    assert model.report.history[0] == -np.inf
+    assert (np.diff(model.report.history[1:]) > -1e-9).all()
+    assert model.report.log_likelihood == pytest.approx(log_densities(X, model).sum(), rel=1e-12)
