@@ -1,6 +1,9 @@
 """Mixtures of Poisson distributions."""
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.special import logsumexp
 from scipy.stats import poisson
@@ -98,3 +101,65 @@ def test_a_fit_may_begin_at_parameters_for_which_rows_are_impossible():
     assert model.report.history[0] == -np.inf
     assert (np.diff(model.report.history[1:]) > -1e-9).all()
     assert model.report.log_likelihood == pytest.approx(log_densities(X, model).sum(), rel=1e-12)
+
+
+# --- sources
+
+NAMES = ["a", "b"]
+X = mixture().sample(3000, rng=0)[0]
+WEIGHT = np.random.default_rng(0).integers(0, 3, len(X)).astype(np.float64)
+CUTS = [5, 5, 1000, 2999]
+OPTIONS = {"distribution": "poisson", "rng": 0, "n_init": 2, "max_iter": 4, "tol": 0}
+
+
+def bits(model):
+    return b"".join(array.tobytes() for array in (model.weights, model.parameters["rates"])) + repr(
+        model.report.history
+    ).encode()
+
+
+def memmap(folder):
+    np.save(folder / "X.npy", X)
+    return np.load(folder / "X.npy", mmap_mode="r")
+
+
+def parquet(folder):
+    pq.write_table(pa.table(dict(zip(NAMES, X.T.copy(), strict=True))), folder / "X.parquet")
+    return folder / "X.parquet"
+
+
+SOURCES = {
+    "Fortran order": lambda _: np.asfortranarray(X),
+    "integers": lambda _: X.astype(np.int32),
+    "memmap": memmap,
+    "chunks": lambda _: np.split(X, CUTS),
+    "function": lambda _: lambda: iter(np.split(X, CUTS)),
+    "table": lambda _: pd.DataFrame(X, columns=NAMES),
+    "parquet": parquet,
+}
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["", "with a copy on disk"])
+@pytest.mark.parametrize("name", SOURCES)
+def test_any_source_gives_the_bits_of_the_array(name, copied, tmp_path):
+    source = SOURCES[name](tmp_path)
+    options = OPTIONS | {"sample_weight": WEIGHT}
+    model = fastem.fit(source, 3, cache_dir=tmp_path if copied else None, **options)
+    expected = fastem.fit(X, 3, **options)
+    assert bits(model) == bits(expected)
+    scores = model.score_samples(source)
+    np.testing.assert_array_equal(
+        scores if isinstance(scores, np.ndarray) else np.concatenate(list(scores)), expected.score_samples(X)
+    )
+    assert model.score(source) == pytest.approx(expected.score(X), rel=1e-12)
+
+
+def test_with_a_copy_on_disk_all_is_read_once(tmp_path):
+    passes = []
+
+    def chunks():
+        passes.append(0)
+        return iter(np.split(X, CUTS))
+
+    fastem.fit(chunks, 3, cache_dir=tmp_path, **OPTIONS)
+    assert len(passes) == 2  # once to see what the first chunk is

@@ -11,7 +11,7 @@ from fastem._families.base import Family, Scores
 from fastem._families.frame import Frame
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.pages import swept
-from fastem._sources.passes import ScoreRows, SlabSource, Sweep, drawn_ranks, weighted_sum
+from fastem._sources.passes import ScoreRows, SlabSource, Sweep, drawn_ranks
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 _RANK_CHUNK = 65536
@@ -84,12 +84,6 @@ class ArraySource(SlabSource):
                 base = family.base_measure(slab, sweep.frame, self.n_threads)
                 if part.log_densities is not None:
                     part.log_densities[:] += base
-
-    def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
-        slabs = self.slabs(self._slab_rows(1, self.n_features, 1))
-        return sum(
-            weighted_sum(family.base_measure(slab, frame, self.n_threads), slab.weight) for slab in slabs
-        )
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         n = self.n_positive

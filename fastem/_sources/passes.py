@@ -181,6 +181,12 @@ class SlabSource(Source):
             sweep.origin,
         )
 
+    def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
+        total = 0.0
+        for slab in self.slabs(self._slab_rows(1, self.n_features, 1)):
+            total += weighted_sum(family.base_measure(slab, frame, self.n_threads), slab.weight)
+        return total
+
     def total(self, score: ScoreRows) -> Array:
         return reduce(add, (score(chunk, self.n_threads) for chunk in self.chunks()))
 
