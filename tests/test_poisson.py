@@ -94,6 +94,14 @@ def test_an_impossible_row_makes_the_likelihood_of_all_zero(dtype):
     assert np.isfinite(fastem.e_step(X[:-1], model).log_likelihood)
 
 
+def test_an_impossible_row_of_weight_zero_is_as_if_absent():
+    model = mixture(rates=ZERO)
+    weight = np.array([2, 1, 1, 0, 0.0])
+    expected = (weight[:3] @ log_densities(ROWS[:3], model)) / 4
+    assert model.score(ROWS, weight) == pytest.approx(expected, rel=1e-12)
+    assert fastem.e_step(ROWS, model, weight).log_likelihood == pytest.approx(4 * expected, rel=1e-12)
+
+
 def test_a_fit_may_begin_at_parameters_for_which_rows_are_impossible():
     X = mixture().sample(500, rng=0)[0]
     start = mixture(rates=np.where(ZERO > 0, RATES, 0))
@@ -113,9 +121,10 @@ OPTIONS = {"distribution": "poisson", "rng": 0, "n_init": 2, "max_iter": 4, "tol
 
 
 def bits(model):
-    return b"".join(array.tobytes() for array in (model.weights, model.parameters["rates"])) + repr(
-        model.report.history
-    ).encode()
+    return (
+        b"".join(array.tobytes() for array in (model.weights, model.parameters["rates"]))
+        + repr(model.report.history).encode()
+    )
 
 
 def memmap(folder):

@@ -249,10 +249,7 @@ class Mixture:
         return float(log_likelihood), float(total_weight)
 
     def _totals_of(self, rows: Rows, n_threads: int | None) -> Array:
-        log_densities = self._log_densities(rows, n_threads)
-        if rows.weight is None:
-            return np.array([log_densities.sum(), len(log_densities)])
-        return np.array([(log_densities * rows.weight).sum(), rows.weight.sum(dtype=np.float64)])
+        return np.array([rows.weighted_sum(self._log_densities(rows, n_threads)), rows.total_weight])
 
     def _rounded_log_densities(self, rows: Rows, n_threads: int | None) -> Array:
         return self._log_densities(rows, n_threads).astype(_dtype_of(rows.X), copy=False)

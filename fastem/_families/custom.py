@@ -276,15 +276,14 @@ class _CustomPass(Pass[CustomSums]):
         self._log_likelihood = 0.0
 
     def add(self, rows: Rows, given: Array | None) -> None:
-        weight = None if rows.weight is None else rows.weight.astype(np.float64)
         if given is None:
             assert self._about is not None
             log_densities, r = _normalised(self._family.log_density(rows, self._about), self._about.weights)
-            self._log_likelihood += _total(log_densities, weight)
+            self._log_likelihood += rows.weighted_sum(log_densities)
         else:
             r = np.array(given, dtype=np.float64)
-        if weight is not None:
-            r *= weight[:, None]
+        if rows.weight is not None:
+            r *= rows.weight[:, None]
         found = self._family.statistics(rows, r, self._about)
         self._sums = self._family.add(self._sums, CustomSums(r.sum(axis=0), found, self._about))
 
@@ -306,10 +305,3 @@ def _normalised(log_densities: FloatArray, weights: FloatArray) -> tuple[FloatAr
     log_p = (peak + np.log(total))[:, 0]
     log_p[impossible] = -np.inf
     return log_p, r
-
-
-def _total(log_densities: FloatArray, weight: FloatArray | None) -> float:
-    """The weighted sum; a row of weight 0 may be impossible."""
-    if weight is None:
-        return float(log_densities.sum())
-    return float((weight * np.where(weight > 0, log_densities, 0.0)).sum())

@@ -167,7 +167,7 @@ class SlabSource(Source):
             given = None if sweep.given is None else sweep.given(slab.start, slab.start + len(slab.X))
             running.add(slab, given)
             if sweep.with_base_measure and family.has_base_measure:
-                base += weighted_sum(family.base_measure(slab, sweep.frame, self.n_threads), slab.weight)
+                base += slab.weighted_sum(family.base_measure(slab, sweep.frame, self.n_threads))
         summed = running.end()
         if summed is None:
             raise_not_finite(self.chunks())
@@ -184,7 +184,7 @@ class SlabSource(Source):
     def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
         total = 0.0
         for slab in self.slabs(self._slab_rows(1, self.n_features, 1)):
-            total += weighted_sum(family.base_measure(slab, frame, self.n_threads), slab.weight)
+            total += slab.weighted_sum(family.base_measure(slab, frame, self.n_threads))
         return total
 
     def total(self, score: ScoreRows) -> Array:
@@ -210,13 +210,6 @@ class SlabSource(Source):
         tile = self._tile_rows
         quantum = tile * slots if rows >= tile * slots else tile
         return max(1, rows // quantum) * quantum
-
-
-def weighted_sum(values: Array, weight: Array | None) -> float:
-    """The sum of numbers of rows, each times the weight of its row."""
-    if weight is None:
-        return float(values.sum(dtype=np.float64))
-    return float((values * weight).sum(dtype=np.float64))
 
 
 def drawn_ranks(n: int, size: int, rng: np.random.Generator) -> Array:
