@@ -11,6 +11,8 @@ from scipy.stats import poisson
 import fastem
 from fastem import FitStatus
 
+da = pytest.importorskip("dask.array")
+
 WEIGHTS = np.array([0.5, 0.2, 0.3])
 RATES = np.array([[1.0, 20.0], [8.0, 5.0], [30.0, 0.3]])
 
@@ -172,3 +174,49 @@ def test_with_a_copy_on_disk_all_is_read_once(tmp_path):
 
     fastem.fit(chunks, 3, cache_dir=tmp_path, **OPTIONS)
     assert len(passes) == 2  # once to see what the first chunk is
+
+
+# --- numbers that are no counts
+
+SPLIT = [1000]
+MODEL = mixture()
+USES = {
+    "fit": (lambda bad: fastem.fit(bad, 3, distribution="poisson", init=MODEL), "X", 1001),
+    "fit of chunks": (lambda bad: fastem.fit(np.split(bad, SPLIT), 3, distribution="poisson"), "", 0),
+    "fit of blocks": (lambda bad: fastem.fit(blocks(bad), 3, distribution="poisson"), "block 1 of X", 1),
+    "e_step": (lambda bad: fastem.e_step(bad, MODEL), "X", 1001),
+    "e_step of chunks": (lambda bad: fastem.e_step(np.split(bad, SPLIT), MODEL), "", 0),
+    "e_step of blocks": (lambda bad: fastem.e_step(blocks(bad), MODEL), "block 1 of X", 1),
+    "partial_fit": (lambda bad: fastem.partial_fit(MODEL, bad), "X", 1001),
+    "predict": (lambda bad: MODEL.predict(bad), "X", 1001),
+    "predict_proba": (lambda bad: MODEL.predict_proba(bad), "X", 1001),
+    "score_samples": (lambda bad: MODEL.score_samples(bad), "X", 1001),
+    "score": (lambda bad: MODEL.score(bad), "X", 1001),
+    "predict of chunks": (lambda bad: list(MODEL.predict(np.split(bad, SPLIT))), "chunk 1 of X", 1),
+    "score of chunks": (lambda bad: MODEL.score(np.split(bad, SPLIT)), "chunk 1 of X", 1),
+    "predict of blocks": (lambda bad: MODEL.predict(blocks(bad)).compute(), "block 1 of X", 1),
+}
+
+
+def blocks(rows):
+    return da.from_array(rows, chunks=(SPLIT[0], rows.shape[1]))
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("value", [-1.0, 0.5, np.nan, np.inf])
+def test_numbers_that_are_no_counts(value, dtype, use):
+    bad = X.astype(dtype)
+    bad[1001, 1] = value
+    function, where, row = USES[use]
+    # A fit of chunks sees slabs first, where only what is not finite is looked for chunk by chunk.
+    place = f"{where} must .*row {row}" if where else r"(X must .*row 1001|chunk 1 of X must .*row 1)"
+    with pytest.raises(ValueError, match=rf"^{place}, column 1 is {value}\. Drop or"):
+        function(bad)
+
+
+def test_counts_are_checked_before_the_first_iteration():
+    bad, seen = X - 1, []
+    with pytest.raises(ValueError, match="must hold counts, whole numbers of at least 0"):
+        fastem.fit(bad, 3, distribution="poisson", callback=lambda *_: seen.append(0))
+    assert not seen

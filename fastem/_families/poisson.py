@@ -86,7 +86,7 @@ def _log_factorials() -> Array:
 def _raise_no_counts(rows: Rows) -> NoReturn:
     for chosen in row_ranges(len(rows.X)):
         X = rows.X[chosen]
-        bad = ~((X >= 0) & (X == np.floor(X)))
+        bad = ~((X >= 0) & (X == np.floor(X)) & (X < np.inf))
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise ValueError(
