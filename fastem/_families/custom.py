@@ -11,7 +11,7 @@ from fastem._families.base import Family, Maximised, Pass, Rule, Scores, Summed,
 from fastem._families.distribution import Distribution, Parameters
 from fastem._families.frame import Frame, Moments, identity_frame
 from fastem._families.reseed import alive_components
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import Array, FloatArray, Rows, read_only
 
 
 class CustomParameters(NamedTuple):
@@ -40,10 +40,9 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def log_density(self, rows: Rows, about: CustomParameters) -> FloatArray:
         """(m, K), finite or -inf."""
-        X = np.asarray(rows.X, dtype=np.float64)
         with self._called("log_density"):
-            value = self._written.log_density(X, dict(about.values))
-        array = self._array("log_density", value, (len(X), len(about.weights)))
+            value = self._written.log_density(_numbers(rows), _lent(about))
+        array = self._array("log_density", value, (len(rows.X), len(about.weights)))
         bad = np.isnan(array) | (array == np.inf)
         if bad.any():
             row, component = np.argwhere(bad)[0]
@@ -54,9 +53,8 @@ class Custom(Family[CustomParameters, CustomSums]):
         return array
 
     def statistics(self, rows: Rows, r: FloatArray, about: CustomParameters | None) -> tuple[FloatArray, ...]:
-        X = np.asarray(rows.X, dtype=np.float64)
         with self._called("statistics"):
-            value = self._written.statistics(X, r, None if about is None else dict(about.values))
+            value = self._written.statistics(_numbers(rows), read_only(r), _lent(about))
         if not isinstance(value, tuple):
             raise TypeError(f"{self.name}.statistics must return a tuple of arrays; got {value!r}.")
         # Copies, since what a user returns may be changed or used again.
@@ -69,9 +67,9 @@ class Custom(Family[CustomParameters, CustomSums]):
         return arrays
 
     def parameters(self, sums: CustomSums, dead: Array) -> Parameters:
-        about = None if sums.about is None else dict(sums.about.values)
+        about = _lent(sums.about)
         with self._called("maximise"):
-            value = self._written.maximise(sums.statistics, about)
+            value = self._written.maximise(_lent_sums(sums), about)
         if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
             raise TypeError(f"{self.name}.maximise must return a dict of arrays by name; got {value!r}.")
         if about is not None and set(value) != set(about):
@@ -164,7 +162,7 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def sample(self, parameters: CustomParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
         with self._called("sample"):
-            value = self._written.sample(dict(parameters.values), labels.copy(), rng)
+            value = self._written.sample(_lent(parameters), read_only(labels), rng)
         return self._array("sample", value, (len(labels), parameters.n_features))
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
@@ -256,7 +254,7 @@ class Custom(Family[CustomParameters, CustomSums]):
         return CustomSums(checked["weights"], statistics, about)
 
     def user_sums(self, sums: CustomSums, frame: Frame) -> dict[str, Any]:
-        return {"weights": sums.weights, "statistics": sums.statistics}
+        return {"weights": sums.weights, "statistics": _lent_sums(sums)}
 
     @property
     def label(self) -> str:
@@ -289,6 +287,23 @@ class _CustomPass(Pass[CustomSums]):
 
     def end(self) -> Summed[CustomSums]:
         return Summed(self._sums, self._log_likelihood)
+
+
+# What users get is read-only: a method that writes into it would change the rows, or what comes after.
+
+
+def _numbers(rows: Rows) -> FloatArray:
+    return read_only(np.asarray(rows.X, dtype=np.float64))
+
+
+def _lent(parameters: CustomParameters | None) -> Any:
+    if parameters is None:
+        return None
+    return {name: read_only(array) for name, array in parameters.values.items()}
+
+
+def _lent_sums(sums: CustomSums) -> tuple[FloatArray, ...]:
+    return tuple(read_only(array) for array in sums.statistics)
 
 
 def _normalised(log_densities: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -19,7 +19,7 @@ class Distribution(ABC):
 
     Rows come in chunks of float64, (n, d), and responsibilities are multiplied by the weights of the rows
     already. Parameters are arrays by name, with components along the first axis. Mixing weights are not among
-    them: fastem estimates those.
+    them: fastem estimates those. All arrays that a method is given are read-only.
 
     Examples
     --------

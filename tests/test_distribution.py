@@ -1,0 +1,126 @@
+"""Distributions that a user writes with NumPy: right answers from any data, and clear words for mistakes."""
+
+import numpy as np
+import pytest
+from scipy.special import gammaln, xlogy
+
+import fastem
+
+
+class Poisson(fastem.Distribution):
+    """As `distribution="poisson"`."""
+
+    def log_density(self, X, parameters):
+        rates = parameters["rates"]
+        terms = xlogy(X[:, None, :], rates) - rates - gammaln(X + 1)[:, None, :]
+        return terms.sum(axis=2)
+
+    def statistics(self, X, responsibilities, parameters):
+        return responsibilities.sum(axis=0), responsibilities.T @ X
+
+    def maximise(self, statistics, parameters):
+        weights, sums = statistics
+        return {"rates": sums / weights[:, None]}
+
+    def n_parameters(self, k, d):
+        return k * d
+
+    def sample(self, parameters, labels, rng):
+        return rng.poisson(parameters["rates"][labels])
+
+
+class Normal(fastem.Distribution):
+    """As `covariance_type="diag"` with `reg_covar=0`."""
+
+    def log_density(self, X, parameters):
+        means, variances = parameters["means"], parameters["variances"]
+        squares = (X[:, None, :] - means) ** 2 / variances
+        return -0.5 * (squares + np.log(2 * np.pi * variances)).sum(axis=2)
+
+    def statistics(self, X, responsibilities, parameters):
+        return responsibilities.sum(axis=0), responsibilities.T @ X, responsibilities.T @ X**2
+
+    def maximise(self, statistics, parameters):
+        weights, first, second = statistics
+        means = first / weights[:, None]
+        return {"means": means, "variances": second / weights[:, None] - means**2}
+
+    def n_parameters(self, k, d):
+        return 2 * k * d
+
+
+RATES = np.array([[1.0, 20.0], [8.0, 5.0], [30.0, 0.3]])
+MIXTURE = fastem.Mixture([0.5, 0.2, 0.3], {"rates": RATES}, Poisson(), n_features=2)
+X, LABELS = MIXTURE.sample(3000, rng=0)
+WEIGHT = np.random.default_rng(0).integers(0, 3, len(X)).astype(np.float64)
+OPTIONS = {"distribution": Poisson(), "rng": 0}
+
+
+def broken(method, function, base=Poisson):
+    """A distribution one of whose methods is this function of itself and the arguments."""
+    return type("Broken", (base,), {method: function})()
+
+
+# --- what a method is given
+
+
+def writes_into(position):
+    """A method that does what Poisson's does, but for writing into one of its arguments."""
+
+    def method(name):
+        def written(self, *arguments):
+            argument = arguments[position]
+            arrays = argument.values() if isinstance(argument, dict) else [argument]
+            for array in argument if isinstance(argument, tuple) else arrays:
+                array += 1
+            return getattr(Poisson, name)(self, *arguments)
+
+        return written
+
+    return method
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+@pytest.mark.parametrize(
+    ("name", "position"),
+    [
+        ("log_density", 0),
+        ("log_density", 1),
+        ("statistics", 0),
+        ("statistics", 1),
+        ("statistics", 2),
+        ("maximise", 0),
+        ("maximise", 1),
+    ],
+)
+def test_what_a_method_is_given_is_read_only(name, position, dtype):
+    rows = X.astype(dtype)
+    before = rows.copy()
+    distribution = broken(name, writes_into(position)(name))
+    with pytest.raises(ValueError, match=rf"^Broken\.{name} raised ValueError: .*read-only"):
+        fastem.fit(rows, 3, distribution=distribution, init=start_of(distribution))
+    np.testing.assert_array_equal(rows, before)
+
+
+def start_of(distribution):
+    return fastem.Mixture(MIXTURE.weights, MIXTURE.parameters, distribution, n_features=2)
+
+
+def test_labels_to_sample_from_are_read_only():
+    model = start_of(broken("sample", writes_into(1)("sample")))
+    with pytest.raises(ValueError, match=r"^Broken\.sample raised ValueError: .*read-only"):
+        model.sample(10)
+
+
+def test_statistics_cannot_be_changed_by_an_m_step():
+    def maximise(self, statistics, parameters):
+        statistics[1][:] *= 2
+        return Poisson.maximise(self, statistics, parameters)
+
+    statistics = fastem.e_step(X, start_of(broken("maximise", maximise)))
+    before = statistics.sums()["statistics"][1].copy()
+    with pytest.raises(ValueError, match=r"^Broken\.maximise raised ValueError: .*read-only"):
+        fastem.m_step(statistics)
+    np.testing.assert_array_equal(statistics.sums()["statistics"][1], before)
+    with pytest.raises(ValueError, match="read-only"):
+        statistics.sums()["statistics"][1][:] = 0
