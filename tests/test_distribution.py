@@ -124,3 +124,33 @@ def test_statistics_cannot_be_changed_by_an_m_step():
     np.testing.assert_array_equal(statistics.sums()["statistics"][1], before)
     with pytest.raises(ValueError, match="read-only"):
         statistics.sums()["statistics"][1][:] = 0
+
+
+# --- what it returns
+
+
+class Known(Poisson):
+    """Only the mixing weights are unknown."""
+
+    def statistics(self, X, responsibilities, parameters):
+        return ()
+
+    def maximise(self, statistics, parameters):
+        return {"rates": RATES}
+
+
+def test_there_need_not_be_statistics():
+    chunks = np.split(X, [0, 1000, 2500])
+    options = {"distribution": Known(), "init": LABELS, "max_iter": 20, "tol": 0}
+    model = fastem.fit(X, 3, **options)
+    r = MIXTURE.predict_proba(X)
+    for _ in range(200):
+        weights = r.mean(axis=0)
+        r = np.exp(Poisson().log_density(X, MIXTURE.parameters)) * weights
+        r /= r.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.weights, weights, rtol=1e-6)
+    np.testing.assert_allclose(fastem.fit(chunks, 3, **options).weights, model.weights, rtol=1e-12)
+    statistics = sum(fastem.e_step(chunk, model) for chunk in chunks[1:])
+    np.testing.assert_allclose(statistics.weights, fastem.e_step(X, model).weights, rtol=1e-12)
+    again = fastem.Statistics.from_bytes(statistics.to_bytes(), distribution=Known())
+    np.testing.assert_array_equal(fastem.m_step(again).weights, fastem.m_step(statistics).weights)

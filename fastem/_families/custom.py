@@ -22,7 +22,7 @@ class CustomParameters(NamedTuple):
 
 class CustomSums(NamedTuple):
     weights: FloatArray  # (K,) sum of r
-    statistics: tuple[FloatArray, ...]
+    statistics: tuple[FloatArray, ...] | None  # None where there were no rows
     about: CustomParameters | None  # the parameters of the E-step
 
 
@@ -205,11 +205,14 @@ class Custom(Family[CustomParameters, CustomSums]):
     # --- sums and M-step
 
     def add(self, one: CustomSums, other: CustomSums) -> CustomSums:
-        if not (one.statistics and other.statistics):  # no rows have been seen yet
-            return one if one.statistics else other
-        shapes = ([array.shape for array in sums.statistics] for sums in (one, other))
-        if next(shapes) != next(shapes):
-            raise ValueError(f"{self.name}.statistics must return arrays of the same shapes for all chunks.")
+        if one.statistics is None or other.statistics is None:
+            return one if other.statistics is None else other
+        shapes, others = ([array.shape for array in found] for found in (one.statistics, other.statistics))
+        if shapes != others:
+            raise ValueError(
+                f"{self.name}.statistics must return arrays of the same shapes for all chunks; "
+                f"got {shapes} and {others}."
+            )
         added = tuple(a + b for a, b in zip(one.statistics, other.statistics, strict=True))
         return CustomSums(one.weights + other.weights, added, one.about)
 
@@ -235,7 +238,7 @@ class Custom(Family[CustomParameters, CustomSums]):
     # --- files and messages
 
     def to_arrays(self, sums: CustomSums) -> dict[str, Array]:
-        arrays = {f"statistic {number}": array for number, array in enumerate(sums.statistics)}
+        arrays = {f"statistic {number}": array for number, array in enumerate(_lent_sums(sums))}
         arrays["weights"] = sums.weights
         if sums.about is not None:
             arrays["about"] = sums.about.weights
@@ -270,7 +273,7 @@ class Custom(Family[CustomParameters, CustomSums]):
 class _CustomPass(Pass[CustomSums]):
     def __init__(self, family: Custom, about: CustomParameters | None, k: int) -> None:
         self._family, self._about = family, about
-        self._sums = CustomSums(np.zeros(k), (), about)
+        self._sums = CustomSums(np.zeros(k), None, about)
         self._log_likelihood = 0.0
 
     def add(self, rows: Rows, given: Array | None) -> None:
@@ -303,6 +306,7 @@ def _lent(parameters: CustomParameters | None) -> Any:
 
 
 def _lent_sums(sums: CustomSums) -> tuple[FloatArray, ...]:
+    assert sums.statistics is not None
     return tuple(read_only(array) for array in sums.statistics)
 
 
