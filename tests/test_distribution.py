@@ -154,3 +154,25 @@ def test_there_need_not_be_statistics():
     np.testing.assert_allclose(statistics.weights, fastem.e_step(X, model).weights, rtol=1e-12)
     again = fastem.Statistics.from_bytes(statistics.to_bytes(), distribution=Known())
     np.testing.assert_array_equal(fastem.m_step(again).weights, fastem.m_step(statistics).weights)
+
+
+# --- rows that are no numbers
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda bad: fastem.fit(bad, 3, **OPTIONS),
+        lambda bad: fastem.e_step(bad, MIXTURE),
+        lambda bad: list(MIXTURE.predict(bad)),
+        lambda bad: MIXTURE.score(bad),
+    ],
+)
+def test_rows_that_are_not_finite_are_not_blamed_on_the_distribution(use, value):
+    bad = X.copy()
+    bad[1001, 1] = value
+    with pytest.raises(ValueError, match=f"^X must be finite; row 1001, column 1 is {value}"):
+        use(bad)
+    with pytest.raises(ValueError, match=f"^chunk 1 of X must be finite; row 1, column 1 is {value}"):
+        use(np.split(bad, [1000]))

@@ -193,6 +193,8 @@ class Custom(Family[CustomParameters, CustomSums]):
     def score(
         self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
     ) -> bool:
+        if not np.isfinite(rows.X).all():
+            return False
         log_densities, r = _normalised(self.log_density(rows, packed), packed.weights)
         if wanted.labels is not None:
             wanted.labels[:] = r.argmax(axis=1)
@@ -274,9 +276,12 @@ class _CustomPass(Pass[CustomSums]):
     def __init__(self, family: Custom, about: CustomParameters | None, k: int) -> None:
         self._family, self._about = family, about
         self._sums = CustomSums(np.zeros(k), None, about)
-        self._log_likelihood = 0.0
+        self._log_likelihood, self._finite = 0.0, True
 
     def add(self, rows: Rows, given: Array | None) -> None:
+        if not np.isfinite(rows.X).all():  # the fault of the rows, and not of a method that they are given to
+            self._finite = False
+            return
         if given is None:
             assert self._about is not None
             log_densities, r = _normalised(self._family.log_density(rows, self._about), self._about.weights)
@@ -288,8 +293,8 @@ class _CustomPass(Pass[CustomSums]):
         found = self._family.statistics(rows, r, self._about)
         self._sums = self._family.add(self._sums, CustomSums(r.sum(axis=0), found, self._about))
 
-    def end(self) -> Summed[CustomSums]:
-        return Summed(self._sums, self._log_likelihood)
+    def end(self) -> Summed[CustomSums] | None:
+        return Summed(self._sums, self._log_likelihood) if self._finite else None
 
 
 # What users get is read-only: a method that writes into it would change the rows, or what comes after.
