@@ -106,6 +106,13 @@ def start_of(distribution):
     return fastem.Mixture(MIXTURE.weights, MIXTURE.parameters, distribution, n_features=2)
 
 
+def use_all(distribution):
+    """Call every method."""
+    model = fastem.fit(X, 3, distribution=distribution, init=start_of(distribution), max_iter=2, tol=0)
+    model.bic(X)
+    model.sample(5)
+
+
 def test_labels_to_sample_from_are_read_only():
     model = start_of(broken("sample", writes_into(1)("sample")))
     with pytest.raises(ValueError, match=r"^Broken\.sample raised ValueError: .*read-only"):
@@ -154,6 +161,30 @@ def test_there_need_not_be_statistics():
     np.testing.assert_allclose(statistics.weights, fastem.e_step(X, model).weights, rtol=1e-12)
     again = fastem.Statistics.from_bytes(statistics.to_bytes(), distribution=Known())
     np.testing.assert_array_equal(fastem.m_step(again).weights, fastem.m_step(statistics).weights)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, NotImplementedError, MemoryError, StopIteration])
+@pytest.mark.parametrize("name", ["log_density", "statistics", "maximise", "n_parameters", "sample"])
+def test_an_exception_is_told_with_class_and_method(name, error):
+    def method(self, *arguments):
+        raise error("no idea")
+
+    with pytest.raises(ValueError, match=rf"^Broken\.{name} raised {error.__name__}: .*no idea") as caught:
+        use_all(broken(name, method))
+    assert type(caught.value.__cause__) is error
+
+
+def test_a_distribution_may_lack_a_method_to_sample():
+    model = fastem.fit(X, 2, distribution=Normal(), rng=0)
+    with pytest.raises(NotImplementedError, match="Normal has no method `sample`"):
+        model.sample(3)
+
+
+@pytest.mark.parametrize("name", ["log_density", "statistics", "maximise", "n_parameters"])
+def test_a_distribution_must_have_the_other_methods(name):
+    incomplete = type("Broken", (fastem.Distribution,), {n: f for n, f in vars(Poisson).items() if n != name})
+    with pytest.raises(TypeError, match=rf"Broken.*{name}"):
+        incomplete()
 
 
 # --- rows that are no numbers

@@ -109,8 +109,6 @@ class Custom(Family[CustomParameters, CustomSums]):
         try:
             with np.errstate(all="ignore"):
                 yield
-        except NotImplementedError:
-            raise
         except Exception as error:
             raise ValueError(f"{self.name}.{method} raised {type(error).__name__}: {error}") from error
 
@@ -161,6 +159,8 @@ class Custom(Family[CustomParameters, CustomSums]):
         return parameters
 
     def sample(self, parameters: CustomParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
+        if type(self._written).sample is Distribution.sample:
+            raise NotImplementedError(f"{self.name} has no method `sample`. Write one to draw rows.")
         with self._called("sample"):
             value = self._written.sample(_lent(parameters), read_only(labels), rng)
         return self._array("sample", value, (len(labels), parameters.n_features))

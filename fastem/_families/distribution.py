@@ -111,4 +111,4 @@ class Distribution(ABC):
         -------
         array of shape (n, d)
         """
-        raise NotImplementedError(f"{type(self).__name__} has no method `sample`. Write one to draw rows.")
+        raise NotImplementedError
