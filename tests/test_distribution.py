@@ -187,6 +187,132 @@ def test_a_distribution_must_have_the_other_methods(name):
         incomplete()
 
 
+def instead(value):
+    """A method that returns this, whatever it is given."""
+    return lambda self, *arguments: value
+
+
+def altered(name, change):
+    """A method that returns what Poisson's does, changed."""
+    return lambda self, *arguments: change(getattr(Poisson, name)(self, *arguments))
+
+
+def one_bad(array, value):
+    array = np.array(array, dtype=float)
+    array[-1, 1] = value
+    return array
+
+
+class Alternates:
+    """The second of two changes from the third call on."""
+
+    def __init__(self, first, second):
+        self.changes, self.calls = [first] * 2 + [second] * 100, 0
+
+    def __call__(self, value):
+        self.calls += 1
+        return self.changes[self.calls - 1](value)
+
+
+def same(value):
+    return value
+
+
+WRONG = [
+    ("log_density", altered("log_density", lambda p: p[:, :2]), r"an array of shape \(3000, 3\); got .*2\)"),
+    ("log_density", altered("log_density", lambda p: p[:-1]), r"an array of shape \(3000, 3\); got .*\(2999"),
+    ("log_density", altered("log_density", lambda p: p.T), r"an array of shape \(3000, 3\)"),
+    (
+        "log_density",
+        altered("log_density", lambda p: p.sum(axis=1)),
+        r"\(3000, 3\); got shape \(3000,\)",
+    ),
+    ("log_density", instead(None), r"an array of shape \(3000, 3\); got shape \(\)"),
+    ("log_density", instead(0.0), r"an array of shape \(3000, 3\); got shape \(\)"),
+    (
+        "log_density",
+        altered("log_density", lambda p: one_bad(p, np.nan)),
+        "row 2999 of X, component 1 is n",
+    ),
+    (
+        "log_density",
+        altered("log_density", lambda p: one_bad(p, np.inf)),
+        "row 2999 of X, component 1 is i",
+    ),
+    ("statistics", altered("statistics", list), "a tuple of arrays; got \\[array"),
+    ("statistics", altered("statistics", lambda s: s[1]), "a tuple of arrays; got array"),
+    ("statistics", instead(None), "a tuple of arrays; got None"),
+    ("statistics", altered("statistics", lambda s: (s[0], one_bad(s[1], np.nan))), "number 1 of .* is not"),
+    ("statistics", altered("statistics", lambda s: (s[0] * np.inf, s[1])), "number 0 of the tuple is not"),
+    ("maximise", instead(None), "a dict of arrays by name; got None"),
+    ("maximise", altered("maximise", lambda p: p["rates"]), "a dict of arrays by name; got array"),
+    ("maximise", altered("maximise", lambda p: list(p.items())), "a dict of arrays by name; got \\["),
+    ("maximise", instead({}), "a dict of arrays by name; got {}"),
+    ("maximise", instead({7: RATES}), "a dict of arrays by name; got {7"),
+    (
+        "maximise",
+        instead({"rates": 3.0}),
+        r"one entry a component, 3, .*'rates' has shape \(\)",
+    ),
+    ("maximise", instead({"rates": RATES[:2]}), "one entry a component, 3, .*'rates' has shape \\(2, 2\\)"),
+    ("maximise", instead({"rates": RATES.T}), "one entry a component, 3, .*'rates' has shape \\(2, 3\\)"),
+    ("maximise", instead({"rates": one_bad(RATES, np.nan)}), r"'rates' of component 2 is \[30. nan\]"),
+    ("maximise", instead({"rates": one_bad(RATES, -np.inf)}), r"'rates' of component 2 is \[ 30. -inf\]"),
+    ("maximise", instead({"rates": RATES, "more": RATES}), r"\['rates'\] each time; got \['more', 'rates'\]"),
+    ("maximise", instead({"scales": RATES}), r"the parameters \['rates'\] each time; got \['scales'\]"),
+    ("maximise", instead({"rates": RATES[:, 0]}), r"'rates' with shape \(3, 2\) each time; got \(3,\)"),
+    ("sample", instead(np.zeros((5, 3))), r"an array of shape \(5, 2\); got shape \(5, 3\)"),
+    ("sample", instead(np.zeros(2)), r"an array of shape \(5, 2\); got shape \(2,\)"),
+    ("sample", instead(one_bad(np.zeros((5, 2)), np.nan)), "finite rows; row 4, column 1 is nan"),
+    ("sample", instead(one_bad(np.zeros((5, 2)), np.inf)), "finite rows; row 4, column 1 is inf"),
+]
+
+
+@pytest.mark.parametrize(("name", "method", "message"), WRONG)
+def test_a_wrong_answer_is_told_with_class_and_method(name, method, message):
+    with pytest.raises((ValueError, TypeError), match=rf"^Broken\.{name} must return .*{message}"):
+        use_all(broken(name, method))
+
+
+NO_NUMBERS = {
+    "text": "many",
+    "strings": [["1.0"]],
+    "complex": np.ones((5, 2)) * 1j,
+    "masked": np.ma.masked_array([[1.0]], [[True]]),
+    "ragged": [[1.0], [2.0, 3.0]],
+    "dates": np.array([["2020-01-01"]], "datetime64[D]"),
+}
+
+
+@pytest.mark.parametrize("answer", NO_NUMBERS)
+@pytest.mark.parametrize(
+    ("name", "wrapped"),
+    [
+        ("log_density", same),
+        ("statistics", lambda value: (value,)),
+        ("maximise", lambda value: {"rates": value}),
+        ("sample", same),
+    ],
+)
+def test_what_is_no_number_is_told_with_class_and_method(name, wrapped, answer):
+    method = instead(wrapped(NO_NUMBERS[answer]))
+    with pytest.raises((ValueError, TypeError), match=rf"^what Broken\.{name} returns must "):
+        use_all(broken(name, method))
+
+
+@pytest.mark.parametrize("count", [-1, 2.5, np.nan, np.inf, "six", None, [6]])
+def test_a_number_of_parameters_that_is_none(count):
+    with pytest.raises((ValueError, TypeError), match=r"^what Broken\.n_parameters returns must be an int"):
+        use_all(broken("n_parameters", instead(count)))
+
+
+def test_the_first_answer_decides_what_the_parameters_are():
+    """Here another name from the second M-step on."""
+    change = Alternates(same, lambda p: {"rates": p["rates"][:, :1]})
+    with pytest.raises(ValueError, match=r"^Broken\.maximise must return 'rates' with shape \(3, 2\) each"):
+        fastem.fit(X, 3, distribution=broken("maximise", altered("maximise", change)), tol=0, rng=0)
+
+
 # --- rows that are no numbers
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fastem._checks import check_finite
+from fastem._checks import check_finite, check_integer, check_numeric
 from fastem._families.base import Family, Maximised, Pass, Rule, Scores, Summed, check_sums
 from fastem._families.distribution import Distribution, Parameters
 from fastem._families.frame import Frame, Moments, identity_frame
@@ -113,10 +113,7 @@ class Custom(Family[CustomParameters, CustomSums]):
             raise ValueError(f"{self.name}.{method} raised {type(error).__name__}: {error}") from error
 
     def _array(self, method: str, value: Any, shape: tuple[int, ...] | None = None) -> FloatArray:
-        try:
-            array = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{self.name}.{method} must return arrays of numbers; {error}.") from None
+        array = np.asarray(check_numeric(value, f"what {self.name}.{method} returns"), dtype=np.float64)
         if shape is not None and array.shape != shape:
             raise ValueError(
                 f"{self.name}.{method} must return an array of shape {shape}; got shape {array.shape}."
@@ -150,7 +147,8 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def n_parameters(self, k: int, d: int) -> int:
         with self._called("n_parameters"):
-            return int(self._written.n_parameters(k, d))
+            value = self._written.n_parameters(k, d)
+        return check_integer(f"what {self.name}.n_parameters returns", value, 0, "Divide by // if at all.")
 
     def to_user(self, parameters: CustomParameters, frame: Frame) -> CustomParameters:
         return parameters
@@ -163,7 +161,13 @@ class Custom(Family[CustomParameters, CustomSums]):
             raise NotImplementedError(f"{self.name} has no method `sample`. Write one to draw rows.")
         with self._called("sample"):
             value = self._written.sample(_lent(parameters), read_only(labels), rng)
-        return self._array("sample", value, (len(labels), parameters.n_features))
+        X = self._array("sample", value, (len(labels), parameters.n_features))
+        if not np.isfinite(X).all():
+            row, column = np.argwhere(~np.isfinite(X))[0]
+            raise ValueError(
+                f"{self.name}.sample must return finite rows; row {row}, column {column} is {X[row, column]}."
+            )
+        return X
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
         return identity_frame(len(moments.mean))
