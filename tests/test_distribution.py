@@ -5,6 +5,7 @@ import pytest
 from scipy.special import gammaln, xlogy
 
 import fastem
+from fastem._em.loop import KEPT
 
 
 class Poisson(fastem.Distribution):
@@ -333,3 +334,36 @@ def test_rows_that_are_not_finite_are_not_blamed_on_the_distribution(use, value)
         use(bad)
     with pytest.raises(ValueError, match=f"^chunk 1 of X must be finite; row 1, column 1 is {value}"):
         use(np.split(bad, [1000]))
+
+
+# --- components without rows
+
+
+@pytest.mark.parametrize("init", ["k-means++", "kmeans", "random_from_data"])
+def test_fewer_distinct_rows_than_components(init):
+    rows = np.repeat([[1.0, 2.0], [9.0, 0.0]], 50, axis=0)
+    model = fastem.fit(rows, 4, distribution=Poisson(), init=init, rng=0)
+    assert model.report.converged
+    assert model.weights.sum() == pytest.approx(1)
+    assert (model.weights == 0).sum() >= 2
+    kept = {repair.component for repair in model.report.repairs}
+    assert kept == set(np.flatnonzero(model.weights == 0))
+    assert {repair.what for repair in model.report.repairs} == {KEPT}
+    np.testing.assert_allclose(model.predict_proba(rows).sum(axis=1), 1)
+
+
+def test_a_component_that_loses_its_rows_keeps_its_parameters():
+    rates = np.vstack([RATES, [[1e4, 1e4]]])
+    start = fastem.Mixture([0.5, 0.2, 0.2, 0.1], {"rates": rates}, Poisson(), n_features=2)
+    model = fastem.fit(X, 4, distribution=Poisson(), init=start, tol=0, max_iter=3)
+    np.testing.assert_array_equal(model.parameters["rates"][3], rates[3])
+    assert model.weights[3] == 0
+    assert model.report.repairs == ((1, 3, KEPT),)
+    assert (np.diff(model.report.history) > -1e-9).all()
+
+
+def test_labels_whose_rows_have_no_weight():
+    weight = (LABELS != 1).astype(float)
+    model = fastem.fit(X, 3, init=LABELS, sample_weight=weight, distribution=Poisson(), max_iter=0)
+    np.testing.assert_array_equal(model.parameters["rates"][1], model.parameters["rates"][0])
+    assert model.report.repairs == ((0, 1, KEPT),)

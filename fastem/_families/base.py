@@ -58,7 +58,7 @@ class Maximised(NamedTuple, Generic[P]):
 
     parameters: P
     reseeded: list[int]  # components without rows of their own, which took half of the heaviest one
-    kept: list[int]  # components without rows of their own, which stay as they were
+    kept: list[int]  # components without rows of their own, which are not estimated
     floored: list[int]  # components that are singular but for reg_covar
     slack: float = 0.0  # mean log-likelihood that repairs and rounding may have cost
 

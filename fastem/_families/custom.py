@@ -86,14 +86,16 @@ class Custom(Family[CustomParameters, CustomSums]):
                 f"{self.name}.maximise must return arrays with one entry a component, {len(dead)}, along the "
                 f"first axis; {name!r} has shape {array.shape}."
             )
-        if sums.about is not None:
+        if sums.about is None:
+            before = np.broadcast_to(array[np.argmax(sums.weights)], array.shape)
+        else:
             before = sums.about.values[name]
             if array.shape != before.shape:
                 raise ValueError(
                     f"{self.name}.maximise must return {name!r} with shape {before.shape} each time; "
                     f"got {array.shape}."
                 )
-            array[dead] = before[dead]
+        array[dead] = before[dead]
         bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
         if bad.any():
             raise ValueError(

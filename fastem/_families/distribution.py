@@ -91,7 +91,7 @@ class Distribution(ABC):
         -------
         dict of str to array
             Finite, with components along the first axis. Entries of a component that has no rows may be
-            NaN: it keeps the parameters that it had.
+            NaN: it keeps the parameters that it had, and at the start it gets those of the heaviest one.
         """
 
     @abstractmethod
