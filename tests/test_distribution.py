@@ -367,3 +367,14 @@ def test_labels_whose_rows_have_no_weight():
     model = fastem.fit(X, 3, init=LABELS, sample_weight=weight, distribution=Poisson(), max_iter=0)
     np.testing.assert_array_equal(model.parameters["rates"][1], model.parameters["rates"][0])
     assert model.report.repairs == ((0, 1, KEPT),)
+
+
+# --- the other verbs
+
+
+@pytest.mark.parametrize(
+    ("model", "first"), [(None, {"k": 3, "distribution": Poisson()}), (MIXTURE, {}), (MIXTURE, {"k": 3})]
+)
+def test_partial_fit_is_refused_from_the_first_chunk_on(model, first):
+    with pytest.raises(TypeError, match=r"^partial_fit must .*; got distribution=Poisson\(\)\. Use e_step"):
+        fastem.partial_fit(model, X, **first)

@@ -91,6 +91,7 @@ class Family(ABC, Generic[P, S]):
     isotropic: bool = False  # whether features are compared with each other, and so must share one scale
     has_covariances: ClassVar[bool] = False  # which `reg_covar` could keep from becoming singular
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
+    can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
 
     # --- parameters in user units
@@ -171,9 +172,9 @@ class Family(ABC, Generic[P, S]):
     def add(self, one: S, other: S) -> S:
         """The sums over the rows of both."""
 
-    @abstractmethod
     def blend(self, before: P, weights: FloatArray, sums: S, gain: float) -> S:
         """Sums that `before` is the maximum of, `weights` (K,) in each component, plus `gain` of `sums`."""
+        raise NotImplementedError
 
     @abstractmethod
     def maximise(self, sums: S, rule: Rule[P]) -> Maximised[P]:

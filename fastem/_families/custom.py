@@ -29,6 +29,7 @@ class CustomSums(NamedTuple):
 class Custom(Family[CustomParameters, CustomSums]):
     """Translates between the engine and a `Distribution`, whose every answer it checks."""
 
+    can_blend = False  # which sums they are is known to the user alone
     holds_responsibilities = True
 
     def __init__(self, written: Distribution) -> None:
@@ -223,14 +224,6 @@ class Custom(Family[CustomParameters, CustomSums]):
             )
         added = tuple(a + b for a, b in zip(one.statistics, other.statistics, strict=True))
         return CustomSums(one.weights + other.weights, added, one.about)
-
-    def blend(
-        self, before: CustomParameters, weights: FloatArray, sums: CustomSums, gain: float
-    ) -> CustomSums:
-        raise TypeError(
-            f"partial_fit must have a model whose parameters tell its statistics; those of {self.name} are "
-            "known to its author alone. Use e_step and m_step on chunks, or fit a function that yields them."
-        )
 
     def maximise(self, sums: CustomSums, rule: Rule[CustomParameters]) -> Maximised[CustomParameters]:
         dead = ~alive_components(sums.weights, rule.mean_row_weight)
