@@ -103,7 +103,14 @@ class Mixture:
     ) -> None:
         """Check and keep everything; attributes are set past `__setattr__`, since models are immutable."""
         _check_names(family, parameters)
+        if n_features is not None:
+            n_features = check_integer("n_features", n_features, 1, "Pass the number of columns.")
         user = family.check(_check_weights(weights), parameters, n_features)
+        if n_features not in (None, family.n_features(user)):
+            raise ValueError(
+                f"n_features must be that of the parameters, {family.n_features(user)}; got {n_features}. "
+                "Leave it out."
+            )
         values = family.values(user)
         for array in (user.weights, *values.values()):
             array.flags.writeable = False
@@ -356,8 +363,10 @@ def _check_weights(weights: Any) -> FloatArray:
 
 def _check_names(family: Family[Any, Any], parameters: Any) -> None:
     names = family.parameter_names
-    if not isinstance(parameters, Mapping):
-        raise TypeError(f"parameters must be a dict of arrays by name; got {type(parameters).__name__}.")
+    if not isinstance(parameters, Mapping) or not all(isinstance(name, str) for name in parameters):
+        raise TypeError(f"parameters must be a dict of arrays by name; got {parameters!r}.")
+    if not parameters:
+        raise ValueError("parameters must have at least one name; got none.")
     if names and set(parameters) != set(names):
         raise ValueError(f"parameters must have the names {list(names)}; got {sorted(parameters)}.")
 
