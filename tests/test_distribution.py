@@ -1,10 +1,15 @@
 """Distributions that a user writes with NumPy: right answers from any data, and clear words for mistakes."""
 
+import copy
+import pickle
+
 import numpy as np
+import pandas as pd
 import pytest
 from distributions import Normal, Poisson
 
 import fastem
+from fastem import _io
 from fastem._em.loop import KEPT
 
 RATES = np.array([[1.0, 20.0], [8.0, 5.0], [30.0, 0.3]])
@@ -335,3 +340,121 @@ def test_labels_whose_rows_have_no_weight():
 def test_partial_fit_is_refused_from_the_first_chunk_on(model, first):
     with pytest.raises(TypeError, match=r"^partial_fit must .*; got distribution=Poisson\(\)\. Use e_step"):
         fastem.partial_fit(model, X, **first)
+
+
+def sums_of(statistics):
+    sums = statistics.sums()
+    return [statistics.weights, np.array(statistics.log_likelihood), *sums["statistics"]]
+
+
+def test_statistics_of_chunks_add_up_to_those_of_the_whole():
+    chunks = zip(np.split(X, [0, 1, 1000]), np.split(WEIGHT, [0, 1, 1000]))
+    parts = [fastem.e_step(chunk, MIXTURE, weight) for chunk, weight in chunks if weight.any()]
+    whole = fastem.e_step(X, MIXTURE, WEIGHT)
+    for part, expected in zip(sums_of(sum(parts)), sums_of(whole), strict=True):
+        np.testing.assert_allclose(part, expected, rtol=1e-12)
+    assert sum(parts).n_samples == whole.n_samples == np.count_nonzero(WEIGHT)
+    r = MIXTURE.predict_proba(X) * WEIGHT[:, None]
+    for part, expected in zip(sums_of(whole)[2:], (r.sum(axis=0), r.T @ X), strict=True):
+        np.testing.assert_allclose(part, expected, rtol=1e-12)
+    assert whole.log_likelihood == pytest.approx(WEIGHT @ MIXTURE.score_samples(X), rel=1e-12)
+    assert repr(whole).startswith("Statistics(distribution=Poisson(), n_samples=")
+
+
+def test_an_e_step_and_an_m_step_are_an_iteration():
+    step = fastem.m_step(fastem.e_step(X, MIXTURE, WEIGHT))
+    model = fastem.fit(X, 3, sample_weight=WEIGHT, init=MIXTURE, max_iter=1, tol=0, distribution=Poisson())
+    np.testing.assert_array_equal(step.weights, model.weights)
+    np.testing.assert_array_equal(step.parameters["rates"], model.parameters["rates"])
+    assert step.report is None
+    with pytest.raises(ValueError, match=r"reg_covar must be left out for distribution=Poisson\(\)"):
+        fastem.m_step(fastem.e_step(X, MIXTURE), reg_covar=0)
+
+
+CLONES = {
+    "pickle": lambda s: pickle.loads(pickle.dumps(s)),
+    "deepcopy": copy.deepcopy,
+    "bytes": lambda s: fastem.Statistics.from_bytes(s.to_bytes(), distribution=Poisson()),
+}
+
+
+@pytest.mark.parametrize("name", CLONES)
+def test_statistics_survive_copying(name):
+    one, other = (fastem.e_step(rows, MIXTURE) for rows in np.split(X, [1000]))
+    twin = CLONES[name](one)
+    for mine, expected in zip(sums_of(twin), sums_of(one), strict=True):
+        np.testing.assert_array_equal(mine, expected)
+    expected = fastem.m_step(one + other)
+    for both in (twin + other, other + twin):
+        np.testing.assert_array_equal(fastem.m_step(both).parameters["rates"], expected.parameters["rates"])
+    parameters = fastem.m_step(twin).parameters
+    np.testing.assert_array_equal(parameters["rates"], fastem.m_step(one).parameters["rates"])
+
+
+def test_the_order_of_the_parameters_does_not_matter():
+    """A file or a dict may have them in another one."""
+    values = {"means": RATES, "variances": RATES + 1}
+    one, other = (
+        fastem.e_step(
+            X, fastem.Mixture(MIXTURE.weights, {n: values[n] for n in names}, Normal(), n_features=2)
+        )
+        for names in (["means", "variances"], ["variances", "means"])
+    )
+    assert (one + other).n_samples == 2 * len(X)
+
+
+def test_statistics_of_other_parameters_do_not_add():
+    other = fastem.Mixture(MIXTURE.weights, {"rates": RATES + 1}, Poisson(), n_features=2)
+    with pytest.raises(ValueError, match="only if they were taken about the same parameters"):
+        fastem.e_step(X, MIXTURE) + fastem.e_step(X, other)
+
+
+def test_bytes_that_do_not_fit():
+    content = fastem.e_step(X, MIXTURE).to_bytes()
+    read = fastem.Statistics.from_bytes
+    with pytest.raises(ValueError, match=r"it is of the distribution Poisson\. Pass that as dist"):
+        read(content)
+    with pytest.raises(ValueError, match="it is of Poisson, and distribution is Normal"):
+        read(content, distribution=Normal())
+    with pytest.raises(TypeError, match=r"distribution must be an instance; got the class Poisson\. Pass Po"):
+        read(content, distribution=Poisson)
+    with pytest.raises(ValueError, match="not readable fastem statistics"):
+        read(content[:-40], distribution=Poisson())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"about": np.ones(2)},
+        {"about": np.ones((3, 1))},
+        {"weights": np.ones(2)},
+        {"weights": np.ones((3, 1))},
+        {"parameter rates": RATES[:2]},
+        {"parameter rates": np.float64(1)},
+        {"statistic 0": np.full(3, np.nan)},
+        {"statistic 1": np.full((3, 2), 1, np.int64)},
+    ],
+)
+def test_bytes_that_hold_no_sums(change):
+    header, arrays = _io.statistics_from_bytes(fastem.e_step(X, MIXTURE).to_bytes())
+    del header["statistics_format"]
+    content = _io.statistics_to_bytes(header, arrays | change)
+    with pytest.raises(ValueError, match="not readable fastem statistics"):
+        fastem.Statistics.from_bytes(content, distribution=Poisson())
+
+
+def test_a_file(tmp_path):
+    model = fastem.fit(pd.DataFrame(X, columns=["a", "b"]), 3, **OPTIONS)
+    model.save(tmp_path / "model.npz")
+    again = fastem.load(tmp_path / "model.npz", distribution=Poisson())
+    assert repr(again) == repr(model)
+    assert again.report == model.report
+    np.testing.assert_array_equal(again.score_samples(X), model.score_samples(X))
+    with pytest.raises(ValueError, match=r"it is of the distribution Poisson\. Pass that as dist"):
+        fastem.load(tmp_path / "model.npz")
+    with pytest.raises(ValueError, match="it is of Poisson, and distribution is Normal"):
+        fastem.load(tmp_path / "model.npz", distribution=Normal())
+    with pytest.raises(ValueError, match="it is of Poisson, and distribution is poisson"):
+        fastem.load(tmp_path / "model.npz", distribution="poisson")
+    with pytest.raises(TypeError, match=r"distribution must be an instance; got the class Poisson\. Pass Po"):
+        fastem.load(tmp_path / "model.npz", distribution=Poisson)

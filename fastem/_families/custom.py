@@ -248,14 +248,15 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def from_arrays(self, arrays: Mapping[str, Array], d: int) -> CustomSums:
         checked = {name: check_sums(name, array, array.shape) for name, array in arrays.items()}
+        weights = check_sums("weights", checked["weights"], (arrays["weights"].size,))
         count = sum(name.startswith("statistic ") for name in checked)
         statistics = tuple(checked[f"statistic {number}"] for number in range(count))
         about = None
         if "about" in checked:
             prefix = "parameter "
             values = {name[len(prefix) :]: a for name, a in checked.items() if name.startswith(prefix)}
-            about = CustomParameters(checked["about"], values, d)
-        return CustomSums(checked["weights"], statistics, about)
+            about = self.check(check_sums("about", checked["about"], weights.shape), values, d)
+        return CustomSums(weights, statistics, about)
 
     def user_sums(self, sums: CustomSums, frame: Frame) -> dict[str, Any]:
         return {"weights": sums.weights, "statistics": _lent_sums(sums)}

@@ -52,13 +52,12 @@ def _written(distribution: Any) -> Family[Any, Any] | None:
     return Custom(distribution) if isinstance(distribution, Distribution) else None
 
 
-def family_named(name: str, distribution: Any = None) -> Family[Any, Any]:
-    """The family that a file or a message names; `distribution` is a user's own."""
-    if distribution is not None:
-        family = family_of(distribution)
-        if family.name != name:
-            raise ValueError(f"it is of {name}, and distribution is {family.name}")
-        return family
+def family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
+    """The family that a file or a message names; `own` is that of the user's distribution, if any."""
+    if own is not None:
+        if own.name != name:
+            raise ValueError(f"it is of {name}, and distribution is {own.name}")
+        return own
     known = {**GAUSSIANS, **OTHERS}
     if name not in known:
         raise ValueError(f"it is of the distribution {name}. Pass that as distribution={name}()")

@@ -11,7 +11,7 @@ from fastem import _io
 from fastem._checks import check_feature_names
 from fastem._families.base import Family
 from fastem._families.frame import Frame
-from fastem._families.registry import family_named
+from fastem._families.registry import family_named, family_of
 from fastem._typing import Array, FloatArray
 
 M = TypeVar("M")  # the class of the model that the statistics are for
@@ -132,11 +132,12 @@ class Statistics(Generic[M]):
         Raises
         ------
         ValueError
-            If it is something else, is damaged, or is of a newer format.
+            If it is something else, is damaged, is of a newer format, or of another distribution.
         """
+        own = None if distribution is None else family_of(distribution)
         try:
             header, arrays = _io.statistics_from_bytes(content)
-            return _from_archive(header, arrays, distribution)
+            return _from_archive(header, arrays, own)
         except Exception as error:  # whatever damaged or hostile content makes its readers raise
             raise ValueError(f"content is not readable fastem statistics: {error}.") from None
 
@@ -162,14 +163,16 @@ def _arrays(packed: Any) -> list[tuple[str, Array]]:
     found = []
     for name, value in ({} if packed is None else packed._asdict()).items():
         entries = value if isinstance(value, Mapping) else {name: value}
-        found += [(key, np.asarray(entry)) for key, entry in entries.items()]
+        found += [(key, np.asarray(entry)) for key, entry in sorted(entries.items())]
     return found
 
 
-def _from_archive(header: dict[str, Any], arrays: dict[str, Any], distribution: Any) -> Statistics[Any]:
+def _from_archive(
+    header: dict[str, Any], arrays: dict[str, Any], own: Family[Any, Any] | None
+) -> Statistics[Any]:
     """Statistics whose arrays have the shapes and values that statistics have."""
     # Before format 2 there were Gaussians alone.
-    family = family_named(header.get("family") or header["covariance_type"], distribution)
+    family = family_named(header.get("family") or header["covariance_type"], own)
     d = len(arrays["scale"])
     frame = Frame(arrays.pop("shift"), arrays.pop("scale"))
     if frame.shift.shape != (d,) or not (np.isfinite(frame).all() and (frame.scale > 0).all()):
