@@ -12,6 +12,8 @@ import fastem
 from fastem import _io
 from fastem._em.loop import KEPT
 
+da = pytest.importorskip("dask.array")
+
 RATES = np.array([[1.0, 20.0], [8.0, 5.0], [30.0, 0.3]])
 MIXTURE = fastem.Mixture([0.5, 0.2, 0.3], {"rates": RATES}, Poisson(), n_features=2)
 X, LABELS = MIXTURE.sample(3000, rng=0)
@@ -274,6 +276,31 @@ def test_the_first_answer_decides_what_the_parameters_are():
     change = Alternates(same, lambda p: {"rates": p["rates"][:, :1]})
     with pytest.raises(ValueError, match=r"^Broken\.maximise must return 'rates' with shape \(3, 2\) each"):
         fastem.fit(X, 3, distribution=broken("maximise", altered("maximise", change)), tol=0, rng=0)
+
+
+class Scaled(Poisson):
+    """The shapes of its statistics depend on the number of rows."""
+
+    def statistics(self, X, responsibilities, parameters):
+        return np.zeros(1 + len(X) % 2), *super().statistics(X, responsibilities, parameters)
+
+    def maximise(self, statistics, parameters):
+        return super().maximise(statistics[1:], parameters)
+
+
+@pytest.mark.parametrize("slab_seconds", [0.2, 1e-9])
+def test_statistics_must_have_the_same_shapes_for_all_chunks(slab_seconds, monkeypatch):
+    monkeypatch.setattr(fastem._sources.passes, "_SLAB_SECONDS", slab_seconds)
+    rows = X[:2999]
+    model = fastem.Mixture(MIXTURE.weights, MIXTURE.parameters, Scaled(), n_features=2)
+    message = r"^Scaled\.statistics must return arrays of the same shapes for all chunks; got \[\([12],"
+    with pytest.raises(ValueError, match=message):
+        fastem.e_step(rows[:1000], model) + fastem.e_step(rows[1000:], model)
+    with pytest.raises(ValueError, match=message):
+        fastem.fit(da.from_array(rows, chunks=((1000, 1999), 2)), 3, distribution=Scaled(), init=model)
+    if slab_seconds < 0.2:
+        with pytest.raises(ValueError, match=message):
+            fastem.fit(rows, 3, distribution=Scaled(), init=model)
 
 
 # --- rows that are no numbers
