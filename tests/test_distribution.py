@@ -11,6 +11,7 @@ from distributions import Normal, Poisson
 import fastem
 from fastem import _io
 from fastem._em.loop import KEPT
+from fastem._kernels._layout import TILE_BYTES
 
 da = pytest.importorskip("dask.array")
 
@@ -96,6 +97,27 @@ def test_statistics_cannot_be_changed_by_an_m_step():
     np.testing.assert_array_equal(statistics.sums()["statistics"][1], before)
     with pytest.raises(ValueError, match="read-only"):
         statistics.sums()["statistics"][1][:] = 0
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("use", ["predict", "predict_proba", "score_samples", "score", "e_step", "fit"])
+def test_the_more_components_the_fewer_rows_at_once(use, dtype, monkeypatch):
+    """A method makes an array of a number for each row and component."""
+    sizes = []
+
+    def log_density(self, X, parameters):
+        sizes.append(len(X))
+        return Poisson.log_density(self, X, parameters)
+
+    distribution = broken("log_density", log_density)
+    model = fastem.Mixture(np.full(18, 1 / 18), {"rates": np.tile(RATES, (6, 1))}, distribution, n_features=2)
+    rows = X.astype(dtype)
+    options = {"distribution": distribution, "init": model, "max_iter": 1, "tol": 0}
+    uses = {"e_step": lambda: fastem.e_step(rows, model), "fit": lambda: fastem.fit(rows, 18, **options)}
+    monkeypatch.setattr(fastem._sources.passes, "_SLAB_BYTES", 1 << 15)  # in place of 16 MB
+    uses.get(use, lambda: getattr(model, use)(rows))()
+    assert sum(sizes) >= len(X)
+    assert max(sizes) == TILE_BYTES // rows.itemsize
 
 
 # --- what it returns

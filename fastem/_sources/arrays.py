@@ -72,9 +72,9 @@ class ArraySource(SlabSource):
 
     def score(self, sweep: Sweep, wanted: Scores) -> None:
         """Fill what is wanted; log-densities in user units."""
-        family, k, d = sweep.family, sweep.k, self.n_features
-        slots = self._slots(k * 8)
-        for slab in self.slabs(self._slab_rows(k, d * (d + 1), slots)):
+        family = sweep.family
+        slots = self._slots(sweep.k * 8)
+        for slab in self.slabs(self._rows_of(sweep, slots)):
             first = slab.start - self._rows.start
             part = wanted.part(slice(first, first + len(slab.X)))
             if not family.score(sweep.packed, sweep.frame, slab, part, slots, self.n_threads):

@@ -158,12 +158,9 @@ class SlabSource(Source):
     def reduce(self, sweep: Sweep) -> Statistics[Any]:
         family, k = sweep.family, sweep.k
         slots = self._slots(family.bytes_per_slot(k, self.n_features))
-        size = self._slab_rows(k, family.multiply_adds(self.n_features), slots)
-        if sweep.given is not None or family.holds_responsibilities:
-            size = min(size, max(self._tile_rows, _SLAB_BYTES // (k * self.dtype.itemsize)))
         running = family.begin_pass(sweep.packed, k, sweep.frame, slots, self.n_threads)
         base = 0.0
-        for slab in self.slabs(size):
+        for slab in self.slabs(self._rows_of(sweep, slots)):
             given = None if sweep.given is None else sweep.given(slab.start, slab.start + len(slab.X))
             running.add(slab, given)
             if sweep.with_base_measure and family.has_base_measure:
@@ -196,6 +193,13 @@ class SlabSource(Source):
         by_work = max(_SLOTS_IN_ANY_CASE, tiles // (_TILES_PER_SLOT_AND_FEATURE * self.n_features))
         by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
         return int(max(1, min(_MAX_SLOTS, tiles // _TILES_PER_SLOT, by_work, by_memory)))
+
+    def _rows_of(self, sweep: Sweep, slots: int) -> int:
+        """Rows of one slab of this pass."""
+        rows = self._slab_rows(sweep.k, sweep.family.multiply_adds(self.n_features), slots)
+        if sweep.given is None and not sweep.family.holds_responsibilities:
+            return rows
+        return min(rows, max(self._tile_rows, _SLAB_BYTES // (sweep.k * self.dtype.itemsize)))
 
     def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
         """Rows of one kernel call: at most about a fifth of a second for one thread, and 16 MB.
