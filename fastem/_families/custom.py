@@ -173,10 +173,10 @@ class Custom(Family[CustomParameters, CustomSums]):
         return X
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(len(moments.mean))
+        return identity_frame(moments.mean)
 
     def own_frame(self, parameters: CustomParameters, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(parameters.n_features)
+        return identity_frame(np.zeros(parameters.n_features))
 
     def working_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.dtype(np.float64)

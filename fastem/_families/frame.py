@@ -37,6 +37,7 @@ class Frame(NamedTuple):
 
     shift: FloatArray  # (d,)
     scale: FloatArray  # (d,)
+    mean: FloatArray  # (d,) of the rows or of the mixture, in user units
 
     @property
     def log_scale(self) -> float:
@@ -50,9 +51,9 @@ class Frame(NamedTuple):
         return np.asarray(points * self.scale + self.shift, dtype=np.float64)
 
 
-def identity_frame(d: int) -> Frame:
+def identity_frame(mean: FloatArray) -> Frame:
     """The units of the user as they are, for counts and categories."""
-    return Frame(np.zeros(d), np.ones(d))
+    return Frame(np.zeros_like(mean), np.ones_like(mean), mean)
 
 
 def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
@@ -74,4 +75,4 @@ def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
     spread = np.where(constant, np.where(magnitude > _LEAST_MAGNITUDE, magnitude, 1.0), deviation)
     # One less than the extremes: the inverse must be a normal number too.
     exponent = np.clip(np.rint(np.log2(spread)), info.minexp + 1, info.maxexp - 2)
-    return Frame(mean, np.ldexp(1.0, exponent.astype(np.int64)))
+    return Frame(mean, np.ldexp(1.0, exponent.astype(np.int64)), mean)

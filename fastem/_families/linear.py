@@ -18,7 +18,7 @@ import numpy as np
 
 from fastem._families.base import Maximised, Rule, Weighted, check_sums
 from fastem._families.compiled import CompiledFamily
-from fastem._families.frame import Frame, Moments
+from fastem._families.frame import Frame, Moments, identity_frame
 from fastem._families.reseed import alive_components, reseed
 from fastem._kernels._params import LinearParams, LinearSums
 from fastem._typing import Array, FloatArray, Rows
@@ -76,18 +76,19 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         return parameters
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        """Coordinates are those of the user, and the shift is the mean of the reference distribution: 1 for a
-        feature of zeros, as the eta of a mean of 0 is infinite."""
-        return Frame(np.where(moments.mean > 0, moments.mean, 1.0), np.ones_like(moments.mean))
+        return identity_frame(moments.mean)
 
     def own_frame(self, parameters: P, dtype: np.dtype[Any]) -> Frame:
-        mean = parameters.weights @ self.mean_statistics(parameters)
-        return self.frame(Moments(1.0, mean, np.zeros_like(mean)), dtype)
+        return identity_frame(parameters.weights @ self.mean_statistics(parameters))
 
     def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
         log_h = self.log_h(rows, n_threads)
-        eta, b = self.natural(frame.shift)
+        eta, b = self._reference(frame)
         return log_h + (rows.X @ eta + b)
+
+    def _reference(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
+        """(eta, b) of the reference distribution. Where the mean is 0, eta would be infinite: 1 will do."""
+        return self.natural(np.where(frame.mean > 0, frame.mean, 1.0))
 
     # --- passes
 
@@ -100,13 +101,13 @@ class Linear(CompiledFamily[P, ExponentialSums]):
     def pack(self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]) -> LinearParams:
         assert parameters is not None
         etas, offsets = self.natural(self.mean_statistics(parameters))
-        reference, offset = self.natural(frame.shift)
+        reference, offset = self._reference(frame)
         etas = (etas - reference) * _LOG2_E
         with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
             log2_weights = np.log2(parameters.weights) + (offsets - offset) * _LOG2_E
         return LinearParams(
-            shift=np.zeros(len(reference), dtype),
-            inverse_scale=np.ones(len(reference), dtype),
+            shift=frame.shift.astype(dtype),
+            inverse_scale=(1 / frame.scale).astype(dtype),
             log2_weights=log2_weights.astype(dtype),
             etas=np.maximum(etas, _IMPOSSIBLE).astype(dtype)[None],
             reference=reference.astype(dtype),
@@ -142,7 +143,7 @@ class Linear(CompiledFamily[P, ExponentialSums]):
     def _size(self, weights: FloatArray, means: FloatArray, frame: Frame) -> float:
         """How large what kernels add up is, for a mean row."""
         etas, offsets = self.natural(means)
-        reference, offset = self.natural(frame.shift)
+        reference, offset = self._reference(frame)
         with np.errstate(invalid="ignore"):
             products = np.where(means > 0, np.abs(means * (etas - reference)), 0.0)
         return float(weights @ (products.sum(axis=1) + np.abs(offsets - offset)))

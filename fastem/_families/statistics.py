@@ -116,8 +116,7 @@ class Statistics(Generic[M]):
             "origin": self.origin,
             "feature_names": self.feature_names,
         }
-        arrays = {"shift": self.frame.shift, "scale": self.frame.scale}
-        return _io.statistics_to_bytes(header, arrays | self.family.to_arrays(self.summed))
+        return _io.statistics_to_bytes(header, self.frame._asdict() | self.family.to_arrays(self.summed))
 
     @classmethod
     def from_bytes(cls, content: bytes, *, distribution: Any = None) -> "Statistics[Any]":
@@ -174,8 +173,11 @@ def _from_archive(
     # Before format 2 there were Gaussians alone.
     family = family_named(header.get("family") or header["covariance_type"], own)
     d = len(arrays["scale"])
-    frame = Frame(arrays.pop("shift"), arrays.pop("scale"))
-    if frame.shift.shape != (d,) or not (np.isfinite(frame).all() and (frame.scale > 0).all()):
+    shift, scale = arrays.pop("shift"), arrays.pop("scale")
+    frame = Frame(shift, scale, arrays.pop("mean", shift))
+    if not frame.shift.shape == frame.mean.shape == (d,) or not (
+        np.isfinite(frame).all() and (frame.scale > 0).all()
+    ):
         raise ValueError("its frame is none")
     summed = family.from_arrays(arrays, d)
     if not ((summed.weights >= 0).all() and summed.weights.sum() > 0):
