@@ -46,3 +46,18 @@ class Normal(fastem.Distribution):
 
     def n_parameters(self, k, d):
         return 2 * k * d
+
+
+RATES = np.array([[1.0, 20.0], [8.0, 5.0], [30.0, 0.3]])
+MIXTURE = fastem.Mixture([0.5, 0.2, 0.3], {"rates": RATES}, Poisson(), n_features=2)
+X, LABELS = MIXTURE.sample(3000, rng=0)
+WEIGHT = np.random.default_rng(0).integers(0, 3, len(X)).astype(np.float64)
+
+
+def start_of(distribution, rates=RATES + 1):
+    return fastem.Mixture(MIXTURE.weights, {"rates": rates}, distribution, n_features=2)
+
+
+def broken(method, function, base=Poisson):
+    """A distribution one of whose methods is this function of itself and the arguments."""
+    return type("Broken", (base,), {method: function})()
