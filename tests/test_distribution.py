@@ -183,6 +183,28 @@ def test_there_need_not_be_statistics():
     np.testing.assert_array_equal(fastem.m_step(again).weights, fastem.m_step(statistics).weights)
 
 
+class Counts(Poisson):
+    """Numbers are statistics too."""
+
+    def statistics(self, X, responsibilities, parameters):
+        return len(X), responsibilities.sum(), *super().statistics(X, responsibilities, parameters)
+
+    def maximise(self, statistics, parameters):
+        n, _, *rest = statistics
+        assert isinstance(n, np.ndarray)
+        return super().maximise(rest, parameters) | {"rows": np.repeat([n], len(rest[0]), axis=0)}
+
+
+@pytest.mark.parametrize("slab_seconds", [0.2, 1e-9])
+def test_a_statistic_may_be_a_number(slab_seconds, monkeypatch):
+    monkeypatch.setattr(fastem._sources.passes, "_SLAB_SECONDS", slab_seconds)
+    model = fastem.fit(X, 3, distribution=Counts(), init=LABELS, max_iter=2, tol=0)
+    np.testing.assert_array_equal(model.parameters["rows"], len(X))
+    statistics = sum(fastem.e_step(chunk, model) for chunk in np.split(X, [9, 1000]))
+    for twin in (statistics, fastem.Statistics.from_bytes(statistics.to_bytes(), distribution=Counts())):
+        np.testing.assert_array_equal(fastem.m_step(twin).parameters["rows"], len(X))
+
+
 class Reuses(Poisson):
     """Returns views of what it was given, and arrays that it writes to again in the next call."""
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import DATA
+from distributions import Poisson
 from scipy.special import logsumexp
 from scipy.stats import poisson
 
@@ -111,10 +112,12 @@ def test_an_impossible_row_of_weight_zero_is_as_if_absent():
     assert fastem.e_step(ROWS, model, weight).log_likelihood == pytest.approx(4 * expected, rel=1e-12)
 
 
-def test_a_fit_may_begin_at_parameters_for_which_rows_are_impossible():
+@pytest.mark.parametrize("distribution", ["poisson", Poisson()], ids=["compiled", "written"])
+def test_a_fit_may_begin_at_parameters_for_which_rows_are_impossible(distribution):
     X = mixture().sample(500, rng=0)[0]
-    start = mixture(rates=np.where(ZERO > 0, RATES, 0))
-    model = fastem.fit(X, 3, distribution="poisson", init=start, tol=0, max_iter=50)
+    rates = np.where(ZERO > 0, RATES, 0)
+    start = fastem.Mixture(WEIGHTS, {"rates": rates}, distribution, n_features=2)
+    model = fastem.fit(X, 3, distribution=distribution, init=start, tol=0, max_iter=50)
     assert model.report.history[0] == -np.inf
     assert (np.diff(model.report.history[1:]) > -1e-9).all()
     assert model.report.log_likelihood == pytest.approx(log_densities(X, model).sum(), rel=1e-12)

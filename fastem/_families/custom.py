@@ -222,7 +222,8 @@ class Custom(Family[CustomParameters, CustomSums]):
                 f"{self.name}.statistics must return arrays of the same shapes for all chunks; "
                 f"got {shapes} and {others}."
             )
-        added = tuple(a + b for a, b in zip(one.statistics, other.statistics, strict=True))
+        pairs = zip(one.statistics, other.statistics, strict=True)
+        added = tuple(np.asarray(a + b) for a, b in pairs)  # NumPy's sum of scalars is no array
         return CustomSums(one.weights + other.weights, added, one.about)
 
     def maximise(self, sums: CustomSums, rule: Rule[CustomParameters]) -> Maximised[CustomParameters]:
