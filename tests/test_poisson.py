@@ -361,6 +361,15 @@ def test_a_component_that_loses_its_rows_starts_anew():
     assert again.weights.min() > 0.01
 
 
+@pytest.mark.parametrize("distribution", ["poisson", Poisson()], ids=["compiled", "written"])
+def test_rounding_is_not_called_a_fall(distribution):
+    """The log-likelihoods of these few large counts are known to 1e-10."""
+    rows = np.array([[28509], [28973]])
+    model = fastem.fit(rows, 2, distribution=distribution, rng=0, tol=0, max_iter=40)
+    assert -1e-9 < np.diff(model.report.history).min() < 0
+    assert model.report.status is FitStatus.MAX_ITER
+
+
 # --- the other verbs
 
 
