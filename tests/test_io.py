@@ -182,7 +182,7 @@ def test_invalid_parameters_are_named(saved):
 
 def test_an_unknown_family(saved):
     rewrite(saved, header={"options": {"family": "round", "n_features": 2, "feature_names": None}})
-    with pytest.raises(ValueError, match="does not hold a valid model: it is of the distribution round"):
+    with pytest.raises(ValueError, match="does not hold a valid model: it has the distribution round"):
         fastem.load(saved)
 
 

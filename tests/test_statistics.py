@@ -151,7 +151,7 @@ def test_bytes_that_are_none_of_ours():
     for old, new, reason in (
         (b'"statistics_format": 2', b'"statistics_format": 9', "it has format 9, .* upgrade"),
         (b'"dtype": "float64"', b'"dtype": "float16"', "its header"),
-        (b'"family": "full"', b'"family": "diag"', "scatter is no finite"),
+        (b'"family": "full"', b'"family": "diag"', "scatter is not a finite"),
     ):
         assert old in content
         with pytest.raises(ValueError, match="not readable fastem statistics: " + reason):

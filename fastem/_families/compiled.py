@@ -1,4 +1,4 @@
-"""Families whose passes are numba kernels, dispatched on the type of what `pack` returns."""
+"""Families whose passes are numba kernels. The type that `pack` returns selects the kernel."""
 
 from abc import abstractmethod
 from typing import Any
@@ -15,23 +15,23 @@ LN2 = float(np.log(2))
 
 
 class CompiledFamily(Family[P, S]):
-    """A family of log-densities that a kernel computes."""
+    """A family whose log-densities are computed by a kernel."""
 
     @abstractmethod
     def new_sums(self, slots: int, k: int, d: int) -> Any:
-        """Zeroed accumulators for the kernels: a NamedTuple of float64 arrays (slots, ...)."""
+        """Return accumulators of zeros for the kernels, a NamedTuple of float64 arrays (slots, ...)."""
 
     @abstractmethod
     def collect(self, packed: Any, merged: Any) -> S:
-        """The sums of a pass, from those of the kernels, merged over slots."""
+        """Convert the sums of the kernels, added over all slots, to the sums of a pass."""
 
     @abstractmethod
     def log_constant(self, packed: Any, frame: Frame, sums: S) -> float:
-        """Total that the kernels left out of the log-likelihood."""
+        """Return the part of the log-likelihood that the kernels leave out."""
 
     @abstractmethod
     def complete(self, log_densities: FloatArray, packed: Any, frame: Frame, X: Array) -> FloatArray:
-        """Log-densities (m,) of the kernels with what these left out."""
+        """Add to the log-densities (m,) of the kernels what the kernels leave out."""
 
     def bytes_per_slot(self, k: int, d: int) -> int:
         return sum(array.nbytes for array in self.new_sums(1, k, d))
@@ -81,7 +81,7 @@ class _KernelPass(Pass[S]):
 
     def end(self) -> Summed[S] | None:
         merged = type(self._sums)(*(array.sum(axis=0) for array in self._sums))
-        del self._sums  # the largest arrays of a fit, before `collect` needs memory of its own
+        del self._sums  # free the largest arrays of a fit before `collect` allocates its own
         if not all(np.isfinite(array).all() for array in merged):
             return None
         sums = self._family.collect(self._packed, merged)

@@ -1,4 +1,4 @@
-"""Distributions written by users, as families."""
+"""The family of a distribution that a user has written."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,11 +23,11 @@ class CustomParameters(NamedTuple):
 class CustomSums(NamedTuple):
     weights: FloatArray  # (K,) sum of r
     statistics: tuple[FloatArray, ...]
-    about: CustomParameters | None  # the parameters of the E-step
+    about: CustomParameters | None  # the parameters of the E-step; None if there was none
 
 
 class Custom(Family[CustomParameters, CustomSums]):
-    """Translates between the engine and a `Distribution`, whose every answer it checks."""
+    """Translates between the engine and a `Distribution`. It checks everything that the user returns."""
 
     holds_responsibilities = True
 
@@ -39,7 +39,7 @@ class Custom(Family[CustomParameters, CustomSums]):
     # --- the four methods of the user
 
     def log_density(self, rows: Rows, about: CustomParameters) -> FloatArray:
-        """(m, K), finite or -inf."""
+        """Return log-densities (m, K), which are finite or -inf."""
         X = np.asarray(rows.X, dtype=np.float64)
         with self._called("log_density"):
             value = self._written.log_density(X, dict(about.values))
@@ -59,7 +59,7 @@ class Custom(Family[CustomParameters, CustomSums]):
             value = self._written.statistics(X, r, None if about is None else dict(about.values))
         if not isinstance(value, tuple):
             raise TypeError(f"{self.name}.statistics must return a tuple of arrays; got {value!r}.")
-        # Copies, since what a user returns may be changed or used again.
+        # Make copies, since the user's code may change its arrays or use them again.
         arrays = tuple(self._array("statistics", entry).copy() for entry in value)
         for number, array in enumerate(arrays):
             if not np.isfinite(array).all():
@@ -85,8 +85,8 @@ class Custom(Family[CustomParameters, CustomSums]):
         array = self._array("maximise", value).copy()
         if array.ndim == 0 or len(array) != len(dead):
             raise ValueError(
-                f"{self.name}.maximise must return arrays with one entry a component, {len(dead)}, along the "
-                f"first axis; {name!r} has shape {array.shape}."
+                f"{self.name}.maximise must return arrays with one entry per component, {len(dead)}, along "
+                f"the first axis; {name!r} has shape {array.shape}."
             )
         if sums.about is not None:
             before = sums.about.values[name]
@@ -107,7 +107,7 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     @contextmanager
     def _called(self, method: str) -> Iterator[None]:
-        """An error in a user's method is told with the name of the method."""
+        """Add the name of the method to any error that a user's method raises."""
         try:
             with np.errstate(all="ignore"):
                 yield
@@ -140,7 +140,7 @@ class Custom(Family[CustomParameters, CustomSums]):
         for name, array in values.items():
             if array.ndim == 0 or len(array) != len(weights):
                 raise ValueError(
-                    f"{name} must have one entry a component, {len(weights)}, along the first axis; "
+                    f"{name} must have one entry per component, {len(weights)}, along the first axis; "
                     f"got shape {array.shape}."
                 )
             array.flags.writeable = False
@@ -219,8 +219,9 @@ class Custom(Family[CustomParameters, CustomSums]):
         self, before: CustomParameters, weights: FloatArray, sums: CustomSums, gain: float
     ) -> CustomSums:
         raise TypeError(
-            f"partial_fit must have a model whose parameters tell its statistics; those of {self.name} are "
-            "known to its author alone. Use e_step and m_step on chunks, or fit a function that yields them."
+            f"partial_fit must be given a model of a built-in distribution; got one of {self.name}, whose "
+            "expected statistics it cannot compute from the parameters. Use e_step and m_step on chunks, or "
+            "fit with a function that yields them."
         )
 
     def maximise(self, sums: CustomSums, rule: Rule[CustomParameters]) -> Maximised[CustomParameters]:
@@ -264,8 +265,8 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def advice(self, cause: Literal["falls"]) -> str:
         return (
-            f"{self.name}.maximise does not return the maximum for {self.name}.statistics and "
-            f"{self.name}.log_density: check the three against each other."
+            f"{self.name}.maximise does not maximise the expected log-likelihood of {self.name}.log_density "
+            f"given {self.name}.statistics: check that the three methods agree."
         )
 
 
@@ -293,7 +294,10 @@ class _CustomPass(Pass[CustomSums]):
 
 
 def _normalised(log_densities: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(log p(x) (m,), responsibilities (m, K)); a row that no component can produce belongs to all alike."""
+    """Return log p(x) (m,) and responsibilities (m, K).
+
+    If no component can produce a row, the row has the same responsibility for all components.
+    """
     with np.errstate(divide="ignore"):
         joint = log_densities + np.log(weights)
     peak = joint.max(axis=1, keepdims=True)
@@ -309,7 +313,7 @@ def _normalised(log_densities: FloatArray, weights: FloatArray) -> tuple[FloatAr
 
 
 def _total(log_densities: FloatArray, weight: FloatArray | None) -> float:
-    """The weighted sum; a row of weight 0 may be impossible."""
+    """Return the weighted sum. A row of weight 0 does not count, even if its log-density is -inf."""
     if weight is None:
         return float(log_densities.sum())
     return float((weight * np.where(weight > 0, log_densities, 0.0)).sum())

@@ -1,12 +1,12 @@
 """Exponential families with independent features: log p(x | k) = <eta_k, t(x)> + b_k + h(x).
 
-A distribution is its natural parameters eta, its b and the means of t (Wainwright and Jordan 2008, section
-3.2). One kernel, a matrix product over a tile, serves all of them. The M-step of maximum likelihood sets the
-mean of t in each component to its average there (Bishop 2006, eq. 2.226).
+A distribution is defined by its natural parameters eta, its b and the means of t (Wainwright and Jordan 2008,
+section 3.2). One kernel, a matrix product over a tile, computes all of them. The M-step of maximum likelihood
+sets the mean of t in each component to its weighted average over the rows (Bishop 2006, eq. 2.226).
 
-Kernels see eta and b less those of one reference distribution, that of the mean of the whole mixture. What
-is left is small, so that large counts keep their digits in float32. The reference's own log-density is
-added in float64, once a pass.
+We subtract from eta and b those of one reference distribution, which has the mean of the whole mixture. The
+kernels get the differences. These are small, so that large counts keep their digits in float32. The
+log-density of the reference is added in float64, once per pass.
 """
 
 from abc import abstractmethod
@@ -26,7 +26,7 @@ from fastem._typing import Array, FloatArray
 P = TypeVar("P", bound=Weighted)
 
 _LOG2_E = 1 / np.log(2)
-# In place of -inf: times a statistic of 0 it is 0, and times any other it makes a density of 0.
+# This replaces an eta of -inf. Times a statistic of 0 it is 0. Times any other it gives a density of 0.
 _IMPOSSIBLE = -1e30
 
 
@@ -38,23 +38,23 @@ class ExponentialSums(NamedTuple):
 
 
 class Linear(CompiledFamily[P, ExponentialSums]):
-    """What differs between exponential families. The statistic t(x) is x itself."""
+    """An exponential family with independent features, whose statistic t(x) is x itself."""
 
     @abstractmethod
     def natural(self, means: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """(eta (..., d), b (...)) of the distributions whose t has these means (..., d)."""
+        """Return eta (..., d) and b (...) of the distributions whose t has these means (..., d)."""
 
     @abstractmethod
     def mean_statistics(self, parameters: P) -> FloatArray:
-        """The mean of t in each component, (K, d)."""
+        """Return the mean of t in each component, (K, d)."""
 
     @abstractmethod
     def from_means(self, weights: FloatArray, means: FloatArray) -> P:
-        """Parameters for which t has these means (K, d)."""
+        """Return the parameters for which t has these means (K, d)."""
 
     @abstractmethod
     def part(self, means: FloatArray, component: int, heaviest: int) -> None:
-        """Part the means of the heaviest component in two, about a deviation apart, in place."""
+        """Split the means of the heaviest component in two, in place, about one deviation apart."""
 
     def n_features(self, parameters: P) -> int:
         return int(self.mean_statistics(parameters).shape[1])
@@ -83,7 +83,7 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         assert parameters is not None
         means = self.mean_statistics(parameters)
         etas, offsets = self.natural(means)
-        # Rounded to the dtype of the kernels, so that what is taken away here is what is added later.
+        # Round to the dtype of the kernels, so that exactly what we subtract here is added later.
         reference, offset = (
             np.atleast_1d(value).astype(dtype) for value in self.natural(self._reference(parameters, means))
         )
@@ -100,7 +100,7 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         )
 
     def _reference(self, parameters: P, means: FloatArray) -> FloatArray:
-        """The mean of t in the mixture; 1 where that is 0, whose eta would be infinite."""
+        """Return the mean of t in the mixture, but 1 instead of 0, for which eta would be infinite."""
         mean = parameters.weights @ means
         return np.where(mean > 0, mean, 1.0)
 

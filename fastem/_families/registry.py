@@ -1,4 +1,4 @@
-"""All families by name: a new one is a file and a line here."""
+"""All families by name. A new family is one file and one line here."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ DISTRIBUTIONS = ("gaussian", *OTHERS)
 
 
 def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, Any]:
-    """The family of these arguments of `fit`."""
+    """Return the family for these arguments of `fit`."""
     if isinstance(distribution, Distribution):
         _refuse(covariance_type, type(distribution).__name__)
         return Custom(distribution)
@@ -38,7 +38,7 @@ def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, A
 
 
 def other_family(distribution: Any) -> Family[Any, Any]:
-    """The family of a mixture that is not Gaussian."""
+    """Return the family of a mixture that is not Gaussian."""
     if not isinstance(distribution, Distribution):
         also = " or a fastem.Distribution; Gaussian mixtures are made by fastem.GaussianMixture"
         check_one_of("distribution", distribution, tuple(OTHERS), also)
@@ -46,15 +46,15 @@ def other_family(distribution: Any) -> Family[Any, Any]:
 
 
 def family_named(name: str, distribution: Any = None) -> Family[Any, Any]:
-    """The family that a file or a message names; `distribution` is a user's own."""
+    """Return the family that a file or bytes name. `distribution` is the user's own, or None."""
     if distribution is not None:
         family = family_of(distribution)
         if family.name != name:
-            raise ValueError(f"it is of {name}, and distribution is {family.name}")
+            raise ValueError(f"it has the distribution {name}, but the one given is {family.name}")
         return family
     known = {**GAUSSIANS, **OTHERS}
     if name not in known:
-        raise ValueError(f"it is of the distribution {name}. Pass that as distribution={name}()")
+        raise ValueError(f"it has the distribution {name}. Pass it as distribution={name}()")
     return known[name]
 
 
