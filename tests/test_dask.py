@@ -199,7 +199,7 @@ class FewerRowsLater:
         (
             lambda: (array(), da.from_array(WEIGHT, chunks=500)),
             ValueError,
-            "must have the blocks of X, 6; it",
+            "must have as many blocks as X, 6; it",
         ),
         (
             lambda: (array(), array(WEIGHT - 9)),

@@ -132,7 +132,7 @@ def test_a_block_that_ends_every_worker_is_an_error(client):
             os._exit(1)
         return rows
 
-    with pytest.raises(RuntimeError, match=r"A block of X ended the workers that computed it .*, 3, 0"):
+    with pytest.raises(RuntimeError, match=r"A block of X killed the workers that computed it .*, 3, 0"):
         fastem.fit(array(read), 3)
 
 

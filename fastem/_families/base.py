@@ -141,7 +141,7 @@ class Family(ABC, Generic[P, S]):
 
     @abstractmethod
     def pack(self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        """Convert the parameters to what a pass needs, a NamedTuple of arrays, or None if `origin` is None."""
+        """Convert the parameters to a NamedTuple of arrays for a pass, or to None if `origin` is None."""
 
     @abstractmethod
     def bytes_per_slot(self, k: int, d: int) -> int:

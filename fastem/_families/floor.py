@@ -15,8 +15,8 @@ RELATIVE_FLOOR = 1e-6
 # A component is floored if, in some direction, its variance is at most this many times the floor. Then the
 # floor is a third or more of the variance.
 _DOMINATED = 3.0
-# With the floor added, a variance is at least 1 floor, except for rounding. If it is at most this many floors,
-# the floor was not enough.
+# With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many
+# floors, the floor was not enough.
 _LEAST_RATIO = 0.5
 # We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
 # floors.
