@@ -1,4 +1,4 @@
-"""The cache of compiled kernels: missing, shared, damaged, read-only."""
+"""The cache of compiled kernels if it is missing, shared, damaged or read-only."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from fastem._kernels import _jit
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="no cache without JIT")
 
-# The cheapest kernel to compile that a fit needs.
+# This calls the kernel of a fit that compiles fastest.
 MOMENTS = """
 import sys, numpy as np
 from fastem._sources.arrays import ArraySource
@@ -27,7 +27,7 @@ MEAN = "[5. 6.]"
 
 
 def moments(folder, dtype="f8", **environment):
-    """How many kernels came from the cache."""
+    """Return how many kernels came from the cache."""
     mean, hits = run_script(MOMENTS, dtype, NUMBA_CACHE_DIR=str(folder), **environment).splitlines()
     assert mean == MEAN
     return int(hits)
@@ -35,7 +35,7 @@ def moments(folder, dtype="f8", **environment):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Filled by two processes that began at once with a folder that was not there."""
+    """A cache folder that two processes filled at the same time. It did not exist before."""
     folder = tmp_path_factory.mktemp("cache") / "not" / "there"
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
     processes = [
@@ -102,7 +102,7 @@ def double(x):
 
 
 def test_machine_code_of_another_signature_is_a_miss(tmp_path):
-    """What remains when two processes write the index and the data of one name in turns."""
+    """Two processes that write the index and the data of one name in turns can leave such files."""
     file = _jit._CacheFile(str(tmp_path), "kernel", "stamp")
     file.save("float64", "code for float64")
     assert file.load("float64") == "code for float64"

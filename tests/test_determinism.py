@@ -1,4 +1,4 @@
-"""Same input and seed, same bits: whatever the threads, the process or the moment."""
+"""The same input and seed give the same bits, for any number of threads and in any process."""
 
 import multiprocessing
 import subprocess

@@ -1,4 +1,4 @@
-"""Models on disk."""
+"""Saving and loading models."""
 
 import contextlib
 import io
@@ -188,7 +188,7 @@ def test_an_unknown_family(saved):
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
 def test_files_of_the_first_format(covariance_type):
-    """Written by the version before there were other distributions than Gaussians."""
+    """These files were written by the version that had only Gaussians."""
     model = fastem.load(DATA / f"format_1_{covariance_type}.npz")
     assert isinstance(model, fastem.GaussianMixture)
     assert model.covariance_type == covariance_type
