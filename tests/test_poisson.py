@@ -391,7 +391,7 @@ def test_merged_chunks_are_one_pass():
         fastem.m_step(merged, reg_covar=0)
     with pytest.raises(ValueError, match="with the same parameters"):
         merged + fastem.e_step(X, step)
-    with pytest.raises(ValueError, match="about the same parameters, in the same dtype"):
+    with pytest.raises(ValueError, match="with the same parameters in the same dtype"):
         merged + fastem.e_step(X.astype(np.float32), model)
 
 
