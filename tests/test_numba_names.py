@@ -135,6 +135,15 @@ print(*given, *_jit.KERNEL_OPTIONS, *_jit.ORDERED_OPTIONS)
     assert {"nogil", "error_model", "fastmath"} <= set(given)
 
 
+@pytest.mark.parametrize(
+    "name", ["numba.core.compiler.Compiler", "numba.core.codegen.CPUCodeLibrary._finalize_final_module"]
+)
+def test_without_it_the_process_that_compiles_may_have_other_bits(name, tmp_path):
+    _, hits, _ = small_fit(tmp_path, name)
+    assert hits == 0
+    assert small_fit(tmp_path)[1] == 1
+
+
 @pytest.mark.parametrize("name", ["numba.core.config.CPU_NAME", "numba.core.config.CPU_FEATURES"])
 def test_without_it_the_target_is_the_host(name, bits, folder):
     assert small_fit(folder, name)[:2] == (bits, 1)

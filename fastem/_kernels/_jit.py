@@ -2,6 +2,7 @@
 
 import numba
 
+from fastem._kernels import _own_code
 from fastem._kernels._jit_cache import cache_on_disk
 
 try:
@@ -74,5 +75,5 @@ inlined_kernel = _jit(_REASSOCIATING, **_INLINED, **_UNCOUNTED, **_NO_WRAPPERS)
 # For what is called from one place, or so short that its own compilation would cost more than copies.
 spliced_kernel = _jit(_REASSOCIATING, **_SPLICED, **_UNCOUNTED, **_NO_WRAPPERS)
 # For those that Python calls.
-entry_kernel = _jit(_REASSOCIATING, **_NO_C_WRAPPER)
+entry_kernel = _jit(_REASSOCIATING, **_NO_C_WRAPPER, **_own_code.OPTION)
 parallel_kernel = _jit(_REASSOCIATING, parallel=_PRANGE_ONLY, **_NO_C_WRAPPER)
