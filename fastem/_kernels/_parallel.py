@@ -20,7 +20,7 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from fastem._kernels._jit import INTERPRETED, parallel_kernel
-from fastem._kernels._vector import array_struct, nothing
+from fastem._kernels._vector import array_struct
 
 # Re-entrant: a signal handler runs between two kernel calls, where its own thread may hold the lock.
 _lock = threading.RLock()
@@ -75,11 +75,14 @@ def run_slots(
         if n_threads is not None:
             numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))
         workers = min(slots, numba.get_num_threads())
+        failed = np.zeros(1, np.int64)
         try:
             if address is not None:
-                _sweep(address, flat, slots, np.zeros(workers, np.int64))
+                _sweep(address, flat, slots, np.zeros(workers, np.int64), failed)
         finally:
             numba.set_num_threads(before)
+    if failed[0]:
+        raise MemoryError("A kernel could not allocate the arrays that it computes in.")
     if address is None:
         from concurrent.futures import ThreadPoolExecutor  # rarely needed
 
@@ -98,7 +101,8 @@ def _address(one_slot: Any, arguments: tuple[Any, ...], flat: tuple[Any, ...]) -
         one_slot.compile(kinds)
         compiled = one_slot.overloads[kinds]
         address = int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
-        _sweep.compile((integer, numba.typeof(flat), integer, types.Array(integer, 1, "C")))
+        counters = types.Array(integer, 1, "C")
+        _sweep.compile((integer, numba.typeof(flat), integer, counters, counters))
     except _RENAMED:
         return None
     return address
@@ -111,17 +115,20 @@ def _flatten(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @intrinsic
 def _call(typingctx, address, arguments, slot):
-    """Call the kernel at an address, so that its code need not be compiled again into the caller."""
+    """Call the kernel at an address, so that its code need not be compiled again into the caller.
+
+    Returns 1 if it raised an error, else 0.
+    """
 
     def codegen(context, builder, signature, values):
         kinds = (*arguments.types, slot)
         function = context.call_conv.get_function_type(types.none, kinds).as_pointer()
         callee = builder.inttoptr(values[0], function)
         flat = (builder.extract_value(values[1], i) for i in range(len(arguments.types)))
-        context.call_conv.call_function(builder, callee, types.none, kinds, [*flat, values[2]])
-        return nothing(context)
+        status, _ = context.call_conv.call_function(builder, callee, types.none, kinds, [*flat, values[2]])
+        return builder.zext(status.is_error, context.get_value_type(types.int64))
 
-    return types.none(address, arguments, slot), codegen
+    return types.int64(address, arguments, slot), codegen
 
 
 @intrinsic
@@ -137,8 +144,11 @@ def _take(typingctx, counters, index):
 
 
 @parallel_kernel
-def _sweep(address, arguments, slots, taken):
-    """The only parallel loop. A worker whose share is done helps with those of the others."""
+def _sweep(address, arguments, slots, taken, failed):
+    """The only parallel loop. A worker whose share is done helps with those of the others.
+
+    OUT failed (1,): not zero if a call raised an error, which can only be one of memory
+    """
     workers = len(taken)
     for worker in prange(workers):
         for i in range(workers):
@@ -146,5 +156,6 @@ def _sweep(address, arguments, slots, taken):
             first, end = share * slots // workers, (share + 1) * slots // workers
             slot = first + _take(taken, share)
             while slot < end:
-                _call(address, arguments, slot)
+                if _call(address, arguments, slot) != 0:
+                    failed[0] = 1
                 slot = first + _take(taken, share)
