@@ -1,19 +1,25 @@
-"""fastem: Gaussian mixtures fitted by Expectation-Maximization, on millions of points, in seconds."""
+"""fastem: mixture models fitted by Expectation-Maximization, on millions of points, in seconds."""
 
-from fastem._accelerate import accelerate
-from fastem._fit import e_step, fit, m_step
-from fastem._interrupted import FitInterrupted
-from fastem._model import GaussianMixture, load
-from fastem._online import partial_fit
+from fastem._api.fit import fit
+from fastem._api.gaussian import GaussianMixture
+from fastem._api.interrupted import FitInterrupted
+from fastem._api.mixture import Mixture
+from fastem._api.models import load
+from fastem._api.online import partial_fit
+from fastem._api.steps import e_step, m_step
+from fastem._families.distribution import Distribution
+from fastem._families.statistics import Statistics
 from fastem._report import FitReport, FitStatus, FitWarning, WarningCause
-from fastem._statistics import Statistics
+from fastem._sklearn.accelerate import accelerate
 
 __all__ = [
+    "Distribution",
     "FitInterrupted",
     "FitReport",
     "FitStatus",
     "FitWarning",
     "GaussianMixture",
+    "Mixture",
     "Statistics",
     "WarningCause",
     "accelerate",

@@ -10,12 +10,13 @@ import numba
 import numpy as np
 
 import fastem
-from fastem._bench import run_bench
-from fastem._demo import describe, run_demo
-from fastem._families import FAMILIES
+from fastem._checks import check_integer
+from fastem._em.starts import INIT_NAMES
+from fastem._families.registry import GAUSSIANS
 from fastem._kernels._target import describe_target
+from fastem._tools.bench import run_bench
+from fastem._tools.demo import describe, run_demo
 from fastem._typing import Array
-from fastem._validate import INIT_NAMES, check_count
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,24 +37,24 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="fit Old Faithful, then a million points")
     demo.add_argument(
-        "--rows", type=int, default=1_000_000, help="points of the second fit (default %(default)s)"
+        "--rows", type=int, default=1_000_000, help="number of points in the second fit (default %(default)s)"
     )
     demo.set_defaults(run=_demo)
 
-    info = commands.add_parser("info", help="versions, threads, SIMD width, cache folder")
+    info = commands.add_parser("info", help="print versions, threads, SIMD width and cache folder")
     info.set_defaults(run=_info)
 
-    bench = commands.add_parser("bench", help="time of one pass, beside other libraries")
-    bench.add_argument("--peers", action="store_true", help="measure the installed peers too")
+    bench = commands.add_parser("bench", help="time one pass and compare with other libraries")
+    bench.add_argument("--peers", action="store_true", help="also measure other installed libraries")
     bench.add_argument("--scale", type=float, default=1.0, help="factor on the number of rows")
-    bench.add_argument("--repeat", type=int, default=5, help="runs of each (default %(default)s)")
+    bench.add_argument("--repeat", type=int, default=5, help="runs of each case (default %(default)s)")
     bench.add_argument("-o", "--output", type=Path, help="write the table to this JSON file")
     bench.set_defaults(run=_bench)
 
     fit = commands.add_parser("fit", help="fit a .csv or .npy file and print the model")
     fit.add_argument("file", type=Path)
     fit.add_argument("-k", type=int, required=True, help="number of components")
-    fit.add_argument("--covariance-type", choices=FAMILIES, default="full")
+    fit.add_argument("--covariance-type", choices=GAUSSIANS, default="full")
     fit.add_argument("--init", choices=INIT_NAMES, default="k-means++")
     fit.add_argument("--n-init", type=int, default=1)
     fit.add_argument("--tol", type=float, default=1e-4)
@@ -74,7 +75,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    repeat = check_count("--repeat", options.repeat, 1)
+    repeat = check_integer("--repeat", options.repeat, 1)
     run_bench(peers=options.peers, scale=options.scale, repeat=repeat, output=options.output)
 
 
@@ -109,7 +110,7 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _accelerate(options: argparse.Namespace) -> None:
-    """Run a script as ``python SCRIPT ...`` would; its errors are its own, tracebacks and all."""
+    """Run a script as ``python SCRIPT ...`` would. Its errors are shown with their tracebacks."""
     if not options.script.is_file():
         raise FileNotFoundError(f"SCRIPT must be a Python file; there is no {str(options.script)!r}.")
     sys.argv = [str(options.script), *options.arguments]
@@ -123,7 +124,7 @@ def _accelerate(options: argparse.Namespace) -> None:
 
 
 def _read(path: Path) -> Array:
-    """A table of numbers; a first line of a .csv that is not numbers is taken for its header."""
+    """Read a table of numbers. If the first line of a .csv is not numbers, it is the header."""
     if path.suffix == ".npy":
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     if path.suffix != ".csv":

@@ -1,55 +1,66 @@
-"""Models on disk and statistics on the wire: one .npz of plain arrays, with a format version."""
+"""Models in files and statistics in bytes. Both are one .npz of plain arrays with a format version."""
 
 import io
 import json
 import os
 import zipfile
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from fastem._report import FitReport, FitStatus, Repair
 from fastem._typing import Array, FloatArray
 
-FORMAT = 1
-STATISTICS_FORMAT = 1
-_ARRAYS = ("weights", "means", "covariances")
-OPTIONS = ("covariance_type", "feature_names")
+# Format 1 holds Gaussian mixtures. Format 2 holds mixtures of any distribution.
+FORMAT = 2
+STATISTICS_FORMAT = 2
+_PREFIX = "parameters/"
+
+
+class StoredMixture(NamedTuple):
+    """The content of a file. The model checks it."""
+
+    weights: Array
+    parameters: dict[str, Array]
+    family: str
+    n_features: int | None
+    feature_names: Any
+    report: FitReport | None
 
 
 def write(
     path: str | os.PathLike[str],
     weights: FloatArray,
-    means: FloatArray,
-    covariances: FloatArray,
+    parameters: dict[str, Array],
     options: dict[str, Any],
     report: FitReport | None,
 ) -> None:
-    """All members are stored uncompressed; `header` is JSON: the format, `options` and the report."""
+    """Write all members uncompressed. `header` is JSON with the format, `options` and the report."""
     header = {"format": FORMAT, "options": options, "report": _report_to_json(report)}
+    arrays = {_PREFIX + name: array for name, array in parameters.items()}
     with open(path, "wb") as file:
-        _write(file, header, {"weights": weights, "means": means, "covariances": covariances})
+        _write(file, header, {"weights": weights, **arrays})
 
 
-def read(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, dict[str, Any], FitReport | None]:
-    """The members as they are in the file, for the model to check."""
+def read(path: str | os.PathLike[str]) -> StoredMixture:
+    """Return the members unchecked, as they are in the file."""
     with open(path, "rb") as file:
         try:
             return _read(file)
-        except Exception as error:  # whatever a damaged or hostile file makes its readers raise
+        except Exception as error:  # a damaged or hostile file may make its readers raise anything
             reason = f"{os.fspath(path)!r} is not a readable fastem model: {error}."
             raise ValueError(reason) from None
 
 
 def statistics_to_bytes(header: dict[str, Any], arrays: dict[str, Array]) -> bytes:
-    """`header` is JSON, and gets the format."""
+    """Write `header`, which must be JSON, with the format added, and the arrays."""
     file = io.BytesIO()
     _write(file, {"statistics_format": STATISTICS_FORMAT, **header}, arrays)
     return file.getvalue()
 
 
 def statistics_from_bytes(content: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The header and the arrays, as they are."""
+    """Return the header and the arrays unchecked."""
     return _open(io.BytesIO(content), "statistics_format", STATISTICS_FORMAT)
 
 
@@ -57,17 +68,29 @@ def _write(file: BinaryIO, header: dict[str, Any], arrays: dict[str, Any]) -> No
     np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
 
 
-def _read(file: BinaryIO) -> tuple[Array, Array, Array, dict[str, Any], FitReport | None]:
+def _read(file: BinaryIO) -> StoredMixture:
     header, arrays = _open(file, "format", FORMAT)
-    weights, means, covariances = (arrays[member] for member in _ARRAYS)
-    options = {name: header["options"][name] for name in OPTIONS}
-    return weights, means, covariances, options, _report_from_json(header["report"])
+    options = header["options"]
+    if header["format"] == 1:
+        parameters = {name: arrays[name] for name in ("means", "covariances")}
+    else:
+        parameters = {
+            name.removeprefix(_PREFIX): array for name, array in arrays.items() if name.startswith(_PREFIX)
+        }
+    return StoredMixture(
+        arrays["weights"],
+        parameters,
+        options["family"] if "family" in options else options["covariance_type"],
+        options.get("n_features"),
+        options["feature_names"],
+        _report_from_json(header["report"]),
+    )
 
 
 def _open(file: BinaryIO, version_name: str, newest: int) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The header, whose format is not newer than we know, and the arrays."""
+    """Return the header and the arrays. It is an error if the format is newer than `newest`."""
     with zipfile.ZipFile(file) as archive:
-        # save() never compresses: a compressed member may be a bomb.
+        # save() never compresses, and a compressed member may be a decompression bomb.
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
             raise ValueError("its members are compressed")
     file.seek(0)
@@ -90,12 +113,14 @@ def _report_to_json(report: FitReport | None) -> dict[str, Any] | None:
 def _report_from_json(fields: dict[str, Any] | None) -> FitReport | None:
     if fields is None:
         return None
+    log_likelihood = float(fields["log_likelihood"])
     return FitReport(
         status=FitStatus[fields["status"]],
         converged=bool(fields["converged"]),
         n_iter=int(fields["n_iter"]),
-        log_likelihood=float(fields["log_likelihood"]),
+        log_likelihood=log_likelihood,
         history=tuple(float(value) for value in fields["history"]),
         repairs=tuple(Repair(int(i), int(k), str(what)) for i, k, what in fields["repairs"]),
         elapsed=float(fields["elapsed"]),
+        objective=float(fields.get("objective", log_likelihood)),
     )

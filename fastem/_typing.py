@@ -7,21 +7,49 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
-Slab: TypeAlias = tuple[int, Array, Array]  # first row, rows (m, d), and their weights (m,) or none (0,)
 CovarianceType: TypeAlias = Literal["full", "tied", "diag", "spherical"]
 
 
-class RawChunk(NamedTuple):
-    """What a reader found, before any check."""
+class Rows(NamedTuple):
+    """Consecutive rows of X, and what is known about each of them."""
 
-    where: str  # for messages: "chunk 3 of X"
+    where: str  # the name of these rows in messages: "X", "chunk 3 of X"
+    start: int  # number of the first row
+    X: Array  # (m, d)
+    weight: Array | None = None  # (m,)
+    labels: Array | None = None  # (m,) the known component of each row, or -1 if it is unknown
+    observed: Array | None = None  # (m, d) False where a number is missing
+    noise: Array | None = None  # known noise covariances (m, d, d) or variances (m, d)
+
+    def part(self, chosen: slice) -> "Rows":
+        """Return some of these rows, with all that is known about them."""
+        start, _, _ = chosen.indices(len(self.X))
+        known = (None if array is None else array[chosen] for array in self[2:])
+        return Rows(self.where, self.start + start, *known)  # type: ignore[arg-type]
+
+    def known(self) -> dict[str, Array]:
+        """Return the arrays that are not None, by name. X comes first."""
+        arrays = self._asdict()
+        del arrays["where"], arrays["start"]
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    @property
+    def total_weight(self) -> float:
+        if self.weight is None:
+            return float(len(self.X))
+        return float(self.weight.sum(dtype=np.float64))
+
+
+class RawChunk(NamedTuple):
+    """One chunk as a reader found it, before any check."""
+
+    where: str  # the name of the chunk in messages: "chunk 3 of X"
     rows: Any
     weight: Any
 
 
-class Chunk(NamedTuple):
-    """Rows as they are stored, before any conversion."""
-
-    where: str  # for messages: "X", "chunk 3 of X"
-    rows: Array  # (m, d)
-    weight: Array | None  # (m,)
+def read_only(array: Array) -> Array:
+    """Return a view that kernels cannot write to. Kernels are compiled for such views only."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,4 +1,4 @@
-"""The bench command: its cases are what they claim, and no library can spoil the table."""
+"""The bench command: its cases are correct, and an error in one library does not spoil the table."""
 
 import json
 
@@ -9,10 +9,10 @@ from sklearn.mixture import GaussianMixture as Estimator
 from test_em import start_from
 
 import fastem
-from fastem import _bench
 from fastem.__main__ import main
-from fastem._cases import Case, problem
-from fastem._peers import PEERS, Peer
+from fastem._tools import bench as _bench
+from fastem._tools.cases import Case, problem
+from fastem._tools.peers import PEERS, Peer
 
 
 def broken(X, start):

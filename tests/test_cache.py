@@ -1,4 +1,4 @@
-"""The cache of compiled kernels: missing, shared, damaged, read-only, and fresh after every edit."""
+"""The cache of compiled kernels: missing, shared, damaged, read-only, and after an edit."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from fastem._kernels import _jit_cache
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="no cache without JIT")
 
-# The cheapest kernel to compile that a fit needs.
+# This calls the kernel of a fit that compiles fastest.
 MOMENTS = """
 import sys, numpy as np
 from fastem._kernels._moments import slot_moments
@@ -30,7 +30,7 @@ MEAN = "[5. 6.]"
 
 
 def moments(folder, dtype="f8", **environment):
-    """How many kernels came from the cache."""
+    """Return how many kernels came from the cache."""
     mean, hits = run_script(MOMENTS, dtype, NUMBA_CACHE_DIR=str(folder), **environment).splitlines()
     assert mean == MEAN
     return int(hits)
@@ -38,7 +38,7 @@ def moments(folder, dtype="f8", **environment):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Filled by two processes that began at once with a folder that was not there."""
+    """A cache folder that two processes filled at the same time. It did not exist before."""
     folder = tmp_path_factory.mktemp("cache") / "not" / "there"
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
     processes = [
@@ -92,7 +92,7 @@ def test_without_a_writable_folder_kernels_compile_in_memory(tmp_path):
 
 
 def test_machine_code_of_another_signature_is_a_miss(tmp_path):
-    """What remains when two processes write the index and the data of one name in turns."""
+    """Two processes that write the index and the data of one name in turns can leave such files."""
     file = _jit_cache.CacheFile(str(tmp_path), "kernel", "stamp")
     file.save("float64", "code for float64")
     assert file.load("float64") == "code for float64"

@@ -5,7 +5,7 @@ import pytest
 
 import fastem
 from fastem.__main__ import main
-from fastem._datasets import old_faithful
+from fastem.datasets import old_faithful
 
 
 def test_demo(capsys):

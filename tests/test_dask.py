@@ -1,4 +1,4 @@
-"""dask arrays and dataframes: the parameters of the array, the same bits anywhere, and lazy scores."""
+"""dask collections give the parameters of the array, the same bits anywhere, and lazy scores."""
 
 import itertools
 
@@ -9,16 +9,16 @@ from problems import TYPES, clusters
 from subprocesses import run_script
 
 import fastem
-from fastem._open import source_of
+from fastem._sources.open import source_of
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 
-# More rows than a sample for the start, in blocks of very different lengths, one of none.
+# X has more rows than the sample for the start. Its blocks have very different lengths, and one is empty.
 X = clusters(0, 40_000, 3, 3)
 WEIGHT = np.random.default_rng(0).integers(0, 3, len(X)).astype(np.float64)
-WEIGHT[1:20] = 0  # all of a block
+WEIGHT[1:20] = 0  # these are all rows of one block
 ROWS = (1, 19, 0, 9_980, 25_000, 5_000)
 NAMES = ["a", "b", "c"]
 FRAME = pd.DataFrame(np.column_stack([X, WEIGHT]), columns=[*NAMES, "w"])
@@ -124,7 +124,7 @@ def test_totals():
 def test_statistics_and_steps():
     model = fastem.fit(X, 3, rng=0, max_iter=0)
     lazy, eager = (fastem.e_step(rows, model) for rows in (array(), X))
-    np.testing.assert_allclose(lazy.scatter, eager.scatter, rtol=1e-11, atol=1e-9)
+    np.testing.assert_allclose(lazy.sums()["scatter"], eager.sums()["scatter"], rtol=1e-11, atol=1e-9)
     assert lazy.n_samples == len(X)
     assert fastem.partial_fit(model, array()).n_components == 3
 
@@ -158,7 +158,7 @@ def other_form(function):
 
 
 class FewerRowsLater:
-    """One row less, from the fourth call on."""
+    """Drops a row of block 3 from the fourth call on."""
 
     def __init__(self):
         self.calls = 0
@@ -199,7 +199,7 @@ class FewerRowsLater:
         (
             lambda: (array(), da.from_array(WEIGHT, chunks=500)),
             ValueError,
-            "must have the blocks of X, 6; it",
+            "must have as many blocks as X, 6; it",
         ),
         (
             lambda: (array(), array(WEIGHT - 9)),

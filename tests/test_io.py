@@ -1,4 +1,4 @@
-"""Models on disk."""
+"""Saving and loading models."""
 
 import contextlib
 import io
@@ -6,12 +6,16 @@ import json
 import pickle
 import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from problems import TYPES, clusters, random_model
 
 import fastem
+from fastem.datasets import old_faithful
+
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
@@ -161,12 +165,12 @@ def test_what_cannot_be_opened_is_an_OSError(tmp_path):
         fastem.load(tmp_path)
 
 
-@pytest.mark.parametrize("member", ["header", "weights", "means", "covariances"])
+@pytest.mark.parametrize("member", ["header", "weights", "parameters/means", "parameters/covariances"])
 def test_a_missing_member(saved, member):
     arrays = members(saved)
     del arrays[member]
     np.savez(saved, **arrays)
-    with pytest.raises(ValueError, match="not a readable fastem model"):
+    with pytest.raises(ValueError, match=r"not a readable fastem model|parameters must have the names"):
         fastem.load(saved)
 
 
@@ -176,10 +180,29 @@ def test_invalid_parameters_are_named(saved):
         fastem.load(saved)
 
 
-def test_an_unknown_covariance_type(saved):
-    rewrite(saved, header={"options": {"covariance_type": "round", "feature_names": None}})
-    with pytest.raises(ValueError, match="does not hold a valid model: covariance_type"):
+def test_an_unknown_family(saved):
+    rewrite(saved, header={"options": {"family": "round", "n_features": 2, "feature_names": None}})
+    with pytest.raises(ValueError, match="does not hold a valid model: it has the distribution round"):
         fastem.load(saved)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_files_of_the_first_format(covariance_type):
+    """These files were written by the version that had only Gaussians."""
+    model = fastem.load(DATA / f"format_1_{covariance_type}.npz")
+    assert isinstance(model, fastem.GaussianMixture)
+    assert model.covariance_type == covariance_type
+    assert model.feature_names == ("duration", "waiting")
+    assert model.report.objective == model.report.log_likelihood == model.report.history[-1]
+    assert model.report.log_likelihood == pytest.approx(272 * model.score(old_faithful()), rel=1e-9)
+
+
+def test_statistics_of_the_first_format():
+    model = fastem.load(DATA / "format_1_full.npz")
+    statistics = fastem.Statistics.from_bytes((DATA / "format_1_statistics.npz").read_bytes())
+    again = fastem.e_step(old_faithful(), model)
+    np.testing.assert_allclose(fastem.m_step(statistics).means, fastem.m_step(again).means, rtol=1e-9)
+    assert statistics.log_likelihood == pytest.approx(again.log_likelihood, rel=1e-12)
 
 
 def test_a_missing_file(tmp_path):

@@ -1,4 +1,4 @@
-"""GaussianMixture: built from known parameters, scored, sampled, copied."""
+"""GaussianMixture: construction from known parameters, scores, samples and copies."""
 
 import copy
 import pickle
@@ -166,7 +166,7 @@ def test_the_score_of_many_rows_is_taken_in_parts(monkeypatch):
     X = model.sample(1000, rng=0)[0]
     weight = np.random.default_rng(0).uniform(0, 2, len(X))
     expected = model.score(X, weight), model.bic(X, weight)
-    monkeypatch.setattr(fastem._sources, "_SCORED_ROWS", 300)
+    monkeypatch.setattr(fastem._sources.arrays, "_SCORED_ROWS", 300)
     assert (model.score(X, weight), model.bic(X, weight)) == pytest.approx(expected, rel=1e-12)
     X[700, 1] = np.nan
     with pytest.raises(ValueError, match="the part of X at row 600 must be finite; row 100, column 1 is nan"):

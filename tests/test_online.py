@@ -1,4 +1,4 @@
-"""Stepwise EM."""
+"""Stepwise EM by `partial_fit`."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_a_step_of_next_to_nothing_changes_nothing(covariance_type, dtype):
 
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_statistics_blend_in_the_step_size(covariance_type):
-    """Twice the same rows, about parameters that they fit: the blend is the same maximum."""
+    """The chunk is the rows that the model was fitted to. So the blended statistics have the same maximum."""
     model = fastem.fit(X, 3, covariance_type=covariance_type, rng=0, tol=1e-12, max_iter=2000, reg_covar=0)
     stepped = fastem.partial_fit(model, X, step=0.3, reg_covar=0)
     for name in ("weights", "means", "covariances"):
@@ -53,7 +53,7 @@ def test_one_pass_comes_near_the_batch_fit(covariance_type):
 
 
 def test_the_first_chunk_is_fitted_from_several_starts():
-    """Here one start ends in a lesser mode of the likelihood, and later chunks do not leave it."""
+    """Here a single start ends in a lower mode of the likelihood, and later chunks do not leave it."""
     rows = clusters(2, 50_000, 4, 5)
     best = fastem.fit(rows, 5, rng=0, n_init=5).score(rows)
     for options, reaches_best in (({}, True), ({"n_init": 1}, False)):
@@ -103,5 +103,35 @@ def test_other_arguments():
         fastem.partial_fit(random_model(1, "full", 3, 3), X, k=4)
     with pytest.raises(ValueError, match="X must have 3 features"):
         fastem.partial_fit(random_model(1, "full", 3, 3), X[:, :2])
-    with pytest.raises(TypeError, match=r"model must be a fastem\.GaussianMixture"):
+    with pytest.raises(TypeError, match=r"model must be a fastem\.Mixture"):
         fastem.partial_fit("model", X)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"nonsense": 3}, TypeError, "unknown option 'nonsense'"),
+        ({"n_init": -1}, ValueError, "n_init must be an integer of at least 1; got -1"),
+        ({"init": "magic"}, ValueError, "init must be one of"),
+        ({"tol": -1}, ValueError, "tol must be"),
+        ({"max_iter": 1.5}, TypeError, "max_iter must be"),
+        ({"callback": 3}, TypeError, "callback must be"),
+        ({"rng": "seed"}, TypeError, "rng must be"),
+        ({"covariance_type": "round"}, ValueError, "covariance_type must be one of"),
+        ({"covariance_type": "diag"}, ValueError, "must go on with covariance_type='full'.*got.*'diag'"),
+        ({"distribution": "poisson"}, ValueError, "must go on with covariance_type='full'.*got.*'poisson'"),
+    ],
+)
+@pytest.mark.parametrize("model", [None, random_model(1, "full", 3, 3)], ids=["first", "later"])
+def test_options_of_the_first_chunk_are_checked_in_every_call(model, options, error, message):
+    if model is None and "must go on" in message:
+        pytest.skip("there is nothing to agree with")
+    with pytest.raises(error, match=message):
+        fastem.partial_fit(model, X, k=3, **options)
+
+
+def test_options_of_the_first_chunk_may_be_repeated():
+    model = fastem.partial_fit(None, X, k=3, covariance_type="diag", n_init=2, rng=0)
+    once = fastem.partial_fit(model, X)
+    again = fastem.partial_fit(model, X, k=3, covariance_type="diag", n_init=2, rng=0)
+    np.testing.assert_array_equal(once.means, again.means)

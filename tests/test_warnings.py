@@ -1,4 +1,4 @@
-"""What a user should know at once: one class of warnings, with named causes."""
+"""What a user should know at once is a warning of one class, with a named cause."""
 
 import pickle
 import warnings
@@ -9,11 +9,14 @@ from problems import clusters
 
 import fastem
 from fastem import FitStatus, FitWarning, WarningCause
-from fastem._em import ascend, gain_below
-from fastem._families import FAMILIES, Parameters
-from fastem._mstep import Maximised
+from fastem._em.loop import Limits, ascend, gain_below
+from fastem._em.objective import Likelihood
+from fastem._families.base import Maximised
+from fastem._families.layouts import GaussianParameters
+from fastem._families.registry import family_of
 from fastem._report import Breakdown
-from fastem._sources import ArraySource
+from fastem._sources.arrays import ArraySource
+from fastem._typing import Rows
 
 X = clusters(0, 300, 2, 3)
 
@@ -98,13 +101,13 @@ def test_it_points_at_the_users_line_and_can_be_pickled():
 
 
 def failing(monkeypatch, passes):
-    """E-steps, counted from 0, that break down."""
+    """Let the E-steps with these numbers, counted from 0, break down."""
     reduce, count = ArraySource.reduce, iter(range(10**6))
 
-    def broken(self, family, params, frame, given=None):
-        if given is None and next(count) in passes:
+    def broken(self, sweep):
+        if sweep.given is None and next(count) in passes:
             raise Breakdown("overflow")
-        return reduce(self, family, params, frame, given)
+        return reduce(self, sweep)
 
     monkeypatch.setattr(ArraySource, "reduce", broken)
 
@@ -135,21 +138,24 @@ def test_if_every_start_fails_the_reason_is_raised(monkeypatch):
 
 
 def test_a_log_likelihood_that_falls_is_a_status():
-    family = FAMILIES["spherical"]
-    source = ArraySource(X, None, None)
-    frame = fastem.e_step(X, fastem.fit(X, 1, covariance_type="spherical"))._frame
+    family = family_of("gaussian", "spherical")
+    source = ArraySource(Rows("X", 0, X))
     variances = iter([1.0, 0.01, 1.0, 0.01])
 
     def worse(*_):
-        """Parameters that no M-step would choose."""
-        return Maximised(Parameters(np.ones(1), np.zeros((1, 2)), np.array([next(variances)])), [], [])
+        """Return parameters that no M-step would choose."""
+        variance = np.array([next(variances)])
+        return Maximised(GaussianParameters(np.ones(1), np.zeros((1, 2)), variance), [], [], [])
 
-    def reduce(parameters):
-        return source.reduce(family, family.prepare(parameters, frame, X.dtype), frame)
+    class Worse(Likelihood):
+        m_step = worse
+
+    frame = family.frame(source.moments(), X.dtype)
 
     def climb(tol):
-        options = {"k": 1, "converged": gain_below(tol), "tol": tol, "max_iter": 1, "watch": lambda *_: False}
-        return ascend(worse, reduce, worse, **options)
+        objective = Worse(source, family, 1, frame, None)
+        limits = Limits(gain_below(tol), tol, max_iter=1)
+        return ascend(objective, worse, limits, k=1, watch=lambda *_: False)
 
     assert climb(1e-4).status is FitStatus.DECREASED
     assert climb(0).status is FitStatus.DECREASED

@@ -1,10 +1,10 @@
-"""What a pass of EM costs on many machines: a model of it, and what it rests on.
+"""A model of what a pass of EM costs on many machines, and the measurements that it needs.
 
-    python scaling.py              # the table, from the constants in this file: put in your own
-    python scaling.py --measure    # the constants of this machine; a minute; needs pyarrow
-    python scaling.py --check      # passes of this machine, predicted and measured; needs joblib and pyarrow
+    python scaling.py              # prints the table from the constants in this file: put in your own
+    python scaling.py --measure    # measures the constants of this machine; takes a minute; needs pyarrow
+    python scaling.py --check      # predicts and measures passes on this machine; needs joblib and pyarrow
 
-The data of measurements are those of ``python -m fastem bench``.
+The measurements use the data of ``python -m fastem bench``.
 """
 
 import math
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import fastem
-from fastem._cases import Case, problem
+from fastem._tools.cases import Case, problem
 
 D, K, ROWS = 32, 64, 100_000
 
@@ -30,28 +30,28 @@ e_step = partial(fastem.e_step, n_threads=1)
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds; the defaults are those of the page, for D features and K full covariances in float64."""
+    """Measured constants, in seconds. The defaults are those of the page: D, K, full covariances, float64."""
 
-    pair: float = 40e-9  # one core, for a row and a component
-    decode: float = 1.45e-9  # one core, for a byte of Parquet
-    task: float = 0.8e-3  # the driver, for a task: send the model, receive statistics, add
-    merge: float = 0.12e-3  # a rank of a tree: pickle, unpickle and add
+    pair: float = 40e-9  # of one core for a row and a component
+    decode: float = 1.45e-9  # of one core, to decode a byte of rows from Parquet
+    task: float = 0.8e-3  # of the driver for a task: it sends the model, receives the statistics, adds them
+    merge: float = 0.12e-3  # of a rank of a tree: it pickles, unpickles and adds the statistics
     m_step: float = 2.2e-3
-    statistics: float = 0.56e6  # bytes; the model is as many
+    statistics: float = 0.56e6  # in bytes; the model has as many
 
 
 @dataclass(frozen=True)
 class Assumed:
-    """What was not measured: a cluster to be had."""
+    """Constants that were not measured: those of a plausible cluster."""
 
-    cores: int = 32  # of a machine
-    efficiency: float = 0.9  # of a core while all others work
-    network: float = 1.25e9  # bytes a second and machine: 10 Gbit/s
-    disk: float = 3e9  # bytes a second and machine
+    cores: int = 32  # cores of one machine
+    efficiency: float = 0.9  # speed of a core while all others work, relative to a core alone
+    network: float = 1.25e9  # bytes a second for each machine: 10 Gbit/s
+    disk: float = 3e9  # bytes a second for each machine
 
 
 def prediction(machines, measured, assumed, rows=1e9):
-    """Seconds of one pass: of the sweep, and of each way to bring statistics and parameters together."""
+    """Seconds of one pass: to compute, to read, and to collect the statistics in each of three ways."""
     workers = machines * assumed.cores
     transfer = measured.statistics / assumed.network if machines > 1 else 0.0
     core_seconds = rows * (K * measured.pair + 8 * D * measured.decode)
@@ -66,6 +66,7 @@ def prediction(machines, measured, assumed, rows=1e9):
 
 
 def table(measured, assumed):
+    """Print the predicted seconds of one pass on 1, 8 and 64 machines."""
     titles = ["compute", "read", "task a core", "task a machine", "tree", "pass, by tree"]
     print("machines", *(f"{title:>14}" for title in titles))
     for machines in (1, 8, 64):
@@ -75,7 +76,7 @@ def table(measured, assumed):
 
 
 def limits(measured, assumed):
-    """From how many machines on it takes longer to bring the statistics together than to compute them."""
+    """For each way: from how many machines on collecting the statistics takes longer than computing."""
     machines = dict.fromkeys(prediction(1, measured, assumed)[2], 1)
     for way in machines:
         while True:
@@ -87,7 +88,7 @@ def limits(measured, assumed):
 
 
 def seconds(function, *arguments, repeats=5, clock=time.perf_counter):
-    """The least of some calls, after one that may compile."""
+    """The shortest of some calls, after a first call that may compile."""
     function(*arguments)
     times = []
     for _ in range(repeats):
@@ -98,17 +99,20 @@ def seconds(function, *arguments, repeats=5, clock=time.perf_counter):
 
 
 def pair(covariance_type, data, threads):
+    """Seconds of an E-step for one row and one component."""
     X, model = problem(Case(covariance_type, D, K, ROWS, data=data))
-    if data == "clusters":  # of which that model knows nothing
+    if data == "clusters":  # the model of the case has not found the clusters yet
         model = fastem.fit(X, K, covariance_type=covariance_type, max_iter=5, tol=0, rng=0)
     return seconds(partial(fastem.e_step, n_threads=threads), X, model) / (ROWS * K)
 
 
 def merge(statistics):
+    """What a rank of a tree does with the statistics that it receives."""
     return pickle.loads(pickle.dumps(statistics)) + statistics
 
 
 def write(path, X):
+    """Write the rows of X to a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -116,7 +120,7 @@ def write(path, X):
 
 
 def decode(folder):
-    """Seconds of all threads for a byte of Parquet, beyond those for an array."""
+    """Seconds of all threads to decode a byte of rows: those over Parquet minus those over an array."""
     X, model = problem(Case("diag", D, 1, 500_000))
     write(folder / "X.parquet", X)
     array, parquet = (
@@ -126,7 +130,8 @@ def decode(folder):
 
 
 def measure(folder):
-    warnings.simplefilter("ignore", fastem.FitWarning)  # of five iterations
+    """Print the constants of this machine."""
+    warnings.simplefilter("ignore", fastem.FitWarning)  # fits of five iterations do not converge
     for covariance_type in ("full", "tied", "diag"):
         for data in ("overlap", "clusters"):
             one, two = (pair(covariance_type, data, threads) for threads in (1, 2))
@@ -146,7 +151,7 @@ def measure(folder):
 
 
 def check(folder):
-    """One thread, and two processes with tasks of many and of few rows."""
+    """Predict and measure passes by one thread, and by two processes with tasks of many and of few rows."""
     from joblib import Parallel, delayed
 
     X, model = problem(Case("full", D, K, 1_000_000, data="overlap"))

@@ -1,8 +1,8 @@
-"""Time, peak memory and log-likelihood of two GaussianMixture classes with default settings.
+"""Compare time, peak memory and log-likelihood of two GaussianMixture classes with default settings.
 
-    python compare_with_scikit_learn.py            # needs scikit-learn and pillow; Linux; some minutes
+    python compare_with_scikit_learn.py            # needs Linux, scikit-learn and pillow; takes some minutes
 
-Each fit runs in a process of its own, after a fit to a few rows that loads or compiles the kernels.
+Each fit runs in a process of its own. Before it, a fit to a few rows loads or compiles the kernels.
 """
 
 import json
@@ -16,20 +16,21 @@ import numpy as np
 
 
 def mixture(n, d, k, spread):
-    """Clusters of random shape, `spread` times as far apart as they are wide."""
+    """Rows of k clusters of random shape, which are `spread` times as far apart as they are wide."""
     rng = np.random.default_rng(0)
     X = spread * rng.normal(size=(k, d))[rng.integers(k, size=n)]
     return X + rng.normal(size=X.shape) @ (rng.normal(size=(d, d)) / np.sqrt(d) + 0.5 * np.eye(d))
 
 
 def pixels(name):
+    """The colours of the pixels of a sample image, one pixel a row."""
     from sklearn.datasets import load_sample_image
 
     return load_sample_image(name).reshape(-1, 3).astype(np.float64)
 
 
 def patches():
-    """Squares of 4 x 4 grey pixels."""
+    """Squares of 4 x 4 grey pixels, one square a row."""
     from numpy.lib.stride_tricks import sliding_window_view
     from sklearn.datasets import load_sample_image
 
@@ -39,6 +40,7 @@ def patches():
 
 
 def shape(name, n=100_000, **options):
+    """The rows of one of scikit-learn's generators of data."""
     import sklearn.datasets
 
     return getattr(sklearn.datasets, name)(n, random_state=0, **options)[0]
@@ -59,7 +61,7 @@ PROBLEMS = {
 
 
 def memory(what):
-    """Megabytes of this process: VmRSS, now; VmHWM, the most since it was reset."""
+    """Megabytes of this process: VmRSS is the memory now, VmHWM the peak since it was reset."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(what):
             return int(line.split()[1]) / 1024
@@ -67,6 +69,7 @@ def memory(what):
 
 
 def measure(library, name):
+    """Fit one problem with one library in this process."""
     if library == "fastem":
         from fastem.sklearn import GaussianMixture
     else:
@@ -93,6 +96,7 @@ def measure(library, name):
 
 
 def main():
+    """Fit every problem with both libraries and print a table."""
     print("| data | rows x features, k | time, ratio | n_iter | peak memory, MB | gain in log-likelihood |")
     for name in PROBLEMS:
         results = []

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from fastem._kernels import _diag, _full_estep, _full_mstep, _spherical, _tied
+from fastem._kernels import _diag, _full_estep, _full_mstep, _linear, _spherical, _tied
 from fastem._kernels._jit import KERNEL_OPTIONS, entry_kernel, kernel, python_function
 from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_share
 from fastem._kernels._packing import new_lists
-from fastem._kernels._params import DiagParams, FullParams, SphericalParams, TiedParams
+from fastem._kernels._params import DiagParams, FullParams, LinearParams, SphericalParams, TiedParams
 from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import (
     exponentiate,
@@ -55,6 +55,7 @@ KERNELS = {
     TiedParams: Kernels(_tied.load_tile, _tied.log2_prob_tile, _tied.accumulate_tile),
     DiagParams: Kernels(load_plain_tile, _diag.log2_prob_tile, _diag.accumulate_tile),
     SphericalParams: Kernels(load_plain_tile, _spherical.log2_prob_tile, _spherical.accumulate_tile),
+    LinearParams: Kernels(load_plain_tile, _linear.log2_prob_tile, _linear.accumulate_tile),
 }
 
 
@@ -127,7 +128,7 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
     the E-step to compute them.
     """
     d = X.shape[1]
-    K = params.means.shape[0]
+    K = params.log2_weights.shape[0]
     start, stop = slot_range(X, slot, sums.weights.shape[0])
     space, shares = new_space(K, d, X), first_share(d)
     lists = new_lists(K, X)
@@ -155,7 +156,7 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, failures, s
     OUT failures (G,): 1 if a row is not finite or beyond all arithmetic
     """
     d = X.shape[1]
-    K = params.means.shape[0]
+    K = params.log2_weights.shape[0]
     start, stop = slot_range(X, slot, failures.shape[0])
     space, shares = new_space(K, d, X), first_share(d)
     space[WEIGHTS] = 1

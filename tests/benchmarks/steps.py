@@ -1,6 +1,7 @@
-"""Every step of a pass on its own, over many tiles: all that these benchmarks know of the kernels' layout.
+"""The steps of a pass, each on its own. Only this file of the benchmarks knows the kernels' layout.
 
-One tile would measure how numba unpacks its arguments. A step takes what its twin in `twins.py` takes.
+A step runs over many tiles, since with one tile the time of unpacking numba's arguments would dominate. It
+takes the same arguments as its twin in `twins.py`.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from fastem._kernels._jit import entry_kernel, python_function
 from fastem._kernels._layout import POINTS, TILE_BYTES, WEIGHTS
 from fastem._kernels._layout import first_share as compiled_first_share
 from fastem._kernels._packing import new_lists
-from fastem._kernels._params import Sums
 from fastem._kernels._tile import new_space, normalise
 
 TILE = TILE_BYTES // 8  # in float64
@@ -21,15 +21,20 @@ first_share = python_function(compiled_first_share)
 
 
 class Step(NamedTuple):
-    """How to time a kernel, which returns through its arguments and spends some of them."""
+    """How to time a kernel, which writes its results into its arguments and may overwrite others."""
 
     function: Callable
-    fresh: Callable  # () -> its arguments, anew for every call
+    fresh: Callable  # () -> new arguments, for every call
     read: Callable  # (arguments, what the function returned) -> what its twin returns
 
 
+def shape_of(params):
+    """Return (K, d)."""
+    return len(params.log2_weights), len(params.shift)
+
+
 def load(params, X):
-    K, d = params.means.shape
+    K, d = shape_of(params)
     return Step(
         load_tiles,
         lambda: (params, X, new_spaces(len(X), K, d)),
@@ -38,7 +43,7 @@ def load(params, X):
 
 
 def log2_prob(params, points):
-    K, d = params.means.shape
+    K, d = shape_of(params)
     return Step(
         log2_prob_tiles,
         lambda: (params, new_spaces(points.shape[1], K, d, points)),
@@ -47,7 +52,7 @@ def log2_prob(params, points):
 
 
 def normalised(params, log2_probs):
-    (K, n), d = log2_probs.shape, params.means.shape[1]
+    (K, n), d = log2_probs.shape, len(params.shift)
     return Step(
         normalise_tiles,
         lambda: (params.log2_weights, first_share(d), new_spaces(n, K, d, shares=log2_probs), np.empty(K)),
@@ -55,15 +60,16 @@ def normalised(params, log2_probs):
     )
 
 
-def accumulate(family, params, points, r):
-    (K, d), n = params.means.shape, points.shape[1]
+def accumulate(layout, params, points, r):
+    (K, d), n = shape_of(params), points.shape[1]
     tile_weights = np.ascontiguousarray(r.reshape(K, -1, TILE).sum(axis=2).T)
     X = (points / params.inverse_scale[:, None] + params.shift[:, None]).T.copy()
     X.flags.writeable = False
 
     def read(arguments, _):
-        merged = Sums(*(array.sum(axis=0) for array in arguments[-1]))
-        return family.collect(params, merged)[1:]
+        sums = arguments[-1]
+        merged = type(sums)(*(array.sum(axis=0) for array in sums))
+        return layout.collect(params, merged)[1:]
 
     return Step(
         accumulate_tiles,
@@ -73,7 +79,7 @@ def accumulate(family, params, points, r):
             new_spaces(n, K, d, points, r),
             tile_weights,
             fresh_lists(K, points),
-            family.new_sums(1, K, d),
+            layout.new_sums(1, K, d),
         ),
         read,
     )
@@ -117,7 +123,7 @@ def fresh_space(K, d, X):
 
 
 def new_spaces(n, K, d, points=None, shares=None):
-    """Aligned, one space for each tile of n rows, with weights of 1: (n / TILE, rows, row length)."""
+    """Return an aligned space for each tile of n rows, (n / TILE, rows, row length), with weights of 1."""
     one = fresh_space(K, d, np.empty((1, d)))
     buffer = np.empty((n // TILE) * one.size + 8)
     start = -buffer.ctypes.data % 64 // 8
@@ -132,5 +138,5 @@ def new_spaces(n, K, d, points=None, shares=None):
 
 
 def take(spaces, top, rows):
-    """(rows, n)."""
+    """Return some rows of all spaces, (rows, n)."""
     return spaces[:, top : top + rows, :TILE].transpose(1, 0, 2).reshape(rows, -1)

@@ -1,6 +1,6 @@
-"""The speed of each kernel, on one thread, beside its NumPy twin. Both must agree.
+"""The speed of each kernel on one thread, compared with its NumPy twin. The results must agree.
 
-Not among the plain tests: `pytest tests/benchmarks`.
+Plain `pytest` does not run these tests. Run `pytest tests/benchmarks`.
 """
 
 from functools import partial
@@ -16,19 +16,23 @@ import twins
 from problems import TYPES, random_model
 from steps import Step
 
-from fastem._families import FAMILIES
+from fastem._api.mixture import sweep_of
+from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
-from fastem._sources import ArraySource
+from fastem._kernels._params import LinearParams, LinearSums
+from fastem._sources.arrays import ArraySource
+from fastem._typing import Rows
 
 D = K = 16
 N = 8192  # whole tiles
+LAYOUTS = {"full": Full(), "tied": Tied(), "diag": Diag(), "spherical": Spherical()}
 
 pytestmark = pytest.mark.parametrize("side", ["fastem", "numpy"])
 
 
 @pytest.fixture
 def contest(benchmark, side, request):
-    """Time one side of two, and compare what both return: a step and (twin, its arguments)."""
+    """Time a step or its twin, whichever is `side`, and compare the results of both."""
     names = [value for name, value in request.node.callspec.params.items() if name != "side"]
     benchmark.group = " ".join([request.node.originalname, *names])
 
@@ -61,28 +65,58 @@ def as_tuple(result):
 
 
 def plain(function, *arguments):
-    """A step that returns its result and spends nothing."""
+    """A step that returns its result and does not change its arguments."""
     return Step(function, lambda: arguments, lambda _, result: result)
 
 
 class Problem:
-    """Rows, a model and what each step of a pass gets, for one covariance type."""
+    """Rows, a model and the input of each step of a pass, for one covariance type."""
 
     def __init__(self, covariance_type):
-        self.family = FAMILIES[covariance_type]
+        self.layout = LAYOUTS[covariance_type]
         self.model = random_model(0, covariance_type, K, D)
         self.X, _ = self.model.sample(N, rng=0)
-        self.params, _ = self.model._prepare(self.X.dtype)
+        self.params = sweep_of(self.model, self.X.dtype).packed
+        self.compute()
+
+    def compute(self):
+        """Compute the input of later steps of a pass from the steps before."""
         self.points = twins.load(self.params, self.X)
         self.log2_probs = twins.log2_prob(self.params, self.points)
         self.r, _ = twins.normalised(self.log2_probs)
 
 
-@pytest.fixture(params=TYPES)
+class LinearProblem(Problem):
+    """The same for a mixture of Poisson distributions."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        rates = rng.uniform(1, 20, size=(K, D))
+        self.layout = self
+        self.X = rng.poisson(rates[rng.integers(K, size=N)]).astype(float)
+        self.params = LinearParams(
+            np.zeros(D),
+            np.ones(D),
+            -rates.sum(axis=1) / np.log(2),
+            np.log2(rates)[None],
+            np.zeros(D),
+            np.zeros(1),
+        )
+        self.compute()
+
+    def new_sums(self, slots, k, d):
+        return LinearSums(np.zeros((slots, k)), np.zeros((slots, k, d)), np.zeros(slots))
+
+    def collect(self, params, sums):
+        return None, sums.weights, sums.first
+
+
+@pytest.fixture(params=[*TYPES, "linear"])
 def problem(request):
-    return Problem(request.param)
+    return LinearProblem() if request.param == "linear" else Problem(request.param)
 
 
+of_models = pytest.mark.parametrize("problem", TYPES, indirect=True)
 full_only = pytest.mark.parametrize("problem", ["full"], indirect=True)
 
 
@@ -101,9 +135,10 @@ def test_normalise(contest, problem):
 
 def test_accumulate(contest, problem):
     given = problem.params, problem.points, problem.r
-    contest(steps.accumulate(problem.family, *given), twins.accumulate, *given)
+    contest(steps.accumulate(problem.layout, *given), twins.accumulate, *given)
 
 
+@of_models
 @pytest.mark.parametrize("method", ["score_samples", "predict", "predict_proba"])
 def test_score(contest, problem, method):
     model = problem.model
@@ -119,7 +154,7 @@ def test_score(contest, problem, method):
 
 @full_only
 def test_moments(contest, problem):
-    source = ArraySource(problem.X, None, 1)
+    source = ArraySource(Rows("X", 0, problem.X), 1)
     contest(Step(source.moments, tuple, lambda _, moments: tuple(moments[1:])), twins.moments, problem.X)
 
 

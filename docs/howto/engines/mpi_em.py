@@ -20,6 +20,6 @@ for _ in range(200):
     if mean - before < 1e-4:
         break
     before = mean
-    model = ranks.bcast(fastem.m_step(statistics))  # that of rank 0, should machines round differently
+    model = ranks.bcast(fastem.m_step(statistics))  # of rank 0: machines may round differently
 if ranks.rank == 0:
     model.save(result)

@@ -15,7 +15,7 @@ before = float("-inf")
 
 
 def e_step(batches):
-    """One row for each partition that has any: the bytes of its statistics."""
+    """Make one row of each partition that has any rows: the bytes of its statistics."""
     tables = (pa.Table.from_batches([batch]) for batch in batches)
     statistics = sum(fastem.e_step(table, model, n_threads=1) for table in tables)
     if statistics:

@@ -1,0 +1,1 @@
+"""The public functions and the models that they return."""

@@ -1,0 +1,370 @@
+"""Mixtures of any distribution, with known parameters."""
+
+import os
+import reprlib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from fastem import _io
+from fastem._checks import check_feature_names, check_finite, check_integer, check_rng
+from fastem._families.base import Family, Scores
+from fastem._families.distribution import Distribution
+from fastem._families.frame import Frame
+from fastem._families.registry import other_family
+from fastem._io import StoredMixture
+from fastem._report import FitReport
+from fastem._sources.arrays import ArraySource
+from fastem._sources.open import source_of
+from fastem._sources.passes import ScoreRows, Source, Sweep
+from fastem._typing import Array, FloatArray, Rows
+
+M = TypeVar("M", bound="Mixture")
+
+
+class Mixture:
+    """A mixture with known parameters: p(x) = sum_k weights[k] p(x | parameters of component k).
+
+    The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.
+    Densities and responsibilities of rows X are float32 if X is float32, and float64 otherwise.
+
+    Parameters
+    ----------
+    weights : array of shape (k,)
+        Mixing weights. They must be at least 0 and sum to 1.
+    parameters : dict of str to array
+        Parameters of the components, with the components along the first axis. For ``"poisson"`` they are
+        ``rates`` (k, d). For a `Distribution` they are what its `maximise` returns.
+    distribution : str or Distribution
+        Distribution of the components. For Gaussian mixtures, use `GaussianMixture`.
+    n_features : int, optional
+        Number of columns, d. It must be given for a `Distribution`, since its parameters do not tell d.
+    report : FitReport, optional
+        How the parameters were fitted.
+    feature_names : sequence of d str, optional
+        Names of the columns. A table that is scored must have the same names in the same order.
+
+    Attributes
+    ----------
+    weights, parameters, report, feature_names
+        The parameters above. `report` is None if the model was not fitted. `feature_names` is a tuple, or
+        None if the model was not fitted to a table.
+    distribution : str or Distribution
+        The parameter above. It is ``"gaussian"`` for a `GaussianMixture`.
+    n_components, n_features : int
+        k and d.
+    n_parameters : int
+        Number of free parameters, as `bic` and `aic` count them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the shapes disagree or the parameters are not valid.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> model = fastem.Mixture([0.5, 0.5], {"rates": [[1.0], [9.0]]}, "poisson")
+    >>> model.predict([[0], [12]])
+    array([0, 1])
+    """
+
+    weights: FloatArray
+    parameters: Mapping[str, FloatArray]
+    distribution: str | Distribution
+    report: FitReport | None
+    feature_names: tuple[str, ...] | None
+    _family: Family[Any, Any]
+    _user: Any  # the parameters as a NamedTuple of the family, in user units
+    _sweeps: dict[np.dtype[Any], Sweep]
+
+    def __init__(
+        self,
+        weights: Any,
+        parameters: Mapping[str, Any],
+        distribution: str | Distribution,
+        *,
+        n_features: int | None = None,
+        report: FitReport | None = None,
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
+        self._set(other_family(distribution), weights, parameters, n_features, report, feature_names)
+
+    def _set(
+        self,
+        family: Family[Any, Any],
+        weights: Any,
+        parameters: Mapping[str, Any],
+        n_features: int | None,
+        report: FitReport | None,
+        feature_names: Sequence[str] | None,
+    ) -> None:
+        """Check everything and set the attributes, without `__setattr__`, since models are immutable."""
+        _check_names(family, parameters)
+        user = family.check(_check_weights(weights), parameters, n_features)
+        values = family.values(user)
+        for array in (user.weights, *values.values()):
+            array.flags.writeable = False
+        kept = {
+            "weights": user.weights,
+            "parameters": MappingProxyType(values),
+            "distribution": family.distribution,
+            "report": report,
+            "feature_names": check_feature_names(feature_names, family.n_features(user)),
+            "_family": family,
+            "_user": user,
+            "_sweeps": {},
+        }
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(
+            f"{type(self).__name__} is immutable; build a new one instead of setting {name!r}."
+        )
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return new_model, (type(self), self._family, self._user, self.report, self.feature_names)
+
+    def __repr__(self) -> str:
+        names = "" if self.feature_names is None else f", feature_names={reprlib.repr(self.feature_names)}"
+        return (
+            f"{type(self).__name__}(n_components={self.n_components}, n_features={self.n_features}, "
+            f"{self._family.label}{names})"
+        )
+
+    @property
+    def n_components(self) -> int:
+        return len(self.weights)
+
+    @property
+    def n_features(self) -> int:
+        return self._family.n_features(self._user)
+
+    @property
+    def n_parameters(self) -> int:
+        k = self.n_components
+        return self._family.n_parameters(k, self.n_features) + k - 1
+
+    def score_samples(self, X: Any, *, n_threads: int | None = None) -> Any:
+        """Return the log-density log p(x) of each row.
+
+        Parameters
+        ----------
+        X : array of shape (n, d), table, or anything else that `fit` takes
+            From a Parquet file, the columns in `feature_names` are read.
+        n_threads : int, optional
+            Number of threads. None means numba's setting.
+
+        Returns
+        -------
+        array of shape (n,), iterator, or dask array
+            If X is read in chunks, the result is an iterator over one array for each chunk. If X is a dask
+            array or dataframe, the result is a lazy dask array.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X is not a finite (n, d) array of real numbers, if X is a table with other columns than the
+            model, or if X holds values that the distribution cannot have.
+        """
+        return self._each(X, n_threads, self._log_densities)
+
+    def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
+        """Return the most likely component of each row, (n,) of int64.
+
+        The parameters are those of `score_samples`.
+        """
+        return self._each(X, n_threads, self._labels)
+
+    def predict_proba(self, X: Any, *, n_threads: int | None = None) -> Any:
+        """Return the responsibilities p(component | x), (n, k) (Bishop 2006, eq. 9.23).
+
+        Each row sums to 1. The parameters are those of `score_samples`.
+        """
+        return self._each(X, n_threads, self._responsibilities)
+
+    def score(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
+        """Return the mean log-density of the rows. `sample_weight` (n,) makes it a weighted mean."""
+        log_likelihood, total_weight = self._totals(X, sample_weight, n_threads)
+        return log_likelihood / total_weight
+
+    def bic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
+        """Return the Bayesian information criterion, -2 log L + n_parameters log n. Lower is better.
+
+        n is the number of rows, or the sum of their weights. The parameters are those of `score`.
+        """
+        log_likelihood, n = self._totals(X, sample_weight, n_threads)
+        return -2 * log_likelihood + self.n_parameters * float(np.log(n))
+
+    def aic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
+        """Return the Akaike information criterion, -2 log L + 2 n_parameters. Lower is better.
+
+        The parameters are those of `score`.
+        """
+        log_likelihood, _ = self._totals(X, sample_weight, n_threads)
+        return -2 * log_likelihood + 2.0 * self.n_parameters
+
+    def sample(self, n: int, rng: Any = None) -> tuple[FloatArray, Array]:
+        """Draw independent rows from the mixture.
+
+        Parameters
+        ----------
+        n : int
+        rng : None, int or numpy.random.Generator
+
+        Returns
+        -------
+        X : array of shape (n, d)
+        labels : array of shape (n,), int64
+            The component that each row was drawn from.
+
+        Raises
+        ------
+        NotImplementedError
+            If the distribution is your own and has no method `sample`.
+        """
+        n = check_integer("n", n, 0)
+        rng = check_rng(rng)
+        labels = rng.choice(self.n_components, n, p=self.weights / self.weights.sum())
+        parameters, frame = standardised(self, np.dtype(np.float64))
+        return frame.restore(self._family.sample(parameters, labels, rng)), labels
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one ``.npz`` file, without pickles. `fastem.load` reads it."""
+        options = {
+            "family": self._family.name,
+            "n_features": self.n_features,
+            "feature_names": self.feature_names,
+        }
+        _io.write(path, self.weights, dict(self.parameters), options, self.report)
+
+    def _each(self, X: Any, n_threads: int | None, score: ScoreRows) -> Any:
+        return source_for(self, X, None, n_threads, empty=True).map(score)
+
+    def _totals(self, X: Any, sample_weight: Any, n_threads: int | None) -> tuple[float, float]:
+        """Return the log-likelihood and the total weight."""
+        log_likelihood, total_weight = source_for(self, X, sample_weight, n_threads).total(self._totals_of)
+        return float(log_likelihood), float(total_weight)
+
+    def _totals_of(self, rows: Rows, n_threads: int | None) -> Array:
+        log_densities = self._log_densities(rows, n_threads).astype(np.float64, copy=False)
+        if rows.weight is None:
+            return np.array([log_densities.sum(), len(log_densities)])
+        return np.array([(log_densities * rows.weight).sum(), rows.weight.sum(dtype=np.float64)])
+
+    def _log_densities(self, rows: Rows, n_threads: int | None) -> Array:
+        out = np.empty(len(rows.X), _dtype_of(rows.X))
+        self._score(rows, n_threads, Scores(log_densities=out))
+        return out
+
+    def _labels(self, rows: Rows, n_threads: int | None) -> Array:
+        out = np.empty(len(rows.X), np.int64)
+        self._score(rows, n_threads, Scores(labels=out))
+        return out
+
+    def _responsibilities(self, rows: Rows, n_threads: int | None) -> Array:
+        out = np.empty((len(rows.X), self.n_components), _dtype_of(rows.X))
+        self._score(rows, n_threads, Scores(responsibilities=out))
+        return out
+
+    def _score(self, rows: Rows, n_threads: int | None, wanted: Scores) -> None:
+        if len(rows.X) == 0:
+            return
+        source = ArraySource(rows._replace(weight=None), n_threads)
+        source.score(sweep_of(self, source.dtype), wanted)
+
+
+def family_of_model(model: Mixture) -> Family[Any, Any]:
+    return model._family
+
+
+def new_model(
+    kind: type[M],
+    family: Family[Any, Any],
+    user: Any,
+    report: FitReport | None,
+    feature_names: Sequence[str] | None,
+) -> M:
+    """Make a model of this class from the parameters of a family, in user units."""
+    model = kind.__new__(kind)
+    values, d = family.values(user), family.n_features(user)
+    model._set(family, user.weights, values, d, report, feature_names)
+    return model
+
+
+def read_model(kind: type[M], family: Family[Any, Any], stored: StoredMixture) -> M:
+    """Make a model of this class from the content of a file, and check it."""
+    model = kind.__new__(kind)
+    model._set(
+        family, stored.weights, stored.parameters, stored.n_features, stored.report, stored.feature_names
+    )
+    return model
+
+
+def with_report(model: M, report: FitReport) -> M:
+    """Return a model with the same parameters and another report."""
+    return new_model(type(model), model._family, model._user, report, model.feature_names)
+
+
+def source_for(
+    model: Mixture, X: Any, sample_weight: Any, n_threads: int | None, *, empty: bool = False
+) -> Source:
+    """Open X as a source for this model, which sets the number and names of the features."""
+    names = model.feature_names
+    return source_of(
+        X, sample_weight, n_threads, n_features=model.n_features, feature_names=names, empty=empty
+    )
+
+
+def standardised(model: Mixture, dtype: np.dtype[Any]) -> tuple[Any, Frame]:
+    """Return the parameters in standard coordinates, and the frame, which depends on the model alone."""
+    frame = model._family.own_frame(model._user, dtype)
+    return model._family.from_user(model._user, frame), frame
+
+
+def in_frame(model: Mixture, frame: Frame) -> Any:
+    """Return the parameters in the coordinates of a given frame."""
+    return model._family.from_user(model._user, frame)
+
+
+def sweep_of(model: Mixture, dtype: np.dtype[Any]) -> Sweep:
+    """Return a pass with this model. It is prepared once for each dtype."""
+    if dtype not in model._sweeps:
+        parameters, frame = standardised(model, dtype)
+        packed = model._family.pack(parameters, frame, dtype)
+        model._sweeps[dtype] = Sweep(model._family, model.n_components, packed, frame)
+    return model._sweeps[dtype]
+
+
+def check_model(model: Any) -> None:
+    if not isinstance(model, Mixture):
+        raise TypeError(f"model must be a fastem.Mixture; got {type(model).__name__}.")
+
+
+def _check_weights(weights: Any) -> FloatArray:
+    w = check_finite("weights", weights)
+    if w.ndim != 1 or len(w) == 0:
+        raise ValueError(f"weights must have shape (k,) with k of at least 1; got shape {w.shape}.")
+    if (w < 0).any() or abs(w.sum() - 1) > 1e-6:
+        raise ValueError(
+            f"weights must be at least 0 and sum to 1; got {w} with sum {w.sum()}. Divide them by their sum."
+        )
+    return w
+
+
+def _check_names(family: Family[Any, Any], parameters: Any) -> None:
+    names = family.parameter_names
+    if not isinstance(parameters, Mapping):
+        raise TypeError(f"parameters must be a dict of arrays by name; got {type(parameters).__name__}.")
+    if names and set(parameters) != set(names):
+        raise ValueError(f"parameters must have the names {list(names)}; got {sorted(parameters)}.")
+
+
+def _dtype_of(X: Array) -> type[np.floating[Any]]:
+    return np.float32 if X.dtype == np.float32 else np.float64

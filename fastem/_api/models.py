@@ -1,0 +1,58 @@
+"""Construction of models of the right class, from the parameters of a family and from files."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from fastem import _io
+from fastem._api.gaussian import GaussianMixture
+from fastem._api.mixture import Mixture, new_model, read_model
+from fastem._families.base import Family
+from fastem._families.distribution import Distribution
+from fastem._families.frame import Frame
+from fastem._families.gaussian import Gaussian
+from fastem._families.registry import family_named
+from fastem._report import FitReport
+
+_CLASSES: dict[type, type[Mixture]] = {Gaussian: GaussianMixture}
+
+
+def model_of(
+    family: Family[Any, Any],
+    parameters: Any,
+    frame: Frame,
+    report: FitReport | None = None,
+    feature_names: Sequence[str] | None = None,
+) -> Mixture:
+    """Make a model from parameters in standard coordinates. The model has them in user units."""
+    user = family.to_user(parameters, frame)
+    return new_model(_CLASSES.get(type(family), Mixture), family, user, report, feature_names)
+
+
+def load(path: str | os.PathLike[str], *, distribution: Distribution | None = None) -> Mixture:
+    """Read a model that `save` wrote. Nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : str or path
+    distribution : Distribution, optional
+        Your own distribution, if the model has one. It must be given, since a file does not hold code.
+
+    Returns
+    -------
+    GaussianMixture or Mixture
+
+    Raises
+    ------
+    ValueError
+        If the file is not a fastem model, is damaged, has a newer format, or has another distribution.
+    OSError
+        If the file cannot be opened.
+    """
+    stored = _io.read(path)
+    try:
+        family = family_named(stored.family, distribution)
+        kind = _CLASSES.get(type(family), Mixture)
+        return read_model(kind, family, stored)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)!r} does not hold a valid model: {error}") from None

@@ -1,0 +1,160 @@
+"""The options of `fit`, checked before any work starts."""
+
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple
+
+import numpy as np
+
+from fastem._api.mixture import Mixture, family_of_model
+from fastem._checks import (
+    check_integer,
+    check_nonnegative,
+    check_numeric,
+    check_one_of,
+    check_rng,
+    row_ranges,
+)
+from fastem._em.loop import Limits, StoppingRule, gain_below
+from fastem._em.starts import INIT_NAMES
+from fastem._families.base import Family, P
+from fastem._families.registry import family_of
+from fastem._typing import Array
+
+Callback = Callable[[int, float, Mixture], Any]
+
+
+class Options(NamedTuple, Generic[P]):
+    """The checked options of `fit` that do not depend on X."""
+
+    family: Family[P, Any]
+    k: int
+    restarts: int
+    limits: Limits
+    endless: bool  # whether the user asked for all max_iter iterations
+    reg_covar: float | None  # None means "auto"
+    callback: Callback | None
+    rng: np.random.Generator
+
+
+def check_options(
+    k: Any,
+    covariance_type: Any,
+    distribution: Any,
+    init: Any,
+    n_init: Any,
+    tol: Any,
+    max_iter: Any,
+    reg_covar: Any,
+    callback: Any,
+    rng: Any,
+) -> Options[Any]:
+    family = family_of(distribution, covariance_type)
+    k = check_integer("k", k, 1, "Pass the number of components.")
+    if isinstance(init, str):
+        also = ", labels (n,), responsibilities (n, k) or a model"
+        check_one_of("init", init, INIT_NAMES, also)
+    n_init = check_integer("n_init", n_init, 1)
+    limits = check_limits(tol, max_iter)
+    if callback is not None and not callable(callback):
+        raise TypeError(
+            f"callback must be callable as callback(iteration, log_likelihood, model); got {callback!r}."
+        )
+    return Options(
+        family,
+        k,
+        n_init if isinstance(init, str) else 1,
+        limits,
+        not callable(tol) and limits.tol == 0,
+        check_reg_covar(reg_covar, family),
+        callback,
+        check_rng(rng),
+    )
+
+
+def check_limits(tol: Any, max_iter: Any) -> Limits:
+    converged: StoppingRule
+    if callable(tol):
+        number, converged = 0.0, tol
+    else:
+        number = check_nonnegative("tol", tol, "It is the gain in mean log-likelihood below which to stop.")
+        converged = gain_below(number)
+    return Limits(converged, number, check_integer("max_iter", max_iter, 0))
+
+
+def check_reg_covar(reg_covar: Any, family: Family[Any, Any]) -> float | None:
+    """Return a number, or None for "auto"."""
+    remedy = 'Pass "auto" for a millionth of each feature\'s variance.'
+    if isinstance(reg_covar, str):
+        if reg_covar != "auto":
+            raise ValueError(f'reg_covar must be a number or "auto"; got {reg_covar!r}. {remedy}')
+        return None
+    number = check_nonnegative("reg_covar", reg_covar, remedy)
+    if not family.has_covariances:
+        raise ValueError(
+            f"reg_covar must be left out for {family.label}, which has no covariances; got {reg_covar!r}."
+        )
+    return number
+
+
+def check_init(init: Any, n_samples: int, k: int) -> str | Array:
+    """Return a name, checked labels or checked responsibilities."""
+    if isinstance(init, str):
+        return init
+    array = check_numeric(init, "init")
+    if array.ndim == 1:
+        return _check_labels(array, n_samples, k)
+    if array.ndim == 2:
+        return _check_responsibilities(array, n_samples, k)
+    raise ValueError(
+        f"init must be a name, labels of shape (n,), responsibilities of shape (n, k) or a model; "
+        f"got {type(init).__name__} with {array.ndim} dimensions."
+    )
+
+
+def check_start(model: Mixture, family: Family[Any, Any], k: int, d: int) -> None:
+    """Check a model that is given as `init`."""
+    wanted = {"n_components": k, "n_features": d}
+    for name, value in wanted.items():
+        if getattr(model, name) != value:
+            raise ValueError(
+                f"init as a model must have {name}={value!r} for this fit; it has {getattr(model, name)!r}."
+            )
+    label = family_of_model(model).label
+    if label != family.label:
+        raise ValueError(f"init as a model must have {family.label} for this fit; it has {label}.")
+
+
+def _check_labels(labels: Array, n_samples: int, k: int) -> Array:
+    if labels.shape != (n_samples,):
+        raise ValueError(f"init labels must have shape ({n_samples},), one a row; got shape {labels.shape}.")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"init labels must be integers from 0 to k - 1; got dtype {labels.dtype}.")
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= k:
+        raise ValueError(f"init labels must lie from 0 to k - 1 = {k - 1}; got labels from {low} to {high}.")
+    counts = np.zeros(k, np.int64)
+    for rows in row_ranges(n_samples):
+        counts += np.bincount(labels[rows].astype(np.intp), minlength=k)
+    if (counts == 0).any():
+        raise ValueError(
+            f"init labels must use every component; component {int(np.argmin(counts))} of k={k} has no row."
+        )
+    return labels
+
+
+def _check_responsibilities(responsibilities: Array, n_samples: int, k: int) -> Array:
+    if responsibilities.shape != (n_samples, k):
+        raise ValueError(
+            f"init responsibilities must have shape ({n_samples}, {k}), rows by components; "
+            f"got shape {responsibilities.shape}."
+        )
+    for rows in row_ranges(n_samples):
+        chunk = responsibilities[rows]
+        bad = ~((chunk >= 0).all(axis=1) & (np.abs(chunk.sum(axis=1) - 1) <= 1e-3))
+        if bad.any():
+            row = rows.start + int(np.argmax(bad))
+            raise ValueError(
+                f"init responsibilities must be at least 0 and sum to 1 in each row; row {row} "
+                f"is {responsibilities[row]}. Divide each row by its sum."
+            )
+    return responsibilities

@@ -1,0 +1,74 @@
+"""The two steps of EM on their own: `e_step` and `m_step`."""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+from fastem._api.mixture import M, check_model, source_for, sweep_of
+from fastem._api.models import model_of
+from fastem._api.options import check_reg_covar
+from fastem._em.objective import maximise
+from fastem._families.statistics import Statistics, digest
+
+
+def e_step(X: Any, model: M, sample_weight: Any = None, *, n_threads: int | None = None) -> Statistics[M]:
+    """Compute the expected sufficient statistics of the latent labels, in one pass over X.
+
+    The responsibilities are r[i, k] = p(z_i = k | x_i) (Bishop 2006, eq. 9.23). With them, the E-step
+    computes the sums over the rows that the M-step needs, and the log-likelihood. For Gaussians these are
+    the sums of r, r z and r z z' with z = x_i - mean_k. The statistics of chunks add up to those of all
+    rows.
+
+    Parameters
+    ----------
+    X : array of shape (n, d), or anything else that `fit` takes
+        If X is chunks whose number of rows is not known, an extra pass counts the rows first.
+    model : GaussianMixture or Mixture
+    sample_weight : array of shape (n,), or str, optional
+        Weights of the rows, which multiply the responsibilities. If X is Parquet or a dask dataframe, this
+        may be the name of a column.
+    n_threads : int, optional
+        The same as in `fit`.
+
+    Returns
+    -------
+    Statistics
+
+    Raises
+    ------
+    ValueError, TypeError
+        If X does not fit the model or holds NaN or inf.
+    """
+    check_model(model)
+    source = source_for(model, X, sample_weight, n_threads)
+    sweep = sweep_of(model, source.dtype)
+    sweep = sweep._replace(origin=digest(sweep.family, sweep.packed), with_base_measure=True)
+    return replace(source.reduce(sweep), feature_names=model.feature_names)
+
+
+def m_step(statistics: Statistics[M], *, reg_covar: float | Literal["auto"] = "auto") -> M:
+    """Return the maximum-likelihood mixture given expected statistics (Bishop 2006, eq. 9.24 to 9.26).
+
+    Parameters
+    ----------
+    statistics : Statistics
+        The result of `e_step`, or a sum of such results.
+    reg_covar : float or "auto"
+        The same as in `fit`.
+
+    Returns
+    -------
+    GaussianMixture, or Mixture of another distribution
+        The new model. Its `report` is None. A component without data takes half of the heaviest component;
+        if the distribution is your own, it keeps its parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not valid.
+    """
+    if not isinstance(statistics, Statistics):
+        raise TypeError(f"statistics must be made by fastem.e_step; got {type(statistics).__name__}.")
+    family = statistics.family
+    maximised = maximise(statistics, check_reg_covar(reg_covar, family))
+    names = statistics.feature_names
+    return model_of(family, maximised.parameters, statistics.frame, None, names)  # type: ignore[return-value]

@@ -1,0 +1,105 @@
+"""Checks of single values that users pass. Messages name the parameter, the rule, the value and a remedy."""
+
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastem._typing import Array, FloatArray
+
+_CHUNK = 65536
+
+
+def row_ranges(n: int) -> Iterator[slice]:
+    """Ranges of rows that are small enough for a check to need hardly any memory."""
+    return (slice(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK))
+
+
+def check_numeric(value: Any, name: str) -> Array:
+    """Return an array of real numbers. If `value` is one already, it is not copied."""
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(
+            f"{name} must be a dense array; got a sparse {type(value).__name__}. "
+            f"Convert it with {name}.toarray()."
+        )
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} must not have masked entries: the mask would be lost. Drop or fill them first."
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array of numbers; its rows differ in length: {error}") from None
+    if array.dtype.kind == "O":
+        if any(isinstance(entry, (str, bytes)) for entry in array.flat):
+            raise TypeError(
+                f"{name} must hold real numbers; got strings. Convert them with {name}.astype(float)."
+            )
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TypeError(f"{name} must hold real numbers; got dtype object and {error}.") from None
+    if array.dtype.kind not in "fiub":
+        remedy = " Pass the real and imaginary parts as two features." if array.dtype.kind == "c" else ""
+        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}.{remedy}")
+    return array
+
+
+def check_finite(name: str, value: Any) -> FloatArray:
+    """Return a float64 copy of finite numbers."""
+    array = check_numeric(value, name).astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite; got {array}.")
+    return array
+
+
+def check_integer(name: str, value: Any, least: int, remedy: str = "Pass a plain int.") -> int:
+    rule = f"{name} must be an integer of at least {least}"
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{rule}; got {value!r}. {remedy}")
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{rule}; got {value!r} of type {type(value).__name__}. {remedy}") from None
+    if integer < least:
+        raise ValueError(f"{rule}; got {integer}. {remedy}")
+    return integer
+
+
+def check_nonnegative(name: str, value: Any, remedy: str) -> float:
+    rule = f"{name} must be a finite number of at least 0"
+    if isinstance(value, (str, bool)) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{rule}; got {value!r}. {remedy}")
+    number = float(value)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{rule}; got {number}. {remedy}")
+    return number
+
+
+def check_rng(rng: Any) -> np.random.Generator:
+    """Follow SPEC 7: accept None, an int or anything else that `numpy.random.default_rng` takes."""
+    if isinstance(rng, (bool, float, str)):
+        raise TypeError(f"rng must be None, an int or a numpy.random.Generator; got {rng!r}.")
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng must be None, an int of at least 0 or a numpy.random.Generator; got {rng!r} ({error})."
+        ) from None
+
+
+def check_feature_names(names: Any, d: int) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or len(names) != d or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"feature_names must be {d} strings, one for each feature; got {names!r}.")
+    return tuple(names)
+
+
+def check_one_of(name: str, value: Any, allowed: Sequence[str], also: str = "") -> str:
+    """Return one of the `allowed` names. `also` says in the message what else is allowed."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}{also}; got {value!r}.")
+    return value

@@ -1,0 +1,1 @@
+"""Expectation-Maximization: the loop, its objective and its initial parameters."""

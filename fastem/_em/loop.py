@@ -1,0 +1,165 @@
+"""The EM loop. It does not know about arrays: an objective makes the E-step and the M-step."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic
+
+from numpy.linalg import LinAlgError
+
+from fastem._em.objective import Objective
+from fastem._families.base import Maximised, P
+from fastem._families.statistics import Statistics
+from fastem._report import Breakdown, FitStatus, Repair
+
+# There are at most this many re-seedings per component, so that re-seeding cannot make a fit endless.
+_RESEEDS = 3
+# The error of the mean log-likelihood is at most this many rounding errors of a log-density.
+_ROUNDING = 64.0
+
+RESEEDED = "re-seeded: no data left; took half of the heaviest component"
+KEPT = "kept: no data left; its parameters stay as they were"
+FLOORED = "floored: covariance singular without reg_covar"
+
+# Takes the objective per row after each E-step so far, and returns whether to stop.
+StoppingRule = Callable[[Sequence[float]], bool]
+
+
+def gain_below(tol: float) -> StoppingRule:
+    """Return a rule that stops when an iteration gains less than `tol`. With 0 it never stops."""
+    return lambda means: tol > 0 and len(means) > 1 and means[-1] - means[-2] < tol
+
+
+class PassLost(Exception):
+    """A pass could not read all rows. `reason` is the error; `parameters` are the last ones, or None."""
+
+    def __init__(self, reason: Exception, parameters: Any) -> None:
+        super().__init__(reason, parameters)
+        self.reason, self.parameters = reason, parameters
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run stops."""
+
+    converged: StoppingRule
+    tol: float  # a fall of the mean log-likelihood by less than this is not reported
+    max_iter: int
+
+
+@dataclass
+class Run(Generic[P]):
+    """One run of EM: where it ended and how. If `history` is empty, the start failed with `failure`."""
+
+    status: FitStatus
+    parameters: P = field(init=False)
+    singular: list[int] = field(default_factory=list)  # components that would be singular without the floor
+    history: list[float] = field(default_factory=list)  # the objective after each E-step
+    log_likelihood: float = 0.0
+    repairs: list[Repair] = field(default_factory=list)
+    failure: ValueError | None = None
+
+    @property
+    def n_iter(self) -> int:
+        return len(self.history) - 1
+
+    @property
+    def objective(self) -> float:
+        return self.history[-1]
+
+    @property
+    def rank(self) -> tuple[bool, bool, bool, float]:
+        """Key to compare restarts by. The unbounded likelihood of a singular component does not win."""
+        began = bool(self.history)
+        return began, not self.singular, self.failure is None, self.objective if began else 0.0
+
+
+def ascend(
+    objective: Objective[P],
+    start: Callable[[], Maximised[P]],
+    limits: Limits,
+    *,
+    k: int,
+    watch: Callable[[int, float, P], bool],
+) -> Run[P]:
+    """Alternate E-steps and M-steps until converged.
+
+    The objective may fall by no more than `tol`, the floor of the covariances and rounding explain. If it
+    falls by more although no component was repaired, the status is DECREASED. The returned parameters are
+    those of the last E-step, so that the report and the model agree.
+
+    Parameters
+    ----------
+    objective : what to maximise
+    start : finds the initial parameters
+    limits : when to stop
+    watch : is called as watch(iteration, log_likelihood, parameters) after each E-step; True stops
+
+    Raises
+    ------
+    PassLost
+        If the rows can no longer be read.
+    """
+    run: Run[P] = Run(FitStatus.MAX_ITER if limits.max_iter > 0 else FitStatus.INITIAL)
+    reseeds = _RESEEDS * k
+    means: list[float] = []
+    m_step: Callable[[], Maximised[P]] = partial(_begin, start)
+    while True:
+        try:
+            current = m_step()
+            with _reading(current.parameters):
+                statistics = objective.e_step(current.parameters)
+        except (Breakdown, LinAlgError) as error:
+            run.status, run.failure = FitStatus.FAILED, error
+            return run
+        reseeds -= len(current.reseeded)
+        _record(run, current)
+        run.parameters, run.singular = current.parameters, current.floored
+        run.history.append(objective.value(statistics))
+        run.log_likelihood = objective.log_likelihood(statistics)
+        means.append(run.objective / statistics.total_weight)
+        if watch(run.n_iter, run.log_likelihood, run.parameters):
+            run.status = FitStatus.STOPPED
+            return run
+        stop = limits.converged(means)
+        if run.n_iter > 0 and not current.reseeded:
+            fall = means[-2] - means[-1]
+            if not run.singular and fall > limits.tol + current.slack + _rounding(statistics, means[-1]):
+                run.status = FitStatus.DECREASED
+            elif stop:
+                run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED
+            if stop:
+                return run
+        if run.n_iter >= limits.max_iter:
+            return run
+        m_step = partial(objective.m_step, statistics, reseeds)
+
+
+def _begin(start: Callable[[], Maximised[P]]) -> Maximised[P]:
+    with _reading(None):
+        return start()
+
+
+@contextmanager
+def _reading(parameters: object) -> Iterator[None]:
+    """Wrap a pass. Errors that say what is wrong with the rows go through; any other becomes `PassLost`."""
+    try:
+        yield
+    except (ValueError, TypeError, MemoryError):
+        raise
+    except Exception as error:
+        raise PassLost(error, parameters) from error
+
+
+def _rounding(statistics: Statistics[Any], mean: float) -> float:
+    """Return a bound on the rounding error of the mean log-likelihood."""
+    return float(_ROUNDING * statistics.precision * (statistics.n_features + abs(mean)))
+
+
+def _record(run: Run[P], current: Maximised[P]) -> None:
+    iteration = len(run.history)
+    run.repairs += [Repair(iteration, component, RESEEDED) for component in current.reseeded]
+    for what, components in ((KEPT, current.kept), (FLOORED, current.floored)):
+        known = {repair.component for repair in run.repairs if repair.what == what}
+        run.repairs += [Repair(iteration, c, what) for c in components if c not in known]

@@ -1,0 +1,90 @@
+"""Families whose passes are numba kernels. The type that `pack` returns selects the kernel."""
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+
+from fastem._families.base import Family, P, Pass, S, Scores, Summed
+from fastem._families.frame import Frame
+from fastem._kernels._estep import slot_scores, slot_statistics
+from fastem._kernels._parallel import run_slots
+from fastem._typing import Array, FloatArray, Rows, read_only
+
+LN2 = float(np.log(2))
+
+
+class CompiledFamily(Family[P, S]):
+    """A family whose log-densities are computed by a kernel."""
+
+    @abstractmethod
+    def new_sums(self, slots: int, k: int, d: int) -> Any:
+        """Return accumulators of zeros for the kernels, a NamedTuple of float64 arrays (slots, ...)."""
+
+    @abstractmethod
+    def collect(self, packed: Any, merged: Any) -> S:
+        """Convert the sums of the kernels, added over all slots, to the sums of a pass."""
+
+    @abstractmethod
+    def log_constant(self, packed: Any, frame: Frame, sums: S) -> float:
+        """Return the part of the log-likelihood that the kernels leave out."""
+
+    @abstractmethod
+    def complete(self, log_densities: FloatArray, packed: Any, frame: Frame, X: Array) -> FloatArray:
+        """Add to the log-densities (m,) of the kernels what the kernels leave out."""
+
+    def bytes_per_slot(self, k: int, d: int) -> int:
+        return sum(array.nbytes for array in self.new_sums(1, k, d))
+
+    def begin_pass(self, packed: Any, k: int, frame: Frame, slots: int, n_threads: int | None) -> Pass[S]:
+        return _KernelPass(self, packed, k, frame, slots, n_threads)
+
+    def score(
+        self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
+    ) -> bool:
+        X, k = rows.X, len(packed.log2_weights)
+        failures = np.zeros(slots, np.int64)
+        outputs = (
+            np.empty(0, X.dtype) if wanted.log_densities is None else wanted.log_densities,
+            np.empty(0, np.int64) if wanted.labels is None else wanted.labels,
+            np.empty((0, k), X.dtype) if wanted.responsibilities is None else wanted.responsibilities,
+        )
+        run_slots(slot_scores, (X, packed, *outputs, failures), slots, n_threads)
+        if failures.any():
+            return False
+        if wanted.log_densities is not None:
+            natural = wanted.log_densities.astype(np.float64) * LN2
+            wanted.log_densities[:] = self.complete(natural, packed, frame, X)
+        return True
+
+
+class _KernelPass(Pass[S]):
+    def __init__(
+        self,
+        family: CompiledFamily[Any, S],
+        packed: Any,
+        k: int,
+        frame: Frame,
+        slots: int,
+        n_threads: int | None,
+    ) -> None:
+        self._family, self._packed, self._k, self._frame = family, packed, k, frame
+        self._slots, self._n_threads = slots, n_threads
+        self._sums = family.new_sums(slots, k, len(packed.shift))
+
+    def add(self, rows: Rows, given: Array | None) -> None:
+        dtype, k = rows.X.dtype, self._k
+        weight = np.empty(0, dtype) if rows.weight is None else rows.weight
+        known = np.empty((0, k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
+        arguments = (rows.X, read_only(weight), read_only(known), self._packed, self._sums)
+        run_slots(slot_statistics, arguments, self._slots, self._n_threads)
+
+    def end(self) -> Summed[S] | None:
+        merged = type(self._sums)(*(array.sum(axis=0) for array in self._sums))
+        del self._sums  # free the largest arrays of a fit before `collect` allocates its own
+        if not all(np.isfinite(array).all() for array in merged):
+            return None
+        sums = self._family.collect(self._packed, merged)
+        log_likelihood = LN2 * float(merged.log2_likelihood)
+        log_likelihood += self._family.log_constant(self._packed, self._frame, sums)
+        return Summed(sums, log_likelihood)

@@ -1,0 +1,66 @@
+"""Constraints on Gaussian covariances: how the M-step computes covariances from the scatter.
+
+The names are those of Banfield and Raftery (1993) and Celeux and Govaert (1995). Their letters stand for the
+volume, the shape and the orientation of the components. Each is equal for all (E), varies (V), or is that of
+the coordinate axes (I).
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from fastem._families.layouts import GaussianSums
+from fastem._typing import FloatArray
+
+
+class Constraint(ABC):
+    """One of the models of mclust. Subclasses are final."""
+
+    @abstractmethod
+    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+        """Return maximum-likelihood covariances about means + shift. `weights` (K,) contain no zeros."""
+
+    @abstractmethod
+    def n_parameters(self, k: int, d: int) -> int:
+        """Return the number of free parameters of the covariances."""
+
+
+class VVV(Constraint):
+    """A covariance matrix for each component."""
+
+    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+        return sums.scatter / weights[:, None, None] - shift[:, :, None] * shift[:, None, :]
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k * d * (d + 1) // 2
+
+
+class EEE(Constraint):
+    """One covariance matrix for all components."""
+
+    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+        between = (shift * sums.weights[:, None]).T @ shift
+        return np.asarray((sums.scatter - between) / sums.weights.sum())
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return d * (d + 1) // 2
+
+
+class VVI(Constraint):
+    """A variance for each component and feature."""
+
+    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+        return sums.scatter / weights[:, None] - shift * shift
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k * d
+
+
+class VII(Constraint):
+    """A variance for each component."""
+
+    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+        return np.asarray((sums.scatter / weights - (shift * shift).sum(axis=1)) / shift.shape[1])
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k

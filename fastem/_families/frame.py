@@ -1,0 +1,76 @@
+"""Standard coordinates, in which kernels and M-steps compute whatever the user's units are."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem._typing import Array, FloatArray
+
+# A millionth of the square of this is still a normal number.
+_LEAST_MAGNITUDE = 1e-148
+
+
+class Moments(NamedTuple):
+    """Weighted moments of all rows: total weight, and mean and variance of each feature."""
+
+    weight: float
+    mean: FloatArray  # (d,)
+    variance: FloatArray  # (d,)
+
+    def merge(self, other: "Moments") -> "Moments":
+        """Return the moments of the rows of both (Chan, Golub and LeVeque 1983). Both must have weight."""
+        weight = self.weight + other.weight
+        share = other.weight / weight
+        with np.errstate(all="ignore"):
+            gap = other.mean - self.mean
+            spread = (1 - share) * (self.variance + share * (gap * gap))
+            return Moments(weight, self.mean + share * gap, spread + share * other.variance)
+
+
+class Frame(NamedTuple):
+    """The map x -> (x - shift) / scale, where each scale is an exact power of two.
+
+    Because of the powers of two only the shift rounds. So a change of units by a power of two changes no bit
+    of the result, offsets cost no precision, and no unit is too small or too large.
+    """
+
+    shift: FloatArray  # (d,)
+    scale: FloatArray  # (d,)
+
+    @property
+    def log_scale(self) -> float:
+        """Logarithm of the Jacobian, to subtract from log-densities in standard coordinates."""
+        return float(np.log(self.scale).sum())
+
+    def standardise(self, points: Array) -> FloatArray:
+        return np.asarray((points - self.shift) / self.scale, dtype=np.float64)
+
+    def restore(self, points: Array) -> FloatArray:
+        return np.asarray(points * self.scale + self.shift, dtype=np.float64)
+
+
+def identity_frame(d: int) -> Frame:
+    """Return the frame that keeps the user's units, for counts and categories."""
+    return Frame(np.zeros(d), np.ones(d))
+
+
+def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
+    """Return the frame of data or of a mixture with these moments. It is exact in `dtype`.
+
+    `isotropic` gives all features one scale, for a model that compares features with each other.
+    A feature that is constant up to rounding is scaled by its magnitude, or by 1 if that is almost 0.
+    """
+    info = np.finfo(dtype)
+    mean = moments.mean.astype(dtype).astype(np.float64)
+    deviation = np.sqrt(moments.variance)
+    constant = deviation <= np.finfo(np.float64).eps * np.abs(moments.mean)
+    if isotropic:
+        largest = deviation.max()
+        common = largest * np.sqrt(np.mean(np.square(deviation / largest))) if largest > 0 else 0.0
+        deviation = np.full_like(deviation, common)
+        constant = np.full_like(constant, common == 0 or bool(constant.all()))
+    magnitude = np.abs(moments.mean).max() if isotropic else np.abs(moments.mean)
+    spread = np.where(constant, np.where(magnitude > _LEAST_MAGNITUDE, magnitude, 1.0), deviation)
+    # Stay one below the extreme exponents, since the inverse must be a normal number too.
+    exponent = np.clip(np.rint(np.log2(spread)), info.minexp + 1, info.maxexp - 2)
+    return Frame(mean, np.ldexp(1.0, exponent.astype(np.int64)))

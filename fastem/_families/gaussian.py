@@ -1,0 +1,210 @@
+"""Gaussian families, each of which is a layout of the covariances and a constraint on them."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from fastem._checks import check_finite
+from fastem._families.base import Maximised, Rule, check_sums
+from fastem._families.compiled import CompiledFamily
+from fastem._families.constraints import Constraint
+from fastem._families.floor import RELATIVE_FLOOR, maximise_gaussian
+from fastem._families.frame import Frame, Moments, frame_of
+from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._typing import Array, FloatArray
+
+# A variance in user units must stay a normal number.
+_LEAST_REG_COVAR = float(np.finfo(np.float64).tiny)
+
+
+class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
+    """log p(x | k) = log N(x; mean_k, covariance_k)."""
+
+    distribution = "gaussian"
+    parameter_names = ("means", "covariances")
+    has_covariances = True
+
+    def __init__(self, name: str, layout: Layout, constraint: Constraint) -> None:
+        self.name, self.isotropic = name, layout.isotropic
+        self._layout, self._constraint = layout, constraint
+
+    # --- parameters in user units
+
+    def check(
+        self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
+    ) -> GaussianParameters:
+        means, covariances = (check_finite(name, parameters[name]) for name in self.parameter_names)
+        if means.ndim != 2 or len(means) != len(weights) or means.shape[1] == 0:
+            raise ValueError(
+                f"means must have shape (k, d) with k = {len(weights)} as in weights; "
+                f"got shape {means.shape}."
+            )
+        shape = self._layout.public_shape(*means.shape)
+        if covariances.shape != shape:
+            raise ValueError(
+                f"covariances must have shape {shape} for {self.label}, k={len(weights)} and "
+                f"d={means.shape[1]}; got shape {covariances.shape}."
+            )
+        if self._layout.matrices:
+            _check_symmetry(covariances)
+        user = GaussianParameters(weights, means, covariances)
+        self._check_positive_definite(user)
+        return user
+
+    def _check_positive_definite(self, user: GaussianParameters) -> None:
+        layout, (k, d) = self._layout, user.means.shape
+        proper: Array = np.all(layout.variances(self._stacked(user), d) > 0, axis=1)
+        if proper.all():
+            frame = self.own_frame(user, np.dtype(np.float64))
+            proper = np.all(layout.pivots(self.from_user(user, frame).covariances, d) > 0, axis=1)
+        if not proper.all():
+            which = f" of component {np.argmin(proper)}" if len(proper) == k else ""
+            raise ValueError(
+                f"covariances must be positive definite; that{which} is not. "
+                "Add a small variance to its diagonal."
+            )
+
+    def n_features(self, parameters: GaussianParameters) -> int:
+        return int(parameters.means.shape[1])
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return self._constraint.n_parameters(k, d) + k * d
+
+    def to_user(self, parameters: GaussianParameters, frame: Frame) -> GaussianParameters:
+        shape = self._layout.public_shape(*parameters.means.shape)
+        covariances = self._layout.rescale(parameters.covariances, frame.scale).reshape(shape)
+        return GaussianParameters(parameters.weights, frame.restore(parameters.means), covariances)
+
+    def from_user(self, parameters: GaussianParameters, frame: Frame) -> GaussianParameters:
+        covariances = self._layout.rescale(self._stacked(parameters), 1 / frame.scale)
+        return GaussianParameters(parameters.weights, frame.standardise(parameters.means), covariances)
+
+    def _stacked(self, user: GaussianParameters) -> FloatArray:
+        """Return the covariances with a first axis, which the single matrix of tied lacks."""
+        return user.covariances.reshape(self._layout.shape(*user.means.shape))
+
+    def sample(self, parameters: GaussianParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
+        k, d = parameters.means.shape
+        X = rng.standard_normal((len(labels), d))
+        covariances = np.broadcast_to(parameters.covariances, (k, *parameters.covariances.shape[1:]))
+        for component in range(k):
+            mine = labels == component
+            X[mine] = parameters.means[component] + self._layout.colour(covariances[component], X[mine])
+        return X
+
+    # --- coordinates
+
+    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
+        return frame_of(moments, dtype, self._layout.isotropic)
+
+    def own_frame(self, parameters: GaussianParameters, dtype: np.dtype[Any]) -> Frame:
+        variances = self._layout.variances(self._stacked(parameters), parameters.means.shape[1])
+        mean = parameters.weights @ parameters.means
+        variance = parameters.weights @ (variances + np.square(parameters.means - mean))
+        return self.frame(Moments(1.0, mean, variance), dtype)
+
+    # --- passes
+
+    def new_sums(self, slots: int, k: int, d: int) -> Any:
+        return self._layout.new_sums(slots, k, d)
+
+    def pack(self, parameters: GaussianParameters | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
+        assert parameters is not None
+        return self._layout.pack(parameters, frame, dtype)
+
+    def multiply_adds(self, d: int) -> int:
+        return d * (d + 1) if self._layout.matrices else 2 * d
+
+    def collect(self, packed: Any, merged: Any) -> GaussianSums:
+        return self._layout.collect(packed, merged)
+
+    def log_constant(self, packed: Any, frame: Frame, sums: GaussianSums) -> float:
+        return _log_constant(frame) * float(sums.weights.sum())
+
+    def complete(self, log_densities: FloatArray, packed: Any, frame: Frame, X: Array) -> FloatArray:
+        return log_densities + _log_constant(frame)
+
+    # --- sums and M-step
+
+    def add(self, one: GaussianSums, other: GaussianSums) -> GaussianSums:
+        return GaussianSums(
+            one.means, one.weights + other.weights, one.first + other.first, one.scatter + other.scatter
+        )
+
+    def blend(
+        self, before: GaussianParameters, weights: FloatArray, sums: GaussianSums, gain: float
+    ) -> GaussianSums:
+        scatter = self._layout.scatter(before, weights)
+        return GaussianSums(
+            sums.means, weights + gain * sums.weights, gain * sums.first, scatter + gain * sums.scatter
+        )
+
+    def maximise(self, sums: GaussianSums, rule: Rule[GaussianParameters]) -> Maximised[GaussianParameters]:
+        return maximise_gaussian(
+            self._layout,
+            self._constraint,
+            sums,
+            rule.mean_row_weight,
+            rule.precision,
+            self._added(rule),
+            rule.reseeds,
+        )
+
+    def _added(self, rule: Rule[GaussianParameters]) -> FloatArray | Literal["auto"]:
+        """Return what the M-step adds to variances, in standard coordinates."""
+        if rule.reg_covar is not None:
+            scale = rule.frame.scale
+            return rule.share * np.asarray(max(rule.reg_covar, _LEAST_REG_COVAR) / scale / scale)
+        if rule.before is None:
+            return "auto"
+        weights, means, covariances = rule.before
+        variances = self._layout.variances(covariances, means.shape[1])
+        total = np.asarray(weights @ (variances + np.square(means - weights @ means)))
+        return np.asarray(rule.share * (RELATIVE_FLOOR * total))
+
+    def origin(self, k: int, d: int) -> GaussianParameters:
+        unit = self._layout.diagonal(np.ones((self._layout.shape(k, d)[0], d)))
+        return GaussianParameters(np.full(k, 1 / k), np.zeros((k, d)), unit)
+
+    def recentred(self, origin: GaussianParameters | None, rough: GaussianParameters) -> GaussianParameters:
+        """Return the means that the first pass found. The second pass takes the scatter about them. So no
+        precision is lost, however far apart and narrow the components are."""
+        assert origin is not None
+        return origin._replace(means=rough.means)
+
+    # --- files and messages
+
+    def to_arrays(self, sums: GaussianSums) -> dict[str, Array]:
+        return sums._asdict()
+
+    def from_arrays(self, arrays: Mapping[str, Array], d: int) -> GaussianSums:
+        k = len(arrays["means"])
+        shapes = {"means": (k, d), "weights": (k,), "first": (k, d), "scatter": self._layout.shape(k, d)}
+        return GaussianSums(**{name: check_sums(name, arrays[name], shape) for name, shape in shapes.items()})
+
+    def user_sums(self, sums: GaussianSums, frame: Frame) -> dict[str, Any]:
+        return {
+            "weights": sums.weights,
+            "means": frame.restore(sums.means),
+            "first": sums.first * frame.scale,
+            "scatter": self._layout.rescale(sums.scatter, frame.scale),
+        }
+
+    @property
+    def label(self) -> str:
+        return f"covariance_type={self.name!r}"
+
+
+def _check_symmetry(covariances: FloatArray) -> None:
+    gap = np.abs(covariances - np.swapaxes(covariances, -1, -2))
+    size = np.sqrt(np.abs(np.diagonal(covariances, axis1=-2, axis2=-1)))
+    if (gap > 1e-6 * size[..., :, None] * size[..., None, :]).any():
+        raise ValueError(
+            f"covariances must be symmetric; they differ from their transposes by up to {gap.max()}."
+        )
+
+
+def _log_constant(frame: Frame) -> float:
+    """Return what the kernels leave out of each log-density: (2 pi)^(-d/2) and the Jacobian of the frame."""
+    return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale

@@ -1,0 +1,346 @@
+"""Layouts of Gaussian covariances: how densities are evaluated and which scatter a pass sums.
+
+Each layout has its own kernels. The type of the params that `pack` returns selects them. A constraint (see
+`constraints`) decides how the M-step computes covariances from the scatter.
+
+Letters: K components, d features, m covariances.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from fastem._families.frame import Frame
+from fastem._families.matrices import cholesky, diagonals, invert_lower, lower
+from fastem._kernels._params import DiagParams, FullParams, SphericalParams, Sums, TiedParams
+from fastem._typing import FloatArray
+
+# Kernels compute in base 2. So precisions are multiplied by this factor, and whiteners by its square root.
+_HALF_LOG2_E = 0.5 / np.log(2)
+_ROOT = np.sqrt(_HALF_LOG2_E)
+_LARGE = 10.0  # if all ratios of a covariance are larger than this, their exact values do not matter
+
+
+class GaussianParameters(NamedTuple):
+    """Parameters in the standard coordinates of a frame, or in user units."""
+
+    weights: FloatArray  # (K,)
+    means: FloatArray  # (K, d)
+    covariances: FloatArray  # full (K, d, d), tied (1, d, d), diag (K, d), spherical (K,)
+
+
+class GaussianSums(NamedTuple):
+    """Weighted sums of one pass in standard coordinates, where z = x - mean."""
+
+    means: FloatArray  # (K, d)
+    weights: FloatArray  # (K,) sum of r
+    first: FloatArray  # (K, d) sum of r z
+    scatter: FloatArray  # sum of r z z', in the shape of the covariances
+
+
+class Layout(ABC):
+    """What differs between layouts. Subclasses are final."""
+
+    # Whether features are compared with each other, so that all must have the same scale.
+    isotropic: ClassVar[bool] = False
+    # Whether covariances are matrices, with off-diagonal entries.
+    matrices: ClassVar[bool] = False
+
+    @abstractmethod
+    def shape(self, k: int, d: int) -> tuple[int, ...]:
+        """Return the shape of `GaussianParameters.covariances`. Its first axis is m."""
+
+    @abstractmethod
+    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
+        """Return the shape of `GaussianMixture.covariances`. For tied it has no first axis."""
+
+    @abstractmethod
+    def new_sums(self, slots: int, k: int, d: int) -> Sums:
+        """Return accumulators of zeros for the kernels."""
+
+    @abstractmethod
+    def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> Any:
+        """Convert the parameters to what the kernels need. Covariances must be positive definite."""
+
+    @abstractmethod
+    def collect(self, params: Any, sums: Sums) -> GaussianSums:
+        """Convert the sums of the kernels, added over all slots, to centred sums."""
+
+    @abstractmethod
+    def scatter(self, parameters: GaussianParameters, weights: FloatArray) -> FloatArray:
+        """Return the expected scatter under `parameters`, with `weights` (K,) in the components."""
+
+    @abstractmethod
+    def diagonal_scatter(self, collected: GaussianSums) -> FloatArray:
+        """Return the sum over components of the diagonal of the scatter, (d,)."""
+
+    @abstractmethod
+    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+        """Return the squared Cholesky diagonal of each covariance, (m, d), or NaN if there is none.
+
+        It is the variance of each feature given the features before it. All are positive if and only if
+        the covariance is positive definite.
+        """
+
+    @abstractmethod
+    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
+        """Return the eigenvalues (m, d) of each covariance relative to diag(variances), variances (m, d).
+
+        If all eigenvalues of a covariance are large, it returns other numbers that are cheaper to compute.
+        Their inverse squares have the same sum.
+        """
+
+    @abstractmethod
+    def diagonal(self, variances: FloatArray) -> FloatArray:
+        """Return the m covariances nearest to diag(variances), variances (m, d)."""
+
+    @abstractmethod
+    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
+        """Return diag(factor) covariance diag(factor), factor (d,)."""
+
+    @abstractmethod
+    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
+        """Return the diagonal of each covariance, (m, d)."""
+
+    @abstractmethod
+    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
+        """Transform rows of white noise (..., d) to rows with this covariance."""
+
+
+class _Matrices(Layout):
+    """Covariances that are m full matrices. Abstract: full and tied differ in m and in their kernels."""
+
+    matrices = True
+
+    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+        return np.square(diagonals(cholesky(covariances)))
+
+    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
+        root = np.sqrt(variances)
+        scaled = covariances / (root[:, :, None] * root[:, None, :])
+        with np.errstate(over="ignore"):
+            inverses = invert_lower(cholesky(scaled))
+            # The trace of the precision is the sum of the inverse eigenvalues. No row of the precision is
+            # longer than the largest of them.
+            large = np.einsum("kij,kij->k", inverses, inverses) < 1 / _LARGE
+        inverses = inverses[large]
+        ratios = np.empty_like(variances)
+        ratios[large] = 1 / np.linalg.norm(inverses.transpose(0, 2, 1) @ inverses, axis=2)
+        ratios[~large] = np.linalg.eigvalsh(scaled[~large])
+        return ratios
+
+    def diagonal(self, variances: FloatArray) -> FloatArray:
+        return variances[:, :, None] * np.eye(variances.shape[1])
+
+    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
+        return covariances * factor[:, None] * factor
+
+    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
+        return diagonals(covariances)
+
+    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
+        return noise @ np.linalg.cholesky(covariance).T
+
+
+class Full(_Matrices):
+    def shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k, d, d)
+
+    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k, d, d)
+
+    def new_sums(self, slots: int, k: int, d: int) -> Sums:
+        return _new_sums(slots, k, d, (k, d, d), 0)
+
+    def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> FullParams:
+        whiteners = invert_lower(np.linalg.cholesky(parameters.covariances))
+        log2_determinants = np.log2(diagonals(whiteners)).sum(axis=1)
+        whiteners *= _ROOT
+        means = parameters.means.astype(dtype)
+        return FullParams(
+            **_common(parameters, frame, log2_determinants, dtype),
+            means=means,
+            whiteners=whiteners.astype(dtype, copy=False),
+            offsets=np.einsum("kij,kj->ki", whiteners, means, dtype=np.float64).astype(dtype),
+        )
+
+    def collect(self, params: FullParams, sums: Sums) -> GaussianSums:
+        means = params.means.astype(np.float64)
+        # The kernel sums r z x'. The lower triangle of this minus first mean' is the scatter.
+        scatter = sums.second - sums.first[:, :, None] * means[:, None, :]
+        scatter = np.where(lower(means.shape[1]), scatter, scatter.transpose(0, 2, 1))
+        return GaussianSums(means, sums.weights, sums.first, scatter)
+
+    def scatter(self, parameters: GaussianParameters, weights: FloatArray) -> FloatArray:
+        return np.asarray(weights[:, None, None] * parameters.covariances)
+
+    def diagonal_scatter(self, collected: GaussianSums) -> FloatArray:
+        return np.asarray(diagonals(collected.scatter).sum(axis=0))
+
+
+class Tied(_Matrices):
+    def shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (1, d, d)
+
+    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (d, d)
+
+    def new_sums(self, slots: int, k: int, d: int) -> Sums:
+        return _new_sums(slots, k, d, (2, d, d), k)
+
+    def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
+        inverse = invert_lower(np.linalg.cholesky(parameters.covariances))[0]
+        whitener = (_ROOT * inverse).astype(dtype)
+        means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)
+        return TiedParams(
+            **_common(parameters, frame, np.log2(np.diagonal(inverse)).sum(), dtype),
+            means=means,
+            transposed_means=np.ascontiguousarray(means.T)[None],
+            precisions=np.ones(len(means), dtype),
+            whiteners=whitener[None],
+        )
+
+    def collect(self, params: TiedParams, sums: Sums) -> GaussianSums:
+        colour = invert_lower(params.whiteners.astype(np.float64))[0]
+        whitened = params.means.astype(np.float64)
+        first = sums.first - sums.weights[:, None] * whitened
+        # For points of one component the kernel sums a lower triangle, for all others a full matrix that is
+        # not symmetric.
+        mixed, own = sums.second
+        own = np.tril(own)
+        scatter = own + np.tril(own, -1).T + (mixed + mixed.T) / 2
+        for pivot, weights in zip(whitened, sums.pivots, strict=True):
+            gap = pivot - whitened
+            scatter += (gap * weights[:, None]).T @ gap
+        scatter = colour @ scatter @ colour.T
+        # The products round the two triangles differently. The difference is large if the scales of the
+        # features are far apart.
+        scatter = (scatter + scatter.T)[None] / 2
+        return GaussianSums(whitened @ colour.T, sums.weights, first @ colour.T, scatter)
+
+    def scatter(self, parameters: GaussianParameters, weights: FloatArray) -> FloatArray:
+        return np.asarray(parameters.covariances * weights.sum())
+
+    def diagonal_scatter(self, collected: GaussianSums) -> FloatArray:
+        return np.diagonal(collected.scatter[0])
+
+
+class Diag(Layout):
+    def shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k, d)
+
+    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k, d)
+
+    def new_sums(self, slots: int, k: int, d: int) -> Sums:
+        return _new_sums(slots, k, d, (k, 1, d), 0)
+
+    def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> DiagParams:
+        inverse = 1 / np.sqrt(parameters.covariances)
+        means = parameters.means.astype(dtype)
+        return DiagParams(
+            **_common(parameters, frame, np.log2(inverse).sum(axis=1), dtype),
+            means=means,
+            whiteners=(_ROOT * inverse).astype(dtype),
+            offsets=(_ROOT * inverse * means).astype(dtype),
+        )
+
+    def collect(self, params: DiagParams, sums: Sums) -> GaussianSums:
+        return GaussianSums(params.means.astype(np.float64), sums.weights, sums.first, sums.second[:, 0])
+
+    def scatter(self, parameters: GaussianParameters, weights: FloatArray) -> FloatArray:
+        return np.asarray(weights[:, None] * parameters.covariances)
+
+    def diagonal_scatter(self, collected: GaussianSums) -> FloatArray:
+        return np.asarray(collected.scatter.sum(axis=0))
+
+    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+        return covariances
+
+    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
+        return np.asarray(covariances / variances)
+
+    def diagonal(self, variances: FloatArray) -> FloatArray:
+        return variances
+
+    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
+        return covariances * factor * factor
+
+    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
+        return covariances
+
+    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
+        return noise * np.sqrt(covariance)
+
+
+class Spherical(Layout):
+    isotropic = True
+
+    def shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k,)
+
+    def public_shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k,)
+
+    def new_sums(self, slots: int, k: int, d: int) -> Sums:
+        return _new_sums(slots, k, d, (k, 1, 1), 0)
+
+    def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> SphericalParams:
+        d = parameters.means.shape[1]
+        log2_determinants = -0.5 * d * np.log2(parameters.covariances)
+        return SphericalParams(
+            **_common(parameters, frame, log2_determinants, dtype),
+            means=parameters.means.astype(dtype),
+            precisions=(_HALF_LOG2_E / parameters.covariances).astype(dtype),
+        )
+
+    def collect(self, params: SphericalParams, sums: Sums) -> GaussianSums:
+        return GaussianSums(params.means.astype(np.float64), sums.weights, sums.first, sums.second[:, 0, 0])
+
+    def scatter(self, parameters: GaussianParameters, weights: FloatArray) -> FloatArray:
+        return np.asarray(weights * parameters.covariances * parameters.means.shape[1])
+
+    def diagonal_scatter(self, collected: GaussianSums) -> FloatArray:
+        d = collected.means.shape[1]
+        return np.full(d, collected.scatter.sum() / d)
+
+    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+        return np.repeat(covariances[:, None], d, axis=1)
+
+    def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
+        return np.asarray(covariances[:, None] / variances)
+
+    def diagonal(self, variances: FloatArray) -> FloatArray:
+        return np.asarray(variances.mean(axis=1))
+
+    def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
+        return np.asarray(covariances * factor[0] * factor[0])
+
+    def variances(self, covariances: FloatArray, d: int) -> FloatArray:
+        return np.repeat(covariances[:, None], d, axis=1)
+
+    def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
+        return noise * np.sqrt(covariance)
+
+
+def _new_sums(slots: int, k: int, d: int, second: tuple[int, int, int], pivots: int) -> Sums:
+    return Sums(
+        weights=np.zeros((slots, k)),
+        first=np.zeros((slots, k, d)),
+        second=np.zeros((slots, *second)),
+        pivots=np.zeros((slots, pivots, pivots)),
+        log2_likelihood=np.zeros(slots),
+    )
+
+
+def _common(
+    parameters: GaussianParameters, frame: Frame, log2_determinants: FloatArray | float, dtype: np.dtype[Any]
+) -> dict[str, Any]:
+    with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
+        log2_weights = np.log2(parameters.weights) + log2_determinants
+    return {
+        "shift": frame.shift.astype(dtype),
+        "inverse_scale": (1 / frame.scale).astype(dtype),
+        "log2_weights": log2_weights.astype(dtype),
+    }

@@ -1,0 +1,152 @@
+"""Exponential families with independent features: log p(x | k) = <eta_k, t(x)> + b_k + h(x).
+
+A distribution is defined by its natural parameters eta, its b and the means of t (Wainwright and Jordan 2008,
+section 3.2). One kernel, a matrix product over a tile, computes all of them. The M-step of maximum likelihood
+sets the mean of t in each component to its weighted average over the rows (Bishop 2006, eq. 2.226).
+
+We subtract from eta and b those of one reference distribution, which has the mean of the whole mixture. The
+kernels get the differences. These are small, so that large counts keep their digits in float32. The
+log-density of the reference is added in float64, once per pass.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from fastem._families.base import Maximised, Rule, Weighted, check_sums
+from fastem._families.compiled import CompiledFamily
+from fastem._families.frame import Frame, Moments, identity_frame
+from fastem._families.reseed import alive_components, reseed
+from fastem._kernels._params import LinearParams, LinearSums
+from fastem._typing import Array, FloatArray
+
+P = TypeVar("P", bound=Weighted)
+
+_LOG2_E = 1 / np.log(2)
+# This replaces an eta of -inf. Times a statistic of 0 it is 0. Times any other it gives a density of 0.
+_IMPOSSIBLE = -1e30
+
+
+class ExponentialSums(NamedTuple):
+    """Weighted sums of one pass."""
+
+    weights: FloatArray  # (K,) sum of r
+    first: FloatArray  # (K, d) sum of r t(x)
+
+
+class Linear(CompiledFamily[P, ExponentialSums]):
+    """An exponential family with independent features, whose statistic t(x) is x itself."""
+
+    @abstractmethod
+    def natural(self, means: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return eta (..., d) and b (...) of the distributions whose t has these means (..., d)."""
+
+    @abstractmethod
+    def mean_statistics(self, parameters: P) -> FloatArray:
+        """Return the mean of t in each component, (K, d)."""
+
+    @abstractmethod
+    def from_means(self, weights: FloatArray, means: FloatArray) -> P:
+        """Return the parameters for which t has these means (K, d)."""
+
+    @abstractmethod
+    def part(self, means: FloatArray, component: int, heaviest: int) -> None:
+        """Split the means of the heaviest component in two, in place, about one deviation apart."""
+
+    def n_features(self, parameters: P) -> int:
+        return int(self.mean_statistics(parameters).shape[1])
+
+    def to_user(self, parameters: P, frame: Frame) -> P:
+        return parameters
+
+    def from_user(self, parameters: P, frame: Frame) -> P:
+        return parameters
+
+    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
+        return identity_frame(len(moments.mean))
+
+    def own_frame(self, parameters: P, dtype: np.dtype[Any]) -> Frame:
+        return identity_frame(self.n_features(parameters))
+
+    # --- passes
+
+    def new_sums(self, slots: int, k: int, d: int) -> LinearSums:
+        return LinearSums(np.zeros((slots, k)), np.zeros((slots, k, d)), np.zeros(slots))
+
+    def multiply_adds(self, d: int) -> int:
+        return 2 * d
+
+    def pack(self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]) -> LinearParams:
+        assert parameters is not None
+        means = self.mean_statistics(parameters)
+        etas, offsets = self.natural(means)
+        # Round to the dtype of the kernels, so that exactly what we subtract here is added later.
+        reference, offset = (
+            np.atleast_1d(value).astype(dtype) for value in self.natural(self._reference(parameters, means))
+        )
+        etas = (etas - reference) * _LOG2_E
+        with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
+            log2_weights = np.log2(parameters.weights) + (offsets - offset) * _LOG2_E
+        return LinearParams(
+            shift=frame.shift.astype(dtype),
+            inverse_scale=(1 / frame.scale).astype(dtype),
+            log2_weights=log2_weights.astype(dtype),
+            etas=np.maximum(etas, _IMPOSSIBLE).astype(dtype)[None],
+            reference=reference,
+            offset=offset,
+        )
+
+    def _reference(self, parameters: P, means: FloatArray) -> FloatArray:
+        """Return the mean of t in the mixture, but 1 instead of 0, for which eta would be infinite."""
+        mean = parameters.weights @ means
+        return np.where(mean > 0, mean, 1.0)
+
+    def collect(self, packed: LinearParams, merged: LinearSums) -> ExponentialSums:
+        return ExponentialSums(merged.weights, merged.first)
+
+    def log_constant(self, packed: LinearParams, frame: Frame, sums: ExponentialSums) -> float:
+        total = sums.first.sum(axis=0) @ packed.reference.astype(np.float64)
+        return float(total + float(packed.offset[0]) * sums.weights.sum())
+
+    def complete(self, log_densities: FloatArray, packed: LinearParams, frame: Frame, X: Array) -> FloatArray:
+        reference = X @ packed.reference.astype(np.float64) + float(packed.offset[0])
+        return np.where(log_densities < 0.1 * _IMPOSSIBLE, -np.inf, log_densities + reference)
+
+    # --- sums and M-step
+
+    def add(self, one: ExponentialSums, other: ExponentialSums) -> ExponentialSums:
+        return ExponentialSums(one.weights + other.weights, one.first + other.first)
+
+    def blend(self, before: P, weights: FloatArray, sums: ExponentialSums, gain: float) -> ExponentialSums:
+        first = weights[:, None] * self.mean_statistics(before)
+        return ExponentialSums(weights + gain * sums.weights, first + gain * sums.first)
+
+    def origin(self, k: int, d: int) -> P:
+        return self.from_means(np.full(k, 1 / k), np.ones((k, d)))
+
+    def maximise(self, sums: ExponentialSums, rule: Rule[P]) -> Maximised[P]:
+        total = sums.weights.sum()
+        alive = alive_components(sums.weights, rule.mean_row_weight)
+        everywhere = sums.first.sum(axis=0) / total
+        weights = np.where(alive, sums.weights, 1.0)
+        means = np.where(alive[:, None], sums.first / weights[:, None], everywhere)
+        weights = sums.weights / total
+        reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(self.part, means))
+        return Maximised(self.from_means(weights, means), reseeded, kept, [])
+
+    # --- files
+
+    def to_arrays(self, sums: ExponentialSums) -> dict[str, Array]:
+        return sums._asdict()
+
+    def from_arrays(self, arrays: Mapping[str, Array], d: int) -> ExponentialSums:
+        k = len(arrays["weights"])
+        return ExponentialSums(
+            check_sums("weights", arrays["weights"], (k,)), check_sums("first", arrays["first"], (k, d))
+        )
+
+    def user_sums(self, sums: ExponentialSums, frame: Frame) -> dict[str, Any]:
+        return {"weights": sums.weights, "first": sums.first}

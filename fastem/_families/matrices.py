@@ -1,0 +1,42 @@
+"""Triangles, inverses and Cholesky factors of stacks of small matrices, (m, d, d)."""
+
+from functools import cache
+
+import numpy as np
+
+from fastem._typing import Array, FloatArray
+
+_SMALL = 8  # triangular matrices of up to this size are inverted as general matrices
+
+
+@cache
+def lower(d: int) -> Array:
+    """Return the mask of the lower triangle of a matrix, with the diagonal."""
+    return np.tri(d, dtype=bool)
+
+
+def diagonals(matrices: Array) -> FloatArray:
+    return np.diagonal(matrices, axis1=-2, axis2=-1)
+
+
+def invert_lower(factors: Array) -> FloatArray:
+    """Invert lower triangular matrices by halves, since NumPy can only invert general matrices."""
+    d = factors.shape[1]
+    if d <= _SMALL:
+        return np.where(lower(d), np.linalg.inv(factors), 0.0)
+    half = d // 2
+    inverses = np.zeros_like(factors)
+    first, last = invert_lower(factors[:, :half, :half]), invert_lower(factors[:, half:, half:])
+    inverses[:, :half, :half], inverses[:, half:, half:] = first, last
+    inverses[:, half:, :half] = -(last @ factors[:, half:, :half] @ first)
+    return inverses
+
+
+def cholesky(matrices: FloatArray) -> FloatArray:
+    """Return the Cholesky factors, or NaN for matrices that are not positive definite."""
+    try:
+        return np.asarray(np.linalg.cholesky(matrices))
+    except np.linalg.LinAlgError:
+        if len(matrices) == 1:
+            return np.full_like(matrices, np.nan)
+        return np.concatenate([cholesky(matrix[None]) for matrix in matrices])

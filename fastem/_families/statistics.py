@@ -1,0 +1,199 @@
+"""The mergeable result of an E-step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from fastem import _io
+from fastem._checks import check_feature_names
+from fastem._families.base import Family
+from fastem._families.frame import Frame
+from fastem._families.registry import family_named
+from fastem._typing import Array, FloatArray
+
+M = TypeVar("M")  # the class of the model that the statistics are for
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Statistics(Generic[M]):
+    """Expected sufficient statistics of the latent labels. `fastem.e_step` computes them.
+
+    Add (``+``) the statistics of two sets of rows to get the statistics of all their rows. Both must come
+    from E-steps with the same parameters. So statistics of chunks, threads and machines merge exactly.
+    `fastem.m_step` computes a model from them.
+
+    Attributes
+    ----------
+    n_samples : int
+        Number of rows of positive weight.
+    weights : array of shape (k,)
+        Expected number of rows in each component: the sum of its (weighted) responsibilities.
+    log_likelihood : float
+        Total (weighted) log-likelihood of the rows under the model.
+    n_components, n_features : int
+        k and d.
+    """
+
+    # These fields are not public. `summed` has the sums of the family, in the coordinates of `frame`.
+    family: Family[Any, Any]
+    frame: Frame
+    summed: Any
+    n_samples: int
+    log_likelihood: float
+    dtype: np.dtype[Any]  # the dtype in which the pass computed
+    origin: str  # digest of the parameters of the E-step
+    feature_names: tuple[str, ...] | None = None
+
+    @property
+    def weights(self) -> FloatArray:
+        weights: FloatArray = self.summed.weights
+        return weights
+
+    @property
+    def n_components(self) -> int:
+        return len(self.weights)
+
+    @property
+    def n_features(self) -> int:
+        return len(self.frame.scale)
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights of all rows."""
+        return float(self.weights.sum())
+
+    @property
+    def precision(self) -> float:
+        """Spacing of numbers at 1 in the dtype of the pass."""
+        return float(np.finfo(self.dtype).eps)
+
+    def sums(self) -> dict[str, Any]:
+        """Return the sums by name, in the units of X.
+
+        Returns
+        -------
+        dict
+            ``"weights"`` (k,), and the sums of the distribution over rows x with responsibilities r:
+
+            - Gaussian: ``"means"`` (k, d) are the means of the model. ``"first"`` (k, d) is the sum of
+              r (x - mean). ``"scatter"`` is the sum of r (x - mean)(x - mean)', in the shape of the
+              covariances, but (1, d, d) for tied.
+            - Poisson: ``"first"`` (k, d) is the sum of r x.
+            - A `fastem.Distribution`: ``"statistics"`` is the tuple of its statistics.
+        """
+        return self.family.user_sums(self.summed, self.frame)
+
+    def __add__(self, other: object) -> "Statistics[M]":
+        if not isinstance(other, Statistics):
+            return NotImplemented
+        if (self.origin, self.dtype) != (other.origin, other.dtype):
+            raise ValueError(
+                "Statistics can be added only if they come from E-steps with the same parameters in the same "
+                "dtype; these do not. Compute both with e_step(chunk, model) and the same model."
+            )
+        return replace(
+            self,
+            summed=self.family.add(self.summed, other.summed),
+            n_samples=self.n_samples + other.n_samples,
+            log_likelihood=self.log_likelihood + other.log_likelihood,
+        )
+
+    def __radd__(self, other: object) -> "Statistics[M]":
+        """Support 0 + statistics, so that `sum` works."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def to_bytes(self) -> bytes:
+        """Convert the statistics to bytes, for a file or another process. `from_bytes` reads them.
+
+        The bytes contain no pickles. For a built-in distribution they identify the parameters of the E-step
+        by a digest, but do not hold them.
+        """
+        header = {
+            "family": self.family.name,
+            "n_samples": self.n_samples,
+            "log_likelihood": self.log_likelihood.hex(),
+            "dtype": self.dtype.name,
+            "origin": self.origin,
+            "feature_names": self.feature_names,
+        }
+        arrays = {"shift": self.frame.shift, "scale": self.frame.scale}
+        return _io.statistics_to_bytes(header, arrays | self.family.to_arrays(self.summed))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, distribution: Any = None) -> "Statistics[Any]":
+        """Read statistics that `to_bytes` wrote. Nothing in the bytes is executed.
+
+        Parameters
+        ----------
+        content : bytes
+        distribution : fastem.Distribution, optional
+            Your own distribution, if the statistics have one. It must be given, since bytes do not hold code.
+
+        Raises
+        ------
+        ValueError
+            If `content` is something else, is damaged, or has a newer format.
+        """
+        try:
+            header, arrays = _io.statistics_from_bytes(content)
+            return _from_archive(header, arrays, distribution)
+        except Exception as error:  # damaged or hostile content may make its readers raise anything
+            raise ValueError(f"content is not readable fastem statistics: {error}.") from None
+
+    def __repr__(self) -> str:
+        return (
+            f"Statistics({self.family.label}, n_samples={self.n_samples}, "
+            f"n_components={self.n_components}, n_features={self.n_features}, "
+            f"log_likelihood={self.log_likelihood:.6g})"
+        )
+
+
+def digest(family: Family[Any, Any], packed: Any) -> str:
+    """Return a digest that identifies the parameters of a pass."""
+    found = sha256(family.name.encode())
+    for name, array in _arrays(packed):
+        found.update(f"{name} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()[:32]
+
+
+def _arrays(packed: Any) -> list[tuple[str, Array]]:
+    """Return all arrays of a NamedTuple by name, also those in a dict inside it."""
+    found = []
+    for name, value in ({} if packed is None else packed._asdict()).items():
+        entries = value if isinstance(value, Mapping) else {name: value}
+        found += [(key, np.asarray(entry)) for key, entry in entries.items()]
+    return found
+
+
+def _from_archive(header: dict[str, Any], arrays: dict[str, Any], distribution: Any) -> Statistics[Any]:
+    """Make statistics from a header and arrays, and check both."""
+    # Before format 2 there were only Gaussians.
+    family = family_named(header.get("family") or header["covariance_type"], distribution)
+    d = len(arrays["scale"])
+    frame = Frame(arrays.pop("shift"), arrays.pop("scale"))
+    if frame.shift.shape != (d,) or not (np.isfinite(frame).all() and (frame.scale > 0).all()):
+        raise ValueError("its shift and scale are not valid")
+    summed = family.from_arrays(arrays, d)
+    if not ((summed.weights >= 0).all() and summed.weights.sum() > 0):
+        raise ValueError("its weights are not positive")
+    log_likelihood = float.fromhex(header["log_likelihood"])
+    if (
+        header["dtype"] not in ("float32", "float64")
+        or int(header["n_samples"]) < 1
+        or np.isnan(log_likelihood)
+    ):
+        raise ValueError("its header has values that statistics cannot have")
+    return Statistics(
+        family,
+        frame,
+        summed,
+        int(header["n_samples"]),
+        log_likelihood,
+        np.dtype(header["dtype"]),
+        str(header["origin"]),
+        check_feature_names(header["feature_names"], d),
+    )

@@ -1,0 +1,145 @@
+"""`accelerate`: scikit-learn's own GaussianMixture, fitted and scored by fastem inside a block."""
+
+import functools
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastem._api.interop import import_mixture
+from fastem._typing import Array
+
+# The first and the last minor version of scikit-learn that the tests ran with.
+_TESTED = (1, 6), (1, 9)
+
+_logger = logging.getLogger("fastem")
+_lock = threading.Lock()
+_open_blocks = 0
+# The methods that the class itself defines and does not inherit.
+_replaced: dict[str, Any] = {}
+
+
+@contextmanager
+def accelerate() -> Iterator[None]:
+    """Let ``sklearn.mixture.GaussianMixture`` compute with fastem while the block is open.
+
+    The block replaces methods of the class itself, so it does not matter who imported the class, or when.
+    Other libraries that use the class are faster too. The estimators stay objects of scikit-learn: they have
+    scikit-learn's attributes only, and are pickled as usual. Blocks can be nested, and closing the outermost
+    block restores the class. The change applies to all threads, but not to other processes.
+
+    fastem does not support subclasses, or arrays of other libraries under array API dispatch. For these
+    scikit-learn computes, and the logger ``fastem`` says why, once.
+
+    Raises
+    ------
+    ImportError
+        If scikit-learn is missing.
+
+    Warns
+    -----
+    RuntimeWarning
+        If fastem was not tested with the version of scikit-learn.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> from sklearn.mixture import GaussianMixture
+    >>> with fastem.accelerate():
+    ...     GaussianMixture(2, random_state=0).fit([[0.0], [0.1], [5.0], [5.1]]).converged_
+    True
+    """
+    global _open_blocks
+    mixture = import_mixture().GaussianMixture
+    _check_version()
+    with _lock:
+        if _open_blocks == 0:
+            _install(mixture)
+        _open_blocks += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _open_blocks -= 1
+            if _open_blocks == 0:
+                _restore(mixture)
+
+
+def _check_version() -> None:
+    from sklearn import __version__
+
+    version = tuple(int(part) for part in __version__.split(".")[:2])
+    if not _TESTED[0] <= version <= _TESTED[1]:
+        first, last = (".".join(map(str, bound)) for bound in _TESTED)
+        warnings.warn(
+            f"fastem.accelerate was tested with scikit-learn {first} to {last}; this is {__version__}. "
+            "Compare a result with and without it.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _install(mixture: type) -> None:
+    told: set[str] = set()
+    for name, ours in _methods().items():
+        if name in vars(mixture):
+            _replaced[name] = vars(mixture)[name]
+        setattr(mixture, name, _guarded(mixture, ours, getattr(mixture, name), told))
+
+
+def _restore(mixture: type) -> None:
+    for name in _methods():
+        if name in _replaced:
+            setattr(mixture, name, _replaced.pop(name))
+        else:
+            delattr(mixture, name)
+
+
+def _methods() -> dict[str, Callable[..., Any]]:
+    """Return the methods to replace. All other methods of the class build on these."""
+    from fastem._sklearn import drop_in as _drop_in
+
+    def fit(estimator: Any, X: Any, y: Any = None) -> Any:
+        _drop_in.estimate(estimator, X)
+        return estimator
+
+    def fit_predict(estimator: Any, X: Any, y: Any = None) -> Array:
+        return _drop_in.predict(fit(estimator, X), X)
+
+    return {
+        "fit": fit,
+        "fit_predict": fit_predict,
+        "predict": _drop_in.predict,
+        "predict_proba": _drop_in.predict_proba,
+        "score_samples": _drop_in.score_samples,
+    }
+
+
+def _guarded(
+    mixture: type, ours: Callable[..., Any], theirs: Callable[..., Any], told: set[str]
+) -> Callable[..., Any]:
+    @functools.wraps(theirs)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        obstacle = _obstacle(mixture, self, args[0] if args else kwargs.get("X"))
+        if obstacle is None:
+            return ours(self, *args, **kwargs)
+        if obstacle not in told:
+            told.add(obstacle)
+            _logger.warning("scikit-learn computes this GaussianMixture: %s", obstacle)
+        return theirs(self, *args, **kwargs)
+
+    return method
+
+
+def _obstacle(mixture: type, estimator: Any, X: Any) -> str | None:
+    from sklearn import get_config
+
+    if type(estimator) is not mixture:
+        return f"{type(estimator).__qualname__} is a subclass, which may override a step of EM."
+    if get_config()["array_api_dispatch"] and not isinstance(X, np.ndarray):
+        return f"array API dispatch is on, and X is a {type(X).__module__}.{type(X).__qualname__}."
+    return None

@@ -1,0 +1,317 @@
+"""EM by fastem with the parameters, attributes and conventions of a scikit-learn GaussianMixture.
+
+The estimator is a `fastem.sklearn.GaussianMixture`, or scikit-learn's own inside `fastem.accelerate`.
+"""
+
+import warnings
+from collections.abc import Sequence
+from inspect import signature
+from itertools import cycle
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastem._api.fit import fit
+from fastem._api.gaussian import GaussianMixture
+from fastem._api.interop import import_mixture, scoring_parameters
+from fastem._report import FitReport, without_warnings
+from fastem._sources.checks import check_n_threads, check_sample_weight
+from fastem._typing import Array, FloatArray
+
+# A fit to at most this many rows, all of the same weight, has the same start as scikit-learn, to the bit.
+_SAME_START_ROWS = 65536
+# A fit to more rows starts from the best of some fits to samples, since at 100,000 rows k-means alone may
+# take a third of scikit-learn's time. The k means have k d numbers. A sample has _ROWS_PER_NUMBER rows for
+# each of these, but at most _SMALL_PART of all rows. In any case it has at least _SAMPLE_ROWS rows, and at
+# least _LEAST_PER_NUMBER rows for each number.
+_SAMPLE_ROWS = 4096
+_ROWS_PER_NUMBER = 64
+_SMALL_PART = 1 / 12
+_LEAST_PER_NUMBER = 4
+# The fits to samples are compared on one sample that is this many times as large.
+_COMPARISON_FACTOR = 8
+# If rows times numbers of the means is at least this, a fit to all rows takes long. Then we make twice as
+# many fits to samples, unless their samples together would have more rows than X.
+_LONG = 6_000_000
+# Such a start is near a maximum, where gains are small. So the iterations continue down to this share of tol.
+_TOL_SHARE = 0.1
+# k-means often finds the same solution, which may be a bad start. Rows drawn at random add variety. Plain
+# k-means++ seeds add starts that cover all clusters.
+_INITS = ("kmeans", "random_from_data", "kmeans", "k-means++")
+
+# This is scikit-learn's message (sklearn/mixture/_base.py), since users' warning filters match it.
+_NOT_CONVERGED = (
+    "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
+    "tol, or check for degenerate data."
+)
+
+_SCORED = ("covariance_type", "weights_", "means_", "precisions_cholesky_")
+_mixtures: WeakKeyDictionary[Any, tuple[list[Array], GaussianMixture]] = WeakKeyDictionary()
+
+
+class Ascent(NamedTuple):
+    """The result of one start."""
+
+    model: GaussianMixture
+    report: FitReport
+    lower_bounds: list[float]  # mean log-likelihood before each M-step
+
+    @property
+    def lower_bound(self) -> float:
+        return self.lower_bounds[-1] if self.lower_bounds else -np.inf
+
+
+@_fit_context(prefer_skip_nested_validation=True)
+def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> FitReport:
+    """Fit an estimator and set scikit-learn's attributes.
+
+    Warm starts, restarts, `lower_bounds_` and messages follow scikit-learn's `BaseMixture.fit_predict`.
+    """
+    X = validate_data(estimator, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+    if len(X) < estimator.n_components:
+        raise ValueError(
+            f"Expected n_samples >= n_components; got n_samples={len(X)} and "
+            f"n_components={estimator.n_components}. Use fewer components."
+        )
+    weight = check_sample_weight(sample_weight, len(X), estimator.n_components)
+    check_n_threads(n_threads)
+    _check_given(estimator, X)
+    warm = estimator.warm_start and hasattr(estimator, "converged_")
+    previous = estimator.lower_bound_ if warm else -np.inf
+    random_state = check_random_state(estimator.random_state)
+    best: Ascent | None = None
+    for restart in range(1 if warm else estimator.n_init):
+        estimator._print_verbose_msg_init_beg(restart)
+        with without_warnings():
+            if warm:
+                start, tol = mixture_of(estimator), estimator.tol
+            else:
+                start, tol = _start(estimator, X, weight, random_state, n_threads)
+            ascent = _ascend(estimator, X, weight, start, tol, previous, n_threads)
+        if estimator.max_iter > 0:
+            estimator._print_verbose_msg_init_end(ascent.lower_bound, ascent.report.converged)
+        if best is None or ascent.lower_bound > best.lower_bound:
+            best = ascent
+    assert best is not None
+    model, report, lower_bounds = best
+    _set_parameters(estimator, model, X.dtype)
+    estimator.converged_ = report.converged
+    estimator.n_iter_ = report.n_iter
+    estimator.lower_bound_ = best.lower_bound
+    estimator.lower_bounds_ = lower_bounds
+    if not report.converged and estimator.max_iter > 0:
+        warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=2)
+    return report
+
+
+def _set_parameters(estimator: Any, model: GaussianMixture, dtype: np.dtype[Any]) -> None:
+    """Set the fitted parameters of an estimator, in `dtype`. Precisions are factorised in float64."""
+    parameters = (model.weights, model.means, model.covariances, _precisions_cholesky(model))
+    estimator._set_parameters(tuple(array.astype(dtype) for array in parameters))
+
+
+def _precisions_cholesky(model: GaussianMixture) -> FloatArray:
+    """Return the upper triangular roots of the precisions.
+
+    For matrices, scikit-learn computes them with a triangular solve of scipy, which wakes the threads of
+    BLAS. These then spin for a tenth of a second, and passes of the next fit took 5 ms instead of 1 ms.
+    """
+    if model.covariance_type in ("full", "tied"):
+        try:
+            inverse = np.linalg.inv(np.linalg.cholesky(model.covariances))
+        except np.linalg.LinAlgError:
+            pass  # scikit-learn's function below raises the error in its own words
+        else:
+            return np.triu(np.swapaxes(inverse, -1, -2))
+    cholesky = import_mixture()._compute_precision_cholesky(model.covariances, model.covariance_type)
+    return np.asarray(cholesky)
+
+
+def scored(estimator: Any, X: Any) -> tuple[Array, GaussianMixture]:
+    """Return X as scikit-learn validates it, and the model with the estimator's parameters."""
+    check_is_fitted(estimator)
+    return validate_data(estimator, X, reset=False), mixture_of(estimator)
+
+
+def mixture_of(estimator: Any) -> GaussianMixture:
+    """Return the model with the estimator's parameters.
+
+    It is made only when the parameters change. With few rows, making it would take longer than scoring.
+    """
+    state = [np.array(getattr(estimator, name)) for name in _SCORED]
+    known = _mixtures.get(estimator)
+    if known is not None and all(map(np.array_equal, state, known[0])):
+        return known[1]
+    mixture = GaussianMixture(*scoring_parameters(estimator))
+    _mixtures[estimator] = state, mixture
+    return mixture
+
+
+def predict(estimator: Any, X: Any, *, n_threads: int | None = None) -> Array:
+    X, mixture = scored(estimator, X)
+    labels: Array = mixture.predict(X, n_threads=n_threads)
+    return labels
+
+
+def predict_proba(estimator: Any, X: Any, *, n_threads: int | None = None) -> Array:
+    X, mixture = scored(estimator, X)
+    return _promoted(mixture.predict_proba(X, n_threads=n_threads), estimator)
+
+
+def score_samples(estimator: Any, X: Any, *, n_threads: int | None = None) -> Array:
+    X, mixture = scored(estimator, X)
+    return _promoted(mixture.score_samples(X, n_threads=n_threads), estimator)
+
+
+def _promoted(values: Array, estimator: Any) -> Array:
+    """Return float32 only if both the fit and the rows were float32, as scikit-learn does."""
+    return values.astype(np.result_type(values, estimator.means_), copy=False)
+
+
+def _ascend(
+    estimator: Any,
+    X: Array,
+    weight: Array | None,
+    start: GaussianMixture,
+    tol: float,
+    previous: float,
+    n_threads: int | None,
+) -> Ascent:
+    lower_bounds: list[float] = []
+
+    def converged(means: Sequence[float]) -> bool:
+        """Return whether to stop, by scikit-learn's rule.
+
+        scikit-learn stops one M-step after the change became small. `tol` may be smaller than the user's.
+        So in the last iteration the user's own tol decides whether the fit has converged.
+        """
+        if len(means) < 2:
+            return False
+        lower_bounds.append(means[-2])
+        change = means[-2] - (means[-3] if len(means) > 2 else previous)
+        estimator._print_verbose_msg_iter_end(len(lower_bounds), change)
+        return bool(abs(change) < (tol if len(lower_bounds) < estimator.max_iter else estimator.tol))
+
+    model = fit(
+        X,
+        estimator.n_components,
+        covariance_type=estimator.covariance_type,
+        sample_weight=weight,
+        init=start,
+        tol=converged,
+        max_iter=estimator.max_iter,
+        reg_covar=estimator.reg_covar,
+        n_threads=n_threads,
+    )
+    return Ascent(model, _refuse_repairs(estimator, model), lower_bounds)
+
+
+def _start(
+    estimator: Any,
+    X: Array,
+    weight: Array | None,
+    random_state: np.random.RandomState,
+    n_threads: int | None,
+) -> tuple[GaussianMixture, float]:
+    """Return the initial model and the tol to use from there.
+
+    The model is scikit-learn's own start, or the best of some fits to samples.
+    """
+    if weight is not None and not weight.all():
+        X, weight = X[weight > 0], weight[weight > 0]
+    given = (estimator.weights_init, estimator.means_init, estimator.precisions_init)
+    complete = all(value is not None for value in given)
+    uniform = weight is None or bool((weight == weight[0]).all())
+    if complete or (uniform and len(X) <= _SAME_START_ROWS):
+        try:
+            estimator._initialize_parameters(X, random_state)
+            return mixture_of(estimator), estimator.tol
+        except ValueError:  # a singular component
+            if complete or estimator.reg_covar == 0:
+                raise
+    sampled = _fit_to_samples(estimator, X, weight, random_state.randint(2**31 - 1), n_threads)
+    weights, means, precisions = given
+    invert = np.linalg.inv if estimator.covariance_type in ("full", "tied") else np.reciprocal
+    start = GaussianMixture(
+        sampled.weights if weights is None else weights,
+        sampled.means if means is None else means,
+        sampled.covariances if precisions is None else invert(precisions),
+        estimator.covariance_type,
+    )
+    return start, _TOL_SHARE * estimator.tol
+
+
+def _fit_to_samples(
+    estimator: Any, X: Array, weight: Array | None, seed: int, n_threads: int | None
+) -> GaussianMixture:
+    """Fit several samples, and return the fit with the highest log-likelihood on a larger sample.
+
+    The fits use one thread. A pass over so few rows ends before another thread wakes up.
+    """
+    k = estimator.n_components
+    numbers = k * X.shape[1]
+    wanted = min(_ROWS_PER_NUMBER * numbers, int(_SMALL_PART * len(X)))
+    size = max(_SAMPLE_ROWS, _LEAST_PER_NUMBER * numbers, wanted)
+
+    def sample(rng: np.random.Generator, size: int) -> tuple[Array, Array | None]:
+        if size >= len(X):
+            return X, weight
+        rows = np.sort(rng.integers(len(X), size=size))  # with replacement, which is faster
+        return X[rows], None if weight is None else weight[rows]
+
+    rng = np.random.default_rng(seed)
+    comparison = sample(rng, _COMPARISON_FACTOR * size)
+    starts = 4 + k // 2
+    if len(X) * numbers >= _LONG and 2 * starts * size <= len(X):
+        starts *= 2
+    named = estimator.init_params
+    inits = _INITS if named == "kmeans" else (named,)
+    best, highest = None, -np.inf
+    for child, init in zip(rng.spawn(starts), cycle(inits)):
+        rows, weights = sample(child, size)
+        model: GaussianMixture = fit(
+            rows,
+            k,
+            covariance_type=estimator.covariance_type,
+            sample_weight=weights,
+            init=init,
+            tol=estimator.tol,
+            max_iter=max(1, estimator.max_iter),
+            reg_covar=estimator.reg_covar,
+            rng=child,
+            n_threads=1,
+        )
+        score = model.score(*comparison, n_threads=n_threads)
+        if best is None or score > highest:
+            best, highest = model, score
+    assert best is not None
+    return best
+
+
+def _refuse_repairs(estimator: Any, model: GaussianMixture) -> FitReport:
+    """Raise scikit-learn's error if reg_covar=0 and a component had to be repaired.
+
+    There is no error if components became singular only in the last of `max_iter` iterations.
+    scikit-learn's tests require that such a fit ends with a warning only.
+    """
+    report = model.report
+    assert report is not None
+    cut_short = not report.converged and all(repair.iteration == report.n_iter for repair in report.repairs)
+    if estimator.reg_covar == 0 and report.repairs and not cut_short:
+        singular = np.zeros_like(model.covariances)
+        import_mixture()._compute_precision_cholesky(singular, estimator.covariance_type)
+    return report
+
+
+def _check_given(estimator: Any, X: Array) -> None:
+    """Call scikit-learn's checks of weights_init, means_init and precisions_init.
+
+    scikit-learn 1.8 added a parameter to them.
+    """
+    check = estimator._check_parameters
+    check(X, xp=np) if "xp" in signature(check).parameters else check(X)

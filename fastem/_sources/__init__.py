@@ -1,0 +1,1 @@
+"""Sources: X as something to pass over, in memory, in files or on a cluster."""

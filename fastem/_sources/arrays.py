@@ -1,0 +1,125 @@
+"""Arrays in memory or memory-mapped, as a source."""
+
+from collections.abc import Iterator
+from functools import cached_property, reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+
+from fastem._families.base import Family, Scores
+from fastem._sources.chunk_checks import raise_not_finite
+from fastem._sources.pages import swept
+from fastem._sources.passes import ScoreRows, SlabSource, Sweep, drawn_ranks, weighted_sum
+from fastem._typing import Array, FloatArray, Rows, read_only
+
+_RANK_CHUNK = 65536
+_SCORED_ROWS = 1 << 20
+
+
+class ArraySource(SlabSource):
+    """Rows of an array, with what is known about each.
+
+    If kernels cannot read the array as it is, each slab is converted on its own. No full copy is ever made.
+    """
+
+    def __init__(
+        self, rows: Rows, n_threads: int | None = None, feature_names: tuple[str, ...] | None = None
+    ) -> None:
+        super().__init__(rows.X.shape[1], rows.X.dtype, feature_names, n_threads)
+        self._rows = rows
+        self._as_is = self.is_slab(rows.X)
+
+    @property
+    def n_samples(self) -> int:
+        return len(self._rows.X)
+
+    @cached_property
+    def n_positive(self) -> int:
+        weight = self._rows.weight
+        return self.n_samples if weight is None else int(np.count_nonzero(weight))
+
+    def slabs(self, rows: int) -> Iterator[Rows]:
+        known = {name: swept(array, rows) for name, array in self._rows.known().items()}
+        for parts in zip(*known.values(), strict=True):
+            start = self._rows.start + parts[0][0]
+            arrays = {name: self._converted(name, part) for name, (_, part) in zip(known, parts, strict=True)}
+            yield Rows(self._rows.where, start, **arrays)
+
+    def _converted(self, name: str, array: Array) -> Array:
+        """Return an array that kernels can read."""
+        if (name == "X" and self._as_is) or name in ("labels", "observed"):
+            return read_only(array)
+        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which a check finds
+            return read_only(np.ascontiguousarray(array, dtype=self.dtype))
+
+    def chunks(self) -> Iterator[Rows]:
+        yield self._rows
+
+    def map(self, score: ScoreRows) -> Array:
+        return score(self._rows, self.n_threads)
+
+    def total(self, score: ScoreRows) -> Array:
+        """Sum over parts of the rows, since scoring holds a number for each row of a part in memory."""
+        parts = range(0, max(1, self.n_samples), _SCORED_ROWS)
+        return reduce(add, (score(self._part(start, len(parts)), self.n_threads) for start in parts))
+
+    def _part(self, start: int, parts: int) -> Rows:
+        part = self._rows.part(slice(start, start + _SCORED_ROWS))
+        where = self._rows.where if parts == 1 else f"the part of {self._rows.where} at row {start}"
+        return part._replace(where=where, start=0)
+
+    def score(self, sweep: Sweep, wanted: Scores) -> None:
+        """Fill the wanted scores. Log-densities are in user units."""
+        family, k, d = sweep.family, sweep.k, self.n_features
+        slots = self._slots(k * 8)
+        for slab in self.slabs(self._slab_rows(k, d * (d + 1), slots)):
+            first = slab.start - self._rows.start
+            part = wanted.part(slice(first, first + len(slab.X)))
+            if not family.score(sweep.packed, sweep.frame, slab, part, slots, self.n_threads):
+                raise_not_finite(self.chunks())
+            if family.has_base_measure:
+                base = family.base_measure(slab, self.n_threads)  # this also checks the rows
+                if part.log_densities is not None:
+                    part.log_densities[:] = part.log_densities + base
+
+    def base_measure(self, family: Family[Any, Any]) -> float:
+        slabs = self.slabs(self._slab_rows(1, self.n_features, 1))
+        return sum(weighted_sum(family.base_measure(slab, self.n_threads), slab.weight) for slab in slabs)
+
+    def sample(self, size: int, rng: np.random.Generator) -> Rows:
+        n = self.n_positive
+        if n <= size and n == self.n_samples:
+            return self._rows
+        return self.take(drawn_ranks(n, size, rng))
+
+    def take(self, ranks: Array) -> Rows:
+        """Return the rows with these (sorted) ranks among the rows of positive weight."""
+        chosen = self._positive_rows(ranks)
+        weight = self._rows.weight
+        return Rows(self._rows.where, 0, self._taken(chosen), None if weight is None else weight[chosen])
+
+    def _taken(self, chosen: Array) -> Array:
+        """Return the chosen rows (sorted). Reading range by range keeps a mapped file out of memory."""
+        rows = np.empty((len(chosen), self.n_features), self.dtype)
+        for start, here in swept(self._rows.X, _RANK_CHUNK):
+            first, last = np.searchsorted(chosen, [start, start + len(here)])
+            rows[first:last] = here[chosen[first:last] - start]
+        return rows
+
+    def _positive_rows(self, ranks: Array) -> Array:
+        """Return the numbers of the rows with these (sorted) ranks among the rows of positive weight."""
+        if self._rows.weight is None:
+            return ranks
+        rows, passed = [], 0
+        for start, weights in swept(self._rows.weight, _RANK_CHUNK):
+            positive = start + np.flatnonzero(weights)
+            first, last = np.searchsorted(ranks, [passed, passed + len(positive)])
+            rows.append(positive[ranks[first:last] - passed])
+            passed += len(positive)
+        return np.concatenate(rows)
+
+
+def base_measure_of(family: Family[Any, Any], rows: Rows, n_threads: int | None) -> FloatArray:
+    """Return the weighted sum of log h(x) over some rows, and their total weight."""
+    return np.array([ArraySource(rows, n_threads).base_measure(family), rows.total_weight])

@@ -1,0 +1,137 @@
+"""Checks of X, its weights and its origin. Messages name the parameter, the rule, the value and a remedy."""
+
+import math
+import os
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy as np
+
+from fastem._checks import check_integer, check_numeric, row_ranges
+from fastem._sources.tables import as_table, column_names
+from fastem._typing import Array
+
+_LARGEST_WEIGHT = 1e30  # because weights are also summed in float32
+
+
+def check_X(
+    X: Any,
+    *,
+    name: str = "X",
+    n_features: int | None = None,
+    feature_names: tuple[str, ...] | None = None,
+    empty: bool = False,
+) -> Array:
+    """Return a 2-D array of real numbers. The pass that reads the values checks them.
+
+    If X is for a model, `n_features` and `feature_names` are those of the model.
+    """
+    array = check_numeric(_check_table(X, name, feature_names), name)
+    if array.ndim != 2:
+        hint = f" Use {name}.reshape(-1, 1) for one feature." if array.ndim == 1 else ""
+        raise ValueError(
+            f"{name} must be 2-D, (n_samples, n_features); got {array.ndim}-D of shape {array.shape}.{hint}"
+        )
+    if array.shape[1] == 0 or (array.shape[0] == 0 and not empty):
+        raise ValueError(f"{name} must have at least one row and one column; got shape {array.shape}.")
+    if n_features is not None and array.shape[1] != n_features:
+        raise ValueError(f"{name} must have {n_features} features, as the model has; got {array.shape[1]}.")
+    return array
+
+
+def _check_table(X: Any, name: str, feature_names: tuple[str, ...] | None) -> Any:
+    """Return X, or the numbers of X if it is a table. Its columns must be those of the model, if any."""
+    try:
+        table = as_table(X)
+    except ValueError as error:
+        raise ValueError(f"{name} must have columns of different names: {error}") from None
+    if table is None:
+        return X
+    for column, dtype in table.schema.items():
+        if not (dtype.is_numeric() or str(dtype) in ("Boolean", "Object")):
+            raise TypeError(
+                f"{name} must hold real numbers; column {column!r} has type {dtype}. Drop or encode it."
+            )
+    names = column_names(X)
+    if feature_names is not None and names is not None and names != feature_names:
+        raise ValueError(
+            f"{name} must have the columns {list(feature_names)}, as the model has, in this order; "
+            f"got {list(names)}. Select them with {name}[list(model.feature_names)]."
+        )
+    return table.to_numpy()
+
+
+def check_enough_rows(k: int, n_samples: int, n_positive: int) -> None:
+    if n_samples < k:
+        raise ValueError(f"k must be at most the number of rows; got k={k} and {n_samples} rows.")
+    if n_positive < k:
+        raise ValueError(
+            f"k must be at most the number of rows of positive weight; got k={k} and {n_positive} such rows."
+        )
+
+
+def check_n_threads(value: Any) -> int | None:
+    return None if value is None else check_integer("n_threads", value, 1, "Pass None for numba's setting.")
+
+
+def check_sample_weight(sample_weight: Any, n_samples: int, k: int = 1) -> Array | None:
+    """Check the weights of all rows, and return them in their dtype."""
+    if sample_weight is None:
+        return None
+    weights = check_weights(sample_weight, n_samples, "sample_weight")
+    check_weight_totals(weights.sum(dtype=np.float64), weights.max())
+    check_enough_rows(k, n_samples, int(np.count_nonzero(weights)))
+    return weights
+
+
+def check_weights(weights: Any, n_samples: int, name: str) -> Array:
+    """Check the weights of some rows, and return them in their dtype."""
+    array = check_numeric(weights, name)
+    if array.shape != (n_samples,):
+        raise ValueError(f"{name} must have shape ({n_samples},), one number a row; got shape {array.shape}.")
+    for rows in row_ranges(n_samples):
+        chunk = array[rows]
+        bad = ~(np.isfinite(chunk) & (chunk >= 0))
+        if bad.any():
+            row = rows.start + int(np.argmax(bad))
+            raise ValueError(
+                f"{name} must be finite and at least 0; row {row} has {array[row]}. Use 0 to leave a row out."
+            )
+    return array
+
+
+def check_weight_totals(total: float, largest: float) -> None:
+    if not (total > 0 and math.isfinite(total)):
+        raise ValueError(
+            f"sample_weight must not be zero throughout and have a finite sum; its sum is {total}."
+        )
+    if not 1 / _LARGEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
+        raise ValueError(
+            f"sample_weight must have its largest value between {1 / _LARGEST_WEIGHT:g} and "
+            f"{_LARGEST_WEIGHT:g}; got {float(largest)}. Multiply all weights by one number."
+        )
+
+
+def check_columns(columns: Any) -> tuple[str, ...] | None:
+    if columns is None:
+        return None
+    if isinstance(columns, str) or not all(isinstance(name, str) for name in columns) or len(columns) == 0:
+        raise TypeError(f"columns must be a sequence of names; got {columns!r}. Pass a list of strings.")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"columns must name each column once; got {list(columns)}.")
+    return tuple(columns)
+
+
+def check_cache_dir(cache_dir: Any) -> Path | None:
+    if cache_dir is None:
+        return None
+    if not isinstance(cache_dir, (str, os.PathLike)):
+        raise TypeError(f"cache_dir must be the path of a folder; got {cache_dir!r}.")
+    try:
+        TemporaryFile(dir=Path(cache_dir)).close()
+    except OSError as error:
+        raise ValueError(
+            f"cache_dir must be a folder that exists and can be written to; got {str(cache_dir)!r}: {error}."
+        ) from None
+    return Path(cache_dir)

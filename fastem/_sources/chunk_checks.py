@@ -1,0 +1,222 @@
+"""Checks that chunks are finite, of one form, and the same in every pass. An array is one chunk."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from fastem._checks import row_ranges
+from fastem._families.frame import Moments
+from fastem._report import Breakdown, WarningCause, warn
+from fastem._sources.checks import check_weights, check_X
+from fastem._sources.tables import column_names
+from fastem._typing import Array, RawChunk, Rows
+
+# Variances of components and their floor must be normal numbers, also in the user's units.
+_LEAST_DEVIATION = 1e-151
+# Rounding matters if a standard deviation has fewer steps between neighbouring numbers than this.
+_LEAST_VALUES = 64
+_LARGEST_INTEGER = 2**53  # float64 cannot represent all integers beyond this
+
+
+class Form(NamedTuple):
+    """What all chunks must have in common. It is taken from the first chunk."""
+
+    n_features: int
+    dtype: np.dtype[Any]
+    feature_names: tuple[str, ...] | None
+    weights_of_chunks: bool  # whether chunks come with weights
+    weighted: bool  # whether rows have weights, from the chunks or from sample_weight
+
+
+def form_of(
+    chunks: Iterable[RawChunk],
+    sample_weight: Any,
+    n_features: int | None = None,
+    feature_names: tuple[str, ...] | None = None,
+) -> Form:
+    """Return the form of the first chunk. If X is for a model, the form must be that of the model."""
+    for where, rows, weight in chunks:
+        array = check_X(rows, name=where, n_features=n_features, feature_names=feature_names, empty=True)
+        if sample_weight is not None and weight is not None:
+            raise ValueError(
+                "sample_weight must be None where the chunks of X come with weights. Leave one of them out."
+            )
+        weighted = sample_weight is not None or weight is not None
+        return Form(array.shape[1], array.dtype, column_names(rows), weight is not None, weighted)
+    raise ValueError(
+        "X must have at least one chunk; it has none. If it is a generator that was used up, pass a function "
+        "that makes a new one."
+    )
+
+
+def check_chunk(where: str, rows: Any, weight: Any, form: Form) -> Rows:
+    """Check one chunk, and return its rows and weights in their dtypes."""
+    array = check_X(rows, name=where, empty=True)
+    if array.shape[1] != form.n_features:
+        raise ValueError(
+            f"{where} must have {form.n_features} features, as the first chunk; got {array.shape[1]}."
+        )
+    names = column_names(rows)
+    if names != form.feature_names:
+        raise ValueError(
+            f"{where} must have the columns {_listed(form.feature_names)}, as the first chunk; "
+            f"got {_listed(names)}."
+        )
+    if array.dtype != form.dtype:
+        raise TypeError(
+            f"{where} must have dtype {form.dtype}, as the first chunk; got {array.dtype}. "
+            "Convert all chunks to one dtype."
+        )
+    if (weight is not None) != form.weights_of_chunks:
+        has, first = ("no weights", "has") if weight is None else ("weights", "has none")
+        raise ValueError(f"{where} has {has} and the first chunk {first}. Give all chunks weights, or none.")
+    weights: Array | None = None
+    if weight is not None:
+        weights = check_weights(weight, len(array), f"the weights of {where}")
+    return Rows(where, 0, array, weights)
+
+
+def check_rows_of_pass(where: str, seen: int, n_samples: int | None, *, ended: bool) -> None:
+    """Check the number of rows, `seen`, up to and including the chunk `where`. `ended` if it is the last."""
+    if ended and seen == 0 and not n_samples:
+        raise ValueError("X must have at least one row; its chunks have none.")
+    if n_samples is not None and (seen != n_samples if ended else seen > n_samples):
+        had = f"ended after {seen} rows, with {where}" if ended else f"has {seen} rows up to {where}"
+        raise ValueError(
+            f"X must have the same {n_samples} rows in every pass, and as many as sample_weight if that is "
+            f"given; now it {had}. An iterator can be read once: pass a function that makes a new one."
+        )
+
+
+def raise_not_finite(chunks: Iterable[Rows]) -> NoReturn:
+    """Raise an error that names the first NaN or inf. If there is none, the values are too large."""
+    for chunk in chunks:
+        where, X = chunk.where, chunk.X
+        for rows in row_ranges(len(X)):
+            with np.errstate(over="ignore"):  # a longdouble may be too large for float64
+                bad = ~np.isfinite(np.asarray(X[rows], dtype=np.float64))
+            if bad.any():
+                row, column = np.argwhere(bad)[0]
+                raise ValueError(
+                    f"{where} must be finite; row {rows.start + row}, column {column} is "
+                    f"{X[rows.start + row, column]}. Drop or impute such rows."
+                )
+    raise Breakdown(
+        f"X has values too large, or too far from the model, for {X.dtype} arithmetic. Rescale the columns."
+    )
+
+
+def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], moments: Moments) -> None:
+    """Raise an error if variances leave the range of float64. Warn if X has too few digits.
+
+    The `chunks`, of dtype `dtype`, are read only in the rare cases in which the moments are not enough.
+    """
+    _, mean, variance = moments
+    small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
+    constant = np.flatnonzero(variance == 0)
+    if len(constant):
+        first: Array | None = None
+        for X in (chunk.X for chunk in chunks()):
+            for rows in row_ranges(len(X)):
+                if first is None:
+                    first = X[0, constant].copy()  # chunks may share one buffer
+                small[constant] |= _differ_by_next_to_nothing(X[rows][:, constant], first)
+    if small.any():
+        raise ValueError(
+            f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant columns; "
+            f"column {int(np.argmax(small))} has {np.sqrt(variance[small][0]):.3g}. Rescale the columns."
+        )
+    spacing = np.finfo(dtype if dtype.kind == "f" else np.float64).eps * np.abs(mean)
+    blurred = (variance > 0) & (np.sqrt(variance) < _LEAST_VALUES * spacing)
+    if blurred.any():
+        worst = int(np.argmax(blurred))
+        warn(
+            WarningCause.PRECISION,
+            f"Column {worst} of X has mean {mean[worst]:.6g} and standard deviation "
+            f"{np.sqrt(variance[worst]):.3g}, in {dtype}.",
+        )
+    elif dtype.kind in "iu" and dtype.itemsize == 8:
+        largest = max(
+            max(abs(int(X[rows].min())), abs(int(X[rows].max())))
+            for X in (chunk.X for chunk in chunks())
+            for rows in row_ranges(len(X))
+        )
+        if largest > _LARGEST_INTEGER:
+            warn(
+                WarningCause.PRECISION,
+                f"X holds integers up to {largest} in size; float64 holds all integers only up to 2**53.",
+            )
+
+
+def _differ_by_next_to_nothing(columns: Array, row: Array) -> Array:
+    """Return the columns with differences whose squares underflow, so that the variance misses them."""
+    gap = np.abs(columns.astype(np.float64) - row.astype(np.float64))
+    return np.asarray(((gap > 0) & (gap < _LEAST_DEVIATION)).any(axis=0))
+
+
+def raise_one_shot(X: Any) -> NoReturn:
+    raise TypeError(
+        f"X must be readable in every pass; a {type(X).__name__} can be read only once. Pass a "
+        "function that makes a new one: fit(lambda: read_chunks(path), k)."
+    )
+
+
+def raise_no_columns(X: Any) -> NoReturn:
+    raise ValueError(
+        "columns and sample_weight may be names only where X is a Parquet file, folder or dataset, or a dask "
+        f"dataframe; X is a {type(X).__name__}. Select columns yourself, and pass the weights as an array."
+    )
+
+
+def raise_no_cache() -> NoReturn:
+    raise ValueError(
+        "cache_dir is for X that this process reads; X is a dask collection, whose workers hold its blocks. "
+        "Leave it out. Use X.persist() if the workers have enough memory."
+    )
+
+
+def raise_no_rows(X: Any) -> NoReturn:
+    raise TypeError(
+        f"X as a dask collection must be an array or a dataframe; got {type(X).__name__}. Convert it, "
+        "for example with dask.array.from_delayed."
+    )
+
+
+def check_named_columns(wanted: Sequence[str], names: Sequence[Any]) -> None:
+    for name in wanted:
+        if name not in names:
+            raise ValueError(
+                f"columns and sample_weight must name columns of X, {list(names)}; got {name!r}."
+            )
+
+
+def check_whole_rows(X: Any) -> None:
+    """Check that each block of a dask array has all columns."""
+    if X.ndim == 2 and (X.numblocks[1] != 1 or math.isnan(X.shape[1])):
+        raise ValueError(
+            f"X as a dask array must have all of its columns in each block; its chunks are {X.chunks}. "
+            'Use X.rechunk({0: "auto", 1: -1}).'
+        )
+
+
+def check_blocks(X: Any, sample_weight: Any) -> None:
+    """Check that X and its weights have the same number of blocks."""
+    if sample_weight.npartitions != X.npartitions:
+        raise ValueError(
+            f"sample_weight as a dask collection must have as many blocks as X, {X.npartitions}; it has "
+            f"{sample_weight.npartitions}. Rechunk or repartition it like X."
+        )
+
+
+def check_rows_of_block(chunk: Rows, n_samples: int) -> None:
+    if len(chunk.X) != n_samples:
+        raise ValueError(
+            f"{chunk.where} must have the same {n_samples} rows in every pass; now it has {len(chunk.X)}. "
+            "Compute X from data that do not change, or persist it."
+        )
+
+
+def _listed(names: tuple[str, ...] | None) -> str:
+    return "without names" if names is None else str(list(names))

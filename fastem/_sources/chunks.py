@@ -1,0 +1,188 @@
+"""X that is read again in every pass, chunk by chunk."""
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from itertools import chain, cycle
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from fastem._families.base import Family
+from fastem._sources.arrays import ArraySource, base_measure_of
+from fastem._sources.cache import RowsFile, check_room
+from fastem._sources.checks import check_sample_weight, check_weight_totals
+from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_pass
+from fastem._sources.passes import ScoreRows, SlabSource, drawn_ranks
+from fastem._sources.readers import Reader
+from fastem._typing import Array, RawChunk, Rows, read_only
+
+T = TypeVar("T")
+
+
+class _Tally(NamedTuple):
+    rows: int = 0
+    positive: int = 0
+    total: float = 0.0
+    largest: float = 0.0
+
+    def add(self, chunk: Rows) -> "_Tally":
+        n = len(chunk.X)
+        if chunk.weight is None:
+            return _Tally(self.rows + n, self.positive + n, self.total + n, 1.0)
+        return _Tally(
+            self.rows + n,
+            self.positive + int(np.count_nonzero(chunk.weight)),
+            self.total + float(chunk.weight.sum(dtype=np.float64)),
+            max(self.largest, float(chunk.weight.max(initial=0))),
+        )
+
+
+class ChunkSource(SlabSource):
+    """Chunks of any sizes, cut into the same slabs as an array of the same rows.
+
+    While one slab is computed, a thread reads the next. If there is a `cache_dir`, the first pass writes a
+    copy of the rows there, and all later passes read the copy.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        form: Form,
+        sample_weight: Any,
+        n_threads: int | None,
+        begun: Iterator[RawChunk],
+        cache_dir: Path | None = None,
+    ) -> None:
+        """`begun` is the pass that has begun with the first chunk, from which `form` was taken."""
+        super().__init__(form.n_features, form.dtype, reader.feature_names or form.feature_names, n_threads)
+        self._reader, self._form = reader, form
+        self._begun: Iterator[RawChunk] | None = begun
+        self._n_samples = reader.n_samples
+        if sample_weight is not None and self._n_samples is None:
+            self._n_samples = np.size(sample_weight)
+        self._weight = check_sample_weight(sample_weight, self._n_samples or 0)
+        self._tally: _Tally | None = None
+        self._cache_dir = cache_dir
+        self._cached: ArraySource | None = None
+        if cache_dir is not None and reader.n_samples is not None:
+            check_room(cache_dir, reader.n_samples, self.n_features, self.dtype, form.weighted)
+
+    @property
+    def n_samples(self) -> int:
+        return self._counted().rows if self._n_samples is None else self._n_samples
+
+    @property
+    def n_positive(self) -> int:
+        return self._counted().positive if self._form.weighted else self.n_samples
+
+    def _counted(self) -> _Tally:
+        if self._tally is None:
+            self.moments()
+        assert self._tally is not None
+        return self._tally
+
+    def chunks(self) -> Iterator[Rows]:
+        tally = _Tally()
+        where = "X"
+        # Scoring continues the pass that has begun. If it began anew, an iterable that can be read only once
+        # would miss its first chunk.
+        begun, self._begun = self._begun, None
+        for where, rows, weight in self._reader.chunks() if begun is None else begun:
+            chunk = check_chunk(where, rows, weight, self._form)
+            start, stop = tally.rows, tally.rows + len(chunk.X)
+            check_rows_of_pass(where, stop, self._n_samples, ended=False)
+            if self._weight is not None:
+                chunk = chunk._replace(weight=self._weight[start:stop])
+            tally = tally.add(chunk)
+            yield chunk
+        check_rows_of_pass(where, tally.rows, self._n_samples, ended=True)
+        if self._tally is None:
+            check_weight_totals(tally.total, tally.largest)
+            self._tally, self._n_samples = tally, tally.rows
+
+    def slabs(self, rows: int) -> Iterator[Rows]:
+        self._begun = None  # one thread must read all of a pass, since sqlite connections require it
+        if self._cached is not None:
+            return self._cached.slabs(rows)
+        slabs = self._slabs(rows)
+        return _read_ahead(slabs if self._cache_dir is None else self._caching(slabs, self._cache_dir))
+
+    def _caching(self, slabs: Generator[Rows], folder: Path) -> Generator[Rows]:
+        with closing(slabs), RowsFile(folder, self.n_features, self.dtype, self._form.weighted) as file:
+            for slab in slabs:
+                file.write(slab.X, slab.weight)
+                yield slab
+            self._cached = ArraySource(Rows("X", 0, *file.arrays()), self.n_threads)
+
+    def _slabs(self, rows: int) -> Generator[Rows]:
+        start, filled = 0, 0
+        # One slab is in use while the other is filled.
+        slabs = cycle([self._new_slab(rows), self._new_slab(rows)])
+        X, weight = next(slabs)
+        for chunk in self.chunks():
+            taken = 0
+            while taken < len(chunk.X):
+                size = min(rows - filled, len(chunk.X) - taken)
+                source, target = slice(taken, taken + size), slice(filled, filled + size)
+                slab = X
+                if size == rows and self._reader.lasting and self.is_slab(chunk.X):
+                    slab = chunk.X[source]
+                else:
+                    with np.errstate(over="ignore"):  # a longdouble may become inf, which a check finds
+                        X[target] = chunk.X[source]
+                if chunk.weight is not None:
+                    weight[target] = chunk.weight[source]
+                taken, filled = taken + size, filled + size
+                if filled == rows:
+                    yield self._slab(start, slab, weight)
+                    start, filled = start + rows, 0
+                    X, weight = next(slabs)
+        if filled:
+            yield self._slab(start, X[:filled], weight[:filled])
+
+    def _slab(self, start: int, X: Array, weight: Array) -> Rows:
+        return Rows("X", start, read_only(X), read_only(weight) if self._form.weighted else None)
+
+    def _new_slab(self, rows: int) -> tuple[Array, Array]:
+        weights = rows if self._form.weighted else 0
+        return np.empty((rows, self.n_features), self.dtype), np.empty(weights, self.dtype)
+
+    def map(self, score: ScoreRows) -> Iterator[Array]:
+        """Return an iterator. The first chunk is scored at once, so that this call raises its errors."""
+        scores = (score(chunk, self.n_threads) for chunk in self.chunks())
+        return chain([next(scores)], scores)
+
+    def base_measure(self, family: Family[Any, Any]) -> float:
+        return float(self.total(partial(base_measure_of, family))[0])
+
+    def sample(self, size: int, rng: np.random.Generator) -> Rows:
+        ranks = drawn_ranks(self.n_positive, size, rng)
+        if self._cached is not None:
+            return self._cached.take(ranks)
+        rows, weights, passed = [], [], 0
+        for chunk in self.chunks():
+            X, weight = chunk.X, chunk.weight
+            positive = np.arange(len(X)) if weight is None else np.flatnonzero(weight)
+            first, last = np.searchsorted(ranks, [passed, passed + len(positive)])
+            chosen = positive[ranks[first:last] - passed]
+            rows.append(np.asarray(X[chosen], dtype=self.dtype))
+            weights.append(np.empty(0) if weight is None else weight[chosen])
+            passed += len(positive)
+        weight = np.concatenate(weights) if self._form.weighted else None
+        return Rows("X", 0, np.concatenate(rows), weight)
+
+
+def _read_ahead(items: Generator[T]) -> Iterator[T]:
+    """Yield the same items. A thread makes the next item while the caller uses the current one.
+
+    When the pass ends for any reason, the thread ends first and then the generator is closed. So files are
+    closed at once, even if a traceback still refers to the generator.
+    """
+    with closing(items), ThreadPoolExecutor(1, thread_name_prefix="fastem-reader") as reader:
+        upcoming = reader.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = reader.submit(next, items, None)
+            yield item

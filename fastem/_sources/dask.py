@@ -1,0 +1,175 @@
+"""Arrays and dataframes of dask, which is an optional extra, as a source."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+
+from fastem._families.base import Family
+from fastem._families.frame import Moments
+from fastem._families.statistics import Statistics
+from fastem._sources import dask_tasks as tasks
+from fastem._sources.arrays import base_measure_of
+from fastem._sources.checks import check_columns, check_sample_weight, check_weight_totals
+from fastem._sources.chunk_checks import (
+    check_blocks,
+    check_named_columns,
+    check_rows_of_pass,
+    check_whole_rows,
+    form_of,
+    raise_no_columns,
+    raise_no_rows,
+    raise_not_finite,
+)
+from fastem._sources.dask_graph import Blocks
+from fastem._sources.passes import ScoreRows, Source, Sweep, drawn_ranks
+from fastem._typing import Array, RawChunk, Rows
+
+
+def is_dask(X: Any) -> bool:
+    """Return whether X is one of dask's own collections. Collections of other libraries do not count."""
+    base = sys.modules.get("dask.base")
+    return base is not None and type(X).__module__.startswith("dask.") and base.is_dask_collection(X)
+
+
+class DaskSource(Source):
+    """The blocks of a dask array or dataframe. They stay where they are, and only small results come here."""
+
+    def __init__(
+        self,
+        X: Any,
+        sample_weight: Any,
+        n_threads: int | None,
+        columns: Sequence[str] | None,
+        n_features: int | None,
+        feature_names: tuple[str, ...] | None,
+    ) -> None:
+        X, sample_weight = _selected(X, sample_weight, check_columns(columns))
+        like = X._meta if _is_frame(X) else np.empty((0, *X.shape[1:]), X.dtype)
+        self._form = form_of([RawChunk("X", like, None)], None, n_features, feature_names)
+        self.n_features, self.feature_names = self._form.n_features, self._form.feature_names
+        self.stored_dtype = self._form.dtype
+        self.dtype = np.dtype(np.float32 if self.stored_dtype == np.float32 else np.float64)
+        self._X, self.n_threads = X, n_threads
+        # The number of rows of each block, or None if dask does not know it.
+        self._block_rows = None if _is_frame(X) or np.isnan(X.shape[0]) else X.chunks[0]
+        self._blocks = Blocks(X)
+        if sample_weight is not None:
+            self._blocks = Blocks(X, self._in_blocks(sample_weight))
+            self._form = self._form._replace(weights_of_chunks=True, weighted=True)
+
+    def _in_blocks(self, sample_weight: Any) -> Any:
+        """Return the weights as a dask collection. For an array, this may need a pass to count rows of X."""
+        if not is_dask(sample_weight):
+            import dask.array as da
+
+            if self._block_rows is None:
+                self._block_rows = self._total(tasks.count)
+            array = check_sample_weight(sample_weight, sum(self._block_rows))
+            return da.from_array(array, chunks=(self._block_rows,))
+        check_blocks(self._X, sample_weight)
+        return sample_weight
+
+    def _total(self, function: Callable[..., Any], *arguments: Any, own: dict[int, Any] | None = None) -> Any:
+        """Return the sum of function(chunk, *arguments, *own[i]) over the blocks in `own`, or over all."""
+        if own is None:
+            own = dict.fromkeys(range(len(self._blocks)), ())
+        return self._blocks.sum(tasks.OnChunks(function, self._form, self._block_rows, arguments), own)
+
+    @cached_property
+    def _survey(self) -> tasks.Survey:
+        survey: tasks.Survey = self._total(tasks.survey)
+        check_rows_of_pass("X", sum(survey.rows), None, ended=True)
+        self._block_rows = survey.rows
+        moments = survey.moments
+        check_weight_totals(0.0 if moments is None else moments.weight, survey.largest)
+        return survey
+
+    @property
+    def n_samples(self) -> int:
+        return sum(self._survey.rows)
+
+    @property
+    def n_positive(self) -> int:
+        return sum(self._survey.positive)
+
+    def moments(self) -> Moments:
+        moments = self._survey.moments
+        assert moments is not None
+        if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
+            raise_not_finite(self.chunks())
+        return moments
+
+    def reduce(self, sweep: Sweep) -> Statistics[Any]:
+        own = None
+        if sweep.given is not None:
+            ends = accumulate(self._survey.rows, initial=0)
+            own = {i: (sweep.given(start, stop),) for i, (start, stop) in enumerate(pairwise(ends))}
+            sweep = sweep._replace(given=None)
+        statistics: Statistics[Any] = self._total(tasks.statistics, sweep, own=own)
+        if statistics.n_samples == 0:
+            self.moments()  # this raises an error that says what is wrong
+        return statistics
+
+    def base_measure(self, family: Family[Any, Any]) -> float:
+        return float(self.total(partial(base_measure_of, family))[0])
+
+    def sample(self, size: int, rng: np.random.Generator) -> Rows:
+        ranks = drawn_ranks(self.n_positive, size, rng)
+        ends = list(accumulate(self._survey.positive, initial=0))
+        cuts = enumerate(pairwise(np.searchsorted(ranks, ends)))
+        own = {i: (ranks[first:last] - ends[i],) for i, (first, last) in cuts if first < last}
+        sample: tasks.Sample = self._total(tasks.sample, own=own)
+        return Rows("X", 0, sample.X, sample.weight)
+
+    def chunks(self) -> Iterator[Rows]:
+        """Yield two rows for each block: the least and the largest values of its columns."""
+        yield from self._total(tasks.extremes)
+
+    def map(self, score: ScoreRows) -> Any:
+        """Return a lazy dask array with the blocks of X."""
+        import dask
+
+        nothing = np.empty((0, self.n_features), self.stored_dtype)
+        like = score(Rows("X", 0, nothing), 1)
+        X = self._X
+        if _is_frame(X):
+            X = X.map_partitions(tasks.numbers, self._form, meta=nothing)
+        shape = {"drop_axis": 1} if like.ndim == 1 else {"chunks": (X.chunks[0], like.shape[1:])}
+        on_chunks = tasks.OnChunks(tasks.apply, self._form._replace(feature_names=None), None, (score,))
+        # This is delayed, so that the graph holds the model once, and not in every task.
+        return X.map_blocks(
+            tasks.score, dask.delayed(on_chunks, traverse=False), dtype=like.dtype, meta=like, **shape
+        )
+
+    def total(self, score: ScoreRows) -> Array:
+        total = np.asarray(self._total(tasks.apply, score))
+        if total[-1] == 0:
+            self.moments()  # this raises an error that says what is wrong
+        return total
+
+
+def _is_frame(X: Any) -> bool:
+    return type(X).__module__.startswith("dask.dataframe.")
+
+
+def _selected(X: Any, sample_weight: Any, columns: tuple[str, ...] | None) -> tuple[Any, Any]:
+    """Return the wanted columns of X, and the weights, which may be another column of X."""
+    import dask.array as da
+
+    if not _is_frame(X) and not isinstance(X, da.Array):
+        raise_no_rows(X)
+    named = isinstance(sample_weight, str)
+    if not _is_frame(X):
+        check_whole_rows(X)
+    if not named and columns is None:
+        return X, sample_weight
+    if not _is_frame(X):
+        raise_no_columns(X)
+    names = list(X.columns)
+    columns = columns or tuple(name for name in names if name != sample_weight)
+    check_named_columns([*columns, *([sample_weight] if named else [])], names)
+    return X[list(columns)], X[sample_weight] if named else sample_weight

@@ -1,0 +1,117 @@
+"""The functions that dask tasks apply to one block. Their results can be added up.
+
+They use serial kernels only. A worker's thread is one kernel thread, and workers' threads never meet in
+numba's parallel layer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastem._families.frame import Moments
+from fastem._families.statistics import Statistics
+from fastem._sources.arrays import ArraySource
+from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
+from fastem._sources.passes import ScoreRows, Sweep
+from fastem._typing import Array, Rows
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The result of the first pass."""
+
+    rows: tuple[int, ...]  # number of rows of each block
+    positive: tuple[int, ...]  # number of rows of positive weight of each block
+    largest: float  # largest weight
+    moments: Moments | None  # None if all weights are 0
+
+    def __add__(self, other: "Survey") -> "Survey":
+        moments = self.moments or other.moments
+        if self.moments and other.moments:
+            moments = self.moments.merge(other.moments)
+        largest = max(self.largest, other.largest)
+        return Survey(self.rows + other.rows, self.positive + other.positive, largest, moments)
+
+
+@dataclass(frozen=True)
+class Sample:
+    X: Array
+    weight: Array | None
+
+    def __add__(self, other: "Sample") -> "Sample":
+        weight = None
+        if self.weight is not None and other.weight is not None:
+            weight = np.concatenate([self.weight, other.weight])
+        return Sample(np.concatenate([self.X, other.X]), weight)
+
+
+@dataclass(frozen=True)
+class OnChunks:
+    """Checks a block, and calls a function with it, common arguments and the block's own arguments."""
+
+    function: Callable[..., Any]
+    form: Form
+    rows: tuple[int, ...] | None  # number of rows of each block, or None if unknown
+    arguments: tuple[Any, ...]
+
+    def __call__(self, i: int, own: tuple[Any, ...], rows: Any, weight: Any = None) -> Any:
+        chunk = check_chunk(f"block {i} of X", rows, weight, self.form)
+        if self.rows is not None:
+            check_rows_of_block(chunk, self.rows[i])
+        return self.function(chunk, *self.arguments, *own)
+
+
+def count(chunk: Rows) -> tuple[int, ...]:
+    return (len(chunk.X),)
+
+
+def survey(chunk: Rows) -> Survey:
+    n, weight = len(chunk.X), chunk.weight
+    largest = 1.0 if weight is None else float(weight.max(initial=0))
+    moments = None
+    if n > 0:  # a row without weight must be finite too
+        moments = _source(chunk if largest > 0 else chunk._replace(weight=None)).moments()
+    positive = n if weight is None else int(np.count_nonzero(weight))
+    return Survey((n,), (positive,), largest, moments if largest > 0 else None)
+
+
+def statistics(chunk: Rows, sweep: Sweep, given: Array | None = None) -> Statistics[Any]:
+    rows_of = None if given is None else lambda start, stop: given[start:stop]
+    return _source(chunk).reduce(sweep._replace(packed=own_arrays(sweep.packed), given=rows_of))
+
+
+def own_arrays(packed: Any) -> Any:
+    """Copy all arrays. Those from another process may be read-only or misaligned, for which numba would
+    compile kernels again."""
+    copies = (np.array(value) if isinstance(value, np.ndarray) else value for value in packed or ())
+    return None if packed is None else type(packed)(*copies)
+
+
+def sample(chunk: Rows, ranks: Array) -> Sample:
+    rows = _source(chunk).take(ranks)
+    return Sample(rows.X, rows.weight)
+
+
+def extremes(chunk: Rows) -> tuple[Rows, ...]:
+    """Return the least and the largest values of the columns, as two rows."""
+    if len(chunk.X) == 0:
+        return ()
+    return (Rows(chunk.where, 0, np.stack([chunk.X.min(axis=0), chunk.X.max(axis=0)])),)
+
+
+def apply(chunk: Rows, score: ScoreRows) -> Array:
+    return score(chunk, 1)
+
+
+def score(rows: Array, on_chunks: OnChunks, block_id: tuple[int, ...]) -> Any:
+    return on_chunks(block_id[0], (), rows)
+
+
+def numbers(partition: Any, form: Form) -> Array:
+    return check_chunk("a block of X", partition, None, form).X
+
+
+def _source(chunk: Rows) -> ArraySource:
+    return ArraySource(chunk, 1)

@@ -1,0 +1,63 @@
+"""Opening anything that `fit` takes as X, as a source."""
+
+from collections.abc import Sequence
+from itertools import chain, islice
+from typing import Any
+
+from fastem._sources.arrays import ArraySource
+from fastem._sources.checks import (
+    check_cache_dir,
+    check_columns,
+    check_n_threads,
+    check_sample_weight,
+    check_X,
+)
+from fastem._sources.chunk_checks import form_of, raise_no_cache, raise_no_columns
+from fastem._sources.chunks import ChunkSource
+from fastem._sources.dask import DaskSource, is_dask
+from fastem._sources.parquet import ParquetReader, is_parquet
+from fastem._sources.passes import Source
+from fastem._sources.readers import Reader, reader_of
+from fastem._sources.tables import column_names
+from fastem._typing import Rows
+
+
+def source_of(
+    X: Any,
+    sample_weight: Any,
+    n_threads: int | None,
+    *,
+    columns: Sequence[str] | None = None,
+    cache_dir: Any = None,
+    n_features: int | None = None,
+    feature_names: tuple[str, ...] | None = None,
+    empty: bool = False,
+) -> Source:
+    """Open X and its weights. If X is for a model, `n_features` and `feature_names` are the model's."""
+    n_threads = check_n_threads(n_threads)
+    cache_dir = check_cache_dir(cache_dir)
+    if is_dask(X):
+        if cache_dir is not None:
+            raise_no_cache()
+        return DaskSource(X, sample_weight, n_threads, columns, n_features, feature_names)
+    weight, sample_weight = (sample_weight, None) if isinstance(sample_weight, str) else (None, sample_weight)
+    reader = _reader_of(X, columns, weight, feature_names)
+    if reader is not None:
+        begun = reader.chunks()
+        first = list(islice(begun, 1))
+        form = form_of(first, sample_weight, n_features, feature_names)
+        return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun), cache_dir)
+    array = check_X(X, n_features=n_features, feature_names=feature_names, empty=empty)
+    weights = check_sample_weight(sample_weight, len(array))
+    return ArraySource(Rows("X", 0, array, weights), n_threads, column_names(X))
+
+
+def _reader_of(
+    X: Any, columns: Sequence[str] | None, weight: str | None, feature_names: tuple[str, ...] | None
+) -> Reader | None:
+    """Return a reader of X in chunks, or None if X is in memory."""
+    if is_parquet(X):
+        return ParquetReader(X, check_columns(columns) or feature_names, weight)
+    if columns is not None or weight is not None:
+        raise_no_columns(X)
+    return reader_of(X)

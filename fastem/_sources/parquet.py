@@ -1,0 +1,127 @@
+"""Parquet files, folders and datasets, read with pyarrow, which is an optional extra."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastem._sources.readers import Reader
+from fastem._typing import Array, RawChunk
+
+# The size of a batch. It should stay in the cache of a core while its columns become rows.
+_BATCH_BYTES = 1 << 20
+# How much of a column chunk is read at a time. The whole column chunk may be a hundred times as large.
+_BUFFER_BYTES = 1 << 18
+
+
+def is_parquet(X: Any) -> bool:
+    if isinstance(X, (str, os.PathLike)):
+        return True
+    dataset = sys.modules.get("pyarrow.dataset")
+    return dataset is not None and isinstance(X, dataset.Dataset)
+
+
+class ParquetReader(Reader):
+    """Chunks of rows of the Parquet files of a dataset, in the order of the files.
+
+    Neither the files nor their row groups need to fit in memory, since pages are decoded only when needed.
+    """
+
+    def __init__(self, X: Any, columns: Sequence[str] | None, weight: str | None) -> None:
+        dataset = _open(X)
+        try:
+            self._fragments = list(dataset.get_fragments())
+        except ValueError as error:
+            raise ValueError(f"X must be a dataset without a filter; {error} Write X to a file.") from None
+        if not self._fragments:
+            raise ValueError(f"X must have at least one Parquet file; {X!r} has none.")
+        names = tuple(dataset.schema.names)
+        columns = [name for name in names if name != weight] if columns is None else columns
+        if not columns:
+            raise ValueError(f"X must have a column beside that of the weights; it has only {list(names)}.")
+        self.feature_names = tuple(columns)
+        self._weight = weight
+        wanted = [*columns, *([] if weight is None else [weight])]
+        for name in wanted:
+            if name not in names:
+                raise ValueError(
+                    f"columns and sample_weight must name columns of X, {list(names)}; got {name!r}."
+                )
+        for name in wanted:
+            _check_type(name, dataset.schema.field(name).type)
+        self._types = {name: dataset.schema.field(name).type for name in wanted}
+        for fragment in self._fragments:
+            self._check_schema(fragment)
+        self.n_samples = sum(group.num_rows for fragment in self._fragments for group in fragment.row_groups)
+        single = all(str(self._types[name]) == "float" for name in columns)
+        self._dtype = np.dtype(np.float32 if single else np.float64)
+
+    def chunks(self) -> Iterator[RawChunk]:
+        import pyarrow.parquet as pq
+
+        wanted, columns = list(self._types), self.feature_names or ()
+        d = len(columns)
+        size = max(1, _BATCH_BYTES // (d * self._dtype.itemsize))
+        for fragment in self._fragments:
+            start = 0
+            with fragment.open() as opened:
+                # With pre_buffer, pyarrow would hold whole row groups.
+                file = pq.ParquetFile(opened, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+                groups = [group.id for group in fragment.row_groups]  # a dataset may use only some of them
+                batches = file.iter_batches(size, row_groups=groups, columns=wanted, use_threads=False)
+                for batch in batches:
+                    rows = np.array([_numbers(batch.column(name)) for name in columns], self._dtype).T
+                    weight = None if self._weight is None else _numbers(batch.column(self._weight))
+                    yield RawChunk(f"the chunk of {fragment.path} at row {start}", rows, weight)
+                    start += len(batch)
+
+    def _check_schema(self, fragment: Any) -> None:
+        schema = fragment.physical_schema
+        for name, kind in self._types.items():
+            index = schema.get_field_index(name)
+            found = None if index < 0 else schema.field(index).type
+            if found != kind:
+                has = "does not have it" if found is None else f"has it as {found}"
+                raise ValueError(
+                    f"X must have the same columns in every file; {name!r} is {kind} in the first, and "
+                    f"{fragment.path} {has}. Write the files with one schema, or choose other columns."
+                )
+
+
+def _open(X: Any) -> Any:
+    try:
+        import pyarrow.dataset as ds
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportError('Parquet files need pyarrow: pip install "fastem[parquet]".') from None
+    if isinstance(X, ds.Dataset):
+        dataset = X
+    else:
+        path = os.fspath(X)
+        try:
+            dataset = ds.dataset(path, format="parquet")
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise ValueError(
+                f"X as a path must be a Parquet file, or a folder of such files; {path!r} is not: {error}"
+            ) from None
+    if not isinstance(getattr(dataset, "format", None), ds.ParquetFileFormat):
+        raise ValueError("X must be a dataset of Parquet files. Pass a function that yields chunks instead.")
+    return dataset
+
+
+def _check_type(name: str, kind: Any) -> None:
+    from pyarrow import types
+
+    if not (types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind)):
+        raise TypeError(
+            f"X must hold real numbers; column {name!r} has type {kind}. Choose others with columns=[...]."
+        )
+
+
+def _numbers(column: Any) -> Array:
+    """Return the numbers of a column, with NaN for missing values."""
+    if str(column.type) not in ("float", "double", "halffloat"):
+        column = column.cast("double", safe=False)
+    return np.asarray(column.to_numpy(zero_copy_only=False))

@@ -1,0 +1,219 @@
+"""The interface of a source, which is X as something to pass over, and passes over slabs of rows."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, reduce
+from operator import add
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem._families.base import Family
+from fastem._families.frame import Frame, Moments
+from fastem._families.statistics import Statistics
+from fastem._kernels._layout import TILE_BYTES
+from fastem._kernels._moments import slot_moments
+from fastem._kernels._parallel import run_slots
+from fastem._sources.chunk_checks import raise_not_finite
+from fastem._typing import Array, Rows, read_only
+
+_MAX_SLOTS = 64
+_TILES_PER_SLOT = 8  # with fewer, waking threads would take longer than the work
+# From 64 tiles we use eight slots, so that eight threads have work. We use more slots only if each has more
+# tiles, since it takes time to zero and merge the sums of a slot.
+_SLOTS_IN_ANY_CASE = 8
+_TILES_PER_SLOT_AND_FEATURE = 0.5
+_NUMBERS_PER_SLOT = 65536  # in the pass for the moments
+_SUMS_BYTES = 16 << 20  # for the sums of all slots together
+_SLAB_BYTES = 16 << 20  # limited because a slab may have to be converted
+_SLAB_SECONDS = 0.2  # limited because a kernel call cannot be interrupted
+# Upper bounds on the time for one row and component: the overhead, and the time of each multiply-add.
+_SECONDS_PER_PAIR = 3e-9
+_SECONDS_PER_MULTIPLY = 6e-11
+
+# (rows, n_threads) -> scores of these rows
+ScoreRows = Callable[[Rows, int | None], Array]
+# (start, stop) -> responsibilities of these rows, (stop - start, K)
+Responsibilities = Callable[[int, int], Array]
+
+
+class Sweep(NamedTuple):
+    """What one pass computes."""
+
+    family: Family[Any, Any]
+    k: int
+    packed: Any  # the parameters, as `family.pack` makes them
+    frame: Frame
+    given: Responsibilities | None = None  # known responsibilities in place of an E-step
+    origin: str = ""  # digest of the parameters, if the sums may be merged with those of other calls
+    with_base_measure: bool = False  # whether the log-likelihood includes the base measure
+
+
+class Source(ABC):
+    """X as a fit, or a model that scores X, uses it."""
+
+    n_features: int
+    feature_names: tuple[str, ...] | None
+    stored_dtype: np.dtype[Any]
+    dtype: np.dtype[Any]  # the dtype of the kernels, float32 or float64
+    n_threads: int | None
+
+    @property
+    @abstractmethod
+    def n_samples(self) -> int:
+        """Number of rows. To find it may take a first pass."""
+
+    @property
+    @abstractmethod
+    def n_positive(self) -> int:
+        """Number of rows of positive weight. All others are treated as absent."""
+
+    @abstractmethod
+    def moments(self) -> Moments:
+        """Return the moments of all rows. Raise an error if X is not finite."""
+
+    @abstractmethod
+    def reduce(self, sweep: Sweep) -> Statistics[Any]:
+        """Make one pass: the E-step, or the sums for known responsibilities."""
+
+    @abstractmethod
+    def base_measure(self, family: Family[Any, Any]) -> float:
+        """Return the weighted sum of log h(x) over all rows. Raise an error if rows are not valid."""
+
+    @abstractmethod
+    def sample(self, size: int, rng: np.random.Generator) -> Rows:
+        """Draw at most `size` rows of positive weight without replacement. They keep their order."""
+
+    @abstractmethod
+    def chunks(self) -> Iterable[Rows]:
+        """Return all rows, or the extreme values of each part, to check the range of the numbers."""
+
+    @abstractmethod
+    def map(self, score: ScoreRows) -> Any:
+        """Return the scores of all rows, as an array, as an iterator over chunks, or as a lazy object."""
+
+    @abstractmethod
+    def total(self, score: ScoreRows) -> Array:
+        """Return the sum of `score` over chunks. It gives a few numbers, the last of which is the weight."""
+
+
+class SlabSource(Source):
+    """Rows that one process passes over in slabs. The threads divide each slab among them.
+
+    Slabs are C-contiguous, aligned, in native byte order and in the kernels' dtype. Their sizes and the
+    number of slots depend only on the numbers of rows, features and components. So do the bits of the result.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        dtype: np.dtype[Any],
+        feature_names: tuple[str, ...] | None,
+        n_threads: int | None,
+    ) -> None:
+        self.n_features = n_features
+        self.stored_dtype = dtype
+        self.dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
+        self.feature_names = feature_names
+        self.n_threads = n_threads
+        self._tile_rows = TILE_BYTES // self.dtype.itemsize
+
+    @abstractmethod
+    def slabs(self, rows: int) -> Iterator[Rows]:
+        """Yield slabs of `rows` rows. The last one may be shorter."""
+
+    def is_slab(self, rows: Array) -> bool:
+        """Return whether kernels can read these rows without a conversion."""
+        flags, dtype = rows.flags, rows.dtype
+        return flags.c_contiguous and flags.aligned and dtype.isnative and dtype == self.dtype
+
+    def moments(self) -> Moments:
+        return self._moments
+
+    @cached_property
+    def _moments(self) -> Moments:
+        d = self.n_features
+        sums = np.zeros(_MAX_SLOTS), np.zeros((_MAX_SLOTS, d)), np.zeros((_MAX_SLOTS, d))
+        used = 1
+        for slab in self.slabs(self._slab_rows(1, d, _MAX_SLOTS)):
+            X, weight = slab.X, np.empty(0, self.dtype) if slab.weight is None else slab.weight
+            # The slots depend on this slab alone, since a stream does not know how many slabs will follow.
+            slots = max(1, min(_MAX_SLOTS, X.size // _NUMBERS_PER_SLOT))
+            used = max(used, slots)
+            arguments = (X, read_only(weight), *(a[:slots] for a in sums))
+            run_slots(slot_moments, arguments, slots, self.n_threads)
+        weights, means, squares = (a[:used] for a in sums)
+        total = weights.sum()
+        with np.errstate(all="ignore"):
+            share = weights / total
+            origin = means[np.argmax(weights)]  # makes the variance of a constant feature exactly 0
+            mean = origin + share @ (means - origin)
+            variance = (
+                squares.sum(axis=0) + (weights[:, None] * np.square(means - mean)).sum(axis=0)
+            ) / total
+        if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
+            raise_not_finite(self.chunks())
+        return Moments(float(total), mean, variance)
+
+    def reduce(self, sweep: Sweep) -> Statistics[Any]:
+        family, k = sweep.family, sweep.k
+        slots = self._slots(family.bytes_per_slot(k, self.n_features))
+        size = self._slab_rows(k, family.multiply_adds(self.n_features), slots)
+        if sweep.given is not None or family.holds_responsibilities:
+            size = min(size, max(self._tile_rows, _SLAB_BYTES // (k * self.dtype.itemsize)))
+        running = family.begin_pass(sweep.packed, k, sweep.frame, slots, self.n_threads)
+        base = 0.0
+        for slab in self.slabs(size):
+            given = None if sweep.given is None else sweep.given(slab.start, slab.start + len(slab.X))
+            running.add(slab, given)
+            if sweep.with_base_measure and family.has_base_measure:
+                base += weighted_sum(family.base_measure(slab, self.n_threads), slab.weight)
+        summed = running.end()
+        if summed is None:
+            raise_not_finite(self.chunks())
+        return Statistics(
+            family,
+            sweep.frame,
+            summed.sums,
+            self.n_positive,
+            summed.log_likelihood + base,
+            family.working_dtype(self.dtype),
+            sweep.origin,
+        )
+
+    def total(self, score: ScoreRows) -> Array:
+        return reduce(add, (score(chunk, self.n_threads) for chunk in self.chunks()))
+
+    def _slots(self, bytes_per_slot: int) -> int:
+        """Return the number of slots of a pass. It depends on the problem alone, never on the threads."""
+        tiles = self.n_samples // self._tile_rows
+        by_work = max(_SLOTS_IN_ANY_CASE, tiles // (_TILES_PER_SLOT_AND_FEATURE * self.n_features))
+        by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
+        return int(max(1, min(_MAX_SLOTS, tiles // _TILES_PER_SLOT, by_work, by_memory)))
+
+    def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
+        """Return the number of rows of one kernel call.
+
+        They take at most about a fifth of a second on one thread, and at most 16 MB. The number must not
+        depend on the layout of X, since the bits of the sums depend on it.
+        """
+        seconds = k * (_SECONDS_PER_PAIR + multiplies * _SECONDS_PER_MULTIPLY)
+        by_time = int(_SLAB_SECONDS / seconds)
+        by_memory = int(_SLAB_BYTES // (self.n_features * self.dtype.itemsize))
+        # Each slot gets whole tiles if possible. In any case the slab has whole tiles.
+        rows = min(by_time, by_memory)
+        tile = self._tile_rows
+        quantum = tile * slots if rows >= tile * slots else tile
+        return max(1, rows // quantum) * quantum
+
+
+def weighted_sum(values: Array, weight: Array | None) -> float:
+    """Return the sum of one value for each row, times the weight of the row."""
+    if weight is None:
+        return float(values.sum(dtype=np.float64))
+    return float((values * weight).sum(dtype=np.float64))
+
+
+def drawn_ranks(n: int, size: int, rng: np.random.Generator) -> Array:
+    """Draw the numbers of at most `size` of n rows, sorted. All sources of these rows get the same ones."""
+    return np.arange(n) if n <= size else np.sort(rng.choice(n, size, replace=False, shuffle=False))
