@@ -149,6 +149,10 @@ def test_without_it_the_target_is_the_host(name, bits, folder):
     assert small_fit(folder, name)[:2] == (bits, 1)
 
 
+def test_without_it_params_are_known_by_their_names(bits, tmp_path):
+    assert small_fit(tmp_path, "numba.core.types.NamedTuple.instance_class")[:2] == (bits, 0)
+
+
 def test_without_it_the_cache_folder_is_unknown(bits, folder):
     describe = "from fastem._kernels._target import describe_target; print(describe_target()['cache folder'])"
     hide = "hide('numba.core.dispatcher.Dispatcher.stats')\n"
