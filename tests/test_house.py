@@ -143,7 +143,7 @@ FOREIGN = {
 
 def test_no_module_touches_private_attributes_of_another():
     for name, path in MODULES.items():
-        if name.startswith("_kernels"):  # test_cache tests the private names of numba
+        if name.startswith("_kernels"):  # test_numba_names tests the private names of numba
             continue
         tree = ast.parse(path.read_text())
         own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
