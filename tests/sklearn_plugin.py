@@ -1,4 +1,4 @@
-"""pytest plugin of test_sklearn_suite: scikit-learn's tests meet our class, or their own accelerated."""
+"""pytest plugin for test_sklearn_suite: scikit-learn's tests run with our class, or with accelerate()."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The bench command: its cases are what they claim, and no library can spoil the table."""
+"""The bench command: its cases are correct, and an error in one library does not spoil the table."""
 
 import json
 

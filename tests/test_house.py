@@ -1,4 +1,4 @@
-"""The shape of the package: public names, imports that point down, one owner of numba's options."""
+"""The structure of the package: public names, imports that point down, numba's options in one place."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ import pytest
 
 import fastem
 
-# Imported inside a function, when asked for, and missing without harm.
+# Optional packages. These modules import them inside functions, and work without them.
 OPTIONAL = {
     "_api.interop": {"sklearn"},
     "_api.progress": {"tqdm"},
@@ -21,7 +21,7 @@ OPTIONAL = {
     "_sources.tables": {"narwhals"},
     "_tools.peers": {"sklearn", "daal4py"},
 }
-# Imported by users who have scikit-learn; nothing else imports it at the top.
+# These modules are only imported if scikit-learn is installed. No other module imports it at the top.
 OPTIONAL |= {"sklearn": {"sklearn"}, "_sklearn.drop_in": {"sklearn"}}
 
 PACKAGE = Path(fastem.__file__).parent
@@ -29,7 +29,7 @@ CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 
 def name_of(path):
-    """The name of a module within the package; that of a folder for its ``__init__``."""
+    """The name of a module within the package. An ``__init__`` has the name of its folder."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
@@ -39,7 +39,7 @@ FOLDERS = {name for name, path in MODULES.items() if path.name == "__init__.py" 
 
 
 def imports_of(path):
-    """Modules imported anywhere in a file."""
+    """All modules that are imported anywhere in a file."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -50,7 +50,7 @@ def imports_of(path):
 
 
 def inner_imports_of(path):
-    """Those of the package, by their names within it."""
+    """The imported modules of the package, by their names within it."""
     for name in imports_of(path):
         if name == "fastem":
             yield "__init__"
@@ -59,7 +59,7 @@ def inner_imports_of(path):
 
 
 def drawn_house():
-    """The lines of the drawing in CONTRIBUTING, from the top: the modules of each."""
+    """The modules on each line of the drawing in CONTRIBUTING, from the top."""
     drawing = CONTRIBUTING.read_text().split("## The house")[1].split("```")[1]
     folder = ""
     for line in drawing.strip("\n").splitlines():
@@ -91,7 +91,7 @@ def test_every_import_points_down_the_drawing():
 
 
 def test_the_first_look_shows_the_architecture():
-    """Few modules at the top; rooms seen from the package, the levels they make and the arrows between."""
+    """There are few top modules, few rooms (top modules and folders), few levels, and few imports between."""
     top = [name for name in MODULES if "." not in name and name not in FOLDERS]
     assert len(top) <= 10
     arrows = set()
@@ -117,7 +117,7 @@ def test_public_names_are_sorted_and_documented():
 
 def test_nothing_else_is_public():
     stray = {name for name in vars(fastem) if not name.startswith("_")} - set(fastem.__all__)
-    assert stray <= {"datasets", "sklearn"}  # attributes as soon as someone imports these modules
+    assert stray <= {"datasets", "sklearn"}  # these appear once someone imports the modules
 
 
 def test_kernels_import_nothing_above_them():
@@ -132,7 +132,7 @@ def test_the_core_imports_numpy_and_numba_only():
         assert roots <= {"fastem", "numpy", "numba", "llvmlite", *OPTIONAL.get(name, ())}, name
 
 
-# Private names of scikit-learn that its own methods must find, and of the standard library.
+# Private names of other libraries that these modules may use.
 FOREIGN = {
     "_sklearn.drop_in": r"^estimator\._|^import_mixture\(\)\._",
     "_api.interop": r"^(estimator|import_mixture\(\))\._",
@@ -143,7 +143,7 @@ FOREIGN = {
 
 def test_no_module_touches_private_attributes_of_another():
     for name, path in MODULES.items():
-        if name.startswith("_kernels"):  # those of numba are tested in test_cache
+        if name.startswith("_kernels"):  # test_numba_names tests the private names of numba
             continue
         tree = ast.parse(path.read_text())
         own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}

@@ -61,7 +61,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
 @pytest.mark.parametrize(("name", "copied"), [("X.npy", False), ("X.parquet", False), ("X.parquet", True)])
 def test_a_fit_of_a_file_needs_little_memory(name, copied, tmp_path):
-    """400 MB on disk, in row groups of 100 MB."""
+    """The file has 400 MB, in row groups of 100 MB."""
     n, d = 800_000, 16
     rows = np.random.default_rng(0).normal(size=(n, d))
     if name == "X.npy":

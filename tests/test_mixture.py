@@ -214,7 +214,7 @@ def test_feature_names(model):
             (WEIGHTS, {"means": 1.0}, Normal()),
             {"n_features": 3},
             ValueError,
-            "means must have one entry a comp",
+            "means must have one entry per comp",
         ),
         (
             (WEIGHTS, {"means": RATES[:1]}, Normal()),

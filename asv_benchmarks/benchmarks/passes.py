@@ -1,4 +1,4 @@
-"""Time of one pass, of scoring and of starting."""
+"""Time of one pass, of scoring and of the start."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from .common import DTYPES, TYPES, clusters, rows, start
 
 
 class Pass:
-    """An E-step and an M-step, the unit of all the rest, where every row has a share in all components."""
+    """An E-step and an M-step where every row has responsibilities above zero for all components."""
 
     params = (TYPES, DTYPES, [(2, 3, 500_000), (8, 16, 200_000), (16, 16, 100_000), (32, 32, 50_000)])
     param_names = ("covariance_type", "dtype", "d_k_n")
@@ -24,7 +24,7 @@ class Pass:
 
 
 class PassApart:
-    """The same where components have found their clusters: what is nil is left out."""
+    """A pass when components have found their clusters. Responsibilities of zero are skipped."""
 
     params = (
         ["full", "diag"],
@@ -43,7 +43,7 @@ class PassApart:
 
 
 class PassOfCounts:
-    """A pass over counts, by the compiled family and by the same one written with NumPy."""
+    """A pass over counts, with the compiled family and with the same distribution written in NumPy."""
 
     params = (["poisson", "written"], DTYPES)
     param_names = ("distribution", "dtype")
@@ -61,7 +61,7 @@ class PassOfCounts:
 
 
 class WrittenPoisson(fastem.Distribution):
-    """Counts as a user would write them, without the factorials."""
+    """A Poisson distribution as a user would write it, without the factorials."""
 
     def log_density(self, X, parameters):
         rates = parameters["rates"]
@@ -79,7 +79,7 @@ class WrittenPoisson(fastem.Distribution):
 
 
 class Score:
-    """What users ask of a fitted model."""
+    """The scoring methods of a fitted model."""
 
     params = (TYPES, DTYPES)
     param_names = ("covariance_type", "dtype")

@@ -1,4 +1,4 @@
-"""Families whose passes are numba kernels, dispatched on the type of what `pack` returns."""
+"""Families whose passes are numba kernels. The type that `pack` returns selects the kernel."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -15,20 +15,20 @@ LN2 = float(np.log(2))
 
 
 class CompiledFamily(Family[P, S]):
-    """A family of log-densities that a kernel computes."""
+    """A family whose log-densities are computed by a kernel."""
 
     impossible: ClassVar[float] = -np.inf  # what is less than this in the kernels stands for -inf
 
     @abstractmethod
     def new_sums(self, slots: int, k: int, d: int) -> Any:
-        """Zeroed accumulators for the kernels: a NamedTuple of float64 arrays (slots, ...)."""
+        """Return accumulators of zeros for the kernels, a NamedTuple of float64 arrays (slots, ...)."""
 
     @abstractmethod
     def collect(self, packed: Any, merged: Any) -> S:
-        """The sums of a pass, from those of the kernels, merged over slots."""
+        """Convert the sums of the kernels, added over all slots, to the sums of a pass."""
 
     def log_constant(self, frame: Frame) -> float:
-        """What the kernels leave out of every log-density."""
+        """Return what the kernels leave out of each log-density."""
         return 0.0
 
     def bytes_per_slot(self, k: int, d: int) -> int:
@@ -81,7 +81,7 @@ class _KernelPass(Pass[S]):
 
     def end(self) -> Summed[S] | None:
         merged = type(self._sums)(*(array.sum(axis=0) for array in self._sums))
-        del self._sums  # the largest arrays of a fit, before `collect` needs memory of its own
+        del self._sums  # free the largest arrays of a fit before `collect` allocates its own
         if not all(np.isfinite(array).all() for array in merged):
             return None
         sums = self._family.collect(self._packed, merged)

@@ -1,4 +1,4 @@
-"""Distributions written by users, as families."""
+"""The family of a distribution that a user has written."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,12 +25,12 @@ class CustomParameters(NamedTuple):
 
 class CustomSums(NamedTuple):
     weights: FloatArray  # (K,) sum of r
-    statistics: tuple[FloatArray, ...] | None  # None where there were no rows
-    about: CustomParameters | None  # the parameters of the E-step
+    statistics: tuple[FloatArray, ...] | None  # None if there were no rows
+    about: CustomParameters | None  # the parameters of the E-step; None if there was none
 
 
 class Custom(Family[CustomParameters, CustomSums]):
-    """Translates between the engine and a `Distribution`, whose every answer it checks."""
+    """Translates between the engine and a `Distribution`. It checks everything that the user returns."""
 
     can_blend = False  # which sums they are is known to the user alone
     holds_responsibilities = True
@@ -43,7 +43,7 @@ class Custom(Family[CustomParameters, CustomSums]):
     # --- the four methods of the user
 
     def log_density(self, rows: Rows, about: CustomParameters) -> FloatArray:
-        """(m, K), finite or -inf."""
+        """Return log-densities (m, K), which are finite or -inf."""
         with self._called("log_density"):
             value = self._written.log_density(_numbers(rows), _lent(about))
         array = self._array("log_density", value, (len(rows.X), len(about.weights)))
@@ -61,7 +61,7 @@ class Custom(Family[CustomParameters, CustomSums]):
             value = self._written.statistics(_numbers(rows), read_only(r), _lent(about))
         if not isinstance(value, tuple):
             raise TypeError(f"{self.name}.statistics must return a tuple of arrays; got {value!r}.")
-        # Copies, since what a user returns may be changed or used again.
+        # Make copies, since the user's code may change its arrays or use them again.
         arrays = tuple(self._array("statistics", entry).copy() for entry in value)
         for number, array in enumerate(arrays):
             if not np.isfinite(array).all():
@@ -87,8 +87,8 @@ class Custom(Family[CustomParameters, CustomSums]):
         array = self._array("maximise", value).copy()
         if array.ndim == 0 or len(array) != len(dead):
             raise ValueError(
-                f"{self.name}.maximise must return arrays with one entry a component, {len(dead)}, along the "
-                f"first axis; {name!r} has shape {array.shape}."
+                f"{self.name}.maximise must return arrays with one entry per component, {len(dead)}, along "
+                f"the first axis; {name!r} has shape {array.shape}."
             )
         if sums.about is None:
             before = np.broadcast_to(array[np.argmax(sums.weights)], array.shape)
@@ -111,7 +111,7 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     @contextmanager
     def _called(self, method: str) -> Iterator[None]:
-        """An error in a user's method is told with the name of the method."""
+        """Add the name of the method to any error that a user's method raises."""
         try:
             with np.errstate(all="ignore"):
                 yield
@@ -139,7 +139,7 @@ class Custom(Family[CustomParameters, CustomSums]):
         for name, array in values.items():
             if array.ndim == 0 or len(array) != len(weights):
                 raise ValueError(
-                    f"{name} must have one entry a component, {len(weights)}, along the first axis; "
+                    f"{name} must have one entry per component, {len(weights)}, along the first axis; "
                     f"got shape {array.shape}."
                 )
             array.flags.writeable = False
@@ -271,8 +271,8 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def advice(self, cause: Literal["falls"]) -> str:
         return (
-            f"{self.name}.maximise does not return the maximum for {self.name}.statistics and "
-            f"{self.name}.log_density: check the three against each other."
+            f"{self.name}.maximise does not maximise the expected log-likelihood of {self.name}.log_density "
+            f"given {self.name}.statistics: check that the three methods agree."
         )
 
 
@@ -320,7 +320,10 @@ def _lent_sums(sums: CustomSums) -> tuple[FloatArray, ...]:
 
 
 def _normalised(log_densities: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(log p(x) (m,), responsibilities (m, K)); a row that no component can produce belongs to all alike."""
+    """Return log p(x) (m,) and responsibilities (m, K).
+
+    If no component can produce a row, the row has the same responsibility for all components.
+    """
     with np.errstate(divide="ignore"):
         joint = log_densities + np.log(weights)
     peak = joint.max(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The general form of EM: what a user writes of a distribution."""
+"""The general form of EM: the methods that a user writes for a distribution."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -11,15 +11,17 @@ Parameters = dict[str, FloatArray]
 
 
 class Distribution(ABC):
-    """A distribution for the components of a mixture, written with NumPy.
+    """A distribution of your own for the components of a mixture, written with NumPy.
 
-    A subclass says what EM needs of a distribution (Dempster, Laird and Rubin 1977): its log-density, sums
-    over the rows, and the parameters that maximise the expected log-likelihood given these sums. `fastem.fit`
-    does the rest for any data that it can read: starts, restarts, weights, convergence, reports and criteria.
+    A subclass defines what EM needs from a distribution (Dempster, Laird and Rubin 1977): its log-density,
+    sums over the rows, and the parameters that maximise the expected log-likelihood given these sums.
+    `fastem.fit` does the rest, for any data that it can read: starts, restarts, weights, convergence, reports
+    and criteria.
 
-    Rows come in chunks of float64, (n, d), and responsibilities are multiplied by the weights of the rows
-    already. Parameters are arrays by name, with components along the first axis. Mixing weights are not among
-    them: fastem estimates those. All arrays that a method is given are read-only.
+    Your methods get rows in chunks of float64, (n, d). The responsibilities that they get are already
+    multiplied by the weights of the rows. Parameters are arrays by name, with the components along the first
+    axis. They do not include the mixing weights, which fastem estimates. All arrays that a method gets are
+    read-only.
 
     Examples
     --------
@@ -44,62 +46,63 @@ class Distribution(ABC):
 
     @abstractmethod
     def log_density(self, X: FloatArray, parameters: Parameters) -> Any:
-        """log p(x | k) of each row under each component.
+        """Return log p(x | k) of each row under each component.
 
         Parameters
         ----------
         X : array of shape (n, d), float64
         parameters : dict of str to array
-            As `maximise` returned them.
+            The parameters that `maximise` returned.
 
         Returns
         -------
         array of shape (n, k)
-            ``-inf`` where a component cannot produce a row. NaN is an error.
+            Use ``-inf`` if a component cannot produce a row. NaN is an error.
         """
 
     @abstractmethod
     def statistics(self, X: FloatArray, responsibilities: FloatArray, parameters: Parameters | None) -> Any:
-        """Sums over the rows that the M-step needs.
+        """Return the sums over the rows that the M-step needs.
 
         Parameters
         ----------
         X : array of shape (n, d), float64
         responsibilities : array of shape (n, k)
-            Multiplied by the weights of the rows.
+            They are already multiplied by the weights of the rows.
         parameters : dict of str to array, or None
-            Those of the E-step; None at the start, where nothing is known yet.
+            The parameters of the E-step. None at the start, when there are no parameters yet.
 
         Returns
         -------
         tuple of arrays
-            The arrays for two chunks of rows must add up to those for all of their rows.
+            The sums of two chunks must add up to the sums over the rows of both.
         """
 
     @abstractmethod
     def maximise(self, statistics: tuple[FloatArray, ...], parameters: Parameters | None) -> Any:
-        """Parameters that maximise the expected log-likelihood (Bishop 2006, eq. 9.31).
+        """Return the parameters that maximise the expected log-likelihood (Bishop 2006, eq. 9.31).
 
         Parameters
         ----------
         statistics : tuple of arrays
-            As `statistics` returned them, added over all chunks.
+            The arrays that `statistics` returned, added over all chunks.
         parameters : dict of str to array, or None
-            Those of the E-step; None at the start.
+            The parameters of the E-step. None at the start.
 
         Returns
         -------
         dict of str to array
-            Finite, with components along the first axis. Entries of a component that has no rows may be
-            NaN: it keeps the parameters that it had, and at the start it gets those of the heaviest one.
+            Finite arrays with the components along the first axis. If a component has no rows, its entries
+            may be NaN: the component keeps the parameters that it had. At the start it gets those of the
+            heaviest component.
         """
 
     @abstractmethod
     def n_parameters(self, k: int, d: int) -> int:
-        """Free parameters of k components in d features, without the mixing weights."""
+        """Return the number of free parameters of k components in d features, without the mixing weights."""
 
     def sample(self, parameters: Parameters, labels: Array, rng: np.random.Generator) -> Any:
-        """Draw a row from the component of each label; optional.
+        """Draw a row from the component of each label. This method is optional.
 
         Parameters
         ----------

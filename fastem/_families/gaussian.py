@@ -1,4 +1,4 @@
-"""Gaussian distributions: a layout of the covariances and a constraint on them."""
+"""Gaussian families, each of which is a layout of the covariances and a constraint on them."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -81,7 +81,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         return GaussianParameters(parameters.weights, frame.standardise(parameters.means), covariances)
 
     def _stacked(self, user: GaussianParameters) -> FloatArray:
-        """Covariances with a first axis also where there is one for all components."""
+        """Return the covariances with a first axis, which the single matrix of tied lacks."""
         return user.covariances.reshape(self._layout.shape(*user.means.shape))
 
     def sample(self, parameters: GaussianParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
@@ -152,7 +152,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         )
 
     def _added(self, rule: Rule[GaussianParameters]) -> FloatArray | Literal["auto"]:
-        """What the M-step adds to variances, in standard coordinates."""
+        """Return what the M-step adds to variances, in standard coordinates."""
         if rule.reg_covar is not None:
             scale = rule.frame.scale
             return rule.share * np.asarray(max(rule.reg_covar, _LEAST_REG_COVAR) / scale / scale)
@@ -168,8 +168,8 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         return GaussianParameters(np.full(k, 1 / k), np.zeros((k, d)), unit)
 
     def recentred(self, origin: GaussianParameters | None, rough: GaussianParameters) -> GaussianParameters:
-        """The first pass finds the means. The second takes the scatter about them, so that no precision is
-        lost however far apart and narrow the components are."""
+        """Return the means that the first pass found. The second pass takes the scatter about them. So no
+        precision is lost, however far apart and narrow the components are."""
         assert origin is not None
         return origin._replace(means=rough.means)
 

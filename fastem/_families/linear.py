@@ -1,12 +1,12 @@
 """Exponential families with independent features: log p(x | k) = <eta_k, t(x)> + b_k + log h(x).
 
-A distribution is its natural parameters eta, its b and the means of t (Wainwright and Jordan 2008, section
-3.2). One kernel, a matrix product over a tile, serves all of them. The M-step of maximum likelihood sets the
-mean of t in each component to its average there (Bishop 2006, eq. 2.226).
+A distribution is defined by its natural parameters eta, its b and the means of t (Wainwright and Jordan 2008,
+section 3.2). One kernel, a matrix product over a tile, computes all of them. The M-step of maximum likelihood
+sets the mean of t in each component to its weighted average over the rows (Bishop 2006, eq. 2.226).
 
-Kernels see eta and b less those of one reference distribution, which has the mean of all rows. What is left
-is small, so that large counts keep their digits in float32. The reference stays the same in all of a fit: its
-log-density is a part of the base measure, and summed once, in float64.
+We subtract from eta and b those of one reference distribution, which has the mean of all rows. The kernels
+get the differences. These are small, so that large counts keep their digits in float32. The reference stays
+the same in all of a fit. Its log-density is a part of the base measure, which is summed once, in float64.
 """
 
 from abc import abstractmethod
@@ -26,9 +26,9 @@ from fastem._typing import Array, FloatArray, Rows
 P = TypeVar("P", bound=Weighted)
 
 _LOG2_E = 1 / np.log(2)
-# Of two passes, each knows the mean log-likelihood to about one rounding error of what its kernels add up.
+# Each of two passes knows the mean log-likelihood to about one rounding error of what its kernels add up.
 _ROUNDING = 2.0
-# In place of -inf: times a statistic of 0 it is 0, and times any other it makes a density of 0.
+# This replaces an eta of -inf. Times a statistic of 0 it is 0. Times any other it gives a density of 0.
 _IMPOSSIBLE = -1e30
 
 
@@ -40,7 +40,7 @@ class ExponentialSums(NamedTuple):
 
 
 class Linear(CompiledFamily[P, ExponentialSums]):
-    """What differs between exponential families. The statistic t(x) is x itself."""
+    """An exponential family with independent features, whose statistic t(x) is x itself."""
 
     # No row that is possible comes near, and few that are not make even the mean of all rows fall below.
     impossible = -1e21
@@ -48,7 +48,7 @@ class Linear(CompiledFamily[P, ExponentialSums]):
 
     @abstractmethod
     def natural(self, means: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """(eta (..., d), b (...)) of the distributions whose t has these means (..., d)."""
+        """Return eta (..., d) and b (...) of the distributions whose t has these means (..., d)."""
 
     @abstractmethod
     def log_h(self, rows: Rows, n_threads: int | None) -> FloatArray:
@@ -56,15 +56,15 @@ class Linear(CompiledFamily[P, ExponentialSums]):
 
     @abstractmethod
     def mean_statistics(self, parameters: P) -> FloatArray:
-        """The mean of t in each component, (K, d)."""
+        """Return the mean of t in each component, (K, d)."""
 
     @abstractmethod
     def from_means(self, weights: FloatArray, means: FloatArray) -> P:
-        """Parameters for which t has these means (K, d)."""
+        """Return the parameters for which t has these means (K, d)."""
 
     @abstractmethod
     def part(self, means: FloatArray, component: int, heaviest: int) -> None:
-        """Part the means of the heaviest component in two, about a deviation apart, in place."""
+        """Split the means of the heaviest component in two, in place, about one deviation apart."""
 
     def n_features(self, parameters: P) -> int:
         return int(self.mean_statistics(parameters).shape[1])

@@ -1,4 +1,4 @@
-"""Poisson distributions: independent counts."""
+"""Poisson distributions, for counts that are independent within a component."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -13,7 +13,7 @@ from fastem._kernels._counts import slot_log_factorials
 from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, FloatArray, Rows, read_only
 
-_TABLE = 1024  # counts whose log-factorials are looked up
+_TABLE = 1024  # the log-factorials of counts below this come from a table
 _ROWS_PER_SLOT = 4096
 _MAX_SLOTS = 64
 
@@ -46,7 +46,7 @@ class Poisson(Linear[PoissonParameters]):
         return k * d
 
     def natural(self, means: FloatArray) -> tuple[FloatArray, FloatArray]:
-        with np.errstate(divide="ignore"):  # a rate of 0 has no other count than 0
+        with np.errstate(divide="ignore"):  # with a rate of 0 the only possible count is 0
             return np.log(means), -means.sum(axis=-1)
 
     def mean_statistics(self, parameters: PoissonParameters) -> FloatArray:
@@ -94,4 +94,4 @@ def _raise_no_counts(rows: Rows) -> NoReturn:
                 f"row {rows.start + chosen.start + row}, column {column} is {X[row, column]}. "
                 "Drop or round it."
             )
-    raise AssertionError("the kernel saw a number that is no count")
+    raise AssertionError("the kernel found a number that is not a count")

@@ -1,4 +1,4 @@
-"""All families by name: a new one is a file and a line here."""
+"""All families by name. A new family is one file and one line here."""
 
 from typing import Any
 
@@ -60,5 +60,5 @@ def family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
         return own
     known = {**GAUSSIANS, **OTHERS}
     if name not in known:
-        raise ValueError(f"it is of the distribution {name}. Pass that as distribution={name}()")
+        raise ValueError(f"it has the distribution {name}. Pass it as distribution={name}()")
     return known[name]

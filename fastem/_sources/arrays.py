@@ -1,4 +1,4 @@
-"""Rows in memory, or mapped to memory."""
+"""Arrays in memory or memory-mapped, as a source."""
 
 from collections.abc import Iterator
 from functools import cached_property, reduce
@@ -21,7 +21,7 @@ _SCORED_ROWS = 1 << 20
 class ArraySource(SlabSource):
     """Rows of an array, with what is known about each.
 
-    A slab of an array that is not what kernels read is converted on its own: no full copy is ever made.
+    If kernels cannot read the array as it is, each slab is converted on its own. No full copy is ever made.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class ArraySource(SlabSource):
             yield Rows(self._rows.where, start, **arrays)
 
     def _converted(self, name: str, array: Array) -> Array:
-        """As kernels read it."""
+        """Return an array that kernels can read."""
         if (name == "X" and self._as_is) or name in ("labels", "observed"):
             return read_only(array)
-        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, and is found as such
+        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which a check finds
             return read_only(np.ascontiguousarray(array, dtype=self.dtype))
 
     def chunks(self) -> Iterator[Rows]:
@@ -61,7 +61,7 @@ class ArraySource(SlabSource):
         return score(self._rows, self.n_threads)
 
     def total(self, score: ScoreRows) -> Array:
-        """In parts, since a number for each row is held."""
+        """Sum over parts of the rows, since scoring holds a number for each row of a part in memory."""
         parts = range(0, max(1, self.n_samples), _SCORED_ROWS)
         return reduce(add, (score(self._part(start, len(parts)), self.n_threads) for start in parts))
 
@@ -71,7 +71,7 @@ class ArraySource(SlabSource):
         return part._replace(where=where, start=0)
 
     def score(self, sweep: Sweep, wanted: Scores) -> None:
-        """Fill what is wanted; log-densities in user units."""
+        """Fill the wanted scores. Log-densities are in user units."""
         family = sweep.family
         slots = self._slots(sweep.k * 8)
         for slab in self.slabs(self._rows_of(sweep, slots)):
@@ -92,13 +92,13 @@ class ArraySource(SlabSource):
         return self.take(drawn_ranks(n, size, rng))
 
     def take(self, ranks: Array) -> Rows:
-        """The rows with these (sorted) ranks among those of positive weight."""
+        """Return the rows with these (sorted) ranks among the rows of positive weight."""
         chosen = self._positive_rows(ranks)
         weight = self._rows.weight
         return Rows(self._rows.where, 0, self._taken(chosen), None if weight is None else weight[chosen])
 
     def _taken(self, chosen: Array) -> Array:
-        """Some rows, sorted, range by range: all pages of a memory-mapped file would stay in memory."""
+        """Return the chosen rows (sorted). Reading range by range keeps a mapped file out of memory."""
         rows = np.empty((len(chosen), self.n_features), self.dtype)
         for start, here in swept(self._rows.X, _RANK_CHUNK):
             first, last = np.searchsorted(chosen, [start, start + len(here)])
@@ -106,7 +106,7 @@ class ArraySource(SlabSource):
         return rows
 
     def _positive_rows(self, ranks: Array) -> Array:
-        """Row numbers of the rows with these (sorted) ranks among those of positive weight."""
+        """Return the numbers of the rows with these (sorted) ranks among the rows of positive weight."""
         if self._rows.weight is None:
             return ranks
         rows, passed = [], 0
@@ -119,5 +119,5 @@ class ArraySource(SlabSource):
 
 
 def base_measure_of(family: Family[Any, Any], frame: Frame, rows: Rows, n_threads: int | None) -> FloatArray:
-    """The weighted sum of log h(x) over some rows, and their weight: to be added up over chunks."""
+    """Return the weighted sum of log h(x) over some rows, and their total weight."""
     return np.array([ArraySource(rows, n_threads).base_measure(family, frame), rows.total_weight])
