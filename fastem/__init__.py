@@ -7,7 +7,7 @@ from fastem._api.mixture import Mixture
 from fastem._api.models import load
 from fastem._api.online import partial_fit
 from fastem._api.steps import e_step, m_step
-from fastem._families.custom import Distribution
+from fastem._families.distribution import Distribution
 from fastem._families.statistics import Statistics
 from fastem._report import FitReport, FitStatus, FitWarning, WarningCause
 from fastem._sklearn.accelerate import accelerate

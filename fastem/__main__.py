@@ -37,17 +37,17 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="fit Old Faithful, then a million points")
     demo.add_argument(
-        "--rows", type=int, default=1_000_000, help="points of the second fit (default %(default)s)"
+        "--rows", type=int, default=1_000_000, help="number of points in the second fit (default %(default)s)"
     )
     demo.set_defaults(run=_demo)
 
-    info = commands.add_parser("info", help="versions, threads, SIMD width, cache folder")
+    info = commands.add_parser("info", help="print versions, threads, SIMD width and cache folder")
     info.set_defaults(run=_info)
 
-    bench = commands.add_parser("bench", help="time of one pass, beside other libraries")
-    bench.add_argument("--peers", action="store_true", help="measure the installed peers too")
+    bench = commands.add_parser("bench", help="time one pass and compare with other libraries")
+    bench.add_argument("--peers", action="store_true", help="also measure other installed libraries")
     bench.add_argument("--scale", type=float, default=1.0, help="factor on the number of rows")
-    bench.add_argument("--repeat", type=int, default=5, help="runs of each (default %(default)s)")
+    bench.add_argument("--repeat", type=int, default=5, help="runs of each case (default %(default)s)")
     bench.add_argument("-o", "--output", type=Path, help="write the table to this JSON file")
     bench.set_defaults(run=_bench)
 
@@ -110,7 +110,7 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _accelerate(options: argparse.Namespace) -> None:
-    """Run a script as ``python SCRIPT ...`` would; its errors are its own, tracebacks and all."""
+    """Run a script as ``python SCRIPT ...`` would. Its errors are shown with their tracebacks."""
     if not options.script.is_file():
         raise FileNotFoundError(f"SCRIPT must be a Python file; there is no {str(options.script)!r}.")
     sys.argv = [str(options.script), *options.arguments]
@@ -124,7 +124,7 @@ def _accelerate(options: argparse.Namespace) -> None:
 
 
 def _read(path: Path) -> Array:
-    """A table of numbers; a first line of a .csv that is not numbers is taken for its header."""
+    """Read a table of numbers. If the first line of a .csv is not numbers, it is the header."""
     if path.suffix == ".npy":
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     if path.suffix != ".csv":

@@ -1,4 +1,4 @@
-"""Checks of single values that users pass: parameter, rule, value seen, remedy."""
+"""Checks of single values that users pass. Messages name the parameter, the rule, the value and a remedy."""
 
 import math
 import operator
@@ -13,12 +13,12 @@ _CHUNK = 65536
 
 
 def row_ranges(n: int) -> Iterator[slice]:
-    """Ranges of rows so small that a check of one needs no memory worth speaking of."""
+    """Ranges of rows that are small enough for a check to need hardly any memory."""
     return (slice(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK))
 
 
 def check_numeric(value: Any, name: str) -> Array:
-    """An array of real numbers; without a copy if `value` is one already."""
+    """Return an array of real numbers. If `value` is one already, it is not copied."""
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(
             f"{name} must be a dense array; got a sparse {type(value).__name__}. "
@@ -48,7 +48,7 @@ def check_numeric(value: Any, name: str) -> Array:
 
 
 def check_finite(name: str, value: Any) -> FloatArray:
-    """A copy in float64 of finite numbers."""
+    """Return a float64 copy of finite numbers."""
     array = check_numeric(value, name).astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite; got {array}.")
@@ -79,7 +79,7 @@ def check_nonnegative(name: str, value: Any, remedy: str) -> float:
 
 
 def check_rng(rng: Any) -> np.random.Generator:
-    """SPEC 7: None, an int or anything else that `numpy.random.default_rng` takes."""
+    """Follow SPEC 7: accept None, an int or anything else that `numpy.random.default_rng` takes."""
     if isinstance(rng, (bool, float, str)):
         raise TypeError(f"rng must be None, an int or a numpy.random.Generator; got {rng!r}.")
     try:
@@ -94,12 +94,12 @@ def check_feature_names(names: Any, d: int) -> tuple[str, ...] | None:
     if names is None:
         return None
     if isinstance(names, str) or len(names) != d or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"feature_names must be {d} strings, one a column of means; got {names!r}.")
+        raise ValueError(f"feature_names must be {d} strings, one for each feature; got {names!r}.")
     return tuple(names)
 
 
 def check_one_of(name: str, value: Any, allowed: Sequence[str], also: str = "") -> str:
-    """One of some names; `also` tells what else would have been allowed."""
+    """Return one of the `allowed` names. `also` says in the message what else is allowed."""
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}{also}; got {value!r}.")
     return value

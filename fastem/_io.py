@@ -1,4 +1,4 @@
-"""Models on disk and statistics on the wire: one .npz of plain arrays, with a format version."""
+"""Models in files and statistics in bytes. Both are one .npz of plain arrays with a format version."""
 
 import io
 import json
@@ -11,14 +11,14 @@ import numpy as np
 from fastem._report import FitReport, FitStatus, Repair
 from fastem._typing import Array, FloatArray
 
-# 1: Gaussian mixtures. 2: any distribution.
+# Format 1 holds Gaussian mixtures. Format 2 holds mixtures of any distribution.
 FORMAT = 2
 STATISTICS_FORMAT = 2
 _PREFIX = "parameters/"
 
 
 class StoredMixture(NamedTuple):
-    """What a file holds, for the model to check."""
+    """The content of a file. The model checks it."""
 
     weights: Array
     parameters: dict[str, Array]
@@ -35,7 +35,7 @@ def write(
     options: dict[str, Any],
     report: FitReport | None,
 ) -> None:
-    """All members are stored uncompressed; `header` is JSON: the format, `options` and the report."""
+    """Write all members uncompressed. `header` is JSON with the format, `options` and the report."""
     header = {"format": FORMAT, "options": options, "report": _report_to_json(report)}
     arrays = {_PREFIX + name: array for name, array in parameters.items()}
     with open(path, "wb") as file:
@@ -43,24 +43,24 @@ def write(
 
 
 def read(path: str | os.PathLike[str]) -> StoredMixture:
-    """The members as they are in the file."""
+    """Return the members unchecked, as they are in the file."""
     with open(path, "rb") as file:
         try:
             return _read(file)
-        except Exception as error:  # whatever a damaged or hostile file makes its readers raise
+        except Exception as error:  # a damaged or hostile file may make its readers raise anything
             reason = f"{os.fspath(path)!r} is not a readable fastem model: {error}."
             raise ValueError(reason) from None
 
 
 def statistics_to_bytes(header: dict[str, Any], arrays: dict[str, Array]) -> bytes:
-    """`header` is JSON, and gets the format."""
+    """Write `header`, which must be JSON, with the format added, and the arrays."""
     file = io.BytesIO()
     _write(file, {"statistics_format": STATISTICS_FORMAT, **header}, arrays)
     return file.getvalue()
 
 
 def statistics_from_bytes(content: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The header and the arrays, as they are."""
+    """Return the header and the arrays unchecked."""
     return _open(io.BytesIO(content), "statistics_format", STATISTICS_FORMAT)
 
 
@@ -88,9 +88,9 @@ def _read(file: BinaryIO) -> StoredMixture:
 
 
 def _open(file: BinaryIO, version_name: str, newest: int) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The header, whose format is not newer than we know, and the arrays."""
+    """Return the header and the arrays. It is an error if the format is newer than `newest`."""
     with zipfile.ZipFile(file) as archive:
-        # save() never compresses: a compressed member may be a bomb.
+        # save() never compresses, and a compressed member may be a decompression bomb.
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
             raise ValueError("its members are compressed")
     file.seek(0)

@@ -1,4 +1,4 @@
-"""How a fit went, and the warning where the user should know at once."""
+"""The report of a fit, and the warning about what the user should know at once."""
 
 import sys
 import warnings
@@ -11,36 +11,36 @@ from typing import NamedTuple
 
 
 class FitStatus(Enum):
-    """Why a fit stopped; the value is the advice to the user."""
+    """Why a fit stopped. The value of each member is advice to the user."""
 
     CONVERGED = "The gain in mean log-likelihood fell below tol."
     DEGENERATE = (
-        "Converged, but the covariance of at least one component is singular but for reg_covar: it sits on "
-        "too few or on collinear points. Use fewer components, more restarts (n_init), or a simpler "
-        "covariance_type."
+        "Converged, but the covariance of at least one component would be singular without reg_covar: the "
+        "component has too few points, or its points are collinear. Use fewer components, more restarts "
+        "(n_init), or a simpler covariance_type."
     )
     MAX_ITER = (
-        "max_iter was reached before convergence. Raise max_iter or tol, or go on from here with init=model."
+        "max_iter was reached before convergence. Raise max_iter or tol, or continue the fit with init=model."
     )
     DECREASED = (
-        "The log-likelihood fell by more than tol, though no component was repaired: the data are at the "
-        "limits of their precision, or reg_covar is large for them. Use float64, subtract large offsets, or "
-        "lower reg_covar."
+        "The log-likelihood fell by more than tol, although no component was repaired. The data may be at "
+        "the limits of their precision, or reg_covar may be too large for them. Use float64, subtract large "
+        "offsets, or lower reg_covar."
     )
     FAILED = (
-        "The arithmetic broke down; these are the last valid parameters. Rescale the columns, use float64, "
-        "or raise reg_covar."
+        "The arithmetic left the range of its numbers; these are the last valid parameters. Rescale the "
+        "columns, use float64, or raise reg_covar."
     )
     INITIAL = "max_iter=0: these are the initial parameters."
     ONLINE = (
-        "Fitted by partial_fit, one chunk after the other. Go on with more chunks, or to a maximum of the "
-        "likelihood with fit(X, k, init=model)."
+        "Fitted by partial_fit, one chunk after the other. Continue with more chunks, or find a maximum of "
+        "the likelihood with fit(X, k, init=model)."
     )
-    STOPPED = "The callback stopped the fit. Go on from here with init=model."
+    STOPPED = "The callback stopped the fit. Continue with init=model."
 
 
 class Repair(NamedTuple):
-    """A component that maximum likelihood would have lost, and what was done."""
+    """A component for which plain maximum likelihood would have failed, and what was done about it."""
 
     iteration: int
     component: int
@@ -54,20 +54,21 @@ class FitReport:
     Attributes
     ----------
     status : FitStatus
-        Why it stopped; ``status.value`` is advice in words.
+        Why the fit stopped. ``status.value`` is advice in words.
     converged : bool
         Whether the gain in mean log-likelihood fell below `tol`.
     n_iter : int
-        M-steps made.
+        Number of M-steps.
     log_likelihood : float
         Total log-likelihood of the returned parameters, without any penalty.
     history : tuple of float
-        What the fit raised, the total log-likelihood, for the initial parameters and after each iteration:
-        n_iter + 1 values.
+        Total log-likelihood, which the fit maximises: first for the initial parameters, then after each
+        iteration. These are n_iter + 1 values.
     repairs : tuple of Repair
-        (iteration, component, what) of each component that was re-seeded or rests on the floor.
+        (iteration, component, what) for each component that was re-seeded, that lost its rows and kept its
+        parameters, or whose covariance would be singular without `reg_covar`.
     elapsed : float
-        Seconds, initialisation and all restarts included.
+        Time of the fit in seconds, including initialisation and all restarts.
     objective : float
         The last value of `history`.
     """
@@ -83,30 +84,32 @@ class FitReport:
 
 
 class WarningCause(Enum):
-    """Why a `FitWarning` was given; the value is the advice to the user."""
+    """Why a `FitWarning` was given. The value of each member is advice to the user."""
 
     MAX_ITER = FitStatus.MAX_ITER.value
     DEGENERATE = (
-        "The covariance of at least one component is singular but for reg_covar: it sits on too few or on "
-        "collinear points. Use fewer components, more restarts (n_init), or a simpler covariance_type."
+        "The covariance of at least one component would be singular without reg_covar: the component has "
+        "too few points, or its points are collinear. Use fewer components, more restarts (n_init), or a "
+        "simpler covariance_type."
     )
     DECREASED = FitStatus.DECREASED.value
     PRECISION = (
-        "Numbers so far from 0 leave few digits to what differs between rows. Subtract an offset first."
+        "Numbers so far from 0 have few digits left for the differences between rows. Subtract an offset "
+        "from the column first."
     )
     FAILED = (
-        "The arithmetic of a start broke down; the best valid mixture is returned. Rescale the columns, use "
-        "float64, or raise reg_covar."
+        "The arithmetic of a start left the range of its numbers; the best valid mixture is returned. "
+        "Rescale the columns, use float64, or raise reg_covar."
     )
 
 
 class FitWarning(UserWarning):
-    """A fit gave a valid mixture, and there is something that its user should know at once.
+    """The fit returned a valid mixture, but there is something that you should know at once.
 
     Attributes
     ----------
     cause : WarningCause
-        What it is; ``cause.value`` is advice in words.
+        Why the warning was given. ``cause.value`` is advice in words.
     """
 
     def __init__(self, cause: WarningCause, details: str = "") -> None:
@@ -127,7 +130,7 @@ _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """For fits inside of something that gives warnings of its own; safe in threads."""
+    """Suppress `FitWarning`, for callers that give warnings of their own. It is safe in threads."""
     token = _quiet.set(True)
     try:
         yield
@@ -136,7 +139,7 @@ def without_warnings() -> Iterator[None]:
 
 
 def warn(cause: WarningCause, details: str = "") -> None:
-    """Give a `FitWarning` at the line of the user's that called fastem."""
+    """Give a `FitWarning` that points to the user's line that called fastem."""
     if _quiet.get():
         return
     level, frame = 1, sys._getframe()

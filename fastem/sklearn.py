@@ -1,4 +1,4 @@
-"""A drop-in for ``sklearn.mixture.GaussianMixture``; needs the extra ``sklearn``."""
+"""A drop-in replacement for ``sklearn.mixture.GaussianMixture``. It needs the extra ``sklearn``."""
 
 from typing import Any
 
@@ -17,33 +17,37 @@ __all__ = ["GaussianMixture"]
 class GaussianMixture(_GaussianMixture):
     """Gaussian mixture as a scikit-learn estimator, fitted and scored by fastem.
 
-    A subclass of ``sklearn.mixture.GaussianMixture`` with its parameters, defaults, attributes, methods,
-    errors and warnings, and in addition weights of rows, a report and a number of threads.
+    This is a subclass of ``sklearn.mixture.GaussianMixture``. It has the same parameters, defaults,
+    attributes, methods, errors and warnings. In addition, it takes weights of the rows and a number of
+    threads, and it has a report.
 
     Parameters
     ----------
     n_components, covariance_type, tol, reg_covar, max_iter, n_init, init_params, weights_init, means_init, \
 precisions_init, random_state, warm_start, verbose, verbose_interval
-        As in scikit-learn. With ``reg_covar=0`` nothing is repaired: a singular covariance is an error.
-        With ``reg_covar > 0`` singular components are repaired, and the report tells.
+        These mean the same as in scikit-learn. With ``reg_covar=0`` a singular covariance raises an error.
+        With ``reg_covar > 0`` singular components are repaired, and the report lists the repairs.
     n_threads : int, optional
-        Most threads to use; None for numba's setting. The result does not depend on it.
+        Maximum number of threads. None means numba's setting. The result does not depend on it.
 
     Attributes
     ----------
     weights_, means_, covariances_, precisions_, precisions_cholesky_
-        Parameters, in the dtype of X. Methods look at nothing else, so that they can be set by hand.
+        The fitted parameters, in the dtype of X. You may set them by hand, since the methods use nothing
+        else.
     converged_, n_iter_, lower_bound_, lower_bounds_, n_features_in_, feature_names_in_
-        As in scikit-learn.
+        These mean the same as in scikit-learn.
     report_ : FitReport
-        How the fit went: status with advice, history, repairs.
+        How the fit went: its status with advice, its history and its repairs.
 
     Notes
     -----
-    A fit of at most 65,536 rows without weights begins with scikit-learn's own code and random numbers,
-    so that the same ``random_state`` finds the same components. One of more rows, or of rows of unequal
-    weight, begins with the best of some fits to random samples, and goes on, within `max_iter`, until the
-    change is below 10 % of `tol`; `n_iter_` counts the iterations on all rows.
+    A fit to at most 65,536 rows without weights initialises with scikit-learn's own code and random
+    numbers. So the same ``random_state`` finds the same components.
+
+    A fit to more rows, or to rows of unequal weight, first fits random samples and starts from the best of
+    these fits. It then iterates on all rows until the change is below 10 % of `tol`, but makes at most
+    `max_iter` iterations. `n_iter_` counts the iterations on all rows.
 
     Examples
     --------
@@ -108,41 +112,41 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
         Raises
         ------
         ValueError, TypeError
-            If an argument breaks its rule or, with ``reg_covar=0``, a covariance is singular.
+            If an argument is not valid, or if a covariance is singular and ``reg_covar=0``.
         """
         self.report_: FitReport = _drop_in.estimate(self, X, sample_weight, n_threads=self.n_threads)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
-        """Fit, then label the rows: ``fit(X, y, sample_weight).predict(X)``."""
+        """Fit, then label the rows. This is ``fit(X, y, sample_weight).predict(X)``."""
         return self.fit(X, y, sample_weight).predict(X)
 
     def predict(self, X: Any) -> Array:
-        """Most likely component of each row, (n_samples,) of int64."""
+        """Return the most likely component of each row, (n_samples,) of int64."""
         return _drop_in.predict(self, X, n_threads=self.n_threads)
 
     def predict_proba(self, X: Any) -> Array:
-        """Responsibilities p(component | x), (n_samples, n_components)."""
+        """Return the responsibilities p(component | x), (n_samples, n_components)."""
         return _drop_in.predict_proba(self, X, n_threads=self.n_threads)
 
     def score_samples(self, X: Any) -> Array:
-        """Log-density of each row, (n_samples,)."""
+        """Return the log-density of each row, (n_samples,)."""
         return _drop_in.score_samples(self, X, n_threads=self.n_threads)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Mean log-density of the rows, weighted by `sample_weight` (n_samples,) if given."""
+        """Return the mean log-density of the rows. `sample_weight` (n_samples,) makes it a weighted mean."""
         if sample_weight is None:
             return float(super().score(X))
         X, mixture = _drop_in.scored(self, X)
         return mixture.score(X, sample_weight, n_threads=self.n_threads)
 
     def bic(self, X: Any, sample_weight: Any = None) -> float:
-        """Bayesian information criterion; n is the number of rows, or the sum of their weights."""
+        """Return the Bayesian information criterion, where n is the number of rows or the sum of weights."""
         X, mixture = _drop_in.scored(self, X)
         return mixture.bic(X, sample_weight, n_threads=self.n_threads)
 
     def aic(self, X: Any, sample_weight: Any = None) -> float:
-        """Akaike information criterion; n is the number of rows, or the sum of their weights."""
+        """Return the Akaike information criterion. `sample_weight` weights the log-likelihood of the rows."""
         X, mixture = _drop_in.scored(self, X)
         return mixture.aic(X, sample_weight, n_threads=self.n_threads)
 

@@ -1,4 +1,4 @@
-"""Data sets the tests share."""
+"""Data sets that the tests share."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ def faithful():
 
 @pytest.fixture(scope="session")
 def iris():
-    """Fisher (1936), 150 x 4, as scikit-learn ships it."""
+    """The iris data of Fisher (1936), 150 x 4, as scikit-learn ships them."""
     from sklearn.datasets import load_iris
 
     return load_iris().data

@@ -1,4 +1,4 @@
-"""Slow twins: what the kernels and the loop compute, written to be checked by eye."""
+"""Slow twins of the kernels and of the EM loop, written so that a reader can check them by eye."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def dense(covariances, covariance_type, k, d):
-    """Covariances of any type as k matrices of (d, d)."""
+    """Covariances of any type, as k matrices (d, d)."""
     matrices = []
     for component in range(k):
         if covariance_type == "full":
@@ -34,7 +34,7 @@ def log_sum_exp(values):
 
 
 def responsibilities(X, weights, means, matrices):
-    """(n, k) responsibilities and (n,) log-densities."""
+    """Responsibilities (n, k) and log-densities (n,)."""
     joint = np.empty((len(X), len(weights)))  # log(weight_k N(x; k))
     for component, weight in enumerate(weights):
         log_weight = math.log(weight) if weight > 0 else -math.inf
@@ -43,7 +43,7 @@ def responsibilities(X, weights, means, matrices):
 
 
 def statistics(X, sample_weight, weights, means, matrices):
-    """Sums over rows of w r, w r z and w r z z' (k of each), and of w log p."""
+    """Sums over rows of w r, w r z and w r z z' for each component, and of w log p."""
     r, log_p = responsibilities(X, weights, means, matrices)
     k, d = means.shape
     n_k, first, second = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
@@ -66,7 +66,7 @@ def shape_scatter(second, covariance_type):
 
 
 def m_step(X, sample_weight, r, covariance_type, reg_covar=0.0):
-    """Weights, means and covariances of maximum likelihood given responsibilities, textbook form."""
+    """Maximum-likelihood weights, means and covariances given responsibilities, as in a textbook."""
     d = X.shape[1]
     weighted = r * sample_weight[:, None]
     n_k = weighted.sum(axis=0)
@@ -99,7 +99,7 @@ def broadcast_e_step(X, weights, means, matrices):
 
 
 def em(X, sample_weight, weights, means, covariances, covariance_type, iterations, reg_covar=0.0):
-    """Broadcasting EM; the parameters after so many iterations and the total log-likelihoods."""
+    """EM by broadcasting: the parameters after `iterations` iterations, and the total log-likelihoods."""
     k, d = means.shape
     history = []
     for _ in range(iterations):
@@ -112,7 +112,7 @@ def em(X, sample_weight, weights, means, covariances, covariance_type, iteration
 
 
 def log_poisson(x, rates):
-    """log of the product over features of Poisson(x_j; rate_j); at a rate of 0 only 0 can be."""
+    """log of the product over features of Poisson(x_j; rate_j). With a rate of 0 only x_j = 0 is possible."""
     total = 0.0
     for count, rate in zip(x, rates, strict=True):
         if rate > 0:
@@ -128,14 +128,14 @@ def linear_joint(t, log_weights, etas):
 
 
 def shares(joints):
-    """(n, k) responsibilities and (n,) log-densities of the log-densities of components, row by row."""
+    """Responsibilities (n, k) and log-densities (n,) from the joint log-densities, row by row."""
     log_p = [log_sum_exp(joint) for joint in joints]
     r = [[math.exp(v - total) for v in joint] for joint, total in zip(joints, log_p, strict=True)]
     return np.array(r), np.array(log_p)
 
 
 def linear_sums(T, sample_weight, r):
-    """Sums over rows of w r and w r t (k of each)."""
+    """Sums over rows of w r and w r t for each component."""
     n_k, first = np.zeros(r.shape[1]), np.zeros((r.shape[1], T.shape[1]))
     for i, t in enumerate(T):
         share = sample_weight[i] * r[i]
@@ -145,5 +145,5 @@ def linear_sums(T, sample_weight, r):
 
 
 def log_factorials(X):
-    """sum_j log(x_j!) of every row, one factor at a time."""
+    """sum_j log(x_j!) of each row, computed one factor at a time."""
     return np.array([sum(math.log(factor) for x in row for factor in range(2, int(x) + 1)) for row in X])

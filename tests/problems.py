@@ -28,6 +28,6 @@ def random_model(seed, covariance_type, k, d, spread=2.0):
 
 
 def clusters(seed, n, d, k, dtype=np.float64):
-    """Rows of a random full mixture."""
+    """Rows drawn from a random mixture with full covariances."""
     X, _ = random_model(seed, "full", k, d, spread=3.0).sample(n, rng=seed)
     return X.astype(dtype)

@@ -1,6 +1,6 @@
-"""Program of test_sklearn_suite: scikit-learn's tests meet our class, then their own accelerated.
+"""Program for test_sklearn_suite: scikit-learn's tests run with our class, then with accelerate().
 
-Its arguments are those of pytest. It prints of each, as JSON, the exit code, how many passed, and the output.
+Its arguments are those of pytest. It prints JSON: for both, the exit code, how many tests passed, and the output.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from fastem.sklearn import GaussianMixture
 
 
 class Passed:
-    """Plugin that counts."""
+    """A pytest plugin that counts the tests that passed."""
 
     def __init__(self):
         self.count = 0
@@ -27,7 +27,7 @@ class Passed:
 
 @contextlib.contextmanager
 def imported():
-    """`sklearn.mixture.GaussianMixture` is ours."""
+    """Make `sklearn.mixture.GaussianMixture` ours."""
     theirs, sklearn.mixture.GaussianMixture = sklearn.mixture.GaussianMixture, GaussianMixture
     yield
     sklearn.mixture.GaussianMixture = theirs
@@ -35,7 +35,7 @@ def imported():
 
 def run(way):
     for name in [name for name in sys.modules if name.startswith("sklearn.mixture.tests")]:
-        del sys.modules[name]  # they hold the class of the way before
+        del sys.modules[name]  # they hold the class of the run before
     passed, output = Passed(), io.StringIO()
     with way(), contextlib.redirect_stdout(output):
         code = pytest.main(sys.argv[1:], plugins=[passed])

@@ -1,4 +1,4 @@
-"""Python scripts in processes of their own, which share the cache of compiled kernels."""
+"""Running Python scripts in other processes, which share the cache of compiled kernels."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 
 def run_script(script, *arguments, timeout=300, **environment):
-    """What the script printed; a test fails with what it said on stderr."""
+    """Return what the script printed. If the script fails, the test fails with its stderr."""
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
         capture_output=True,

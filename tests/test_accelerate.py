@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 @pytest.fixture
 def calls(monkeypatch):
-    """How often fastem estimated."""
+    """A list with the arguments of each fit that fastem made."""
     made = []
     original = _drop_in.estimate
 
@@ -161,13 +161,13 @@ def test_errors_of_a_script_are_its_own(tmp_path, capsys, monkeypatch):
     assert "SCRIPT must be a Python file" in capsys.readouterr().err
 
 
-# --- a library that fits mixtures inside
+# --- a library that fits mixtures internally
 
 
 def run_scikit_lego(X, y):
     from sklego.mixture import GMMClassifier, GMMOutlierDetector
 
-    began = time.process_time()  # of this process: the machine may be busy
+    began = time.process_time()  # CPU time, since the machine may be busy
     classifier = GMMClassifier(n_components=4, random_state=0).fit(X, y)
     detector = GMMOutlierDetector(threshold=0.95, n_components=4, random_state=0).fit(X)
     results = {
@@ -186,7 +186,7 @@ def test_scikit_lego_runs_unchanged_and_faster(calls):
     expected, slow = run_scikit_lego(X, y)
     assert not calls
     with fastem.accelerate():
-        run_scikit_lego(X, y)  # compiles
+        run_scikit_lego(X, y)  # the first run compiles
         runs = [run_scikit_lego(X, y) for _ in range(3)]
     assert len(calls) == 12
     accelerated, fast = min(runs, key=lambda run: run[1])

@@ -1,4 +1,4 @@
-"""Every benchmark runs, once and on few rows."""
+"""Every asv benchmark runs once, on few rows."""
 
 import importlib
 import inspect
@@ -19,7 +19,7 @@ def combinations(benchmark):
 
 
 def call(suite, name, *arguments):
-    """A step that a suite may have."""
+    """Call a method of a suite if the suite has it."""
     getattr(suite, name, lambda *_: None)(*arguments)
 
 
@@ -32,7 +32,7 @@ def run_warm(run):
 @pytest.mark.filterwarnings("ignore::fastem.FitWarning")  # few rows make singular components
 @pytest.mark.parametrize("module", MODULES)
 def test_benchmarks_run(module, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)  # as asv does, for what setup_cache writes
+    monkeypatch.chdir(tmp_path)  # as asv does, since setup_cache writes files
     monkeypatch.setenv("FASTEM_ASV_SCALE", "0.001")
     monkeypatch.syspath_prepend(str(FOLDER))
     for name in [name for name in sys.modules if name.startswith("benchmarks")]:

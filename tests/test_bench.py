@@ -1,4 +1,4 @@
-"""The bench command: its cases are what they claim, and no library can spoil the table."""
+"""The bench command: its cases are correct, and an error in one library does not spoil the table."""
 
 import functools
 import json
@@ -32,7 +32,7 @@ def cells_of(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-# Measured once for all tests.
+# This is measured once for all tests.
 peak_flops = functools.cache(_bench._peak_flops)
 
 

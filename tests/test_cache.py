@@ -1,33 +1,36 @@
-"""The cache of compiled kernels: missing, shared, damaged, read-only."""
+"""The cache of compiled kernels: missing, shared, damaged, read-only, and after an edit."""
 
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import numba
 import pytest
 from subprocesses import run_script
 
-from fastem._kernels import _jit
+import fastem
+from fastem._kernels import _jit_cache
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="no cache without JIT")
 
-# The cheapest kernel to compile that a fit needs.
+# This calls the kernel of a fit that compiles fastest.
 MOMENTS = """
 import sys, numpy as np
-from fastem._sources.arrays import ArraySource
-from fastem._typing import Rows
-X = np.arange(12.0).reshape(6, 2).astype(sys.argv[1])
-print(ArraySource(Rows("X", 0, X)).moments().mean)
 from fastem._kernels._moments import slot_moments
+X = np.arange(12.0).reshape(6, 2).astype(sys.argv[1])
+weights, means, squares = np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2))
+slot_moments(X, np.empty(0, X.dtype), weights, means, squares, 0)
+print(means[0])
 print(sum(slot_moments.stats.cache_hits.values()))
 """
 MEAN = "[5. 6.]"
 
 
 def moments(folder, dtype="f8", **environment):
-    """How many kernels came from the cache."""
+    """Return how many kernels came from the cache."""
     mean, hits = run_script(MOMENTS, dtype, NUMBA_CACHE_DIR=str(folder), **environment).splitlines()
     assert mean == MEAN
     return int(hits)
@@ -35,7 +38,7 @@ def moments(folder, dtype="f8", **environment):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Filled by two processes that began at once with a folder that was not there."""
+    """A cache folder that two processes filled at the same time. It did not exist before."""
     folder = tmp_path_factory.mktemp("cache") / "not" / "there"
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
     processes = [
@@ -88,22 +91,9 @@ def test_without_a_writable_folder_kernels_compile_in_memory(tmp_path):
         assert moments(tmp_path / "file" / "cache", **unwritable) == 0
 
 
-def test_a_folder_that_becomes_full_or_read_only_costs_no_result(monkeypatch):
-    def save(self, sig, data):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(_jit.FunctionCache, "save_overload", save)
-    doubled = _jit.entry_kernel(double)
-    assert doubled(3.0) == 6.0
-
-
-def double(x):
-    return 2 * x
-
-
 def test_machine_code_of_another_signature_is_a_miss(tmp_path):
-    """What remains when two processes write the index and the data of one name in turns."""
-    file = _jit._CacheFile(str(tmp_path), "kernel", "stamp")
+    """Two processes that write the index and the data of one name in turns can leave such files."""
+    file = _jit_cache.CacheFile(str(tmp_path), "kernel", "stamp")
     file.save("float64", "code for float64")
     assert file.load("float64") == "code for float64"
     file._save_index({"float32": file._data_name(1)})
@@ -112,9 +102,150 @@ def test_machine_code_of_another_signature_is_a_miss(tmp_path):
     assert file.load("float32") == "code for float32"
 
 
-def test_the_cache_notices_a_change_in_any_kernel_file():
-    from fastem._kernels._estep import slot_statistics
-    from fastem._kernels._full_mstep import accumulate_tile
+# Of these kernels numba makes other code alone than within the kernels that call them, in the order of a sum.
+TIED = """
+import hashlib
+import numpy as np
+from fastem._kernels._estep import slot_statistics
+from fastem._kernels._params import Sums, TiedParams
+rng = np.random.default_rng(0)
+k, d, n = 5, 26, 600
+whitener = np.tril(rng.normal(size=(1, d, d))) + 2 * np.eye(d)
+means = rng.normal(size=(k, d))
+transposed = np.ascontiguousarray(means.T[None])
+params = TiedParams(np.zeros(d), np.ones(d), np.zeros(k), means, transposed, np.ones(k), whitener)
+shapes = (1, k), (1, k, d), (1, 2, d, d), (1, k, k), (1,)
+sums = Sums(*map(np.zeros, shapes))
+slot_statistics(rng.normal(size=(n, d)), np.empty(0), np.empty((0, k)), params, sums, 0)
+print(hashlib.sha256(b"".join(array.tobytes() for array in sums)).hexdigest())
+print(sum(slot_statistics.stats.cache_hits.values()))
+"""
 
-    for kernel in (slot_statistics, accumulate_tile):
-        assert _jit.sources_digest() in kernel._cache._cache_file._source_stamp
+
+def test_the_process_that_compiles_gets_the_bits_of_later_ones(tmp_path):
+    first, then = (run_script(TIED, NUMBA_CACHE_DIR=str(tmp_path)).split() for _ in range(2))
+    assert first == [then[0], "0"]
+    assert then[1] == "1"
+
+
+HELPER = """
+from fastem._kernels._jit import kernel
+@kernel
+def helper(x):
+    return FACTOR * x
+"""
+CALLER = """
+import helper
+from fastem._kernels._jit import entry_kernel
+called = helper.helper
+@entry_kernel
+def caller(x):
+    return called(x)
+"""
+CALL = """
+import caller
+print(caller.caller(1.0), sum(caller.caller.stats.cache_hits.values()))
+"""
+
+
+class Program:
+    """Two files of kernels outside the package: `caller.py` and `helper.py`, whose kernel it contains."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "caller.py").write_text(CALLER)
+
+    def write_helper(self, factor):
+        (self.folder / "helper.py").write_text(HELPER.replace("FACTOR", str(factor)))
+
+    def run(self, script=CALL):
+        environment = {
+            "PYTHONPATH": os.pathsep.join([str(self.folder), str(Path(fastem.__file__).parents[1])]),
+            "PYTHONDONTWRITEBYTECODE": "1",  # Python's own cache may miss an edit within a second
+            "NUMBA_CACHE_DIR": str(self.folder / "cache"),
+        }
+        return [float(word) for word in run_script(script, **environment).split()]
+
+
+@pytest.fixture
+def program(tmp_path):
+    return Program(tmp_path)
+
+
+def test_an_edit_of_any_file_of_kernels_is_noticed(program):
+    for factor in (2, 3):
+        program.write_helper(factor)
+        assert program.run() == [factor, 0]
+        assert program.run() == [factor, 1]
+
+
+def test_an_edit_of_a_zipped_file_of_kernels_is_noticed(program):
+    for factor in (2, 3):
+        with zipfile.ZipFile(program.folder / "helpers.zip", "w") as archive:
+            archive.writestr("helper.py", HELPER.replace("FACTOR", str(factor)))
+        script = f"import sys; sys.path.insert(0, {str(program.folder / 'helpers.zip')!r})\n{CALL}"
+        assert program.run(script) == [factor, 0]
+        assert program.run(script) == [factor, 1]
+
+
+def test_code_that_was_edited_before_it_was_compiled_is_not_kept(program):
+    """The process runs what it imported; the next one must not take that for what the file says now."""
+    program.write_helper(2)
+    edit = f"import helper; open(helper.__file__, 'w').write({HELPER.replace('FACTOR', '3')!r})\n"
+    assert program.run(edit + CALL) == [2, 0]
+    assert program.run() == [3, 0]
+
+
+def test_reloaded_code_is_not_kept(program):
+    """Of a process that runs two versions of a file, nobody knows which one a kernel contains."""
+    program.write_helper(2)
+    edit = f"import helper; open(helper.__file__, 'w').write({HELPER.replace('FACTOR', '37')!r})\n"
+    reload = "import importlib, sys; sys.dont_write_bytecode = True; importlib.reload(helper)\n"
+    assert program.run(f"{edit}{reload}{CALL}") == [37, 0]
+    assert program.run() == [37, 0]
+    program.write_helper(2)
+    assert program.run() == [2, 0]
+
+
+def test_kernels_of_code_without_a_file_are_not_kept(program):
+    program.write_helper(2)
+    no_file = "import fastem._kernels._jit as jit; exec('@jit.kernel\\ndef other(x): return x')\n"
+    assert program.run(no_file + CALL) == [2, 0]
+    assert program.run(no_file + CALL) == [2, 0]
+
+
+def test_a_folder_that_becomes_full_or_read_only_costs_no_result(program):
+    program.write_helper(2)
+    full = """
+import errno
+from numba.core.caching import FunctionCache
+def save(self, sig, data):
+    raise OSError(errno.ENOSPC, "No space left on device")
+FunctionCache.save_overload = save
+"""
+    assert program.run(full + CALL) == [2, 0]
+
+
+def test_files_that_come_later_cost_no_hits(program):
+    """Processes with and without kernels in other files do not overwrite what the others keep."""
+    program.write_helper(2)
+    (program.folder / "later.py").write_text(HELPER.replace("FACTOR", "5"))
+    assert program.run("import later\n" + CALL) == [2, 0]
+    assert program.run(CALL) == [2, 0]
+    assert program.run("import later\n" + CALL) == [2, 1]
+    assert program.run(CALL + "import later\n") == [2, 1]
+
+
+def test_an_edit_of_a_helper_in_the_package_is_noticed(tmp_path):
+    package = tmp_path / "fastem"
+    shutil.copytree(Path(fastem.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}){MOMENTS}"
+
+    def moments():
+        return run_script(script, "f8", NUMBA_CACHE_DIR=str(tmp_path / "cache")).splitlines()
+
+    assert moments() == [MEAN, "0"]
+    assert moments() == [MEAN, "1"]
+    tile = package / "_kernels" / "_tile.py"
+    tile.write_text(tile.read_text().replace("min(n, tiles", "min(n - 1, tiles"))  # the rows of a slot
+    assert moments() == ["[4. 5.]", "0"]

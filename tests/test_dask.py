@@ -1,4 +1,4 @@
-"""dask arrays and dataframes: the parameters of the array, the same bits anywhere, and lazy scores."""
+"""dask collections give the parameters of the array, the same bits anywhere, and lazy scores."""
 
 import itertools
 
@@ -15,10 +15,10 @@ dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 
-# More rows than a sample for the start, in blocks of very different lengths, one of none.
+# X has more rows than the sample for the start. Its blocks have very different lengths, and one is empty.
 X = clusters(0, 40_000, 3, 3)
 WEIGHT = np.random.default_rng(0).integers(0, 3, len(X)).astype(np.float64)
-WEIGHT[1:20] = 0  # all of a block
+WEIGHT[1:20] = 0  # these are all rows of one block
 ROWS = (1, 19, 0, 9_980, 25_000, 5_000)
 NAMES = ["a", "b", "c"]
 FRAME = pd.DataFrame(np.column_stack([X, WEIGHT]), columns=[*NAMES, "w"])
@@ -158,7 +158,7 @@ def other_form(function):
 
 
 class FewerRowsLater:
-    """One row less, from the fourth call on."""
+    """Drops a row of block 3 from the fourth call on."""
 
     def __init__(self):
         self.calls = 0
@@ -199,7 +199,7 @@ class FewerRowsLater:
         (
             lambda: (array(), da.from_array(WEIGHT, chunks=500)),
             ValueError,
-            "must have the blocks of X, 6; it",
+            "must have as many blocks as X, 6; it",
         ),
         (
             lambda: (array(), array(WEIGHT - 9)),

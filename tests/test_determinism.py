@@ -1,4 +1,4 @@
-"""Same input and seed, same bits: whatever the threads, the process or the moment."""
+"""The same input and seed give the same bits, for any number of threads and in any process."""
 
 import multiprocessing
 import subprocess
@@ -132,6 +132,7 @@ def test_n_threads_is_honoured(monkeypatch):
         seen.append(numba.get_num_threads())
         sweep(*arguments)
 
+    watched.compile = sweep.compile
     monkeypatch.setattr(_parallel, "_sweep", watched)
     X = clusters(0, 20_000, 3, 4)
     fastem.fit(X, 4, rng=0, max_iter=0, n_threads=1)

@@ -1,4 +1,4 @@
-"""Fits on a cluster of processes: what is lost costs time, or the fit but not its last parameters."""
+"""Fits on a cluster of processes. A loss costs only time, or ends the fit but leaves the last parameters."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def array(read=None):
 
 
 class DiesOnce:
-    """Ends the process of the worker that reads block 3, where a file tells it to."""
+    """Ends the process of the worker that reads block 3, if a certain file exists."""
 
     def __init__(self, path):
         self.path = path
@@ -51,7 +51,7 @@ class DiesOnce:
 
 
 class Fails:
-    """Cannot read block 3 as often as a file tells, and notes how often it tried."""
+    """Fails to read block 3 as many times as the number in a file, and counts that number down."""
 
     def __init__(self, path):
         self.path = path
@@ -65,7 +65,7 @@ class Fails:
 
 def test_a_killed_worker_changes_no_bit(client, tmp_path):
     rows = array(DiesOnce(tmp_path / "die"))
-    expected = fastem.fit(array(), 3, **OPTIONS)  # in tasks of threads, were there no client
+    expected = fastem.fit(array(), 3, **OPTIONS)  # without a client this would run in threads
     pids = client.run(os.getpid)
 
     def callback(iteration, log_likelihood, model):
@@ -118,7 +118,7 @@ def test_a_block_that_fails_for_good_is_named_after_bounded_retries(client, tmp_
     rows = array(Fails(path))
     with pytest.raises(fastem.FitInterrupted, match=r"Block 3 of X failed \(OSError: disk on fire") as caught:
         fastem.fit(rows, 3, callback=callback, **OPTIONS)
-    assert 100 - int(path.read_text()) <= 16  # one pass, and three more by halves, of four attempts each
+    assert 100 - int(path.read_text()) <= 16  # one pass and three passes over halves, with four attempts each
     path.unlink()
     resumed = fastem.fit(rows, 3, init=caught.value.model, tol=0, max_iter=3)
     assert resumed.report.log_likelihood == pytest.approx(
@@ -132,7 +132,7 @@ def test_a_block_that_ends_every_worker_is_an_error(client):
             os._exit(1)
         return rows
 
-    with pytest.raises(RuntimeError, match=r"A block of X ended the workers that computed it .*, 3, 0"):
+    with pytest.raises(RuntimeError, match=r"A block of X killed the workers that computed it .*, 3, 0"):
         fastem.fit(array(read), 3)
 
 
@@ -144,7 +144,7 @@ def test_scores_are_computed_by_the_workers(client):
 
 @pytest.fixture
 def remote_scheduler(tmp_path):
-    """The process of a scheduler with one worker, and a client of it."""
+    """The process of a scheduler with one worker, and a client connected to it."""
     file = tmp_path / "scheduler.json"
     options = ["--scheduler-file", str(file), "--no-dashboard"]
     start = lambda name, *more: subprocess.Popen(  # noqa: E731

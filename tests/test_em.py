@@ -1,4 +1,4 @@
-"""The loop against its broadcasting twin, and what EM promises."""
+"""The EM loop compared with its broadcasting twin, and the properties of EM."""
 
 import naive
 import numpy as np
@@ -10,7 +10,7 @@ from fastem import FitStatus
 
 
 def start_from(X, k, covariance_type, seed=0):
-    """A start that several implementations can share: rows as means, the overall variance."""
+    """A start for several implementations: some rows as means, and the variance of all rows."""
     rng = np.random.default_rng(seed)
     d = X.shape[1]
     means = X[rng.choice(len(X), k, replace=False)].astype(np.float64)
@@ -82,7 +82,7 @@ def test_the_likelihood_never_decreases(covariance_type, faithful, iris, digits)
                 X, k, covariance_type=covariance_type, reg_covar=0, tol=1e-9, max_iter=150, rng=0
             )
             history = np.array(model.report.history)
-            # A repair is an intervention, after which the ascent starts anew.
+            # A repair may lower the log-likelihood. After it the ascent starts anew.
             repaired = [repair.iteration for repair in model.report.repairs]
             steps = [i for i in range(1, len(history)) if i not in repaired]
             losses = (history[:-1] - history[1:])[np.array(steps) - 1]
@@ -261,7 +261,7 @@ def test_rows_of_weight_zero_are_as_if_absent():
 
 
 def test_rows_of_weight_zero_do_not_count():
-    """Not in the average weight below which a component counts as without data either."""
+    """They do not count in the average weight either, which decides whether a component has data."""
     X = clusters(13, 400, 2, 3)
     padded = np.concatenate([X, np.zeros((20_000, 2))])
     statistics = fastem.e_step(padded, random_model(0, "full", 3, 2), np.arange(20_400) < 400)

@@ -1,4 +1,4 @@
-"""The programs of docs/howto/engines end where `fit` ends, and meet a dead worker as their pages say."""
+"""The programs of docs/howto/engines give the result of `fit`. After a dead worker they do as documented."""
 
 import importlib.util
 import itertools
@@ -19,11 +19,11 @@ import fastem
 PROGRAMS = Path(__file__).parent.parent / "docs" / "howto" / "engines"
 CUTS = [0, 4_000, 4_001, 9_000, 14_000, 20_000]
 
-# The module that each engine is, and what runs its program.
+# For each engine its module, and the command that runs its program.
 ENGINES = {
     "joblib": ("joblib", [sys.executable]),
     "ray": ("ray", [sys.executable]),
-    "spark": ("pyspark", ["spark-submit", "--master", "local[2,4]"]),  # a task that fails is tried four times
+    "spark": ("pyspark", ["spark-submit", "--master", "local[2,4]"]),  # Spark tries a failed task four times
     "mpi": ("mpi4py", ["mpiexec", "-n", "2", sys.executable, "-m", "mpi4py"]),
 }
 NEEDS = {"spark": "java"}
@@ -33,13 +33,13 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYSPARK_PYTHON": sys.executable,
     "SPARK_LOCAL_IP": "127.0.0.1",
-    # A JVM that lives for seconds does not repay its second compiler.
+    # Java's second compiler does not pay off for a process of a few seconds.
     "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
-# What those say of a dead worker that do not try again.
+# The errors of the engines that do not retry after a worker died.
 LAST_WORDS = {"joblib": "TerminatedWorkerError", "mpi": "signal 9"}
 
-# The second source that a process opens is its last, once in all processes together.
+# A process is killed when it opens its second source. This happens only once in all processes together.
 KILLER = """
 import os
 import fastem._api.mixture as target
@@ -63,7 +63,7 @@ target.source_of = kill_once
 
 @pytest.fixture(scope="module")
 def problem(tmp_path_factory):
-    """A folder of Parquet files of any sizes, with a column to leave out; and a start."""
+    """A folder of Parquet files of different sizes with a column to leave out, and initial parameters."""
     folder = tmp_path_factory.mktemp("engines")
     X = clusters(0, CUTS[-1], 3, 3)
     table = pa.table({"id": np.arange(len(X)), **dict(zip("abc", X.T.copy(), strict=True))})
@@ -94,7 +94,7 @@ def undisturbed(engine, problem):
 
 
 def run(engine, folder, start, result, **environment):
-    """What the program of an engine did, and the model it left, if any."""
+    """Run the program of an engine. Return the finished process, and its model if there is one."""
     _, launcher = ENGINES[engine]
     command = [*launcher, PROGRAMS / f"{engine}_em.py", folder, start, result]
     done = subprocess.run(
@@ -120,7 +120,7 @@ def test_the_parameters_of_a_fit(undisturbed, problem):
 
 
 def test_a_worker_killed_in_mid_run(engine, undisturbed, problem, tmp_path):
-    """It costs time where the engine tries again, and elsewhere the run, never the result."""
+    """If the engine retries, this costs only time. Otherwise the run fails, but no result is wrong."""
     mark = tmp_path / "killed"
     (tmp_path / "sitecustomize.py").write_text(KILLER.format(mark=str(mark)))
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])

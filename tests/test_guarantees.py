@@ -1,4 +1,4 @@
-"""Every promise of the documentation is a test that exists."""
+"""Every promise in the documentation names a test that exists."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Models that go to scikit-learn's ecosystem and come back."""
+"""Conversion of models to scikit-learn's class and back."""
 
 import subprocess
 import sys

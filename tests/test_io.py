@@ -1,4 +1,4 @@
-"""Models on disk."""
+"""Saving and loading models."""
 
 import contextlib
 import io
@@ -182,13 +182,13 @@ def test_invalid_parameters_are_named(saved):
 
 def test_an_unknown_family(saved):
     rewrite(saved, header={"options": {"family": "round", "n_features": 2, "feature_names": None}})
-    with pytest.raises(ValueError, match="does not hold a valid model: it is of the distribution round"):
+    with pytest.raises(ValueError, match="does not hold a valid model: it has the distribution round"):
         fastem.load(saved)
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
 def test_files_of_the_first_format(covariance_type):
-    """Written by the version before there were other distributions than Gaussians."""
+    """These files were written by the version that had only Gaussians."""
     model = fastem.load(DATA / f"format_1_{covariance_type}.npz")
     assert isinstance(model, fastem.GaussianMixture)
     assert model.covariance_type == covariance_type

@@ -1,4 +1,4 @@
-"""Every kernel against its for-loop twin. This file also runs interpreted (NUMBA_DISABLE_JIT=1)."""
+"""Every kernel is compared with its for-loop twin. This file also runs interpreted (NUMBA_DISABLE_JIT=1)."""
 
 import naive
 import numba
@@ -18,9 +18,9 @@ from fastem._sources.arrays import ArraySource
 from fastem._typing import Rows
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)
-# (n, d, k): around tiles of 256 (float64) and 512 (float32) rows, every corner, and more than one block
+# (n, d, k): sizes around tiles of 256 (float64) and 512 (float32) rows, all remainders, several blocks
 SIZES = [(1, 1, 1), (40, 2, 2), (257, 3, 2), (300, 4, 1), (30, 5, 7), (20, 6, 2), (20, 7, 2), (20, 8, 2)]
-SIZES += [(20, 25, 3)]  # from 24 features on a bound screens
+SIZES += [(20, 25, 3)]  # from 24 features a bound excludes components
 if not INTERPRETED:
     SIZES += [
         (255, 1, 7),
@@ -43,7 +43,7 @@ def rows_of(model, n, dtype, seed=0):
 
 
 def close(actual, expected, tolerance):
-    """To `tolerance`, relative to the largest expected value."""
+    """Assert equality up to `tolerance`, relative to the largest expected value."""
     assert np.isfinite(actual).all()
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
 
@@ -64,7 +64,7 @@ def test_statistics_match_the_loops(covariance_type, n, d, k, dtype, weighted):
     )
     tolerance = TOLERANCE[dtype]
     sums = statistics.sums()
-    # first is about the kernel's mean, which in float32 is a rounding away from the model's
+    # "first" is about the mean in the kernel's dtype. In float32 this is the rounded mean of the model.
     about = sums["means"] - model.means
     close(statistics.weights, n_k, tolerance)
     close(sums["first"] + statistics.weights[:, None] * about, first, 10 * tolerance)
@@ -78,7 +78,7 @@ def test_statistics_match_the_loops(covariance_type, n, d, k, dtype, weighted):
     ("n", "d", "k"), [(4000, 6, 12), *([] if INTERPRETED else [(4000, 26, 12), (1000, 5, 520)])]
 )
 def test_statistics_match_the_loops_where_points_queue(n, d, k, dtype):
-    """One slot: queues get full before it ends; and so many components that they share one."""
+    """With one slot, queues get full before the slot ends. With many components, several share a queue."""
     check_statistics(random_model(1, "full", k, d, 30), "full", n, dtype, np.ones(n))
 
 
@@ -87,7 +87,7 @@ def test_statistics_match_the_loops_where_points_queue(n, d, k, dtype):
 @pytest.mark.parametrize("d", [4, 26] if INTERPRETED else [4, 16, 24, 27, 33, 50])
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_statistics_match_the_loops_from_one_cluster_to_many(covariance_type, d, spread, dtype):
-    """Components are in every point, in some or in few: what is skipped and packed differs."""
+    """Components matter to every point, to some or to few. So what kernels skip and pack differs."""
     n, k = (300, 5) if INTERPRETED else (600, 9)
     weight = np.random.default_rng(n).uniform(0, 2, n)
     weight[100:400] = 0
@@ -140,7 +140,7 @@ def test_scores_match_the_loops(covariance_type, n, d, k, dtype):
 
 
 def new_rows(rows, dtype):
-    """Rows in [0, 1) with the stride of a tile."""
+    """Rows of random numbers in [0, 1), with the stride of a tile."""
     return np.random.default_rng(0).random((rows, STRIDE_BYTES // np.dtype(dtype).itemsize)).astype(dtype)
 
 
@@ -150,7 +150,7 @@ def points_of(tile):
 
 @entry_kernel
 def exp2_row(x):
-    """exp2 over the row of a (1, n) array, a vector at a time, in place."""
+    """Apply exp2 in place to the row of a (1, n) array, one vector at a time."""
     least = splat(least_exponent(x))
     for b in range(0, x.shape[1], lanes(x)):
         store(x, 0, b, exp2(load(x, 0, b), least))
@@ -169,7 +169,7 @@ def test_exp2_is_within_two_units_in_the_last_place(dtype):
 
 @entry_kernel
 def log2_reciprocal_rows(x):
-    """Row 0 to its logarithms, and row 1 to the reciprocals of row 0."""
+    """Replace row 0 by its logarithms, and row 1 by the reciprocals of row 0."""
     for b in range(0, tile_rows(x), lanes(x)):
         logarithm, reciprocal = log2_reciprocal(load(x, 0, b))
         store(x, 0, b, logarithm)
@@ -249,7 +249,7 @@ def test_products_over_a_tile(add_product, columns, dtype):
 
 
 def naive_kmeans_plus_plus(points, weights, uniforms):
-    """Greedy k-means++ on rows, one sum at a time."""
+    """Greedy k-means++ on rows, with one sum at a time."""
     seeds = []
     for k, row in enumerate(uniforms):
         closest = [min([1.0] if k == 0 else [((p - points[s]) ** 2).sum() for s in seeds]) for p in points]

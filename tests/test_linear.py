@@ -1,4 +1,4 @@
-"""The kernels of linear families and of counts against their for-loop twins. Also runs interpreted."""
+"""The kernels of linear families and of counts are compared with for-loop twins. Also runs interpreted."""
 
 import math
 
@@ -14,7 +14,7 @@ from fastem._kernels._params import LinearParams, LinearSums
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)
 DTYPES = [np.float64, np.float32]
-# (n, d, k): around tiles of 256 (float64) and 512 (float32) rows, every corner, and more than one block
+# (n, d, k): sizes around tiles of 256 (float64) and 512 (float32) rows, all remainders, several blocks
 SIZES = [(1, 1, 1), (40, 2, 2), (257, 3, 3), (300, 4, 4), (30, 5, 5), (20, 6, 6), (20, 7, 9), (20, 8, 8)]
 if not INTERPRETED:
     SIZES += [
@@ -34,14 +34,14 @@ NO_RATE = -1e30  # the eta of a rate of zero: finite, so that 0 * eta is 0
 
 
 def read_only(array, dtype):
-    """As a source hands it to the kernels."""
+    """An array as a source gives it to the kernels."""
     view = np.ascontiguousarray(array, dtype=dtype).view()
     view.flags.writeable = False
     return view
 
 
 def random_params(seed, d, k, dtype):
-    """Components of any linear family, and rows between which they differ."""
+    """Parameters of components of any linear family, and rows that tell the components apart."""
     rng = np.random.default_rng(seed)
     return LinearParams(
         shift=rng.normal(size=d).astype(dtype),
@@ -65,24 +65,24 @@ def poisson_params(weights, rates, dtype):
 
 
 def random_weights(n):
-    """Some of them zero."""
+    """Random weights, some of which are zero."""
     rng = np.random.default_rng(n)
     return rng.uniform(0, 2, n) * (rng.random(n) < 0.8)
 
 
 def measured(params, X):
-    """t(x) of every row."""
+    """t(x) of each row."""
     return (X.astype(np.float64) - params.shift) * params.inverse_scale
 
 
 def joints(params, X):
-    """The twin's log-densities, natural, of the parameters as rounded to their dtype."""
+    """The twin's natural log-densities, for the parameters after rounding to their dtype."""
     log_weights, etas = params.log2_weights.astype(float) * LN2, params.etas[0].astype(float) * LN2
     return [naive.linear_joint(t, log_weights, etas) for t in measured(params, X)]
 
 
 def statistics(params, X, weight=None, given=None, slots=1, n_threads=None):
-    """Sums over all slots."""
+    """The sums of a pass, added over all slots."""
     dtype, k, d = X.dtype, len(params.log2_weights), X.shape[1]
     weight = read_only([] if weight is None else weight, dtype)
     given = read_only(np.empty((0, k)) if given is None else given, dtype)
@@ -92,7 +92,7 @@ def statistics(params, X, weight=None, given=None, slots=1, n_threads=None):
 
 
 def scores(params, X, slots=1):
-    """(log-densities in base 2, labels, responsibilities) and whether there were failures."""
+    """Log-densities in base 2, labels and responsibilities, and whether there were failures."""
     n, k, dtype = len(X), len(params.log2_weights), X.dtype
     outputs = np.empty(n, dtype), np.empty(n, np.int64), np.empty((n, k), dtype)
     failures = np.zeros(slots, np.int64)
@@ -101,7 +101,7 @@ def scores(params, X, slots=1):
 
 
 def close(actual, expected, tolerance):
-    """To `tolerance`, relative to the largest expected value."""
+    """Assert equality up to `tolerance`, relative to the largest expected value."""
     assert np.isfinite(actual).all()
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
 
@@ -197,7 +197,7 @@ def test_densities_of_counts_are_those_of_poisson(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_sorted_by_component(dtype):
-    """Whole tiles have no share in some components."""
+    """In some tiles, all rows have zero responsibility for some components."""
     rates = np.repeat(np.array([1.0, 100, 300, 600, 1000, 2000, 4000, 8000, 16000]), 2).reshape(9, 2)
     rows = 60 if INTERPRETED else 600
     X = np.random.default_rng(0).poisson(np.repeat(rates, rows, axis=0)).astype(dtype)
@@ -238,11 +238,11 @@ def test_a_rate_of_zero_excludes_all_counts_but_zero(dtype, k):
 @pytest.mark.parametrize("count", [1, 1000, 1e9])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_counts_that_no_component_explains_make_no_nan(dtype, count):
-    """1e9 times an eta of -1e30 is -inf in float32. Such a row belongs to some component all the same."""
+    """1e9 times an eta of -1e30 is -inf in float32. But such a row still belongs to some component."""
     rates = np.array([[0.0, 2.0], [0.0, 3.0], [0.0, 0.0], [0.0, 1.0], [0.0, 4.0]])
     params = poisson_params(np.full(5, 0.2), rates, dtype)
     X = np.array([[0, 1], [count, 0], [count, count], [0, 0]]).astype(dtype)
-    with np.errstate(over="ignore"):  # interpreted, NumPy warns of the overflow that is meant
+    with np.errstate(over="ignore"):  # if interpreted, NumPy warns of the intended overflow
         sums, ((log2_p, labels, proba), failed) = statistics(params, X), scores(params, X)
     assert not failed
     assert (log2_p[1:3] <= -1e29).all()
@@ -300,7 +300,7 @@ def test_what_is_not_finite_shows_in_the_sums(dtype, k, value):
 
 
 def log_factorials(X, weight=None, wanted=True, table=50, slots=1):
-    """(minus the sum of each row, the weighted sums of the slots, their failures)"""
+    """Minus the sum of each row, the weighted sum of each slot, and the failures of each slot."""
     logs = np.array([math.lgamma(x + 1.0) for x in range(table)])
     out = np.empty(len(X) if wanted else 0)
     totals, failures = np.zeros(slots), np.zeros(slots, np.int64)
@@ -316,7 +316,7 @@ def log_factorials(X, weight=None, wanted=True, table=50, slots=1):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (257, 3), (900, 2)])
 def test_log_factorials_match_the_loops(n, d, dtype, table, weighted, slots):
-    """Below the end of the table, at it and beyond."""
+    """Counts lie below the end of the table, at it and beyond it."""
     rng = np.random.default_rng(n)
     X = rng.choice([0, 1, 2, 3, 49, 50, 51, 170, 171, 300], size=(n, d)).astype(dtype)
     X[0, 0] = -0.0

@@ -62,7 +62,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 @pytest.fixture(scope="module")
 def large_file(tmp_path_factory):
-    """Makes a file of 400 MB, in row groups of 100 MB, once."""
+    """A function that makes a file of 400 MB, in row groups of 100 MB, once."""
     folder, n, d = tmp_path_factory.mktemp("large"), 800_000, 16
     rows = np.random.default_rng(0).normal(size=(n, d))
 

@@ -1,4 +1,4 @@
-"""GaussianMixture: built from known parameters, scored, sampled, copied."""
+"""GaussianMixture: construction from known parameters, scores, samples and copies."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Stepwise EM."""
+"""Stepwise EM by `partial_fit`."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_a_step_of_next_to_nothing_changes_nothing(covariance_type, dtype):
 
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_statistics_blend_in_the_step_size(covariance_type):
-    """Twice the same rows, about parameters that they fit: the blend is the same maximum."""
+    """The chunk is the rows that the model was fitted to. So the blended statistics have the same maximum."""
     model = fastem.fit(X, 3, covariance_type=covariance_type, rng=0, tol=1e-12, max_iter=2000, reg_covar=0)
     stepped = fastem.partial_fit(model, X, step=0.3, reg_covar=0)
     for name in ("weights", "means", "covariances"):
@@ -53,7 +53,7 @@ def test_one_pass_comes_near_the_batch_fit(covariance_type):
 
 
 def test_the_first_chunk_is_fitted_from_several_starts():
-    """Here one start ends in a lesser mode of the likelihood, and later chunks do not leave it."""
+    """Here a single start ends in a lower mode of the likelihood, and later chunks do not leave it."""
     rows = clusters(2, 50_000, 4, 5)
     best = fastem.fit(rows, 5, rng=0, n_init=5).score(rows)
     for options, reaches_best in (({}, True), ({"n_init": 1}, False)):

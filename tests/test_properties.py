@@ -90,7 +90,7 @@ def test_chunks_are_the_whole(problem):
 @SETTINGS
 @given(problems)
 def test_an_affine_map_shifts_the_log_likelihood_by_its_jacobian(problem):
-    """Of all features alike: the only map under which every covariance type is closed."""
+    """The map scales all features alike. Only such maps keep every covariance type."""
     rng, X, labels = draw(problem)
     scale = float(rng.uniform(0.1, 10))
     mapped = scale * X + 100 * rng.normal(size=X.shape[1])

@@ -1,4 +1,4 @@
-"""What can go wrong while data are read: threads, interrupts, iterators that end, files of any kind."""
+"""What can go wrong while data are read: threads, interrupts, iterators that end early, unusual files."""
 
 import _thread
 import decimal
@@ -34,7 +34,7 @@ def no_reader_is_left():
 
 
 class Watched:
-    """Chunks that are as long as a slab; `closed` tells that the generator of each pass has ended."""
+    """Chunks that are as long as a slab. `closed` counts the passes whose generator has ended."""
 
     def __init__(self, at_chunk=lambda number: None):
         self.opened = self.closed = 0
@@ -59,14 +59,14 @@ def test_an_error_in_the_computation_ends_the_reader(monkeypatch):
     monkeypatch.setattr(fastem._sources.passes, "run_slots", interrupted)
     with pytest.raises(KeyboardInterrupt) as error:
         fastem.fit(chunks, 3, **OPTIONS)
-    assert error.tb is not None  # it holds the frames, but not the file
+    assert error.tb is not None  # the traceback holds the frames, and still the generators are closed
     assert chunks.opened == chunks.closed == 2
     assert no_reader_is_left()
 
 
 @pytest.fixture
 def heeded_interrupts():
-    """A shell makes what it runs in the background ignore SIGINT."""
+    """Enable SIGINT, which a shell disables for its background processes."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -76,7 +76,7 @@ def heeded_interrupts():
 def test_an_interrupt_while_the_reader_is_awaited_ends_it():
     def interrupt(number):
         if number == 2:
-            time.sleep(0.3)  # until the slab before is computed
+            time.sleep(0.3)  # wait until the slab before is computed
             _thread.interrupt_main()
             time.sleep(0.1)
 
@@ -103,7 +103,7 @@ def test_an_error_of_the_reader_ends_it():
 def test_with_a_copy_on_disk_all_is_read_once(tmp_path):
     chunks = Watched()
     assert same_fit(chunks, np.tile(chunks.rows, (4, 1)), cache_dir=tmp_path, init="kmeans", n_init=2, rng=0)
-    assert chunks.opened == chunks.closed == 2  # once to see what the first chunk is
+    assert chunks.opened == chunks.closed == 2  # one of them only looks at the first chunk
     assert no_reader_is_left()
 
 
@@ -152,7 +152,7 @@ def test_a_folder_for_copies_that_is_none(cache_dir, error, message):
 
 
 def test_a_pass_is_read_by_one_thread(tmp_path):
-    """As sqlite insists."""
+    """sqlite requires this."""
     with sqlite3.connect(tmp_path / "X.db") as connection:
         connection.execute("create table X (a real, b real, c real)")
         connection.executemany("insert into X values (?, ?, ?)", X.tolist())
@@ -222,7 +222,7 @@ def test_next_to_nothing_is_seen_in_a_shared_buffer():
 
 
 class Masked:
-    """A store as netCDF4 has them: what is missing is masked."""
+    """A store like those of netCDF4, in which missing values are masked."""
 
     shape, dtype = X.shape, X.dtype
 
@@ -240,7 +240,7 @@ def table(rows, names="abc"):
 
 
 def test_a_folder_as_other_programs_leave_it(tmp_path):
-    """Marks of success, hidden and temporary files, files without rows, folders in folders."""
+    """It has success markers, hidden and temporary files, files without rows, and nested folders."""
     for name in ("_SUCCESS", ".crc", "_temporary.parquet"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "year=2026").mkdir()
@@ -337,5 +337,5 @@ def test_every_cut_and_every_flipped_byte_of_statistics_is_harmless():
         except ValueError:
             refused += 1
         else:
-            fastem.m_step(statistics)  # the byte was one of the archive's that means nothing here
+            fastem.m_step(statistics)  # the byte has no meaning in the archive
     assert refused > len(content) // 7

@@ -1,4 +1,4 @@
-"""Published data sets: the log-likelihoods that mclust and careful many-start EM reached."""
+"""On published data sets, fits reach the log-likelihoods of mclust and of careful EM with many starts."""
 
 import json
 
@@ -8,7 +8,7 @@ from conftest import DATA
 
 import fastem
 
-# mclust's names for the models (Scrucca, Fop, Murphy and Raftery 2016).
+# The names of the models in mclust (Scrucca, Fop, Murphy and Raftery 2016).
 MODELS = {"VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical"}
 REFERENCE = json.loads((DATA / "loglik.json").read_text())["models"]
 ENTRIES = [name for name in REFERENCE if name.split("|")[1] in MODELS]
@@ -21,7 +21,7 @@ def test_twenty_starts_reach_the_reference(name, faithful, iris):
     model = fastem.fit(X, int(k), covariance_type=MODELS[letters], n_init=20, tol=1e-8, max_iter=2000, rng=0)
     expected = REFERENCE[name]
     assert model.report.log_likelihood >= expected["loglik"] - 1e-3
-    # Nor is it above for the wrong reason: a component shrunk on a few points.
+    # It must not be higher because a component shrank onto a few points.
     assert model.report.status is fastem.FitStatus.CONVERGED
     assert model.report.log_likelihood <= expected["loglik"] + 1e-3
     assert model.n_parameters == expected["df"]

@@ -1,4 +1,4 @@
-"""`fastem.sklearn.GaussianMixture`: an import swap, and what it has beyond."""
+"""`fastem.sklearn.GaussianMixture` replaces scikit-learn's class, and has a few additions."""
 
 import pickle
 import warnings
@@ -64,7 +64,7 @@ def assert_same(theirs, ours, names=FITTED):
 )
 def test_scikit_learns_checks(estimator, check):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of some checks themselves
+        warnings.simplefilter("ignore")  # some checks give warnings themselves
         check(estimator)
 
 
@@ -89,7 +89,7 @@ def test_equal_to_scikit_learn_from_the_same_random_state(data_set, covariance_t
 def test_equal_for_every_start(init_params, covariance_type, iris):
     options = {"covariance_type": covariance_type, "init_params": init_params, "random_state": 1, "n_init": 3}
     theirs, ours = both(iris, 3, **options)
-    # The weights of a start from single rows do not sum to 1 there, which shows in the first bound.
+    # scikit-learn's start from single rows has weights that do not sum to 1. So the first bound differs.
     assert_same(theirs, ours, FITTED[:-1])
     np.testing.assert_allclose(ours.lower_bounds_[1:], theirs.lower_bounds_[1:], rtol=1e-6)
 
@@ -174,7 +174,7 @@ def test_methods_follow_attributes_set_by_hand(iris):
     np.testing.assert_allclose(ours.score_samples(iris), fitted.score_samples(iris))
 
 
-# --- what scikit-learn lacks
+# --- additions to scikit-learn
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
@@ -247,7 +247,7 @@ def test_threads_change_no_bit():
 @pytest.mark.parametrize("covariance_type", TYPES)
 @pytest.mark.parametrize("scale", [1.0, 1e9])
 def test_a_singular_component_kills_no_fit(covariance_type, scale):
-    """Two rows far out and three equal ones, in units in which reg_covar is nothing."""
+    """Two and three equal rows lie far out. At the scale 1e9 reg_covar is negligible."""
     X = np.random.default_rng(0).normal(size=(200, 3))
     X[:3] = 50
     X[3:5] = -50
@@ -296,7 +296,7 @@ def test_many_rows_begin_with_a_sample_and_end_as_well(init_params):
 @pytest.mark.usefixtures("few_rows_are_many")
 @pytest.mark.parametrize("max_iter", [2, 100])
 def test_many_rows_converge_to_a_part_of_tol_or_within_max_iter_to_tol(max_iter):
-    """What helps the result is no reason to warn."""
+    """The smaller tol improves the result, but missing it must not give a warning."""
     X = clusters(7, 20_000, 4, 5)
     model = GaussianMixture(5, random_state=0, tol=0.1, max_iter=max_iter).fit(X)
     assert model.converged_
@@ -308,7 +308,7 @@ def test_many_rows_converge_to_a_part_of_tol_or_within_max_iter_to_tol(max_iter)
 
 @pytest.mark.usefixtures("few_rows_are_many")
 def test_starts_of_many_rows_are_judged_by_their_fit():
-    """k-means, the same on most samples, splits the wide cluster and merges the narrow ones."""
+    """On most samples, k-means splits the wide cluster and merges the two narrow ones."""
     rng = np.random.default_rng(0)
     narrow = [rng.normal([9, y], 0.3, (1000, 2)) for y in (0, 2)]
     X = np.concatenate([rng.normal(0, 8, (18_000, 2)), *narrow])
@@ -337,7 +337,7 @@ def test_many_rows_begin_with_what_is_given():
 
 def test_pipelines_searches_and_scores(iris):
     pipeline = make_pipeline(StandardScaler(), GaussianMixture(random_state=0))
-    # one component would be a tie of full and tied, which rounding decides
+    # with one component, full and tied would be equal up to rounding
     grid = {"gaussianmixture__n_components": [2, 3], "gaussianmixture__covariance_type": TYPES}
     ours = GridSearchCV(pipeline, grid, cv=3).fit(iris)
     theirs = GridSearchCV(make_pipeline(StandardScaler(), Theirs(random_state=0)), grid, cv=3).fit(iris)
@@ -351,7 +351,7 @@ def test_joblib(backend, iris):
     model = GaussianMixture(3, random_state=0)
     expected = cross_val_score(model, iris, cv=4)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # loky may complain of the machine
+        warnings.simplefilter("ignore")  # loky may warn about the machine
         scores = Parallel(n_jobs=2, backend=backend)(
             delayed(cross_val_score)(model, iris, cv=4) for _ in range(2)
         )
@@ -377,7 +377,7 @@ def test_names_of_features():
 
 
 def test_the_rule_of_convergence_can_be_any_function(faithful):
-    """fastem.fit's general form of tol, which the estimator uses to follow scikit-learn's rule."""
+    """`fastem.fit` takes a function as tol. The estimator uses this to follow scikit-learn's rule."""
     seen = []
 
     def rule(means):

@@ -1,4 +1,4 @@
-"""scikit-learn from the same start, for the same number of iterations, gives the same parameters."""
+"""From the same start, scikit-learn has the same parameters after the same number of iterations."""
 
 import warnings
 
@@ -37,7 +37,7 @@ def test_same_parameters_as_scikit_learn(data_set, covariance_type, iterations, 
     model = fastem.fit(
         X, 3, covariance_type=covariance_type, init=start, max_iter=iterations, tol=0, reg_covar=1e-6
     )
-    # An iteration is an E-step and an M-step to both, so the parameters after it are comparable.
+    # In both libraries an iteration is an E-step and an M-step, so the parameters after it are comparable.
     for name in ("weights", "means", "covariances"):
         expected = getattr(peer, name + "_")
         np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of GaussianMixture, run against ours under scikit-learn's name."""
+"""scikit-learn's own tests of GaussianMixture pass with fastem's class in place of scikit-learn's."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 PROGRAM = Path(__file__).parent / "sklearn_suite.py"
 
-# Each with why it says nothing about us.
+# Tests that are left out, each with the reason.
 LEFT_OUT = {
     "test_gaussian_mixture_all_init_does_not_estimate_gaussian_parameters": (
         "counts the calls of a private function of scikit-learn, which our M-step does not make"
@@ -20,14 +20,12 @@ LEFT_OUT = {
     ),
 }
 MODULES = ["sklearn.mixture.tests.test_gaussian_mixture", "sklearn.mixture.tests.test_mixture"]
-
-
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Of both ways, in one process."""
+    """What one process prints of both ways."""
     left_out = " and ".join(f"not {name}" for name in LEFT_OUT)
     environment = os.environ | {
         "SKLEARN_RUN_FLOAT32_TESTS": "1",

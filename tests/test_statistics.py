@@ -1,4 +1,4 @@
-"""The mergeable statistics, and EM written with them."""
+"""The mergeable statistics, and an EM loop written with them."""
 
 import copy
 import io
@@ -96,7 +96,7 @@ def test_statistics_survive_copying(clone):
 
 
 def test_the_pooled_scatter_does_not_cancel():
-    """Tied clusters ten million deviations apart, where X'X less the means has lost every digit."""
+    """The clusters are ten million deviations apart. X'X minus the part of the means has no digits left."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 400)
     noise = rng.normal(size=(1200, 3))
@@ -151,7 +151,7 @@ def test_bytes_that_are_none_of_ours():
     for old, new, reason in (
         (b'"statistics_format": 2', b'"statistics_format": 9', "it has format 9, .* upgrade"),
         (b'"dtype": "float64"', b'"dtype": "float16"', "its header"),
-        (b'"family": "full"', b'"family": "diag"', "scatter is no finite"),
+        (b'"family": "full"', b'"family": "diag"', "scatter is not a finite"),
     ):
         assert old in content
         with pytest.raises(ValueError, match="not readable fastem statistics: " + reason):
@@ -159,7 +159,7 @@ def test_bytes_that_are_none_of_ours():
 
 
 def resealed(content, old, new):
-    """The archive with other bytes in its header, and checksums that agree."""
+    """The archive with other bytes in its header, and with matching checksums."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(out, "w") as copied:
         for name in archive.namelist():

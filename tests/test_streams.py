@@ -16,7 +16,7 @@ import fastem
 h5py = pytest.importorskip("h5py")
 zarr = pytest.importorskip("zarr")
 
-# More rows than a sample for the start, than a slab of one pass, and than a slot.
+# X has more rows than the sample for the start, than a slab, and than a slot.
 X = clusters(0, 70_000, 3, 3)
 WEIGHT = np.random.default_rng(0).integers(0, 3, len(X)).astype(np.float64)
 CUTS = [0, 1, 1, 257, 30_000, 69_999, 70_000]
@@ -34,7 +34,7 @@ def bits(model):
 
 @functools.cache
 def expected_bits(weighted=False, **options):
-    """Of a fit to the array, once for all sources."""
+    """The bits of a fit to the array, which is made once for all sources."""
     return bits(fastem.fit(X, 3, sample_weight=WEIGHT if weighted else None, **options))
 
 
@@ -102,7 +102,7 @@ def test_weights_and_starts(source, init):
 
 
 def test_a_copy_on_disk(source, tmp_path):
-    """The same bits; and the file has no name, so that whatever happens nothing is left."""
+    """The bits are the same. The file has no name, so that it vanishes in any case."""
     options = {"rng": 0, "n_init": 2, "max_iter": 2, "tol": 0}
     folders = []
     callback = lambda *_: folders.append(list(tmp_path.iterdir()))  # noqa: E731
@@ -149,7 +149,7 @@ def test_given_starts(given):
     assert bits(fastem.fit(cut(X), 3, **options)) == bits(fastem.fit(X, 3, **options))
 
 
-@pytest.mark.parametrize("size", [1000, 400_000])  # of the second a part is a slab
+@pytest.mark.parametrize("size", [1000, 400_000])  # a chunk of the second size is longer than a slab
 def test_a_buffer_may_be_filled_anew(size):
     rows = np.resize(X, (3 * size, 3))
 
@@ -223,7 +223,7 @@ class GrowsByOneChunk(ShrinksByOneRow):
 
 
 class UsedUp:
-    """Its iterator is made once."""
+    """An iterable whose iterator can be used only once."""
 
     def __init__(self):
         self.chunks = iter([X[:500], X[500:1000]])
@@ -235,7 +235,7 @@ class UsedUp:
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
-        ((chunk for chunk in cut(X)), TypeError, "a generator can be read once. Pass a function"),
+        ((chunk for chunk in cut(X)), TypeError, "a generator can be read only once. Pass a function"),
         (UsedUp(), ValueError, "X must have the same"),
         (ShrinksByOneRow(), ValueError, "same 1000 rows.*ended after 999 rows, with chunk 1 of X"),
         (GrowsByOneChunk(), ValueError, "same 1000 rows.*has 1500 rows up to chunk 2 of X"),

@@ -1,6 +1,6 @@
-"""Many small fits of all that hypothesis can think of: no crash, no NaN, no leak.
+"""Many small fits of random problems, drawn by hypothesis, end without a crash, a NaN or a leak.
 
-FASTEM_STRESS sets how many; the suite makes a slice of them.
+FASTEM_STRESS sets the number of fits.
 """
 
 import gc
@@ -18,7 +18,7 @@ from problems import TYPES
 import fastem
 
 FITS = int(os.environ.get("FASTEM_STRESS", "3000"))
-BATCH = 500  # hypothesis remembers what it tried: a fresh one for each batch, or it is what leaks
+BATCH = 500  # hypothesis remembers its examples, so each batch starts anew, or this would look like a leak
 
 SETTINGS = settings(
     max_examples=BATCH,
@@ -94,7 +94,7 @@ def check_fit(problem):
     for array in (model.weights, model.means, model.covariances, np.array(report.history)):
         assert np.isfinite(array).all()
     assert model.weights.sum() == pytest.approx(1)
-    assert len(report.repairs) <= 4 * k
+    assert len(report.repairs) <= 5 * k  # per component: re-seeded three times, kept once, floored once
     assert report.status is not fastem.FitStatus.FAILED
     proba = model.predict_proba(X, n_threads=1)
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
@@ -104,7 +104,7 @@ def check_fit(problem):
 
 
 def test_scales_apart_leave_a_tied_covariance_symmetric():
-    """Found by the stress."""
+    """The stress test found this case."""
     problem = {"layout": "swapped", "degeneracy": "scales apart", "dtype": "f4", "covariance_type": "tied"}
     problem |= {"k": 7, "n": 7, "d": 6, "init": "random", "weights": "integers", "seed": 7}
     with warnings.catch_warnings():
@@ -113,7 +113,7 @@ def test_scales_apart_leave_a_tied_covariance_symmetric():
 
 
 def rounding_of(X, model):
-    """Of a log-density: a row is known to a rounding error of its distance from the mean of all."""
+    """The rounding error of a log-density, since the distance of a row from the overall mean is rounded."""
     precision = np.finfo(np.float32 if X.dtype.itemsize == 4 else np.float64).eps
     X, covariances = X.astype(float), model.covariances
     spread = X.std(axis=0)

@@ -1,4 +1,4 @@
-"""Threads, forks, signals and want of memory, each in a process of its own."""
+"""Threads, forks, signals and lack of memory, each tested in its own process."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ print(numba.threading_layer())
 
 
 def layer_environment(layer):
-    """numba looks for libtbb where the dynamic linker does; pip puts it beside the interpreter's."""
+    """numba finds libtbb through the dynamic linker, but pip installs it in the interpreter's folder."""
     libraries = os.pathsep.join([os.path.join(sys.prefix, "lib"), os.environ.get("LD_LIBRARY_PATH", "")])
     return {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "4", "LD_LIBRARY_PATH": libraries}
 

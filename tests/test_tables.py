@@ -1,4 +1,4 @@
-"""Tables of other libraries: the same model as their numbers, with the names of the columns."""
+"""Tables of other libraries give the same model as their numbers, with the names of the columns."""
 
 import copy
 import datetime
@@ -65,7 +65,7 @@ def test_other_columns_than_those_of_the_model_are_refused(library, model):
     for use in (model.predict, model.score, model.bic, lambda rows: fastem.e_step(rows, model)):
         with pytest.raises(ValueError, match=message):
             use(swapped)
-    model.predict(X)  # numbers without names are taken at their word
+    model.predict(X)  # an array has no column names to check
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

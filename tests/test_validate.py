@@ -1,4 +1,4 @@
-"""Bad input: a clear error before any work starts."""
+"""Bad input raises a clear error before any work starts."""
 
 import numpy as np
 import pytest
@@ -226,7 +226,7 @@ def test_a_constant_column_may_be_of_any_size():
 @pytest.mark.filterwarnings("ignore:DEGENERATE:fastem.FitWarning")
 @pytest.mark.parametrize("extreme", [1e-150, 1e150])
 def test_reg_covar_of_zero_at_the_ends_of_the_range(extreme):
-    """A component so narrow that its variance would be no normal number in these units."""
+    """One component is so narrow that its variance would not be a normal number in these units."""
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(size=(50, 1)), 5 + 1e-9 * rng.normal(size=(50, 1))])
     model = fastem.fit(X * extreme, 2, init=np.arange(100) // 50, reg_covar=0, tol=0, max_iter=5)

@@ -1,4 +1,4 @@
-"""What a user should know at once: one class of warnings, with named causes."""
+"""What a user should know at once is a warning of one class, with a named cause."""
 
 import pickle
 import warnings
@@ -101,7 +101,7 @@ def test_it_points_at_the_users_line_and_can_be_pickled():
 
 
 def failing(monkeypatch, passes):
-    """E-steps, counted from 0, that break down."""
+    """Let the E-steps with these numbers, counted from 0, break down."""
     reduce, count = ArraySource.reduce, iter(range(10**6))
 
     def broken(self, sweep):
@@ -143,9 +143,9 @@ def test_a_log_likelihood_that_falls_is_a_status():
     variances = iter([1.0, 0.01, 1.0, 0.01])
 
     def worse(*_):
-        """Parameters that no M-step would choose."""
+        """Return parameters that no M-step would choose."""
         variance = np.array([next(variances)])
-        return Maximised(GaussianParameters(np.ones(1), np.zeros((1, 2)), variance), [], [])
+        return Maximised(GaussianParameters(np.ones(1), np.zeros((1, 2)), variance), [], [], [])
 
     class Worse(Likelihood):
         m_step = worse

@@ -25,6 +25,6 @@ def clusters(n, d, k, dtype="float64"):
 
 
 def start(X, k, covariance_type):
-    """A model to begin or to score with: one M-step from labels at random."""
+    """A model to begin or to score with: one M-step from labels that have nothing to do with X."""
     labels = np.arange(len(X)) % k
     return fastem.fit(X, k, covariance_type=covariance_type, init=labels, max_iter=0)

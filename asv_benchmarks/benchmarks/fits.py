@@ -1,7 +1,7 @@
-"""Whole fits: time, and the likelihood they reach.
+"""Whole fits: their time, and the likelihood that they reach.
 
-asv takes less for better, and compares ratios: so the likelihood is tracked as its negative logarithm,
-which is positive for these data.
+For asv lower numbers are better, and it compares ratios. So we track the negative log-likelihood, which is
+positive for these data.
 """
 
 import fastem
@@ -12,7 +12,7 @@ from .common import TYPES, clusters
 
 
 class Fit:
-    """A fit of 200,000 rows as a user makes it."""
+    """A fit to 200,000 rows as a user would make it."""
 
     params = (TYPES,)
     param_names = ("covariance_type",)
@@ -31,7 +31,7 @@ class Fit:
 
 
 class DropIn:
-    """Two fits in scikit-learn's clothes: what the first leaves awake slows the second."""
+    """Two fits with the estimator. Threads that the first fit leaves awake would slow down the second."""
 
     def setup(self):
         self.X = clusters(100_000, 2, 6)
@@ -43,7 +43,7 @@ class DropIn:
 
 
 class SmallFit:
-    """Many starts on 272 rows: what the Python around the kernels costs."""
+    """Many starts on 272 rows. This measures the cost of the Python code around the kernels."""
 
     def setup(self):
         self.X = old_faithful()

@@ -1,4 +1,4 @@
-"""Peak memory of a process that sweeps an X of 128 MB (64 MB of int32), whatever its layout."""
+"""Peak memory of a process that fits an X of 128 MB (64 MB for int32), for several layouts."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def standard_normal(shape):
     return np.random.default_rng(0).standard_normal(shape)
 
 
-# Each allocates nothing but X, or the peak would be that of the setup.
+# Each function allocates only X. Otherwise the peak would be that of the setup.
 LAYOUTS = {
     "C": lambda n: standard_normal((n, D)),
     "Fortran": lambda n: standard_normal((D, n)).T,
@@ -23,13 +23,13 @@ LAYOUTS = {
 
 
 class Memory:
-    """A fit and its labels; "every other row" holds twice the data."""
+    """A fit and its labels. "every other row" holds twice the data."""
 
     params = (TYPES, list(LAYOUTS))
     param_names = ("covariance_type", "layout")
 
     def setup_cache(self):
-        """Compile in this process, so that the compiler's memory is not that of the benchmark."""
+        """Compile in this process, so that the memory of the compiler is not counted in the benchmark."""
         for covariance_type in TYPES:
             self.setup(covariance_type, "C", 500)
             self.peakmem_fit(covariance_type)

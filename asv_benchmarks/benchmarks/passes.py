@@ -1,12 +1,14 @@
-"""Time of one pass, of scoring and of starting."""
+"""Time of one pass, of scoring and of the start."""
+
+import numpy as np
 
 import fastem
 
-from .common import DTYPES, TYPES, clusters, start
+from .common import DTYPES, TYPES, clusters, rows, start
 
 
 class Pass:
-    """An E-step and an M-step, the unit of all the rest, where every row has a share in all components."""
+    """An E-step and an M-step where every row has responsibilities above zero for all components."""
 
     params = (TYPES, DTYPES, [(2, 3, 500_000), (8, 16, 200_000), (16, 16, 100_000), (32, 32, 50_000)])
     param_names = ("covariance_type", "dtype", "d_k_n")
@@ -22,7 +24,7 @@ class Pass:
 
 
 class PassApart:
-    """The same where components have found their clusters: what is nil is left out."""
+    """A pass when components have found their clusters. Responsibilities of zero are skipped."""
 
     params = (
         ["full", "diag"],
@@ -40,8 +42,44 @@ class PassApart:
         fastem.m_step(fastem.e_step(self.X, self.model))
 
 
+class PassOfCounts:
+    """A pass over counts, with the compiled family and with the same distribution written in NumPy."""
+
+    params = (["poisson", "written"], DTYPES)
+    param_names = ("distribution", "dtype")
+
+    def setup(self, distribution, dtype):
+        rng = np.random.default_rng(0)
+        rates = rng.gamma(2.0, 3.0, size=(16, 16))
+        self.X = rng.poisson(rates[rng.integers(16, size=rows(100_000))]).astype(dtype)
+        kind = "poisson" if distribution == "poisson" else WrittenPoisson()
+        self.model = fastem.Mixture(np.full(16, 1 / 16), {"rates": rates}, kind, n_features=16)
+        self.time_pass()
+
+    def time_pass(self, *_):
+        fastem.m_step(fastem.e_step(self.X, self.model))
+
+
+class WrittenPoisson(fastem.Distribution):
+    """A Poisson distribution as a user would write it, without the factorials."""
+
+    def log_density(self, X, parameters):
+        rates = parameters["rates"]
+        return X @ np.log(rates).T - rates.sum(axis=1)
+
+    def statistics(self, X, responsibilities, parameters):
+        return responsibilities.sum(axis=0), responsibilities.T @ X
+
+    def maximise(self, statistics, parameters):
+        weights, sums = statistics
+        return {"rates": sums / weights[:, None]}
+
+    def n_parameters(self, k, d):
+        return k * d
+
+
 class Score:
-    """What users ask of a fitted model."""
+    """The scoring methods of a fitted model."""
 
     params = (TYPES, DTYPES)
     param_names = ("covariance_type", "dtype")

@@ -1,4 +1,4 @@
-"""The same rows from memory, from files and from chunks, against each other."""
+"""The same rows from memory, from files and from chunks, for comparison."""
 
 import dask.array as da
 import numpy as np
@@ -23,7 +23,7 @@ def parquet(X):
     return "X.parquet"
 
 
-# Each writes into the folder that asv makes for a benchmark.
+# These functions may write into the folder that asv makes for a benchmark.
 SOURCES = {
     "array": lambda X: X,
     "memmap": memmap,
@@ -34,7 +34,7 @@ SOURCES = {
 
 
 class Sources:
-    """Files are in the cache of the operating system; at d = 2 reading them is most of a pass."""
+    """Files are in the cache of the operating system. At d = 2, reading them takes most of a pass."""
 
     params = (list(SOURCES), [2, 16])
     param_names = ("source", "d")
@@ -56,7 +56,7 @@ class Sources:
 
 
 class Copied:
-    """With a copy on disk, which the first pass makes."""
+    """A fit that uses a copy on disk, which its first pass writes."""
 
     params = (["parquet", "iterator"], [2, 16])
     param_names = ("source", "d")

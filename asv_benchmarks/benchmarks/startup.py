@@ -1,4 +1,4 @@
-"""What a new process pays: the import, a first fit from the cache, a first fit without one."""
+"""The start-up time of a new process: the import, and a first fit with and without cached kernels."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ def run(code, folder):
 
 
 class Startup:
-    """Each in a process of its own, with its own folder of compiled kernels."""
+    """Each benchmark runs in its own process, with its own folder of compiled kernels."""
 
     timeout = 300
     number = 1
@@ -40,13 +40,13 @@ class Startup:
 
 
 class WarmStartup:
-    """The first fit of a process when another has compiled before."""
+    """The first fit of a process after another process has compiled the kernels."""
 
     timeout = 300
     number = 1
 
     def setup_cache(self):
-        """Once for all repeats, in the folder that the benchmark then runs in."""
+        """Compile once for all repeats, in the folder in which the benchmark then runs."""
         run(FIT, "kernels")
 
     def time_first_fit_warm(self):

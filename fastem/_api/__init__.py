@@ -1,1 +1,1 @@
-"""The public verbs and what they return."""
+"""The public functions and the models that they return."""

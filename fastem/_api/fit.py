@@ -1,14 +1,15 @@
-"""`fit`: EM from start to report."""
+"""`fit`: EM from the initial parameters to the report."""
 
 import os
 import reprlib
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Generic, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
 
+from fastem._api.gaussian import GaussianMixture
 from fastem._api.interrupted import FitInterrupted
 from fastem._api.mixture import Mixture, in_frame
 from fastem._api.models import model_of
@@ -18,13 +19,41 @@ from fastem._em.loop import PassLost, Run, StoppingRule, ascend
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start, named_start
 from fastem._families.base import Maximised, P
-from fastem._families.custom import Distribution
+from fastem._families.distribution import Distribution
 from fastem._report import FitReport, FitStatus, WarningCause, warn
 from fastem._sources.checks import check_enough_rows
 from fastem._sources.chunk_checks import check_spread
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
 from fastem._typing import Array, CovarianceType
+
+
+class FitOptions(TypedDict, total=False):
+    """The keyword arguments of `fit` except `distribution`, which decides the type of the result."""
+
+    covariance_type: CovarianceType
+    sample_weight: Any
+    columns: Sequence[str] | None
+    cache_dir: str | os.PathLike[str] | None
+    init: Any
+    n_init: int
+    tol: float | StoppingRule
+    max_iter: int
+    reg_covar: float | Literal["auto"]
+    rng: Any
+    n_threads: int | None
+    callback: Callback | None
+    progress: bool
+
+
+@overload
+def fit(
+    X: Any, k: int, *, distribution: Literal["gaussian"] = "gaussian", **options: Unpack[FitOptions]
+) -> GaussianMixture: ...
+
+
+@overload
+def fit(X: Any, k: int, *, distribution: str | Distribution, **options: Unpack[FitOptions]) -> Mixture: ...
 
 
 def fit(
@@ -45,105 +74,113 @@ def fit(
     n_threads: int | None = None,
     callback: Callback | None = None,
     progress: bool = False,
-) -> Any:
+) -> Mixture:
     """Fit a mixture by Expectation-Maximization (Dempster, Laird and Rubin 1977).
 
     Parameters
     ----------
     X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
-        Finite real numbers. float32 is computed in float32 (sums in float64), all else in float64.
-        An array of numbers is never copied as a whole, and never written to. Tables of pandas, polars,
-        pyarrow and whatever else narwhals knows (the extra ``tables``) are converted; the names of their
-        columns become the `feature_names` of the model.
+        Finite real numbers. If X is float32, fastem computes in float32 (and sums in float64), otherwise in
+        float64. It never copies an array of numbers as a whole, and never writes to it. Tables of pandas,
+        polars, pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted. The
+        names of their columns become the `feature_names` of the model.
 
-        What does not fit in memory is read anew in each pass, with the bits of the array of its rows: a
-        memory-mapped array; a two-dimensional store with slices, ``shape`` and ``dtype`` (h5py, zarr); a
-        Parquet file or folder as a path, or a ``pyarrow.dataset.Dataset`` (the extra ``parquet``); an
-        iterable that can be read again, or a function that returns an iterator, of chunks or
-        (chunk, weights).
+        X need not fit in memory. The following are read again in each pass, and the result has the same
+        bits as that of an array with the same rows:
 
-        Of a dask array or dataframe (the extra ``dask``) each block is a task, on whatever scheduler is
-        active; the result is that of the array to 1e-9 in float64, and its bits depend on the blocks alone.
+        - a memory-mapped array;
+        - a two-dimensional store with slices, ``shape`` and ``dtype`` (h5py, zarr);
+        - the path of a Parquet file or folder, or a ``pyarrow.dataset.Dataset`` (the extra ``parquet``);
+        - chunks, or pairs (chunk, weights), from an iterable that can be read again or from a function that
+          returns an iterator.
+
+        Each block of a dask array or dataframe (the extra ``dask``) is one task on the active scheduler. In
+        float64 the result agrees with that of the array to 1e-9. Its bits depend on the blocks alone.
     k : int
         Number of components, at most n.
     covariance_type : {"full", "tied", "diag", "spherical"}
-        Of Gaussians: one matrix a component; one for all; one variance a component and feature; one a
-        component.
+        Covariances of Gaussian components. ``"full"``: each component has a matrix. ``"tied"``: all
+        components share one matrix. ``"diag"``: each component has a variance for each feature.
+        ``"spherical"``: each component has one variance.
     distribution : "gaussian", "poisson" or Distribution
-        That of the components: Gaussians; counts that are independent within a component; or one of your own.
+        Distribution of the components: Gaussians, Poisson counts that are independent within a component,
+        or a `Distribution` of your own.
     sample_weight : array of shape (n,), or str, optional
-        Weights of the rows, at least 0. An integer weight counts a row that many times. The name of a
-        column, if X is Parquet or a dask dataframe; if X is of dask, also a dask array or series with blocks
-        as those of X.
+        Weights of the rows, at least 0. An integer weight counts a row that many times. If X is Parquet or
+        a dask dataframe, this may be the name of a column. If X is a dask array or dataframe, this may be a
+        dask array or series with the same blocks as X.
     columns : sequence of str, optional
-        Names of the columns to use, if X is Parquet or a dask dataframe; by default all but that of the
-        weights.
+        Names of the columns to use, if X is Parquet or a dask dataframe. By default all columns are used
+        except the one of the weights.
     cache_dir : str or path, optional
-        A folder for a temporary copy of the rows of X where it is Parquet, a store or chunks: it is read and
-        decoded once, and the copy, memory-mapped, in every further pass. It has 8 bytes a number (4 if
-        float32), and is gone when the fit ends, however it does. What is in memory or memory-mapped already
-        is not copied.
+        Folder for a temporary copy of the rows of X, if X is Parquet, a store or chunks. Then X is read and
+        decoded only once, and all later passes read the memory-mapped copy. The copy takes 8 bytes per
+        number (4 if X is float32). It is gone when the fit ends, even if the fit fails. If X is in memory
+        or memory-mapped already, it is not copied.
     init : str, array or model
-        How to begin.
+        How to find the initial parameters.
 
-        - ``"k-means++"``: hard assignment to k-means++ seeds, greedy in the first start; restarts take
-          turns between plain and greedy, for variety.
-        - ``"kmeans"``: the same after Lloyd's iterations, 20 at most.
-        - ``"random_from_data"``: hard assignment to k rows drawn at random.
-        - ``"random"``: random responsibilities.
-        - labels ``(n,)`` from 0 to k - 1, or responsibilities ``(n, k)``: a first M-step from those.
-        - a `GaussianMixture` or `Mixture` of the same k, d and distribution: go on from there.
+        - ``"k-means++"``: assign each row to the nearest of k seeds, which k-means++ chooses. The first
+          start chooses greedily. Restarts alternate between plain and greedy choice, for variety.
+        - ``"kmeans"``: the same, but with at most 20 of Lloyd's iterations after the choice of seeds.
+        - ``"random_from_data"``: assign each row to the nearest of k rows drawn at random.
+        - ``"random"``: draw responsibilities at random.
+        - labels ``(n,)`` from 0 to k - 1, or responsibilities ``(n, k)``: begin with an M-step from these.
+        - a `GaussianMixture` or `Mixture` of the same k, d and distribution: begin with its parameters.
 
-        The named ones look at a random sample of at most 32768 rows (fewer when X is wide, but at least
-        32 a component).
+        The methods with a name use a random sample of at most 32768 rows (fewer if X is wide, but at least
+        32 per component).
     n_init : int
-        Restarts, of which the one of highest log-likelihood is returned; one that ended on a singular
-        component only if all did. A given start (labels, responsibilities, model) is run once.
+        Number of starts. The fit returns the result with the highest log-likelihood. It returns a result
+        with a singular component only if all starts ended with one. If `init` is an array or a model, there
+        is only one start.
     tol : float or callable
-        Stop when the mean log-likelihood per row gains less than this in an iteration; 0 makes all of
-        `max_iter` iterations. Another rule of convergence is a function of the mean log-likelihoods so
-        far, a list with that of the initial parameters first, which returns whether to stop.
+        Stop when an iteration raises the mean log-likelihood per row by less than this. With 0 the fit
+        makes all `max_iter` iterations. A callable replaces this rule: it takes the list of the mean
+        log-likelihoods so far, starting with that of the initial parameters, and returns whether to stop.
     max_iter : int
-        Most M-steps; 0 returns the initial model, so that labels with ``max_iter=0`` give the
+        Maximum number of M-steps. 0 returns the initial model. So labels with ``max_iter=0`` give the
         supervised maximum-likelihood fit.
     reg_covar : float or "auto"
-        Added to the diagonals of covariances in each M-step: ``"auto"`` adds a millionth of the variance
-        of each feature, whatever its units; a float is absolute, as in scikit-learn. For Gaussians only.
+        Amount added to the diagonals of the covariances in each M-step. ``"auto"`` adds a millionth of the
+        variance of each feature, whatever its units. A float is absolute, as in scikit-learn. This option
+        is for Gaussians only.
     rng : None, int or numpy.random.Generator
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads.
     n_threads : int, optional
-        Threads to use; None for numba's setting, and never more than ``NUMBA_NUM_THREADS``. Of tasks of
-        dask each uses one.
+        Number of threads, but never more than ``NUMBA_NUM_THREADS``. None means numba's setting. Each dask
+        task uses one thread.
     callback : callable, optional
-        ``callback(iteration, log_likelihood, model)`` after each E-step, from iteration 0. True stops the
-        fit, restarts included, and the model that it saw is returned.
+        Function that is called as ``callback(iteration, log_likelihood, model)`` after each E-step, from
+        iteration 0. If it returns True, the fit makes no more iterations or restarts and returns that
+        model.
     progress : bool
-        Show a progress bar (needs tqdm, the extra ``progress``).
+        Show a progress bar. This needs tqdm (the extra ``progress``).
 
     Returns
     -------
     GaussianMixture, or Mixture of another distribution
-        With `report` telling how the fit went.
+        The fitted model. Its `report` says how the fit went.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument breaks its rule, before any work starts, or X holds NaN or inf, or has other rows
-        in a later pass.
+        If an argument is not valid (before any work starts), if X holds NaN or inf, or if the rows of X
+        differ between passes.
     FitInterrupted
-        If X can no longer be read in mid-fit. It has the last parameters.
+        If X can no longer be read during the iterations. The error holds the last parameters.
     OSError
         If X cannot be read, or the disk of `cache_dir` gets full, before the first iteration.
     RuntimeError
         If dask cannot compute a block of X, before the first iteration.
     ImportError
-        If ``progress=True`` and tqdm is missing, or X is Parquet and pyarrow is.
+        If ``progress=True`` and tqdm is missing, or if X is Parquet and pyarrow is missing.
 
     Warns
     -----
     FitWarning
-        With a named `cause`: `max_iter` was reached before convergence (not if ``tol=0``), a component is
-        singular, the log-likelihood fell, a start failed, or X has lost its digits.
+        With a named `cause`: `max_iter` was reached before convergence (unless ``tol=0``), a component is
+        singular, the log-likelihood fell, a start failed, or the numbers in X have too few digits left.
 
     Examples
     --------
@@ -183,11 +220,11 @@ def _check_given(init: Any, source: Source, options: Options[Any]) -> str | Arra
 
 
 def _likelihood(source: Source, options: Options[P]) -> Likelihood[P]:
-    """The log-likelihood of the rows, in coordinates that suit them. Bad rows are found here."""
+    """Return the log-likelihood of the rows, in standard coordinates. Bad rows raise their error here."""
     family, moments = options.family, source.moments()
     check_spread(source.chunks, source.stored_dtype, moments)
     frame = family.frame(moments, source.dtype)
-    base = source.base_measure(family) if family.has_base_measure else 0.0
+    base = source.base_measure(family, frame) if family.has_base_measure else 0.0
     return Likelihood(source, family, options.k, frame, options.reg_covar, base)
 
 
@@ -201,7 +238,7 @@ class _Ascents(NamedTuple, Generic[P]):
     advance: Advance
 
     def best(self) -> tuple[Run[P], list[ValueError]]:
-        """The best run, and what made others fail."""
+        """Return the best run, and the errors of the starts that failed."""
         best: Run[P] = Run(FitStatus.FAILED)
         failures: list[ValueError] = []
         for restart, rng in enumerate(self.options.rng.spawn(self.options.restarts)):
@@ -221,12 +258,12 @@ class _Ascents(NamedTuple, Generic[P]):
             parameters = best.parameters if lost.parameters is None and best.history else lost.parameters
             if parameters is None:
                 raise lost.reason from None
-            raise FitInterrupted(_told(lost.reason), self._model(parameters)) from lost.reason
+            raise FitInterrupted(_in_words(lost.reason), self._model(parameters)) from lost.reason
 
     def _start(self, restart: int, rng: np.random.Generator) -> Maximised[P]:
         given = self.given
         if isinstance(given, Mixture):
-            return Maximised(in_frame(given, self.likelihood.frame), [], [])
+            return Maximised(in_frame(given, self.likelihood.frame), [], [], [])
         if isinstance(given, str):
             return named_start(self.likelihood, given, rng, restart)
         return given_start(self.likelihood, given)
@@ -241,7 +278,7 @@ class _Ascents(NamedTuple, Generic[P]):
         return model_of(likelihood.family, parameters, likelihood.frame, None, self.feature_names)
 
 
-def _told(error: BaseException) -> str:
+def _in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
@@ -259,7 +296,7 @@ def _report(best: Run[Any], elapsed: float) -> FitReport:
 
 
 def _warn_of_end(best: Run[Any], source: Source, options: Options[Any]) -> None:
-    """What a user should know at once of how a fit ended, as far as it is not what they asked for."""
+    """Warn if the fit ended in a way that the user should know about at once and did not ask for."""
     if best.status is FitStatus.DECREASED:
         warn(WarningCause.DECREASED, options.family.advice("falls"))
     if best.status is FitStatus.MAX_ITER and not options.endless:

@@ -13,27 +13,28 @@ from fastem._typing import CovarianceType, FloatArray
 class GaussianMixture(Mixture):
     """A Gaussian mixture with known parameters: p(x) = sum_k weights[k] N(x; means[k], covariance[k]).
 
-    Immutable: its arrays are read-only copies, in float64 and in the units of the data. What it returns
-    for rows X has the dtype of X if that is float32, else float64.
+    The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.
+    Densities and responsibilities of rows X are float32 if X is float32, and float64 otherwise.
 
     Parameters
     ----------
     weights : array of shape (k,)
-        Mixing weights, at least 0, with sum 1.
+        Mixing weights. They must be at least 0 and sum to 1.
     means : array of shape (k, d)
     covariances : array of shape (k, d, d) full, (d, d) tied, (k, d) diag, (k,) spherical
-        Covariance matrices, symmetric and positive definite; variances for diag and spherical.
+        Covariance matrices, which must be symmetric and positive definite. For diag and spherical these are
+        variances.
     covariance_type : {"full", "tied", "diag", "spherical"}
     report : FitReport, optional
         How the parameters were fitted.
     feature_names : sequence of d str, optional
-        Names of the columns. Tables that are scored must have the same ones, in the same order.
+        Names of the columns. A table that is scored must have the same names in the same order.
 
     Attributes
     ----------
     weights, means, covariances, covariance_type, report, feature_names
-        As above; `report` is None for a model that was not fitted, `feature_names` (a tuple) None for one
-        that was not fitted to a table.
+        The parameters above. `report` is None if the model was not fitted. `feature_names` is a tuple, or
+        None if the model was not fitted to a table.
     distribution : str
         ``"gaussian"``.
     parameters : mapping of str to array
@@ -41,12 +42,12 @@ class GaussianMixture(Mixture):
     n_components, n_features : int
         k and d.
     n_parameters : int
-        Free parameters, as `bic` and `aic` count them.
+        Number of free parameters, as `bic` and `aic` count them.
 
     Raises
     ------
     ValueError, TypeError
-        If shapes disagree or the parameters are not those of a mixture.
+        If the shapes disagree or the parameters are not valid.
 
     Examples
     --------
@@ -84,10 +85,11 @@ class GaussianMixture(Mixture):
         return name
 
     def to_sklearn(self) -> Any:
-        """A fitted ``sklearn.mixture.GaussianMixture`` with these parameters, for its ecosystem.
+        """Return a fitted ``sklearn.mixture.GaussianMixture`` with these parameters.
 
-        Its parameters are copies, bit by bit; `from_sklearn` takes them back. `n_iter_` and `converged_`
-        are those of the report; `lower_bound_`, a mean over rows that are not here, is -inf.
+        The parameters are exact copies, and `from_sklearn` converts them back. `n_iter_` and `converged_`
+        come from the report. `lower_bound_` is -inf, since the model does not hold the rows that it is a
+        mean over.
 
         Raises
         ------
@@ -100,14 +102,16 @@ class GaussianMixture(Mixture):
 
     @classmethod
     def from_sklearn(cls, estimator: Any) -> "GaussianMixture":
-        """The model of a fitted ``sklearn.mixture.GaussianMixture``, bit by bit, without a report.
+        """Return the model of a fitted ``sklearn.mixture.GaussianMixture``.
+
+        The parameters are exact copies. The model has no report.
 
         Raises
         ------
         ImportError
             If scikit-learn is missing.
         TypeError, ValueError
-            If `estimator` is something else, is not fitted, or its covariances are not positive
-            definite, as those of a float32 fit may be.
+            If `estimator` is something else, if it is not fitted, or if its covariances are not positive
+            definite, which can happen after a fit in float32.
         """
         return cls(*interop.fitted_parameters(estimator))

@@ -1,4 +1,4 @@
-"""Parameters from and to scikit-learn's GaussianMixture, which is imported when asked for."""
+"""Conversion of parameters from and to scikit-learn's GaussianMixture, which is imported only when needed."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from fastem._typing import Array, CovarianceType, FloatArray
 
 
 def import_mixture() -> Any:
-    """scikit-learn's class and the factorisation that defines its `precisions_cholesky_`."""
+    """Return the module of scikit-learn with the class and with the function for `precisions_cholesky_`."""
     try:
         from sklearn.mixture import _gaussian_mixture
     except ImportError:
@@ -24,27 +24,27 @@ def to_sklearn(
     covariance_type: str,
     report: FitReport | None,
 ) -> Any:
-    """A fitted scikit-learn estimator with copies of these parameters."""
+    """Return a fitted scikit-learn estimator with copies of these parameters."""
     estimator = import_mixture().GaussianMixture(len(weights), covariance_type=covariance_type)
-    # Its own function, so that what came from scikit-learn goes back to the bit.
+    # This is scikit-learn's own function, so parameters that came from scikit-learn go back bit by bit.
     cholesky = import_mixture()._compute_precision_cholesky(covariances, covariance_type)
     estimator._set_parameters((weights.copy(), means.copy(), covariances.copy(), cholesky))
     estimator.n_features_in_ = means.shape[1]
     estimator.converged_ = report is not None and report.converged
     estimator.n_iter_ = 0 if report is None else report.n_iter
-    # What scikit-learn itself sets where no E-step was made: a warm start goes on from here.
+    # scikit-learn itself sets these values before the first E-step, so a warm start continues from here.
     estimator.lower_bound_ = -np.inf
     estimator.lower_bounds_ = []
     return estimator
 
 
 def fitted_parameters(estimator: Any) -> tuple[Array, Array, Array, CovarianceType]:
-    """Arguments of `fastem.GaussianMixture`, exactly as they were fitted."""
+    """Return the arguments of `fastem.GaussianMixture`, exactly as they were fitted."""
     mixture = import_mixture().GaussianMixture
     if not isinstance(estimator, mixture):
         raise TypeError(
             f"estimator must be a sklearn.mixture.GaussianMixture; got {type(estimator).__name__}. "
-            "Other mixtures have other densities."
+            "Other mixture classes have other densities."
         )
     if not hasattr(estimator, "covariances_"):
         raise ValueError("estimator must be fitted; it has no covariances_. Call its fit first.")
@@ -52,7 +52,10 @@ def fitted_parameters(estimator: Any) -> tuple[Array, Array, Array, CovarianceTy
 
 
 def scoring_parameters(estimator: Any) -> tuple[Array, Array, Array, CovarianceType]:
-    """The same of what scikit-learn scores with: a user may have set precisions_cholesky_ alone."""
+    """Return the arguments that match what scikit-learn scores with.
+
+    It scores with `precisions_cholesky_`, and a user may have set only that and not `covariances_`.
+    """
     weights = np.asarray(estimator.weights_, dtype=np.float64)
     cholesky = np.asarray(estimator.precisions_cholesky_, dtype=np.float64)
     if estimator.covariance_type in ("full", "tied"):

@@ -1,18 +1,18 @@
-"""The end of a fit to which X was lost."""
+"""The error of a fit that could no longer read X."""
 
 from fastem._api.mixture import Mixture
 
 
 class FitInterrupted(RuntimeError):
-    """A pass over X failed in mid-fit: a file was gone, a block could not be computed, a cluster was lost.
+    """X could no longer be read during a fit, for example because a file, a block or a cluster was lost.
 
-    What failed is the ``__cause__``. What the data are blamed for (NaN, other rows than before) is a
-    `ValueError`, as it is before the fit, and so is an interrupt by the user or a callback what it is.
+    The original error is the ``__cause__``. Some errors are raised as they are: a `ValueError` about the
+    data (NaN, or other rows than in earlier passes), an interrupt by the user, and an error in a callback.
 
     Attributes
     ----------
     model : GaussianMixture or Mixture
-        The last parameters, without a report. ``fit(X, k, init=error.model)`` goes on from there.
+        The last parameters, without a report. ``fit(X, k, init=error.model)`` continues from them.
     """
 
     def __init__(self, reason: str, model: Mixture) -> None:
@@ -22,6 +22,6 @@ class FitInterrupted(RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"A pass over X failed in mid-fit. {self.reason} The last parameters are the attribute `model`: "
-            "once X can be read, go on with fit(X, k, init=error.model)."
+            f"X could not be read during the fit. {self.reason} The attribute `model` has the last "
+            "parameters: once X can be read again, continue with fit(X, k, init=error.model)."
         )

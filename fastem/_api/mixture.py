@@ -11,9 +11,9 @@ import numpy as np
 from fastem import _io
 from fastem._checks import check_feature_names, check_finite, check_integer, check_rng
 from fastem._families.base import Family, Scores
-from fastem._families.custom import Distribution
+from fastem._families.distribution import Distribution
 from fastem._families.frame import Frame
-from fastem._families.registry import family_of
+from fastem._families.registry import other_family
 from fastem._io import StoredMixture
 from fastem._report import FitReport
 from fastem._sources.arrays import ArraySource
@@ -27,41 +27,41 @@ M = TypeVar("M", bound="Mixture")
 class Mixture:
     """A mixture with known parameters: p(x) = sum_k weights[k] p(x | parameters of component k).
 
-    Immutable: its arrays are read-only copies, in float64 and in the units of the data. What it returns
-    for rows X has the dtype of X if that is float32, else float64.
+    The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.
+    Densities and responsibilities of rows X are float32 if X is float32, and float64 otherwise.
 
     Parameters
     ----------
     weights : array of shape (k,)
-        Mixing weights, at least 0, with sum 1.
+        Mixing weights. They must be at least 0 and sum to 1.
     parameters : dict of str to array
-        Parameters of the components, which are the first axis. ``"poisson"``: ``rates`` (k, d). A
-        `Distribution`: what its `maximise` returns.
+        Parameters of the components, with the components along the first axis. For ``"poisson"`` they are
+        ``rates`` (k, d). For a `Distribution` they are what its `maximise` returns.
     distribution : str or Distribution
-        That of the components. Gaussian mixtures are made by `GaussianMixture`.
+        Distribution of the components. For Gaussian mixtures, use `GaussianMixture`.
     n_features : int, optional
-        The number d of columns; needed for a `Distribution`, whose parameters do not tell.
+        Number of columns, d. It must be given for a `Distribution`, since its parameters do not tell d.
     report : FitReport, optional
         How the parameters were fitted.
     feature_names : sequence of d str, optional
-        Names of the columns. Tables that are scored must have the same ones, in the same order.
+        Names of the columns. A table that is scored must have the same names in the same order.
 
     Attributes
     ----------
     weights, parameters, report, feature_names
-        As above; `report` is None for a model that was not fitted, `feature_names` (a tuple) None for one
-        that was not fitted to a table.
+        The parameters above. `report` is None if the model was not fitted. `feature_names` is a tuple, or
+        None if the model was not fitted to a table.
     distribution : str or Distribution
-        As above; ``"gaussian"`` for a `GaussianMixture`.
+        The parameter above. It is ``"gaussian"`` for a `GaussianMixture`.
     n_components, n_features : int
         k and d.
     n_parameters : int
-        Free parameters, as `bic` and `aic` count them.
+        Number of free parameters, as `bic` and `aic` count them.
 
     Raises
     ------
     ValueError, TypeError
-        If shapes disagree or the parameters are not those of a mixture.
+        If the shapes disagree or the parameters are not valid.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class Mixture:
     report: FitReport | None
     feature_names: tuple[str, ...] | None
     _family: Family[Any, Any]
-    _user: Any  # the family's own parameters, in user units
+    _user: Any  # the parameters as a NamedTuple of the family, in user units
     _sweeps: dict[np.dtype[Any], Sweep]
 
     def __init__(
@@ -90,13 +90,7 @@ class Mixture:
         report: FitReport | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        family = family_of(distribution)
-        if family.distribution == "gaussian":
-            raise ValueError(
-                'distribution must not be "gaussian" here. '
-                "Use fastem.GaussianMixture(weights, means, covariances, covariance_type)."
-            )
-        self._set(family, weights, parameters, n_features, report, feature_names)
+        self._set(other_family(distribution), weights, parameters, n_features, report, feature_names)
 
     def _set(
         self,
@@ -107,9 +101,16 @@ class Mixture:
         report: FitReport | None,
         feature_names: Sequence[str] | None,
     ) -> None:
-        """Check and keep everything; attributes are set past `__setattr__`, since models are immutable."""
+        """Check everything and set the attributes, without `__setattr__`, since models are immutable."""
         _check_names(family, parameters)
+        if n_features is not None:
+            n_features = check_integer("n_features", n_features, 1, "Pass the number of columns.")
         user = family.check(_check_weights(weights), parameters, n_features)
+        if n_features not in (None, family.n_features(user)):
+            raise ValueError(
+                f"n_features must be that of the parameters, {family.n_features(user)}; got {n_features}. "
+                "Leave it out."
+            )
         values = family.values(user)
         for array in (user.weights, *values.values()):
             array.flags.writeable = False
@@ -158,63 +159,66 @@ class Mixture:
         return self._family.n_parameters(k, self.n_features) + k - 1
 
     def score_samples(self, X: Any, *, n_threads: int | None = None) -> Any:
-        """Log-density log p(x) of each row.
+        """Return the log-density log p(x) of each row.
 
         Parameters
         ----------
-        X : array of shape (n, d), table, or whatever else `fit` takes
-            Of a Parquet file those columns are read that `feature_names` tells.
+        X : array of shape (n, d), table, or anything else that `fit` takes
+            From a Parquet file, the columns in `feature_names` are read.
         n_threads : int, optional
-            Threads to use; None for numba's setting.
+            Number of threads. None means numba's setting.
 
         Returns
         -------
         array of shape (n,), iterator, or dask array
-            For X that is read in chunks, an iterator over one array for each chunk. For a dask
-            array or dataframe a dask array, lazy.
+            If X is read in chunks, the result is an iterator over one array for each chunk. If X is a dask
+            array or dataframe, the result is a lazy dask array.
 
         Raises
         ------
         ValueError, TypeError
-            If X is not a finite (n, d) array of real numbers, or a table of other columns than the model's,
-            or has values that the distribution does not have.
+            If X is not a finite (n, d) array of real numbers, if X is a table with other columns than the
+            model, or if X holds values that the distribution cannot have.
         """
-        return self._each(X, n_threads, self._log_densities)
+        return self._each(X, n_threads, self._rounded_log_densities)
 
     def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
-        """Most likely component of each row, (n,) of int64. Parameters as in `score_samples`."""
+        """Return the most likely component of each row, (n,) of int64.
+
+        The parameters are those of `score_samples`.
+        """
         return self._each(X, n_threads, self._labels)
 
     def predict_proba(self, X: Any, *, n_threads: int | None = None) -> Any:
-        """Responsibilities p(component | x) (Bishop 2006, eq. 9.23), (n, k), each row with sum 1.
+        """Return the responsibilities p(component | x), (n, k) (Bishop 2006, eq. 9.23).
 
-        Parameters as in `score_samples`.
+        Each row sums to 1. The parameters are those of `score_samples`.
         """
         return self._each(X, n_threads, self._responsibilities)
 
     def score(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
-        """Mean log-density of the rows, weighted by `sample_weight` (n,) if given."""
+        """Return the mean log-density of the rows. `sample_weight` (n,) makes it a weighted mean."""
         log_likelihood, total_weight = self._totals(X, sample_weight, n_threads)
         return log_likelihood / total_weight
 
     def bic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
-        """Bayesian information criterion, -2 log L + n_parameters log n: lower is better.
+        """Return the Bayesian information criterion, -2 log L + n_parameters log n. Lower is better.
 
-        n is the number of rows, or the sum of their weights. Parameters as in `score`.
+        n is the number of rows, or the sum of their weights. The parameters are those of `score`.
         """
         log_likelihood, n = self._totals(X, sample_weight, n_threads)
         return -2 * log_likelihood + self.n_parameters * float(np.log(n))
 
     def aic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
-        """Akaike information criterion, -2 log L + 2 n_parameters: lower is better.
+        """Return the Akaike information criterion, -2 log L + 2 n_parameters. Lower is better.
 
-        Parameters as in `score`.
+        The parameters are those of `score`.
         """
         log_likelihood, _ = self._totals(X, sample_weight, n_threads)
         return -2 * log_likelihood + 2.0 * self.n_parameters
 
     def sample(self, n: int, rng: Any = None) -> tuple[FloatArray, Array]:
-        """Draw rows from the mixture, independent of each other.
+        """Draw independent rows from the mixture.
 
         Parameters
         ----------
@@ -225,21 +229,20 @@ class Mixture:
         -------
         X : array of shape (n, d)
         labels : array of shape (n,), int64
-            The component each row came from.
+            The component that each row was drawn from.
 
         Raises
         ------
         NotImplementedError
-            If the mixture is of a `Distribution` without a method `sample`.
+            If the distribution is your own and has no method `sample`.
         """
         n = check_integer("n", n, 0)
         rng = check_rng(rng)
         labels = rng.choice(self.n_components, n, p=self.weights / self.weights.sum())
-        parameters, frame = standardised(self, np.dtype(np.float64))
-        return frame.restore(self._family.sample(parameters, labels, rng)), labels
+        return self._family.sample(self._user, labels, rng), labels
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model to one ``.npz`` file, without pickles; `fastem.load` reads it."""
+        """Write the model to one ``.npz`` file, without pickles. `fastem.load` reads it."""
         options = {
             "family": self._family.name,
             "n_features": self.n_features,
@@ -251,18 +254,18 @@ class Mixture:
         return source_for(self, X, None, n_threads, empty=True).map(score)
 
     def _totals(self, X: Any, sample_weight: Any, n_threads: int | None) -> tuple[float, float]:
-        """Log-likelihood and total weight."""
+        """Return the log-likelihood and the total weight."""
         log_likelihood, total_weight = source_for(self, X, sample_weight, n_threads).total(self._totals_of)
         return float(log_likelihood), float(total_weight)
 
     def _totals_of(self, rows: Rows, n_threads: int | None) -> Array:
-        log_densities = self._log_densities(rows, n_threads).astype(np.float64, copy=False)
-        if rows.weight is None:
-            return np.array([log_densities.sum(), len(log_densities)])
-        return np.array([(log_densities * rows.weight).sum(), rows.weight.sum(dtype=np.float64)])
+        return np.array([rows.weighted_sum(self._log_densities(rows, n_threads)), rows.total_weight])
 
-    def _log_densities(self, rows: Rows, n_threads: int | None) -> Array:
-        out = np.empty(len(rows.X), _dtype_of(rows.X))
+    def _rounded_log_densities(self, rows: Rows, n_threads: int | None) -> Array:
+        return self._log_densities(rows, n_threads).astype(_dtype_of(rows.X), copy=False)
+
+    def _log_densities(self, rows: Rows, n_threads: int | None) -> FloatArray:
+        out = np.empty(len(rows.X))
         self._score(rows, n_threads, Scores(log_densities=out))
         return out
 
@@ -294,7 +297,7 @@ def new_model(
     report: FitReport | None,
     feature_names: Sequence[str] | None,
 ) -> M:
-    """A model of this class with these parameters of the family, in user units."""
+    """Make a model of this class from the parameters of a family, in user units."""
     model = kind.__new__(kind)
     values, d = family.values(user), family.n_features(user)
     model._set(family, user.weights, values, d, report, feature_names)
@@ -302,7 +305,7 @@ def new_model(
 
 
 def read_model(kind: type[M], family: Family[Any, Any], stored: StoredMixture) -> M:
-    """What a file holds, checked."""
+    """Make a model of this class from the content of a file, and check it."""
     model = kind.__new__(kind)
     model._set(
         family, stored.weights, stored.parameters, stored.n_features, stored.report, stored.feature_names
@@ -311,14 +314,14 @@ def read_model(kind: type[M], family: Family[Any, Any], stored: StoredMixture) -
 
 
 def with_report(model: M, report: FitReport) -> M:
-    """The same parameters, fitted in another way."""
+    """Return a model with the same parameters and another report."""
     return new_model(type(model), model._family, model._user, report, model.feature_names)
 
 
 def source_for(
     model: Mixture, X: Any, sample_weight: Any, n_threads: int | None, *, empty: bool = False
 ) -> Source:
-    """X as a source for this model: with its number and names of features."""
+    """Open X as a source for this model, which sets the number and names of the features."""
     names = model.feature_names
     return source_of(
         X, sample_weight, n_threads, n_features=model.n_features, feature_names=names, empty=empty
@@ -326,18 +329,18 @@ def source_for(
 
 
 def standardised(model: Mixture, dtype: np.dtype[Any]) -> tuple[Any, Frame]:
-    """The parameters in standard coordinates, and the frame, a function of the model alone."""
+    """Return the parameters in standard coordinates, and the frame, which depends on the model alone."""
     frame = model._family.own_frame(model._user, dtype)
     return model._family.from_user(model._user, frame), frame
 
 
 def in_frame(model: Mixture, frame: Frame) -> Any:
-    """The parameters in the coordinates of some frame."""
+    """Return the parameters in the coordinates of a given frame."""
     return model._family.from_user(model._user, frame)
 
 
 def sweep_of(model: Mixture, dtype: np.dtype[Any]) -> Sweep:
-    """A pass with this model, prepared once for each dtype."""
+    """Return a pass with this model. It is prepared once for each dtype."""
     if dtype not in model._sweeps:
         parameters, frame = standardised(model, dtype)
         packed = model._family.pack(parameters, frame, dtype)
@@ -363,8 +366,10 @@ def _check_weights(weights: Any) -> FloatArray:
 
 def _check_names(family: Family[Any, Any], parameters: Any) -> None:
     names = family.parameter_names
-    if not isinstance(parameters, Mapping):
-        raise TypeError(f"parameters must be a dict of arrays by name; got {type(parameters).__name__}.")
+    if not isinstance(parameters, Mapping) or not all(isinstance(name, str) for name in parameters):
+        raise TypeError(f"parameters must be a dict of arrays by name; got {parameters!r}.")
+    if not parameters:
+        raise ValueError("parameters must have at least one name; got none.")
     if names and set(parameters) != set(names):
         raise ValueError(f"parameters must have the names {list(names)}; got {sorted(parameters)}.")
 

@@ -1,4 +1,4 @@
-"""Models of the right class: from the parameters of a family, and from files."""
+"""Construction of models of the right class, from the parameters of a family and from files."""
 
 import os
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from fastem import _io
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.mixture import Mixture, new_model, read_model
 from fastem._families.base import Family
-from fastem._families.custom import Distribution
+from fastem._families.distribution import Distribution
 from fastem._families.frame import Frame
 from fastem._families.gaussian import Gaussian
-from fastem._families.registry import family_named
+from fastem._families.registry import family_named, family_of
 from fastem._report import FitReport
 
 _CLASSES: dict[type, type[Mixture]] = {Gaussian: GaussianMixture}
@@ -24,7 +24,7 @@ def model_of(
     report: FitReport | None = None,
     feature_names: Sequence[str] | None = None,
 ) -> Mixture:
-    """The model with these parameters, taken from standard coordinates to user units."""
+    """Make a model from parameters in standard coordinates. The model has them in user units."""
     user = family.to_user(parameters, frame)
     return new_model(_CLASSES.get(type(family), Mixture), family, user, report, feature_names)
 
@@ -36,7 +36,7 @@ def load(path: str | os.PathLike[str], *, distribution: Distribution | None = No
     ----------
     path : str or path
     distribution : Distribution, optional
-        The user's own, if the mixture is of one: a file does not hold code.
+        Your own distribution, if the model has one. It must be given, since a file does not hold code.
 
     Returns
     -------
@@ -45,13 +45,14 @@ def load(path: str | os.PathLike[str], *, distribution: Distribution | None = No
     Raises
     ------
     ValueError
-        If the file is not a fastem model, is damaged, is of a newer format, or of another distribution.
+        If the file is not a fastem model, is damaged, has a newer format, or has another distribution.
     OSError
-        If it cannot be opened.
+        If the file cannot be opened.
     """
+    own = None if distribution is None else family_of(distribution)
     stored = _io.read(path)
     try:
-        family = family_named(stored.family, distribution)
+        family = family_named(stored.family, own)
         kind = _CLASSES.get(type(family), Mixture)
         return read_model(kind, family, stored)
     except (TypeError, ValueError) as error:

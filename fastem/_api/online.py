@@ -1,11 +1,11 @@
-"""EM on a stream of chunks, each seen once."""
+"""EM on a stream of chunks, each of which is seen only once."""
 
 import inspect
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from fastem._api.fit import fit
-from fastem._api.mixture import Mixture, check_model, family_of_model, standardised, with_report
+from fastem._api.mixture import M, Mixture, check_model, family_of_model, standardised, with_report
 from fastem._api.models import model_of
 from fastem._api.options import check_options, check_reg_covar
 from fastem._api.steps import e_step
@@ -13,17 +13,34 @@ from fastem._checks import check_nonnegative
 from fastem._em.objective import maximise
 from fastem._report import FitReport, FitStatus
 
-# The step sizes are (t + 1)^-0.6: Cappe and Moulines (2009) find exponents near 1/2 the fastest to forget the
-# start and those near 1 the least noisy, and use 0.6.
+# The step sizes are (t + 1)^-0.6. Cappe and Moulines (2009) find that exponents near 1/2 forget the start
+# fastest and that exponents near 1 give the least noise. They use 0.6.
 _EXPONENT = 0.6
-# Starts for the first chunk: no later one leaves the mode of the likelihood in which it ends.
+# Number of starts for the first chunk. Later chunks do not leave the mode of the likelihood that it finds.
 _STARTS = 5
-# What `fit` takes for the first chunk alone.
+# The arguments of `fit` that apply to the first chunk only.
 _FIRST = tuple(
     name
     for name, parameter in inspect.signature(fit).parameters.items()
     if name not in ("X", "k", "sample_weight", "reg_covar", "n_threads")
 )
+
+
+@overload
+def partial_fit(
+    model: M,
+    chunk: Any,
+    *,
+    sample_weight: Any = None,
+    step: float | None = None,
+    reg_covar: float | Literal["auto"] = "auto",
+    n_threads: int | None = None,
+    **first: Any,
+) -> M: ...
+
+
+@overload
+def partial_fit(model: None, chunk: Any, **options: Any) -> Any: ...
 
 
 def partial_fit(
@@ -35,41 +52,45 @@ def partial_fit(
     reg_covar: float | Literal["auto"] = "auto",
     n_threads: int | None = None,
     **first: Any,
-) -> Any:
-    """One step of stepwise EM: the model after one more chunk (Cappe and Moulines 2009, section 2).
+) -> Mixture:
+    """Update a model with one more chunk, by one step of stepwise EM (Cappe and Moulines 2009, section 2).
 
-    The expected statistics s of the rows so far, per row, become (1 - g) s + g s', with s' those of the
-    chunk under the model; the parameters are those of maximum likelihood given s. As the parameters of
-    a mixture determine s, the model is all that is kept.
+    Let s be the expected sufficient statistics per row of all chunks so far, and s' those of the new chunk
+    under the model. The step replaces s by (1 - g) s + g s' and takes the maximum-likelihood parameters
+    given the new s. The model is all that must be kept between calls, since its parameters determine s.
 
     Parameters
     ----------
     model : GaussianMixture, Mixture or None
-        What the last call returned; None for the first chunk, to which a mixture is fitted by EM.
-    chunk : array of shape (n, d), or whatever else `fit` takes
-        Independent rows, in no order that tells of the components; best some thousand or more.
+        What the last call returned. None for the first chunk, to which a mixture is fitted by EM.
+    chunk : array of shape (n, d), or anything else that `fit` takes
+        Independent rows, not sorted by component. A chunk should have some thousand rows or more.
     sample_weight : array of shape (n,), optional
         Weights of the rows of the chunk.
     step : float, optional
-        The step size g, more than 0 and at most 1: the share of the chunk. By default (t + 1) ** -0.6 for
-        the t-th chunk after the first, where a `model` from elsewhere counts as the first.
+        The step size g, which is the share of the new chunk. It must be more than 0 and at most 1. The
+        default is (t + 1) ** -0.6 for the t-th chunk after the first. A `model` that does not come from
+        `partial_fit` counts as the first chunk.
     reg_covar : float or "auto"
-        As in `fit`.
+        The same as in `fit`.
     n_threads : int, optional
+        The same as in `fit`.
     **first
-        `k` and what else `fit` takes, for the first chunk; `n_init` is 5 by default, since later chunks do
-        not mend a bad start. Later calls may repeat them: they are checked, and must agree with the model.
+        `k` and other arguments of `fit`, for the first chunk. `n_init` is 5 by default, since later chunks
+        do not mend a bad start. Later calls may repeat these arguments. Then they are checked, and they
+        must agree with the model.
 
     Returns
     -------
     GaussianMixture, or Mixture of another distribution
-        Its `report` has the status ONLINE, the number of chunks as `n_iter`, and as `log_likelihood` that of
-        the chunk under the model before it (after it, if it is the first).
+        The updated model. The `report` has the status ONLINE, and `n_iter` is the number of chunks. Its
+        `log_likelihood` is that of the chunk under the model before the step (after the fit, for the first
+        chunk).
 
     Raises
     ------
     ValueError, TypeError
-        If an argument breaks its rule, or the chunk does not fit the model, or holds NaN or inf.
+        If an argument is not valid, or if the chunk does not fit the model or holds NaN or inf.
 
     Examples
     --------
@@ -96,7 +117,7 @@ def partial_fit(
     seen = model.report.n_iter if model.report and model.report.status is FitStatus.ONLINE else 1
     gain = float(seen + 1) ** -_EXPONENT if gain is None else gain
     before, frame = standardised(model, statistics.dtype)
-    # (1 - gain) of the statistics of which the parameters are the maximum, and gain of the chunk's.
+    # Blend the statistics that the old parameters stand for, times 1 - gain, with the chunk's, times gain.
     old = (1 - gain) * statistics.total_weight * before.weights
     blended = replace(statistics, summed=family.blend(before, old, statistics.summed, gain))
     after = maximise(blended, absolute, share=gain, before=before)
@@ -107,33 +128,29 @@ def partial_fit(
 def _check_step(step: Any) -> float | None:
     if step is None:
         return None
-    value = check_nonnegative("step", step, "It is the share of the chunk.")
+    value = check_nonnegative("step", step, "It is the share of the new chunk.")
     if not 0 < value <= 1:
         raise ValueError(
-            f"step must be more than 0 and at most 1; got {value}. It is the share of the chunk."
+            f"step must be more than 0 and at most 1; got {value}. It is the share of the new chunk."
         )
     return value
 
 
 def _check_first(first: dict[str, Any], model: Mixture | None) -> None:
-    """The options for the first chunk: known to `fit`, valid, and those of the model once there is one."""
+    """Check the options for the first chunk. If there is a model, they must agree with it."""
     unknown = sorted(set(first) - {"k", *_FIRST})
     if unknown:
         raise TypeError(
-            f"partial_fit got the unknown option {unknown[0]!r}. For the first chunk it takes what fit does: "
-            f"k, {', '.join(_FIRST)}."
+            f"partial_fit got the unknown option {unknown[0]!r}. For the first chunk it takes these options "
+            f"of fit: k, {', '.join(_FIRST)}."
         )
     k = first.get("k")
-    if model is None:
-        if k is None:
-            raise TypeError(
-                "k must be given while there is no model; pass it: partial_fit(None, chunk, k=...)."
-            )
-        return
-    if k is not None and k != model.n_components:
+    if model is None and k is None:
+        raise TypeError("k must be given while there is no model; pass it: partial_fit(None, chunk, k=...).")
+    if model is not None and k not in (None, model.n_components):
         raise ValueError(f"k must be that of the model, {model.n_components}; got {k!r}. Leave it out.")
     wanted = check_options(
-        model.n_components,
+        k if model is None else model.n_components,
         first.get("covariance_type", "full"),
         first.get("distribution", "gaussian"),
         first.get("init", "k-means++"),
@@ -144,9 +161,14 @@ def _check_first(first: dict[str, Any], model: Mixture | None) -> None:
         first.get("callback"),
         first.get("rng"),
     ).family
-    label = family_of_model(model).label
-    if {"covariance_type", "distribution"} & set(first) and wanted.label != label:
-        raise ValueError(f"partial_fit must go on with {label}, as the model has; got {wanted.label}.")
+    family = wanted if model is None else family_of_model(model)
+    if {"covariance_type", "distribution"} & set(first) and wanted.label != family.label:
+        raise ValueError(f"partial_fit must go on with {family.label}, as the model has; got {wanted.label}.")
+    if not family.can_blend:
+        raise TypeError(
+            f"partial_fit must have a distribution whose parameters tell its statistics; got {family.label}. "
+            "Use e_step and m_step on chunks, or fit a function that yields them."
+        )
 
 
 def _with_report(model: Mixture, chunks: int, log_likelihood: float) -> Mixture:

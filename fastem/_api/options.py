@@ -24,14 +24,14 @@ Callback = Callable[[int, float, Mixture], Any]
 
 
 class Options(NamedTuple, Generic[P]):
-    """What does not depend on X."""
+    """The checked options of `fit` that do not depend on X."""
 
     family: Family[P, Any]
     k: int
     restarts: int
     limits: Limits
-    endless: bool  # whether all of max_iter was asked for
-    reg_covar: float | None  # None: "auto"
+    endless: bool  # whether the user asked for all max_iter iterations
+    reg_covar: float | None  # None means "auto"
     callback: Callback | None
     rng: np.random.Generator
 
@@ -76,13 +76,13 @@ def check_limits(tol: Any, max_iter: Any) -> Limits:
     if callable(tol):
         number, converged = 0.0, tol
     else:
-        number = check_nonnegative("tol", tol, "It is the gain in mean log-likelihood at which to stop.")
+        number = check_nonnegative("tol", tol, "It is the gain in mean log-likelihood below which to stop.")
         converged = gain_below(number)
     return Limits(converged, number, check_integer("max_iter", max_iter, 0))
 
 
 def check_reg_covar(reg_covar: Any, family: Family[Any, Any]) -> float | None:
-    """A number, or None for "auto"."""
+    """Return a number, or None for "auto"."""
     remedy = 'Pass "auto" for a millionth of each feature\'s variance.'
     if isinstance(reg_covar, str):
         if reg_covar != "auto":
@@ -97,7 +97,7 @@ def check_reg_covar(reg_covar: Any, family: Family[Any, Any]) -> float | None:
 
 
 def check_init(init: Any, n_samples: int, k: int) -> str | Array:
-    """A name, checked labels or checked responsibilities."""
+    """Return a name, checked labels or checked responsibilities."""
     if isinstance(init, str):
         return init
     array = check_numeric(init, "init")
@@ -112,16 +112,16 @@ def check_init(init: Any, n_samples: int, k: int) -> str | Array:
 
 
 def check_start(model: Mixture, family: Family[Any, Any], k: int, d: int) -> None:
-    """A model as a start."""
+    """Check a model that is given as `init`."""
     wanted = {"n_components": k, "n_features": d}
     for name, value in wanted.items():
         if getattr(model, name) != value:
             raise ValueError(
-                f"init as a model must have {name}={value!r}, as this fit; it has {getattr(model, name)!r}."
+                f"init as a model must have {name}={value!r} for this fit; it has {getattr(model, name)!r}."
             )
     label = family_of_model(model).label
     if label != family.label:
-        raise ValueError(f"init as a model must have {family.label}, as this fit; it has {label}.")
+        raise ValueError(f"init as a model must have {family.label} for this fit; it has {label}.")
 
 
 def _check_labels(labels: Array, n_samples: int, k: int) -> Array:

@@ -1,15 +1,15 @@
-"""A progress bar, by tqdm, an optional extra."""
+"""A progress bar by tqdm, which is an optional extra."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Called with the log-likelihood after each E-step.
+# A function that is called with the log-likelihood after each E-step.
 Advance = Callable[[float], None]
 
 
 @contextmanager
 def progress_bar(wanted: bool, restarts: int, max_iter: int) -> Iterator[Advance]:
-    """A function to call with the log-likelihood after each E-step."""
+    """Yield a function that advances the bar by one E-step and shows the log-likelihood."""
     if not wanted:
         yield lambda log_likelihood: None
         return

@@ -1,1 +1,1 @@
-"""Expectation-Maximization: the loop and its starts."""
+"""Expectation-Maximization: the loop, its objective and its initial parameters."""

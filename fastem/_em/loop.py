@@ -1,4 +1,4 @@
-"""The EM loop. It knows nothing of arrays: an objective makes the E-step and the M-step."""
+"""The EM loop. It does not know about arrays: an objective makes the E-step and the M-step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,25 +13,26 @@ from fastem._families.base import Maximised, P
 from fastem._families.statistics import Statistics
 from fastem._report import Breakdown, FitStatus, Repair
 
-# Each component is re-seeded so many times at most, so that re-seeding cannot make a fit endless.
+# There are at most this many re-seedings per component, so that re-seeding cannot make a fit endless.
 _RESEEDS = 3
-# The mean log-likelihood is known to so many rounding errors of a log-density.
+# The error of the mean log-likelihood is at most this many rounding errors of a log-density.
 _ROUNDING = 64.0
 
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
-FLOORED = "floored: covariance singular but for reg_covar"
+KEPT = "kept: no data left to estimate its parameters from"
+FLOORED = "floored: covariance singular without reg_covar"
 
-# Means per row of what is raised, for the initial parameters first and the newest last -> stop?
+# Takes the objective per row after each E-step so far, and returns whether to stop.
 StoppingRule = Callable[[Sequence[float]], bool]
 
 
 def gain_below(tol: float) -> StoppingRule:
-    """Stop when an iteration gains less than tol; never if that is 0."""
+    """Return a rule that stops when an iteration gains less than `tol`. With 0 it never stops."""
     return lambda means: tol > 0 and len(means) > 1 and means[-1] - means[-2] < tol
 
 
 class PassLost(Exception):
-    """The rows could not be read to their end, for this reason; `parameters` are the last ones, if any."""
+    """A pass could not read all rows. `reason` is the error; `parameters` are the last ones, or None."""
 
     def __init__(self, reason: Exception, parameters: Any) -> None:
         super().__init__(reason, parameters)
@@ -43,18 +44,18 @@ class Limits:
     """When a run stops."""
 
     converged: StoppingRule
-    tol: float  # a fall of the mean that is not worth a word
+    tol: float  # a fall of the mean log-likelihood by less than this is not reported
     max_iter: int
 
 
 @dataclass
 class Run(Generic[P]):
-    """One ascent: where it ended and how. Without a history it never began, for the reason `failure`."""
+    """One run of EM: where it ended and how. If `history` is empty, the start failed with `failure`."""
 
     status: FitStatus
     parameters: P = field(init=False)
-    singular: list[int] = field(default_factory=list)  # components that are so but for the floor
-    history: list[float] = field(default_factory=list)  # what was raised
+    singular: list[int] = field(default_factory=list)  # components that would be singular without the floor
+    history: list[float] = field(default_factory=list)  # the objective after each E-step
     log_likelihood: float = 0.0
     repairs: list[Repair] = field(default_factory=list)
     failure: ValueError | None = None
@@ -69,7 +70,7 @@ class Run(Generic[P]):
 
     @property
     def rank(self) -> tuple[bool, bool, bool, float]:
-        """Restarts are compared by this: a singular component's unbounded likelihood does not win."""
+        """Key to compare restarts by. The unbounded likelihood of a singular component does not win."""
         began = bool(self.history)
         return began, not self.singular, self.failure is None, self.objective if began else 0.0
 
@@ -84,16 +85,16 @@ def ascend(
 ) -> Run[P]:
     """Alternate E-steps and M-steps until converged.
 
-    A value that falls although no component was repaired, by more than tol, the floor of the covariances and
-    rounding account for, is a status of its own. The returned parameters are those of the last E-step, so
-    that the report and the model agree.
+    The objective may fall by no more than `tol`, the floor of the covariances and rounding explain. If it
+    falls by more although no component was repaired, the status is DECREASED. The returned parameters are
+    those of the last E-step, so that the report and the model agree.
 
     Parameters
     ----------
-    objective : what to raise
-    start : finds initial parameters
+    objective : what to maximise
+    start : finds the initial parameters
     limits : when to stop
-    watch : told of every iteration, with the log-likelihood; True stops
+    watch : is called as watch(iteration, log_likelihood, parameters) after each E-step; True stops
 
     Raises
     ------
@@ -112,9 +113,8 @@ def ascend(
         except (Breakdown, LinAlgError) as error:
             run.status, run.failure = FitStatus.FAILED, error
             return run
-        reseeded = current.dead[:reseeds]
-        reseeds -= len(reseeded)
-        _record(run, reseeded, current.floored)
+        reseeds -= len(current.reseeded)
+        _record(run, current)
         run.parameters, run.singular = current.parameters, current.floored
         run.history.append(objective.value(statistics))
         run.log_likelihood = objective.log_likelihood(statistics)
@@ -123,7 +123,7 @@ def ascend(
             run.status = FitStatus.STOPPED
             return run
         stop = limits.converged(means)
-        if run.n_iter > 0 and not reseeded:
+        if run.n_iter > 0 and not current.reseeded:
             fall = means[-2] - means[-1]
             if not run.singular and fall > limits.tol + current.slack + _rounding(statistics, means[-1]):
                 run.status = FitStatus.DECREASED
@@ -143,7 +143,7 @@ def _begin(start: Callable[[], Maximised[P]]) -> Maximised[P]:
 
 @contextmanager
 def _reading(parameters: object) -> Iterator[None]:
-    """For passes: what the rows are blamed for is their error, and all else means that they are lost."""
+    """Wrap a pass. Errors that say what is wrong with the rows go through; any other becomes `PassLost`."""
     try:
         yield
     except (ValueError, TypeError, MemoryError):
@@ -152,13 +152,14 @@ def _reading(parameters: object) -> Iterator[None]:
         raise PassLost(error, parameters) from error
 
 
-def _rounding(statistics: Statistics, mean: float) -> float:
-    """How far the mean log-likelihood is known."""
+def _rounding(statistics: Statistics[Any], mean: float) -> float:
+    """Return a bound on the rounding error of the mean log-likelihood."""
     return float(_ROUNDING * statistics.precision * (statistics.n_features + abs(mean)))
 
 
-def _record(run: Run[P], reseeded: list[int], floored: list[int]) -> None:
+def _record(run: Run[P], current: Maximised[P]) -> None:
     iteration = len(run.history)
-    run.repairs += [Repair(iteration, component, RESEEDED) for component in reseeded]
-    known = {repair.component for repair in run.repairs if repair.what == FLOORED}
-    run.repairs += [Repair(iteration, c, FLOORED) for c in floored if c not in known]
+    run.repairs += [Repair(iteration, component, RESEEDED) for component in current.reseeded]
+    for what, components in ((KEPT, current.kept), (FLOORED, current.floored)):
+        known = {repair.component for repair in run.repairs if repair.what == what}
+        run.repairs += [Repair(iteration, c, what) for c in components if c not in known]

@@ -1,4 +1,4 @@
-"""What EM raises: the log-likelihood of the rows."""
+"""The objective that EM maximises: the log-likelihood of the rows."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from fastem._sources.passes import Responsibilities, Source, Sweep
 
 
 class Objective(ABC, Generic[P]):
-    """A number that each iteration of EM raises, and the two steps that do so."""
+    """A number that each iteration of EM raises, and the E-step and the M-step that raise it."""
 
     @abstractmethod
-    def e_step(self, parameters: P) -> Statistics:
-        """One pass over the rows."""
+    def e_step(self, parameters: P) -> Statistics[Any]:
+        """Make one pass over the rows."""
 
     @abstractmethod
-    def m_step(self, statistics: Statistics, reseeds: int | None) -> Maximised[P]:
-        """The parameters that raise the objective; at most `reseeds` components without rows start anew."""
+    def m_step(self, statistics: Statistics[Any], reseeds: int | None) -> Maximised[P]:
+        """Return parameters that raise the objective. At most `reseeds` components are re-seeded."""
 
     @abstractmethod
-    def log_likelihood(self, statistics: Statistics) -> float:
-        """That of all rows, for the parameters of this E-step."""
+    def log_likelihood(self, statistics: Statistics[Any]) -> float:
+        """Return the log-likelihood of all rows under the parameters of this E-step."""
 
     @abstractmethod
-    def value(self, statistics: Statistics) -> float:
-        """The objective, for the parameters of this E-step."""
+    def value(self, statistics: Statistics[Any]) -> float:
+        """Return the objective for the parameters of this E-step."""
 
 
 @dataclass(frozen=True)
@@ -38,36 +38,36 @@ class Likelihood(Objective[P]):
     family: Family[P, Any]
     k: int
     frame: Frame
-    reg_covar: float | None  # None: relative to the variance of each feature
+    reg_covar: float | None  # None means relative to the variance of each feature
 
-    # The weighted sum of log h(x), which no iteration changes.
+    # The weighted sum of log h(x). Iterations do not change it.
     base_measure: float = 0.0
 
-    def e_step(self, parameters: P) -> Statistics:
+    def e_step(self, parameters: P) -> Statistics[Any]:
         return self.source.reduce(self._sweep(parameters, None))
 
-    def sums_given(self, about: P | None, given: Responsibilities) -> Statistics:
-        """The sums over known responsibilities, about some parameters."""
+    def sums_given(self, about: P | None, given: Responsibilities) -> Statistics[Any]:
+        """Return the sums over the rows with known responsibilities, about the parameters `about`."""
         return self.source.reduce(self._sweep(about, given))
 
     def _sweep(self, parameters: P | None, given: Responsibilities | None) -> Sweep:
         packed = self.family.pack(parameters, self.frame, self.source.dtype)
         return Sweep(self.family, self.k, packed, self.frame, given)
 
-    def m_step(self, statistics: Statistics, reseeds: int | None = None) -> Maximised[P]:
+    def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[P]:
         return maximise(statistics, self.reg_covar, reseeds)
 
-    def log_likelihood(self, statistics: Statistics) -> float:
+    def log_likelihood(self, statistics: Statistics[Any]) -> float:
         return statistics.log_likelihood + self.base_measure
 
-    def value(self, statistics: Statistics) -> float:
+    def value(self, statistics: Statistics[Any]) -> float:
         return self.log_likelihood(statistics)
 
 
 def maximise(
-    statistics: Statistics, reg_covar: float | None, reseeds: int | None = None, **stepwise: Any
+    statistics: Statistics[Any], reg_covar: float | None, reseeds: int | None = None, **stepwise: Any
 ) -> Maximised[Any]:
-    """The M-step of maximum likelihood; `stepwise` are the fields of `Rule` for blended sums."""
+    """Make the M-step of maximum likelihood. `stepwise` are the fields of `Rule` for blended sums."""
     rule: Rule[Any] = Rule(
         statistics.frame,
         statistics.total_weight / statistics.n_samples,

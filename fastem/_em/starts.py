@@ -1,4 +1,4 @@
-"""Initial parameters: an M-step from responsibilities that are given, or found in a sample of the rows."""
+"""Initial parameters: an M-step from responsibilities that are given or come from a sample of the rows."""
 
 from dataclasses import replace
 
@@ -14,19 +14,18 @@ from fastem._typing import Array, FloatArray, Rows
 
 INIT_NAMES = ("k-means++", "kmeans", "random", "random_from_data")
 
-# Named initialisers look at no more rows than this ...
+# Initialisers with a name use a sample of at most this many rows, and at most this many numbers (8 MB). But
+# they use at least this many rows per component.
 _SAMPLE_ROWS = 32768
-# ... or than fit in 8 MB ...
 _SAMPLE_NUMBERS = 1 << 20
-# ... but at no fewer than this for each component.
 _ROWS_PER_COMPONENT = 32
-# Later iterations of Lloyd lower the distances within clusters by 1 % at most (on the ten data sets of
-# docs/howto/compare_with_scikit_learn.py), and EM follows.
+# Further iterations of Lloyd lower the distances within clusters by at most 1 % (on the ten data sets of
+# docs/howto/compare_with_scikit_learn.py), and EM improves the start anyway.
 _LLOYD_ITERATIONS = 20
 
 
 def named_start(likelihood: Likelihood[P], init: str, rng: np.random.Generator, restart: int) -> Maximised[P]:
-    """The start that users call `init`, from a random sample of the rows."""
+    """Return the initial parameters for a named `init`, from a random sample of the rows."""
     source, k = likelihood.source, likelihood.k
     size = max(min(_SAMPLE_ROWS, _SAMPLE_NUMBERS // source.n_features), _ROWS_PER_COMPONENT * k)
     rows = source.sample(size, rng)
@@ -40,14 +39,14 @@ def named_start(likelihood: Likelihood[P], init: str, rng: np.random.Generator, 
 
 
 def given_start(likelihood: Likelihood[P], init: Array) -> Maximised[P]:
-    """The start from labels (n,) or responsibilities (n, K)."""
+    """Return the initial parameters from labels (n,) or responsibilities (n, K)."""
     if init.ndim == 2:
         return _start_from(likelihood, lambda start, stop: init[start:stop])
     return _start_from(likelihood, _one_hot(init, likelihood.k))
 
 
 def _start_from(likelihood: Likelihood[P], given: Responsibilities) -> Maximised[P]:
-    """The M-step from known responsibilities, in a second pass too where that is more precise."""
+    """Make the M-step from known responsibilities. If it is more precise, make a second pass and M-step."""
     family = likelihood.family
     origin = family.origin(likelihood.k, likelihood.source.n_features)
     rough = likelihood.m_step(likelihood.sums_given(origin, given))
@@ -60,7 +59,7 @@ def _one_hot(labels: Array, k: int) -> Responsibilities:
 
 
 def _random_responsibilities(seed: int, k: int) -> Responsibilities:
-    """Uniform numbers scaled to sum to 1 in each row."""
+    """Return uniform random numbers, scaled to sum to 1 in each row."""
 
     def rows(start: int, stop: int) -> FloatArray:
         uniforms = np.random.default_rng([seed, start]).random((stop - start, k))
@@ -73,9 +72,10 @@ def _random_responsibilities(seed: int, k: int) -> Responsibilities:
 def _standardised(
     rows: Rows, dtype: np.dtype[np.floating], frame: Frame, isotropic: bool
 ) -> tuple[FloatArray, FloatArray]:
-    """Rows with variance 1 in every feature (on average, if isotropic), (d, m); their weights (m,).
+    """Return rows with variance 1 in every feature (on average, if isotropic), (d, m), and weights (m,).
 
-    The frame's powers of two will not do here: which clusters k-means finds must not depend on the units.
+    The frame scales by powers of two only. That is not enough here, since the clusters that k-means finds
+    must not depend on the units.
     """
     weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
     points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=dtype)).T)
@@ -91,13 +91,13 @@ def _standardised(
 def _cluster(
     points: FloatArray, weights: FloatArray, k: int, init: str, rng: np.random.Generator, restart: int
 ) -> Array:
-    """The nearest seed of each point (d, m), after Lloyd's iterations for "kmeans"."""
+    """Return the label of the nearest seed of each point (d, m), after Lloyd's iterations for "kmeans"."""
     if init == "random_from_data":
         seeds = rng.choice(len(weights), k, replace=False, p=weights / weights.sum())
     else:
-        # Greedy seeds make the best single start, but they resemble each other: of 200 starts on Old
-        # Faithful (full, k=3) 10 % reached the best mode, 14 % of plain ones; on iris 76 % and 63 %. So
-        # restarts take turns.
+        # Greedy seeds make the best single start, but they resemble each other. Of 200 starts on Old
+        # Faithful (full, k=3), 10 % of the greedy and 14 % of the plain ones reached the best mode. On iris
+        # it was 76 % and 63 %. So restarts alternate between the two.
         candidates = 2 + int(np.log(k)) if restart % 2 == 0 else 1
         seeds = kmeans_plus_plus(points, weights, rng.random((k, candidates)))
     centres = np.ascontiguousarray(points[:, seeds].T)

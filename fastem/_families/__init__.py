@@ -1,1 +1,1 @@
-"""What differs between distributions."""
+"""Everything that differs between distributions."""

@@ -1,4 +1,4 @@
-"""What a distribution must know so that EM can fit mixtures of it.
+"""The interface of a family: what EM needs from a distribution to fit mixtures of it.
 
 A family translates between three descriptions of a mixture: the parameters in the user's units, the same
 parameters in standard coordinates (see `frame`), and what one pass over the rows needs (`pack`). It sums
@@ -18,7 +18,7 @@ from fastem._typing import Array, FloatArray, Rows
 
 
 class Weighted(Protocol):
-    """A NamedTuple that has one weight a component, (K,)."""
+    """A NamedTuple that has one weight for each component, (K,)."""
 
     @property
     def weights(self) -> FloatArray: ...
@@ -29,9 +29,9 @@ S = TypeVar("S", bound=Weighted)
 
 
 class Scores(NamedTuple):
-    """Arrays to fill for some rows; None for what is not wanted."""
+    """Arrays to fill for some rows. None means that the scores are not wanted."""
 
-    log_densities: Array | None = None  # (m,)
+    log_densities: FloatArray | None = None  # (m,)
     labels: Array | None = None  # (m,) int64
     responsibilities: Array | None = None  # (m, K)
 
@@ -40,30 +40,31 @@ class Scores(NamedTuple):
 
 
 class Rule(NamedTuple, Generic[P]):
-    """How an M-step treats what plain maximum likelihood would lose."""
+    """How an M-step treats components for which plain maximum likelihood would fail."""
 
     frame: Frame
     mean_row_weight: float  # a component much lighter than this has no rows of its own
     precision: float  # spacing of numbers at 1 in the arithmetic of the pass
-    reg_covar: float | None = None  # added to variances, in user units; None: relative to each feature
-    reseeds: int | None = None  # how many components without rows may be re-seeded; None: all
-    # Stepwise EM blends the sums of a chunk with those that the parameters `before` stand for. Only this
-    # share is new, and the rest holds already what earlier M-steps added.
+    reg_covar: float | None = None  # added to variances, in user units; None means relative to each feature
+    reseeds: int | None = None  # how many components without rows may be re-seeded; None means all
+    # Stepwise EM blends the sums of a chunk with the sums that the parameters `before` stand for. `share` is
+    # the share of the chunk. The other sums already contain the reg_covar that earlier M-steps added.
     share: float = 1.0
     before: P | None = None
 
 
 class Maximised(NamedTuple, Generic[P]):
-    """New parameters, and which components are not plain maximum likelihood."""
+    """New parameters, and the components whose parameters are not plain maximum likelihood."""
 
     parameters: P
-    dead: list[int]  # components without rows of their own
-    floored: list[int]  # components that are singular but for reg_covar
-    slack: float = 0.0  # mean log-likelihood that repairs and rounding may have cost
+    reseeded: list[int]  # components without rows of their own, which took half of the heaviest one
+    kept: list[int]  # components without rows of their own, which are not estimated
+    floored: list[int]  # components that would be singular without reg_covar
+    slack: float = 0.0  # how much of the mean log-likelihood repairs and rounding may have cost
 
 
 class Summed(NamedTuple, Generic[S]):
-    """What one pass found."""
+    """The result of one pass."""
 
     sums: S
     log_likelihood: float
@@ -74,145 +75,146 @@ class Pass(ABC, Generic[S]):
 
     @abstractmethod
     def add(self, rows: Rows, given: Array | None) -> None:
-        """Add the sums of some rows, by their responsibilities or by known ones `given` (m, K)."""
+        """Add the sums over some rows. If `given` (m, K) is not None, it replaces their responsibilities."""
 
     @abstractmethod
     def end(self) -> Summed[S] | None:
-        """All sums; None if they are not finite."""
+        """Return the sums of the pass, or None if they are not finite."""
 
 
 class Family(ABC, Generic[P, S]):
     """What differs between distributions. Subclasses are final or abstract."""
 
-    name: str  # of the family, in files and on the wire
+    name: str  # the name of the family in files and in bytes
     distribution: Any  # what users pass as `distribution`
-    parameter_names: tuple[str, ...]  # of the fields of P after the weights
+    parameter_names: tuple[str, ...]  # the names of the fields of P after the weights
     isotropic: bool = False  # whether features are compared with each other, and so must share one scale
-    has_covariances: ClassVar[bool] = False  # which `reg_covar` could keep from becoming singular
+    has_covariances: ClassVar[bool] = False  # whether `reg_covar` applies
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
+    can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
 
     # --- parameters in user units
 
     @abstractmethod
     def check(self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None) -> P:
-        """Copies of valid parameters in float64; an error if they are those of no mixture."""
+        """Return float64 copies of valid parameters. Raise an error if they are not valid."""
 
     @abstractmethod
     def n_features(self, parameters: P) -> int:
-        """d."""
+        """Return d."""
 
     @abstractmethod
     def n_parameters(self, k: int, d: int) -> int:
-        """Free parameters without the K - 1 weights, as BIC counts them."""
+        """Return the number of free parameters without the K - 1 weights, as BIC counts them."""
 
     @abstractmethod
     def to_user(self, parameters: P, frame: Frame) -> P:
-        """Parameters from standard coordinates to user units."""
+        """Convert parameters from standard coordinates to user units."""
 
     @abstractmethod
     def from_user(self, parameters: P, frame: Frame) -> P:
-        """Parameters from user units to standard coordinates."""
+        """Convert parameters from user units to standard coordinates."""
 
     @abstractmethod
     def sample(self, parameters: P, labels: Array, rng: np.random.Generator) -> FloatArray:
-        """A row in standard coordinates from each of these components, (n, d)."""
+        """Draw a row from the component of each label, (n, d). All is in user units."""
 
     def values(self, parameters: P) -> dict[str, Any]:
-        """Parameters by name, without the weights."""
+        """Return the parameters by name, without the weights."""
         return {name: getattr(parameters, name) for name in self.parameter_names}
 
     # --- coordinates
 
     @abstractmethod
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        """Standard coordinates for rows with these moments."""
+        """Return standard coordinates for rows with these moments."""
 
     @abstractmethod
     def own_frame(self, parameters: P, dtype: np.dtype[Any]) -> Frame:
-        """Standard coordinates for a mixture in user units, without any rows."""
+        """Return standard coordinates for a mixture in user units, without any rows."""
 
     def working_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """The dtype in which a pass over rows of `dtype` computes."""
+        """Return the dtype in which a pass over rows of `dtype` computes."""
         return dtype
 
     # --- passes
 
     @abstractmethod
     def pack(self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        """What a pass needs of the parameters: a NamedTuple of arrays. None if `origin` is None."""
+        """Convert the parameters to a NamedTuple of arrays for a pass, or to None if `origin` is None."""
 
     @abstractmethod
     def bytes_per_slot(self, k: int, d: int) -> int:
-        """Memory that one slot of a pass needs for its sums."""
+        """Return the memory that one slot of a pass needs for its sums."""
 
     @abstractmethod
     def multiply_adds(self, d: int) -> int:
-        """A bound on those that a pass spends on one row and component, for the length of a slab."""
+        """Return a bound on the multiply-adds for one row and component. It limits the length of a slab."""
 
     @abstractmethod
     def begin_pass(self, packed: Any, k: int, frame: Frame, slots: int, n_threads: int | None) -> Pass[S]:
-        """A pass whose rows are dealt to so many slots."""
+        """Begin a pass whose rows are divided among `slots` slots."""
 
     @abstractmethod
     def score(
         self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
     ) -> bool:
-        """Fill what is wanted; False if some row is not finite. Log-densities lack the base measure."""
+        """Fill the wanted scores, without the base measure. Return False if a row is not finite."""
 
-    def base_measure(self, rows: Rows, n_threads: int | None) -> FloatArray:
-        """log h(x), the part of the log-density that no parameter changes, (m,); an error for bad rows."""
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        """Return log h(x), (m,), which no parameter changes. Raise an error if the rows are not valid."""
         return np.zeros(len(rows.X))
 
     # --- sums and M-step
 
     @abstractmethod
     def add(self, one: S, other: S) -> S:
-        """The sums over the rows of both."""
+        """Return the sums over the rows of both."""
 
-    @abstractmethod
     def blend(self, before: P, weights: FloatArray, sums: S, gain: float) -> S:
-        """Sums that `before` is the maximum of, `weights` (K,) in each component, plus `gain` of `sums`."""
+        """Return the expected sums under `before` with component weights (K,), plus `gain` times `sums`."""
+        raise NotImplementedError
 
     @abstractmethod
     def maximise(self, sums: S, rule: Rule[P]) -> Maximised[P]:
-        """Parameters of maximum likelihood given the sums of an E-step."""
+        """Return the maximum-likelihood parameters given the sums of an E-step."""
 
     @abstractmethod
     def origin(self, k: int, d: int) -> P | None:
-        """What the first sums over known responsibilities are taken about, where nothing is known yet."""
+        """Return parameters about which the first sums are taken, before any parameters are known."""
 
     def recentred(self, origin: P | None, rough: P) -> P | None:
-        """What a second such pass, more precise, is taken about; None if one pass will do."""
+        """Return parameters for a second, more precise pass, or None if one pass is enough."""
         return None
 
     # --- files and messages
 
     @abstractmethod
     def to_arrays(self, sums: S) -> dict[str, Array]:
-        """Sums as named arrays."""
+        """Return the sums as named arrays."""
 
     @abstractmethod
     def from_arrays(self, arrays: Mapping[str, Array], d: int) -> S:
-        """Sums from `to_arrays`; a ValueError if their shapes or values cannot be sums."""
+        """Return the sums from `to_arrays`. Raise a ValueError if the arrays cannot be sums."""
 
     @abstractmethod
     def user_sums(self, sums: S, frame: Frame) -> dict[str, Any]:
-        """Sums by name, in user units."""
+        """Return the sums by name, in user units."""
 
     @property
     def label(self) -> str:
-        """What a repr says of the family."""
+        """The family in the words of a repr."""
         return f"distribution={self.distribution!r}"
 
     def advice(self, cause: Literal["falls"]) -> str:
-        """What may be wrong where the log-likelihood falls, if the family knows."""
+        """Say what may be wrong if the log-likelihood falls. An empty string means that it is not known."""
         return ""
 
 
 def check_sums(name: str, array: Array, shape: tuple[int, ...]) -> FloatArray:
-    """Sums that came from elsewhere."""
+    """Check one array of sums that came from a file or from another process."""
     proper = array.size and array.shape == shape and array.dtype == np.float64
     if not (proper and np.isfinite(array).all()):
-        raise ValueError(f"{name} is no finite float64 array of shape {shape}")
+        raise ValueError(f"{name} is not a finite float64 array of shape {shape}")
     return array

@@ -1,7 +1,8 @@
-"""Constraints on Gaussian covariances: what the M-step makes of the scatter.
+"""Constraints on Gaussian covariances: how the M-step computes covariances from the scatter.
 
-The names are those of Banfield and Raftery (1993) and Celeux and Govaert (1995): whether volume, shape and
-orientation of the components are equal (E), vary (V) or are those of the coordinate axes (I).
+The names are those of Banfield and Raftery (1993) and Celeux and Govaert (1995). Their letters stand for the
+volume, the shape and the orientation of the components. Each is equal for all (E), varies (V), or is that of
+the coordinate axes (I).
 """
 
 from abc import ABC, abstractmethod
@@ -17,11 +18,11 @@ class Constraint(ABC):
 
     @abstractmethod
     def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
-        """Covariances of maximum likelihood about means + shift; `weights` (K,) are those without zeros."""
+        """Return maximum-likelihood covariances about means + shift. `weights` (K,) contain no zeros."""
 
     @abstractmethod
     def n_parameters(self, k: int, d: int) -> int:
-        """Free parameters of the covariances."""
+        """Return the number of free parameters of the covariances."""
 
 
 class VVV(Constraint):

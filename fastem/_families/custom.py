@@ -1,123 +1,17 @@
-"""Distributions written by users with NumPy: the general form of EM."""
+"""The family of a distribution that a user has written."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fastem._checks import check_finite
+from fastem._checks import check_finite, check_integer, check_numeric
 from fastem._families.base import Family, Maximised, Pass, Rule, Scores, Summed, check_sums
+from fastem._families.distribution import Distribution, Parameters
 from fastem._families.frame import Frame, Moments, identity_frame
 from fastem._families.reseed import alive_components
-from fastem._typing import Array, FloatArray, Rows
-
-Parameters = dict[str, FloatArray]
-
-
-class Distribution(ABC):
-    """A distribution for the components of a mixture, written with NumPy.
-
-    A subclass says what EM needs of a distribution (Dempster, Laird and Rubin 1977): its log-density, sums
-    over the rows, and the parameters that maximise the expected log-likelihood given these sums. `fastem.fit`
-    does the rest for any data that it can read: starts, restarts, weights, convergence, reports and criteria.
-
-    Rows come in chunks of float64, (n, d), and responsibilities are multiplied by the weights of the rows
-    already. Parameters are arrays by name, with components along the first axis. Mixing weights are not among
-    them: fastem estimates those.
-
-    Examples
-    --------
-    >>> import numpy as np, fastem
-    >>> class Exponential(fastem.Distribution):
-    ...     def log_density(self, X, parameters):
-    ...         rates = parameters["rates"]
-    ...         return np.log(rates).sum(axis=1) - X @ rates.T
-    ...     def statistics(self, X, responsibilities, parameters):
-    ...         return responsibilities.sum(axis=0), responsibilities.T @ X
-    ...     def maximise(self, statistics, parameters):
-    ...         weights, sums = statistics
-    ...         return {"rates": weights[:, None] / sums}
-    ...     def n_parameters(self, k, d):
-    ...         return k * d
-    >>> rng = np.random.default_rng(0)
-    >>> X = np.concatenate([rng.exponential(1, (500, 2)), rng.exponential(9, (500, 2))])
-    >>> model = fastem.fit(X, 2, distribution=Exponential(), rng=0)
-    >>> model.report.converged
-    True
-    """
-
-    @abstractmethod
-    def log_density(self, X: FloatArray, parameters: Parameters) -> Any:
-        """log p(x | k) of each row under each component.
-
-        Parameters
-        ----------
-        X : array of shape (n, d), float64
-        parameters : dict of str to array
-            As `maximise` returned them.
-
-        Returns
-        -------
-        array of shape (n, k)
-            ``-inf`` where a component cannot produce a row. NaN is an error.
-        """
-
-    @abstractmethod
-    def statistics(self, X: FloatArray, responsibilities: FloatArray, parameters: Parameters | None) -> Any:
-        """Sums over the rows that the M-step needs.
-
-        Parameters
-        ----------
-        X : array of shape (n, d), float64
-        responsibilities : array of shape (n, k)
-            Multiplied by the weights of the rows.
-        parameters : dict of str to array, or None
-            Those of the E-step; None at the start, where nothing is known yet.
-
-        Returns
-        -------
-        tuple of arrays
-            The arrays for two chunks of rows must add up to those for all of their rows.
-        """
-
-    @abstractmethod
-    def maximise(self, statistics: tuple[FloatArray, ...], parameters: Parameters | None) -> Any:
-        """Parameters that maximise the expected log-likelihood (Bishop 2006, eq. 9.31).
-
-        Parameters
-        ----------
-        statistics : tuple of arrays
-            As `statistics` returned them, added over all chunks.
-        parameters : dict of str to array, or None
-            Those of the E-step; None at the start.
-
-        Returns
-        -------
-        dict of str to array
-            Finite, with components along the first axis. Entries of a component that has no rows may be
-            NaN: it keeps the parameters that it had.
-        """
-
-    @abstractmethod
-    def n_parameters(self, k: int, d: int) -> int:
-        """Free parameters of k components in d features, without the mixing weights."""
-
-    def sample(self, parameters: Parameters, labels: Array, rng: np.random.Generator) -> Any:
-        """Draw a row from the component of each label; optional.
-
-        Parameters
-        ----------
-        parameters : dict of str to array
-        labels : array of shape (n,), int64
-        rng : numpy.random.Generator
-
-        Returns
-        -------
-        array of shape (n, d)
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no method `sample`. Write one to draw rows.")
+from fastem._typing import Array, FloatArray, Rows, read_only
 
 
 class CustomParameters(NamedTuple):
@@ -128,13 +22,14 @@ class CustomParameters(NamedTuple):
 
 class CustomSums(NamedTuple):
     weights: FloatArray  # (K,) sum of r
-    statistics: tuple[FloatArray, ...]
-    about: CustomParameters | None  # the parameters of the E-step
+    statistics: tuple[FloatArray, ...] | None  # None if there were no rows
+    about: CustomParameters | None  # the parameters of the E-step; None if there was none
 
 
 class Custom(Family[CustomParameters, CustomSums]):
-    """Translates between the engine and a `Distribution`, whose every answer it checks."""
+    """Translates between the engine and a `Distribution`. It checks everything that the user returns."""
 
+    can_blend = False  # which sums they are is known to the user alone
     holds_responsibilities = True
 
     def __init__(self, written: Distribution) -> None:
@@ -145,11 +40,10 @@ class Custom(Family[CustomParameters, CustomSums]):
     # --- the four methods of the user
 
     def log_density(self, rows: Rows, about: CustomParameters) -> FloatArray:
-        """(m, K), finite or -inf."""
-        X = np.asarray(rows.X, dtype=np.float64)
+        """Return log-densities (m, K), which are finite or -inf."""
         with self._called("log_density"):
-            value = self._written.log_density(X, dict(about.values))
-        array = self._array("log_density", value, (len(X), len(about.weights)))
+            value = self._written.log_density(_numbers(rows), _lent(about))
+        array = self._array("log_density", value, (len(rows.X), len(about.weights)))
         bad = np.isnan(array) | (array == np.inf)
         if bad.any():
             row, component = np.argwhere(bad)[0]
@@ -160,12 +54,11 @@ class Custom(Family[CustomParameters, CustomSums]):
         return array
 
     def statistics(self, rows: Rows, r: FloatArray, about: CustomParameters | None) -> tuple[FloatArray, ...]:
-        X = np.asarray(rows.X, dtype=np.float64)
         with self._called("statistics"):
-            value = self._written.statistics(X, r, None if about is None else dict(about.values))
+            value = self._written.statistics(_numbers(rows), read_only(r), _lent(about))
         if not isinstance(value, tuple):
             raise TypeError(f"{self.name}.statistics must return a tuple of arrays; got {value!r}.")
-        # Copies, since what a user returns may be changed or used again.
+        # Make copies, since the user's code may change its arrays or use them again.
         arrays = tuple(self._array("statistics", entry).copy() for entry in value)
         for number, array in enumerate(arrays):
             if not np.isfinite(array).all():
@@ -175,9 +68,9 @@ class Custom(Family[CustomParameters, CustomSums]):
         return arrays
 
     def parameters(self, sums: CustomSums, dead: Array) -> Parameters:
-        about = None if sums.about is None else dict(sums.about.values)
+        about = _lent(sums.about)
         with self._called("maximise"):
-            value = self._written.maximise(sums.statistics, about)
+            value = self._written.maximise(_lent_sums(sums), about)
         if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
             raise TypeError(f"{self.name}.maximise must return a dict of arrays by name; got {value!r}.")
         if about is not None and set(value) != set(about):
@@ -191,17 +84,19 @@ class Custom(Family[CustomParameters, CustomSums]):
         array = self._array("maximise", value).copy()
         if array.ndim == 0 or len(array) != len(dead):
             raise ValueError(
-                f"{self.name}.maximise must return arrays with one entry a component, {len(dead)}, along the "
-                f"first axis; {name!r} has shape {array.shape}."
+                f"{self.name}.maximise must return arrays with one entry per component, {len(dead)}, along "
+                f"the first axis; {name!r} has shape {array.shape}."
             )
-        if sums.about is not None:
+        if sums.about is None:
+            before = np.broadcast_to(array[np.argmax(sums.weights)], array.shape)
+        else:
             before = sums.about.values[name]
             if array.shape != before.shape:
                 raise ValueError(
                     f"{self.name}.maximise must return {name!r} with shape {before.shape} each time; "
                     f"got {array.shape}."
                 )
-            array[dead] = before[dead]
+        array[dead] = before[dead]
         bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
         if bad.any():
             raise ValueError(
@@ -213,20 +108,15 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     @contextmanager
     def _called(self, method: str) -> Iterator[None]:
-        """An error in a user's method is told with the name of the method."""
+        """Add the name of the method to any error that a user's method raises."""
         try:
             with np.errstate(all="ignore"):
                 yield
-        except NotImplementedError:
-            raise
         except Exception as error:
             raise ValueError(f"{self.name}.{method} raised {type(error).__name__}: {error}") from error
 
     def _array(self, method: str, value: Any, shape: tuple[int, ...] | None = None) -> FloatArray:
-        try:
-            array = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{self.name}.{method} must return arrays of numbers; {error}.") from None
+        array = np.asarray(check_numeric(value, f"what {self.name}.{method} returns"), dtype=np.float64)
         if shape is not None and array.shape != shape:
             raise ValueError(
                 f"{self.name}.{method} must return an array of shape {shape}; got shape {array.shape}."
@@ -246,7 +136,7 @@ class Custom(Family[CustomParameters, CustomSums]):
         for name, array in values.items():
             if array.ndim == 0 or len(array) != len(weights):
                 raise ValueError(
-                    f"{name} must have one entry a component, {len(weights)}, along the first axis; "
+                    f"{name} must have one entry per component, {len(weights)}, along the first axis; "
                     f"got shape {array.shape}."
                 )
             array.flags.writeable = False
@@ -260,7 +150,8 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def n_parameters(self, k: int, d: int) -> int:
         with self._called("n_parameters"):
-            return int(self._written.n_parameters(k, d))
+            value = self._written.n_parameters(k, d)
+        return check_integer(f"what {self.name}.n_parameters returns", value, 0, "Divide by // if at all.")
 
     def to_user(self, parameters: CustomParameters, frame: Frame) -> CustomParameters:
         return parameters
@@ -269,15 +160,23 @@ class Custom(Family[CustomParameters, CustomSums]):
         return parameters
 
     def sample(self, parameters: CustomParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
+        if type(self._written).sample is Distribution.sample:
+            raise NotImplementedError(f"{self.name} has no method `sample`. Write one to draw rows.")
         with self._called("sample"):
-            value = self._written.sample(dict(parameters.values), labels.copy(), rng)
-        return self._array("sample", value, (len(labels), parameters.n_features))
+            value = self._written.sample(_lent(parameters), read_only(labels), rng)
+        X = self._array("sample", value, (len(labels), parameters.n_features))
+        if not np.isfinite(X).all():
+            row, column = np.argwhere(~np.isfinite(X))[0]
+            raise ValueError(
+                f"{self.name}.sample must return finite rows; row {row}, column {column} is {X[row, column]}."
+            )
+        return X
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(len(moments.mean))
+        return identity_frame(moments.mean)
 
     def own_frame(self, parameters: CustomParameters, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(parameters.n_features)
+        return identity_frame(np.zeros(parameters.n_features))
 
     def working_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.dtype(np.float64)
@@ -301,6 +200,8 @@ class Custom(Family[CustomParameters, CustomSums]):
     def score(
         self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
     ) -> bool:
+        if not np.isfinite(rows.X).all():
+            return False
         log_densities, r = _normalised(self.log_density(rows, packed), packed.weights)
         if wanted.labels is not None:
             wanted.labels[:] = r.argmax(axis=1)
@@ -313,28 +214,25 @@ class Custom(Family[CustomParameters, CustomSums]):
     # --- sums and M-step
 
     def add(self, one: CustomSums, other: CustomSums) -> CustomSums:
-        if not (one.statistics and other.statistics):  # no rows have been seen yet
-            return one if one.statistics else other
-        shapes = ([array.shape for array in sums.statistics] for sums in (one, other))
-        if next(shapes) != next(shapes):
-            raise ValueError(f"{self.name}.statistics must return arrays of the same shapes for all chunks.")
-        added = tuple(a + b for a, b in zip(one.statistics, other.statistics, strict=True))
+        if one.statistics is None or other.statistics is None:
+            return one if other.statistics is None else other
+        shapes, others = ([array.shape for array in found] for found in (one.statistics, other.statistics))
+        if shapes != others:
+            raise ValueError(
+                f"{self.name}.statistics must return arrays of the same shapes for all chunks; "
+                f"got {shapes} and {others}."
+            )
+        pairs = zip(one.statistics, other.statistics, strict=True)
+        added = tuple(np.asarray(a + b) for a, b in pairs)  # NumPy's sum of scalars is no array
         return CustomSums(one.weights + other.weights, added, one.about)
-
-    def blend(
-        self, before: CustomParameters, weights: FloatArray, sums: CustomSums, gain: float
-    ) -> CustomSums:
-        raise TypeError(
-            f"partial_fit must have a model whose parameters tell its statistics; those of {self.name} are "
-            "known to its author alone. Use e_step and m_step on chunks, or fit a function that yields them."
-        )
 
     def maximise(self, sums: CustomSums, rule: Rule[CustomParameters]) -> Maximised[CustomParameters]:
         dead = ~alive_components(sums.weights, rule.mean_row_weight)
         values = self.parameters(sums, dead)
         weights = sums.weights / sums.weights.sum()
         d = len(rule.frame.scale)
-        return Maximised(CustomParameters(weights, values, d), [], [])
+        kept = [int(component) for component in np.flatnonzero(dead)]
+        return Maximised(CustomParameters(weights, values, d), [], kept, [])
 
     def origin(self, k: int, d: int) -> None:
         return None
@@ -342,7 +240,7 @@ class Custom(Family[CustomParameters, CustomSums]):
     # --- files and messages
 
     def to_arrays(self, sums: CustomSums) -> dict[str, Array]:
-        arrays = {f"statistic {number}": array for number, array in enumerate(sums.statistics)}
+        arrays = {f"statistic {number}": array for number, array in enumerate(_lent_sums(sums))}
         arrays["weights"] = sums.weights
         if sums.about is not None:
             arrays["about"] = sums.about.weights
@@ -351,17 +249,18 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def from_arrays(self, arrays: Mapping[str, Array], d: int) -> CustomSums:
         checked = {name: check_sums(name, array, array.shape) for name, array in arrays.items()}
+        weights = check_sums("weights", checked["weights"], (arrays["weights"].size,))
         count = sum(name.startswith("statistic ") for name in checked)
         statistics = tuple(checked[f"statistic {number}"] for number in range(count))
         about = None
         if "about" in checked:
             prefix = "parameter "
             values = {name[len(prefix) :]: a for name, a in checked.items() if name.startswith(prefix)}
-            about = CustomParameters(checked["about"], values, d)
-        return CustomSums(checked["weights"], statistics, about)
+            about = self.check(check_sums("about", checked["about"], weights.shape), values, d)
+        return CustomSums(weights, statistics, about)
 
     def user_sums(self, sums: CustomSums, frame: Frame) -> dict[str, Any]:
-        return {"weights": sums.weights, "statistics": sums.statistics}
+        return {"weights": sums.weights, "statistics": _lent_sums(sums)}
 
     @property
     def label(self) -> str:
@@ -369,36 +268,59 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def advice(self, cause: Literal["falls"]) -> str:
         return (
-            f"{self.name}.maximise does not return the maximum for {self.name}.statistics and "
-            f"{self.name}.log_density: check the three against each other."
+            f"{self.name}.maximise does not maximise the expected log-likelihood of {self.name}.log_density "
+            f"given {self.name}.statistics: check that the three methods agree."
         )
 
 
 class _CustomPass(Pass[CustomSums]):
     def __init__(self, family: Custom, about: CustomParameters | None, k: int) -> None:
         self._family, self._about = family, about
-        self._sums = CustomSums(np.zeros(k), (), about)
-        self._log_likelihood = 0.0
+        self._sums = CustomSums(np.zeros(k), None, about)
+        self._log_likelihood, self._finite = 0.0, True
 
     def add(self, rows: Rows, given: Array | None) -> None:
-        weight = None if rows.weight is None else rows.weight.astype(np.float64)
+        if not np.isfinite(rows.X).all():  # the fault of the rows, and not of a method that they are given to
+            self._finite = False
+            return
         if given is None:
             assert self._about is not None
             log_densities, r = _normalised(self._family.log_density(rows, self._about), self._about.weights)
-            self._log_likelihood += _total(log_densities, weight)
+            self._log_likelihood += rows.weighted_sum(log_densities)
         else:
             r = np.array(given, dtype=np.float64)
-        if weight is not None:
-            r *= weight[:, None]
+        if rows.weight is not None:
+            r *= rows.weight[:, None]
         found = self._family.statistics(rows, r, self._about)
         self._sums = self._family.add(self._sums, CustomSums(r.sum(axis=0), found, self._about))
 
-    def end(self) -> Summed[CustomSums]:
-        return Summed(self._sums, self._log_likelihood)
+    def end(self) -> Summed[CustomSums] | None:
+        return Summed(self._sums, self._log_likelihood) if self._finite else None
+
+
+# What users get is read-only: a method that writes into it would change the rows, or what comes after.
+
+
+def _numbers(rows: Rows) -> FloatArray:
+    return read_only(np.asarray(rows.X, dtype=np.float64))
+
+
+def _lent(parameters: CustomParameters | None) -> Any:
+    if parameters is None:
+        return None
+    return {name: read_only(array) for name, array in parameters.values.items()}
+
+
+def _lent_sums(sums: CustomSums) -> tuple[FloatArray, ...]:
+    assert sums.statistics is not None
+    return tuple(read_only(array) for array in sums.statistics)
 
 
 def _normalised(log_densities: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(log p(x) (m,), responsibilities (m, K)); a row that no component can produce belongs to all alike."""
+    """Return log p(x) (m,) and responsibilities (m, K).
+
+    If no component can produce a row, the row has the same responsibility for all components.
+    """
     with np.errstate(divide="ignore"):
         joint = log_densities + np.log(weights)
     peak = joint.max(axis=1, keepdims=True)
@@ -411,10 +333,3 @@ def _normalised(log_densities: FloatArray, weights: FloatArray) -> tuple[FloatAr
     log_p = (peak + np.log(total))[:, 0]
     log_p[impossible] = -np.inf
     return log_p, r
-
-
-def _total(log_densities: FloatArray, weight: FloatArray | None) -> float:
-    """The weighted sum; a row of weight 0 may be impossible."""
-    if weight is None:
-        return float(log_densities.sum())
-    return float((weight * np.where(weight > 0, log_densities, 0.0)).sum())

@@ -1,5 +1,6 @@
-"""The M-step of Gaussians and its repair rule: maximum likelihood where it exists, a valid mixture always."""
+"""The M-step of Gaussians. It repairs components for which maximum likelihood gives no valid covariance."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -11,13 +12,16 @@ from fastem._families.reseed import alive_components, reseed
 from fastem._typing import Array, FloatArray
 
 RELATIVE_FLOOR = 1e-6
-# A variance of which the floor is a third or more, in some direction, is the floor's doing, not the data's.
+# A component is floored if, in some direction, its variance is at most this many times the floor. Then the
+# floor is a third or more of the variance.
 _DOMINATED = 3.0
-# Adding the floor makes it 1 at least, but for rounding; else it did not do.
+# With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many
+# floors, the floor was not enough.
 _LEAST_RATIO = 0.5
-# Directions are worth looking at where a feature, given those before it, is so near the floor.
+# We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
+# floors.
 _NEAR = 1e3
-# Below so many rounding errors, a conditional variance or a deviation is noise.
+# A conditional variance or a deviation below this many rounding errors is noise.
 _ROUNDING = 16.0
 
 
@@ -30,11 +34,11 @@ def maximise_gaussian(
     reg_covar: FloatArray | Literal["auto"] = "auto",
     reseeds: int | None = None,
 ) -> Maximised[GaussianParameters]:
-    """Parameters of maximum likelihood given the sums of an E-step (Bishop 2006, eq. 9.24 to 9.26).
+    """Return the maximum-likelihood parameters given the sums of an E-step (Bishop 2006, eq. 9.24 to 9.26).
 
-    A covariance that is not positive definite gets the relative floor, and if that does not mend it,
-    the diagonal of the total variance. A component without data takes half of the heaviest one;
-    with `reseeds` given the first so many do, and the others keep their means.
+    A covariance that is not positive definite gets the relative floor. If that is not enough, it becomes the
+    diagonal of the total variance. A component without data takes half of the heaviest component. If
+    `reseeds` is given, only the first `reseeds` of them do so, and the others keep their means.
 
     Parameters
     ----------
@@ -71,19 +75,23 @@ def maximise_gaussian(
         fallback(np.asarray(~(layout.pivots(covariances, d) > 0).all(axis=1)))
 
     parameters = GaussianParameters(sums.weights / sums.weights.sum(), sums.means + shift, covariances)
-    dead = reseed(parameters.weights, ~alive, reseeds, lambda *pair: _split(layout, parameters, *pair))
-    # Adding D to S loses a quarter of the trace of (D inv(S + D))^2 in the log-density of an average row,
-    # to second order in D. Rows are known to a rounding error, the larger the narrower the components are.
+    split = partial(_split, layout, parameters)
+    reseeded, kept = reseed(parameters.weights, ~alive, reseeds, split)
+    # If D is added to the covariance S, the log-density of an average row loses a quarter of the trace of
+    # (D inv(S + D))^2, to second order in D. In addition, rows have rounding errors, which weigh more the
+    # narrower the components are.
     ratios[floored] = np.inf
     slack = float(parameters.weights @ np.broadcast_to(np.square(1 / ratios).sum(axis=1), k))
     slack += float(rounding * d / np.sqrt((ratios * least).min()))
-    return Maximised(parameters, dead, [int(component) for component in np.flatnonzero(floored)], slack)
+    on_the_floor = [int(component) for component in np.flatnonzero(floored)]
+    return Maximised(parameters, reseeded, kept, on_the_floor, slack)
 
 
 def _ratios(layout: Layout, covariances: FloatArray, least: FloatArray) -> FloatArray:
-    """How many times `least` (m, d) each covariance is, (m, d): direction by direction, where that is near.
+    """Return the ratios (m, d) of the variances of each covariance to `least` (m, d).
 
-    Those sound by far are spared the eigenvalues: the variance of each feature given those before it will do.
+    Covariances near the floor get ratios of eigenvalues, one for each direction. For all others the ratios
+    are of the variance of each feature given the features before it, which is cheaper.
     """
     ratios = np.asarray(layout.pivots(covariances, least.shape[1]) / least)
     near = ~(ratios > _NEAR).all(axis=1)
@@ -92,8 +100,10 @@ def _ratios(layout: Layout, covariances: FloatArray, least: FloatArray) -> Float
 
 
 def _total_variance(layout: Layout, sums: GaussianSums, rounding: float) -> FloatArray:
-    """Variance of each feature over all rows; 1 for a feature that is constant up to rounding, as its
-    frame's scale is all that is known of its size."""
+    """Return the variance of each feature over all rows.
+
+    For a feature that is constant up to rounding it is 1, since its size is known only from its scale.
+    """
     total = sums.weights.sum()
     gap = sums.means - (sums.weights @ sums.means + sums.first.sum(axis=0)) / total
     within = layout.diagonal_scatter(sums) / total
@@ -106,7 +116,7 @@ def _total_variance(layout: Layout, sums: GaussianSums, rounding: float) -> Floa
 
 
 def _split(layout: Layout, parameters: GaussianParameters, component: int, heaviest: int) -> None:
-    """Part the heaviest component in two, a deviation apart along its widest feature, in place."""
+    """Split the heaviest component in two, in place, one deviation apart along its widest feature."""
     _, means, covariances = parameters
     k, d = means.shape
     index = heaviest if len(covariances) == k else 0

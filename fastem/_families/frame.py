@@ -1,4 +1,4 @@
-"""Standard coordinates: where kernels and M-steps work, whatever the user's units are."""
+"""Standard coordinates, in which kernels and M-steps compute whatever the user's units are."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from fastem._typing import Array, FloatArray
 
-# A millionth of the square of it is a normal number.
+# A millionth of the square of this is still a normal number.
 _LEAST_MAGNITUDE = 1e-148
 
 
@@ -18,7 +18,7 @@ class Moments(NamedTuple):
     variance: FloatArray  # (d,)
 
     def merge(self, other: "Moments") -> "Moments":
-        """Those of the rows of both (Chan, Golub and LeVeque 1983); both have weight."""
+        """Return the moments of the rows of both (Chan, Golub and LeVeque 1983). Both must have weight."""
         weight = self.weight + other.weight
         share = other.weight / weight
         with np.errstate(all="ignore"):
@@ -28,19 +28,19 @@ class Moments(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """x -> (x - shift) / scale, with each scale an exact power of two.
+    """The map x -> (x - shift) / scale, where each scale is an exact power of two.
 
-    Powers of two make the map free of rounding but for the shift, so that a change of units by a
-    power of two changes no bit of the result, offsets cost no precision, and no unit is too small or
-    too large.
+    Because of the powers of two only the shift rounds. So a change of units by a power of two changes no bit
+    of the result, offsets cost no precision, and no unit is too small or too large.
     """
 
     shift: FloatArray  # (d,)
     scale: FloatArray  # (d,)
+    mean: FloatArray  # (d,) of the rows or of the mixture, in user units
 
     @property
     def log_scale(self) -> float:
-        """Logarithm of the Jacobian: a density in standard units is that much too large."""
+        """Logarithm of the Jacobian, to subtract from log-densities in standard coordinates."""
         return float(np.log(self.scale).sum())
 
     def standardise(self, points: Array) -> FloatArray:
@@ -50,16 +50,16 @@ class Frame(NamedTuple):
         return np.asarray(points * self.scale + self.shift, dtype=np.float64)
 
 
-def identity_frame(d: int) -> Frame:
-    """The units of the user as they are, for counts and categories."""
-    return Frame(np.zeros(d), np.ones(d))
+def identity_frame(mean: FloatArray) -> Frame:
+    """Return the frame that keeps the user's units, for counts and categories."""
+    return Frame(np.zeros_like(mean), np.ones_like(mean), mean)
 
 
 def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
-    """The frame of data or of a mixture with these moments, exact in `dtype`.
+    """Return the frame of data or of a mixture with these moments. It is exact in `dtype`.
 
     `isotropic` gives all features one scale, for a model that compares features with each other.
-    A feature that does not vary beyond rounding is scaled by its magnitude, or by 1 if that is next to 0.
+    A feature that is constant up to rounding is scaled by its magnitude, or by 1 if that is almost 0.
     """
     info = np.finfo(dtype)
     mean = moments.mean.astype(dtype).astype(np.float64)
@@ -72,6 +72,6 @@ def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
         constant = np.full_like(constant, common == 0 or bool(constant.all()))
     magnitude = np.abs(moments.mean).max() if isotropic else np.abs(moments.mean)
     spread = np.where(constant, np.where(magnitude > _LEAST_MAGNITUDE, magnitude, 1.0), deviation)
-    # One less than the extremes: the inverse must be a normal number too.
+    # Stay one below the extreme exponents, since the inverse must be a normal number too.
     exponent = np.clip(np.rint(np.log2(spread)), info.minexp + 1, info.maxexp - 2)
-    return Frame(mean, np.ldexp(1.0, exponent.astype(np.int64)))
+    return Frame(mean, np.ldexp(1.0, exponent.astype(np.int64)), mean)

@@ -1,4 +1,4 @@
-"""Gaussian distributions: a layout of the covariances and a constraint on them."""
+"""Gaussian families, each of which is a layout of the covariances and a constraint on them."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -81,17 +81,19 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         return GaussianParameters(parameters.weights, frame.standardise(parameters.means), covariances)
 
     def _stacked(self, user: GaussianParameters) -> FloatArray:
-        """Covariances with a first axis also where there is one for all components."""
+        """Return the covariances with a first axis, which the single matrix of tied lacks."""
         return user.covariances.reshape(self._layout.shape(*user.means.shape))
 
     def sample(self, parameters: GaussianParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
-        k, d = parameters.means.shape
+        frame = self.own_frame(parameters, np.dtype(np.float64))
+        _, means, covariances = self.from_user(parameters, frame)
+        k, d = means.shape
         X = rng.standard_normal((len(labels), d))
-        covariances = np.broadcast_to(parameters.covariances, (k, *parameters.covariances.shape[1:]))
+        covariances = np.broadcast_to(covariances, (k, *covariances.shape[1:]))
         for component in range(k):
             mine = labels == component
-            X[mine] = parameters.means[component] + self._layout.colour(covariances[component], X[mine])
-        return X
+            X[mine] = means[component] + self._layout.colour(covariances[component], X[mine])
+        return frame.restore(X)
 
     # --- coordinates
 
@@ -119,11 +121,9 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
         return self._layout.collect(packed, merged)
 
-    def log_constant(self, packed: Any, frame: Frame, sums: GaussianSums) -> float:
-        return _log_constant(frame) * float(sums.weights.sum())
-
-    def complete(self, log_densities: FloatArray, packed: Any, frame: Frame, X: Array) -> FloatArray:
-        return log_densities + _log_constant(frame)
+    def log_constant(self, frame: Frame) -> float:
+        """(2 pi)^(-d/2) and the Jacobian of the frame."""
+        return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale
 
     # --- sums and M-step
 
@@ -152,7 +152,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         )
 
     def _added(self, rule: Rule[GaussianParameters]) -> FloatArray | Literal["auto"]:
-        """What the M-step adds to variances, in standard coordinates."""
+        """Return what the M-step adds to variances, in standard coordinates."""
         if rule.reg_covar is not None:
             scale = rule.frame.scale
             return rule.share * np.asarray(max(rule.reg_covar, _LEAST_REG_COVAR) / scale / scale)
@@ -168,8 +168,8 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         return GaussianParameters(np.full(k, 1 / k), np.zeros((k, d)), unit)
 
     def recentred(self, origin: GaussianParameters | None, rough: GaussianParameters) -> GaussianParameters:
-        """The first pass finds the means. The second takes the scatter about them, so that no precision is
-        lost however far apart and narrow the components are."""
+        """Return the means that the first pass found. The second pass takes the scatter about them. So no
+        precision is lost, however far apart and narrow the components are."""
         assert origin is not None
         return origin._replace(means=rough.means)
 
@@ -203,8 +203,3 @@ def _check_symmetry(covariances: FloatArray) -> None:
         raise ValueError(
             f"covariances must be symmetric; they differ from their transposes by up to {gap.max()}."
         )
-
-
-def _log_constant(frame: Frame) -> float:
-    """What the kernels leave out of every log-density: (2 pi)^(-d/2) and the Jacobian of the frame."""
-    return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale

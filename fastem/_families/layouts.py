@@ -1,8 +1,9 @@
 """Layouts of Gaussian covariances: how densities are evaluated and which scatter a pass sums.
 
-Each layout has kernels of its own, which dispatch on the type of the params that `pack` returns. What the
-M-step makes of the scatter is the business of a constraint (`constraints`). K components, d features, m
-covariances.
+Each layout has its own kernels. The type of the params that `pack` returns selects them. A constraint (see
+`constraints`) decides how the M-step computes covariances from the scatter.
+
+Letters: K components, d features, m covariances.
 """
 
 from abc import ABC, abstractmethod
@@ -15,14 +16,14 @@ from fastem._families.matrices import cholesky, diagonals, invert_lower, lower
 from fastem._kernels._params import DiagParams, FullParams, SphericalParams, Sums, TiedParams
 from fastem._typing import FloatArray
 
-# Kernels work in base 2: precisions carry this factor, whiteners its root.
+# Kernels compute in base 2. So precisions are multiplied by this factor, and whiteners by its square root.
 _HALF_LOG2_E = 0.5 / np.log(2)
 _ROOT = np.sqrt(_HALF_LOG2_E)
-_LARGE = 10.0  # no decision rests on how much larger than this a ratio is
+_LARGE = 10.0  # if all ratios of a covariance are larger than this, their exact values do not matter
 
 
 class GaussianParameters(NamedTuple):
-    """In the standard coordinates of some frame, or in user units."""
+    """Parameters in the standard coordinates of a frame, or in user units."""
 
     weights: FloatArray  # (K,)
     means: FloatArray  # (K, d)
@@ -30,80 +31,81 @@ class GaussianParameters(NamedTuple):
 
 
 class GaussianSums(NamedTuple):
-    """Weighted sums of one pass in standard coordinates, with z = x - mean."""
+    """Weighted sums of one pass in standard coordinates, where z = x - mean."""
 
     means: FloatArray  # (K, d)
     weights: FloatArray  # (K,) sum of r
     first: FloatArray  # (K, d) sum of r z
-    scatter: FloatArray  # shape of the covariances: sum of r z z'
+    scatter: FloatArray  # sum of r z z', in the shape of the covariances
 
 
 class Layout(ABC):
     """What differs between layouts. Subclasses are final."""
 
-    # Whether features are compared with each other, so that one scale must serve them all.
+    # Whether features are compared with each other, so that all must have the same scale.
     isotropic: ClassVar[bool] = False
     # Whether covariances are matrices, with off-diagonal entries.
     matrices: ClassVar[bool] = False
 
     @abstractmethod
     def shape(self, k: int, d: int) -> tuple[int, ...]:
-        """Shape of `GaussianParameters.covariances`; its first axis is m, the number of covariances."""
+        """Return the shape of `GaussianParameters.covariances`. Its first axis is m."""
 
     @abstractmethod
     def public_shape(self, k: int, d: int) -> tuple[int, ...]:
-        """Shape of `GaussianMixture.covariances`, which lacks the first axis of tied."""
+        """Return the shape of `GaussianMixture.covariances`. For tied it has no first axis."""
 
     @abstractmethod
     def new_sums(self, slots: int, k: int, d: int) -> Sums:
-        """Zeroed accumulators for the kernels."""
+        """Return accumulators of zeros for the kernels."""
 
     @abstractmethod
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        """What the kernels need, in `dtype`. Covariances must be positive definite."""
+        """Convert the parameters to what the kernels need. Covariances must be positive definite."""
 
     @abstractmethod
     def collect(self, params: Any, sums: Sums) -> GaussianSums:
-        """Sums of the kernels, merged over slots, as centred sums."""
+        """Convert the sums of the kernels, added over all slots, to centred sums."""
 
     @abstractmethod
     def scatter(self, parameters: GaussianParameters, weights: FloatArray) -> FloatArray:
-        """The scatter that `parameters` are the maximum of, with weights (K,) in each component."""
+        """Return the expected scatter under `parameters`, with `weights` (K,) in the components."""
 
     @abstractmethod
     def diagonal_scatter(self, collected: GaussianSums) -> FloatArray:
-        """Sum over components of the diagonal of the scatter, (d,)."""
+        """Return the sum over components of the diagonal of the scatter, (d,)."""
 
     @abstractmethod
     def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
-        """Squared Cholesky diagonal of each covariance, (m, d); NaN where there is none.
+        """Return the squared Cholesky diagonal of each covariance, (m, d), or NaN if there is none.
 
-        The variance of each feature given those before it: all positive if and only if the covariance
-        is positive definite.
+        It is the variance of each feature given the features before it. All are positive if and only if
+        the covariance is positive definite.
         """
 
     @abstractmethod
     def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
-        """Eigenvalues of each covariance in units where those of diag(variances) are 1; both (m, d).
+        """Return the eigenvalues (m, d) of each covariance relative to diag(variances), variances (m, d).
 
-        Where they are all large enough, others in their place whose inverse squares have the same sum.
+        If all eigenvalues of a covariance are large, it returns other numbers that are cheaper to compute.
+        Their inverse squares have the same sum.
         """
 
     @abstractmethod
     def diagonal(self, variances: FloatArray) -> FloatArray:
-        """The m covariances nearest to diag(variances), variances (m, d)."""
+        """Return the m covariances nearest to diag(variances), variances (m, d)."""
 
     @abstractmethod
     def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
-        """diag(factor) covariance diag(factor), factor (d,)."""
+        """Return diag(factor) covariance diag(factor), factor (d,)."""
 
     @abstractmethod
     def variances(self, covariances: FloatArray, d: int) -> FloatArray:
-        """Diagonal of each covariance, (m, d)."""
+        """Return the diagonal of each covariance, (m, d)."""
 
     @abstractmethod
     def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
-        """Rows of white noise (..., d) to rows of this one covariance."""
+        """Transform rows of white noise (..., d) to rows with this covariance."""
 
 
 class _Matrices(Layout):
@@ -119,7 +121,8 @@ class _Matrices(Layout):
         scaled = covariances / (root[:, :, None] * root[:, None, :])
         with np.errstate(over="ignore"):
             inverses = invert_lower(cholesky(scaled))
-            # The trace of the precision sums the inverse eigenvalues, and no row is longer than the largest.
+            # The trace of the precision is the sum of the inverse eigenvalues. No row of the precision is
+            # longer than the largest of them.
             large = np.einsum("kij,kij->k", inverses, inverses) < 1 / _LARGE
         inverses = inverses[large]
         ratios = np.empty_like(variances)
@@ -164,7 +167,7 @@ class Full(_Matrices):
 
     def collect(self, params: FullParams, sums: Sums) -> GaussianSums:
         means = params.means.astype(np.float64)
-        # The kernel sums r z x': its lower triangle, less s mean', is the scatter.
+        # The kernel sums r z x'. The lower triangle of this minus first mean' is the scatter.
         scatter = sums.second - sums.first[:, :, None] * means[:, None, :]
         scatter = np.where(lower(means.shape[1]), scatter, scatter.transpose(0, 2, 1))
         return GaussianSums(means, sums.weights, sums.first, scatter)
@@ -202,15 +205,17 @@ class Tied(_Matrices):
         colour = invert_lower(params.whiteners.astype(np.float64))[0]
         whitened = params.means.astype(np.float64)
         first = sums.first - sums.weights[:, None] * whitened
-        # Of points in one component the kernel sums the lower triangle, of others an asymmetric whole.
+        # For points of one component the kernel sums a lower triangle, for all others a full matrix that is
+        # not symmetric.
         mixed, own = sums.second
         own = np.tril(own)
         scatter = own + np.tril(own, -1).T + (mixed + mixed.T) / 2
-        for pivot, shares in zip(whitened, sums.pivots, strict=True):
+        for pivot, weights in zip(whitened, sums.pivots, strict=True):
             gap = pivot - whitened
-            scatter += (gap * shares[:, None]).T @ gap
+            scatter += (gap * weights[:, None]).T @ gap
         scatter = colour @ scatter @ colour.T
-        # Products round the two halves differently, which shows where the scales of features are far apart.
+        # The products round the two triangles differently. The difference is large if the scales of the
+        # features are far apart.
         scatter = (scatter + scatter.T)[None] / 2
         return GaussianSums(whitened @ colour.T, sums.weights, first @ colour.T, scatter)
 

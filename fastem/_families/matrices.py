@@ -1,4 +1,4 @@
-"""Stacks of small matrices, (m, d, d): their triangles."""
+"""Triangles, inverses and Cholesky factors of stacks of small matrices, (m, d, d)."""
 
 from functools import cache
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from fastem._typing import Array, FloatArray
 
-_SMALL = 8  # matrices that are inverted at once
+_SMALL = 8  # triangular matrices of up to this size are inverted as general matrices
 
 
 @cache
 def lower(d: int) -> Array:
-    """Where the lower triangle of a matrix is, with the diagonal."""
+    """Return the mask of the lower triangle of a matrix, with the diagonal."""
     return np.tri(d, dtype=bool)
 
 
@@ -20,7 +20,7 @@ def diagonals(matrices: Array) -> FloatArray:
 
 
 def invert_lower(factors: Array) -> FloatArray:
-    """Inverses of lower triangular matrices, by halves: NumPy has only that of any matrix."""
+    """Invert lower triangular matrices by halves, since NumPy can only invert general matrices."""
     d = factors.shape[1]
     if d <= _SMALL:
         return np.where(lower(d), np.linalg.inv(factors), 0.0)
@@ -33,7 +33,7 @@ def invert_lower(factors: Array) -> FloatArray:
 
 
 def cholesky(matrices: FloatArray) -> FloatArray:
-    """Cholesky factors; NaN for matrices that are not positive definite."""
+    """Return the Cholesky factors, or NaN for matrices that are not positive definite."""
     try:
         return np.asarray(np.linalg.cholesky(matrices))
     except np.linalg.LinAlgError:

@@ -1,4 +1,4 @@
-"""Poisson distributions: independent counts."""
+"""Poisson distributions, for counts that are independent within a component."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -13,7 +13,7 @@ from fastem._kernels._counts import slot_log_factorials
 from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, FloatArray, Rows, read_only
 
-_TABLE = 1024  # counts whose log-factorials are looked up
+_TABLE = 1024  # the log-factorials of counts below this come from a table
 _ROWS_PER_SLOT = 4096
 _MAX_SLOTS = 64
 
@@ -28,7 +28,6 @@ class Poisson(Linear[PoissonParameters]):
 
     name = distribution = "poisson"
     parameter_names = ("rates",)
-    has_base_measure = True
 
     def check(
         self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
@@ -47,7 +46,7 @@ class Poisson(Linear[PoissonParameters]):
         return k * d
 
     def natural(self, means: FloatArray) -> tuple[FloatArray, FloatArray]:
-        with np.errstate(divide="ignore"):  # a rate of 0 has no other count than 0
+        with np.errstate(divide="ignore"):  # with a rate of 0 the only possible count is 0
             return np.log(means), -means.sum(axis=-1)
 
     def mean_statistics(self, parameters: PoissonParameters) -> FloatArray:
@@ -67,7 +66,7 @@ class Poisson(Linear[PoissonParameters]):
     def sample(self, parameters: PoissonParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
         return rng.poisson(parameters.rates[labels]).astype(np.float64)
 
-    def base_measure(self, rows: Rows, n_threads: int | None) -> FloatArray:
+    def log_h(self, rows: Rows, n_threads: int | None) -> FloatArray:
         n = len(rows.X)
         slots = max(1, min(_MAX_SLOTS, n // _ROWS_PER_SLOT))
         out, totals, failures = np.empty(n), np.zeros(slots), np.zeros(slots, np.int64)
@@ -87,7 +86,7 @@ def _log_factorials() -> Array:
 def _raise_no_counts(rows: Rows) -> NoReturn:
     for chosen in row_ranges(len(rows.X)):
         X = rows.X[chosen]
-        bad = ~((X >= 0) & (X == np.floor(X)))
+        bad = ~((X >= 0) & (X == np.floor(X)) & (X < np.inf))
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise ValueError(
@@ -95,4 +94,4 @@ def _raise_no_counts(rows: Rows) -> NoReturn:
                 f"row {rows.start + chosen.start + row}, column {column} is {X[row, column]}. "
                 "Drop or round it."
             )
-    raise AssertionError("the kernel saw a number that is no count")
+    raise AssertionError("the kernel found a number that is not a count")

@@ -1,4 +1,4 @@
-"""Components without rows of their own: which they are, and how they start anew."""
+"""Components without rows of their own: how to find and re-seed them."""
 
 from collections.abc import Callable
 
@@ -6,26 +6,27 @@ import numpy as np
 
 from fastem._typing import Array, FloatArray
 
-# A component lighter than this part of an average row has no rows of its own.
+# A component has no rows of its own if its weight is at most this part of the weight of an average row.
 _DEAD = 1e-3
 
 
 def alive_components(weights: FloatArray, mean_row_weight: float) -> Array:
-    """Which components have rows of their own, (K,) of bool."""
+    """Return which components have rows of their own, (K,) of bool."""
     return np.asarray(weights > _DEAD * mean_row_weight)
 
 
 def reseed(
     weights: FloatArray, dead: Array, reseeds: int | None, split: Callable[[int, int], None]
-) -> list[int]:
-    """Give each dead component half of the heaviest one: at most `reseeds` of them, all if None.
+) -> tuple[list[int], list[int]]:
+    """Give half of the heaviest component to each dead component, but to at most `reseeds` if that is given.
 
-    `split(component, heaviest)` parts the parameters; the weights are parted here, in place. Returns all
-    dead components.
+    `split(component, heaviest)` splits the parameters. This function splits the weights in place. It returns
+    the components that were re-seeded and those that stay as they are.
     """
     components = [int(component) for component in np.flatnonzero(dead)]
-    for component in components[:reseeds]:
+    reseeded = components[:reseeds]
+    for component in reseeded:
         heaviest = int(np.argmax(weights))
         split(component, heaviest)
         weights[component] = weights[heaviest] = (weights[heaviest] + weights[component]) / 2
-    return components
+    return reseeded, components[len(reseeded) :]

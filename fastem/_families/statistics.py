@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -11,22 +11,24 @@ from fastem import _io
 from fastem._checks import check_feature_names
 from fastem._families.base import Family
 from fastem._families.frame import Frame
-from fastem._families.registry import family_named
+from fastem._families.registry import family_named, family_of
 from fastem._typing import Array, FloatArray
+
+M = TypeVar("M")  # the class of the model that the statistics are for
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Statistics:
-    """Expected sufficient statistics of the latent labels; made by `fastem.e_step`.
+class Statistics(Generic[M]):
+    """Expected sufficient statistics of the latent labels. `fastem.e_step` computes them.
 
-    The statistics of two sets of rows add up (``+``) to those of all their rows, as long as both were
-    taken about the same parameters. So chunks, threads and machines merge exactly. `fastem.m_step` makes
-    them a model.
+    Add (``+``) the statistics of two sets of rows to get the statistics of all their rows. Both must come
+    from E-steps with the same parameters. So statistics of chunks, threads and machines merge exactly.
+    `fastem.m_step` computes a model from them.
 
     Attributes
     ----------
     n_samples : int
-        Rows of positive weight.
+        Number of rows of positive weight.
     weights : array of shape (k,)
         Expected number of rows in each component: the sum of its (weighted) responsibilities.
     log_likelihood : float
@@ -35,14 +37,14 @@ class Statistics:
         k and d.
     """
 
-    # What the package needs of them; `summed` is the family's own, in the coordinates of `frame`.
+    # These fields are not public. `summed` has the sums of the family, in the coordinates of `frame`.
     family: Family[Any, Any]
     frame: Frame
     summed: Any
     n_samples: int
     log_likelihood: float
-    dtype: np.dtype[Any]  # that of the arithmetic
-    origin: str  # digest of the parameters
+    dtype: np.dtype[Any]  # the dtype in which the pass computed
+    origin: str  # digest of the parameters of the E-step
     feature_names: tuple[str, ...] | None = None
 
     @property
@@ -65,30 +67,32 @@ class Statistics:
 
     @property
     def precision(self) -> float:
-        """Spacing of numbers at 1 in the arithmetic of the pass."""
+        """Spacing of numbers at 1 in the dtype of the pass."""
         return float(np.finfo(self.dtype).eps)
 
     def sums(self) -> dict[str, Any]:
-        """The sums by name, in the units of X.
+        """Return the sums by name, in the units of X.
 
         Returns
         -------
         dict
-            ``"weights"`` (k,), and what the distribution sums over rows x with responsibility r. Gaussian:
-            ``"means"`` (k, d) of the model, about which ``"first"`` (k, d) is the sum of r (x - mean) and
-            ``"scatter"`` that of r (x - mean)(x - mean)', in the shape of the covariances, but (1, d, d) for
-            tied. Poisson: ``"first"`` (k, d), the sum of r x. A `fastem.Distribution`: ``"statistics"``, its
-            tuple.
+            ``"weights"`` (k,), and the sums of the distribution over rows x with responsibilities r:
+
+            - Gaussian: ``"means"`` (k, d) are the means of the model. ``"first"`` (k, d) is the sum of
+              r (x - mean). ``"scatter"`` is the sum of r (x - mean)(x - mean)', in the shape of the
+              covariances, but (1, d, d) for tied.
+            - Poisson: ``"first"`` (k, d) is the sum of r x.
+            - A `fastem.Distribution`: ``"statistics"`` is the tuple of its statistics.
         """
         return self.family.user_sums(self.summed, self.frame)
 
-    def __add__(self, other: object) -> "Statistics":
+    def __add__(self, other: object) -> "Statistics[M]":
         if not isinstance(other, Statistics):
             return NotImplemented
         if (self.origin, self.dtype) != (other.origin, other.dtype):
             raise ValueError(
-                "Statistics can be added only if they were taken about the same parameters, in the same "
-                "dtype; these were not. Take both with e_step(chunk, model) of one model."
+                "Statistics can be added only if they come from E-steps with the same parameters in the same "
+                "dtype; these do not. Compute both with e_step(chunk, model) and the same model."
             )
         return replace(
             self,
@@ -97,14 +101,15 @@ class Statistics:
             log_likelihood=self.log_likelihood + other.log_likelihood,
         )
 
-    def __radd__(self, other: object) -> "Statistics":
-        """0 + statistics, so that `sum` works."""
+    def __radd__(self, other: object) -> "Statistics[M]":
+        """Support 0 + statistics, so that `sum` works."""
         return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def to_bytes(self) -> bytes:
-        """The statistics for the wire or a file, without pickles; `from_bytes` reads them.
+        """Convert the statistics to bytes, for a file or another process. `from_bytes` reads them.
 
-        Those of a built-in distribution know which parameters they were taken about, but do not hold them.
+        The bytes contain no pickles. For a built-in distribution they identify the parameters of the E-step
+        by a digest, but do not hold them.
         """
         header = {
             "family": self.family.name,
@@ -114,28 +119,28 @@ class Statistics:
             "origin": self.origin,
             "feature_names": self.feature_names,
         }
-        arrays = {"shift": self.frame.shift, "scale": self.frame.scale}
-        return _io.statistics_to_bytes(header, arrays | self.family.to_arrays(self.summed))
+        return _io.statistics_to_bytes(header, self.frame._asdict() | self.family.to_arrays(self.summed))
 
     @classmethod
-    def from_bytes(cls, content: bytes, *, distribution: Any = None) -> "Statistics":
-        """What `to_bytes` wrote. Nothing in it is executed.
+    def from_bytes(cls, content: bytes, *, distribution: Any = None) -> "Statistics[Any]":
+        """Read statistics that `to_bytes` wrote. Nothing in the bytes is executed.
 
         Parameters
         ----------
         content : bytes
         distribution : fastem.Distribution, optional
-            The user's own, if the statistics are of one.
+            Your own distribution, if the statistics have one. It must be given, since bytes do not hold code.
 
         Raises
         ------
         ValueError
-            If it is something else, is damaged, or is of a newer format.
+            If `content` is something else, is damaged, has a newer format, or is of another distribution.
         """
+        own = None if distribution is None else family_of(distribution)
         try:
             header, arrays = _io.statistics_from_bytes(content)
-            return _from_archive(header, arrays, distribution)
-        except Exception as error:  # whatever damaged or hostile content makes its readers raise
+            return _from_archive(header, arrays, own)
+        except Exception as error:  # damaged or hostile content may make its readers raise anything
             raise ValueError(f"content is not readable fastem statistics: {error}.") from None
 
     def __repr__(self) -> str:
@@ -147,7 +152,7 @@ class Statistics:
 
 
 def digest(family: Family[Any, Any], packed: Any) -> str:
-    """What tells parameters apart, as a pass sees them."""
+    """Return a digest that identifies the parameters of a pass."""
     found = sha256(family.name.encode())
     for name, array in _arrays(packed):
         found.update(f"{name} {array.shape}".encode())
@@ -156,21 +161,26 @@ def digest(family: Family[Any, Any], packed: Any) -> str:
 
 
 def _arrays(packed: Any) -> list[tuple[str, Array]]:
-    """All arrays of a NamedTuple, those in a dict of it included."""
+    """Return all arrays of a NamedTuple by name, also those in a dict inside it."""
     found = []
     for name, value in ({} if packed is None else packed._asdict()).items():
         entries = value if isinstance(value, Mapping) else {name: value}
-        found += [(key, np.asarray(entry)) for key, entry in entries.items()]
+        found += [(key, np.asarray(entry)) for key, entry in sorted(entries.items())]
     return found
 
 
-def _from_archive(header: dict[str, Any], arrays: dict[str, Any], distribution: Any) -> Statistics:
+def _from_archive(
+    header: dict[str, Any], arrays: dict[str, Any], own: Family[Any, Any] | None
+) -> Statistics[Any]:
     """Statistics whose arrays have the shapes and values that statistics have."""
     # Before format 2 there were Gaussians alone.
-    family = family_named(header.get("family") or header["covariance_type"], distribution)
+    family = family_named(header.get("family") or header["covariance_type"], own)
     d = len(arrays["scale"])
-    frame = Frame(arrays.pop("shift"), arrays.pop("scale"))
-    if frame.shift.shape != (d,) or not (np.isfinite(frame).all() and (frame.scale > 0).all()):
+    shift, scale = arrays.pop("shift"), arrays.pop("scale")
+    frame = Frame(shift, scale, arrays.pop("mean", shift))
+    if not frame.shift.shape == frame.mean.shape == (d,) or not (
+        np.isfinite(frame).all() and (frame.scale > 0).all()
+    ):
         raise ValueError("its frame is none")
     summed = family.from_arrays(arrays, d)
     if not ((summed.weights >= 0).all() and summed.weights.sum() > 0):
@@ -181,7 +191,7 @@ def _from_archive(header: dict[str, Any], arrays: dict[str, Any], distribution: 
         or int(header["n_samples"]) < 1
         or np.isnan(log_likelihood)
     ):
-        raise ValueError("its header has other values than statistics have")
+        raise ValueError("its header has values that statistics cannot have")
     return Statistics(
         family,
         frame,

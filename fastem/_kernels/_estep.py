@@ -100,24 +100,33 @@ def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, sl
     )
 
 
+def _kernels_of(params):
+    """The kernels for a numba type, which begins with the name of its NamedTuple.
+
+    Its attribute `instance_class` is what is wanted, but not documented.
+    """
+    names = {kind.__name__: kind for kind in KERNELS}
+    return KERNELS[getattr(params, "instance_class", None) or names[str(params).split("(")[0]]]
+
+
 @overload(load_tile, jit_options=KERNEL_OPTIONS)
 def _load_tile(params, X, start, size, space):
-    return python_function(KERNELS[params.instance_class].load_tile)
+    return python_function(_kernels_of(params).load_tile)
 
 
 @overload(log2_prob_tile, jit_options=KERNEL_OPTIONS)
 def _log2_prob_tile(params, space):
-    return python_function(KERNELS[params.instance_class].log2_prob_tile)
+    return python_function(_kernels_of(params).log2_prob_tile)
 
 
 @overload(screened_log2_prob_tile, jit_options=KERNEL_OPTIONS)
 def _screened_log2_prob_tile(params, X, start, size, space, lists, screened):
-    return _screen(KERNELS[params.instance_class])
+    return _screen(_kernels_of(params))
 
 
 @overload(accumulate_tile, jit_options=KERNEL_OPTIONS)
 def _accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    return python_function(KERNELS[params.instance_class].accumulate_tile)
+    return python_function(_kernels_of(params).accumulate_tile)
 
 
 @entry_kernel

@@ -1,12 +1,12 @@
 """Exponents and mantissas of vectors, as integers in place: what exp2 and log2 are made of, see `_math`."""
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastem._kernels._vector import broadcast
+from fastem._kernels._jit import INTERPRETED
+from fastem._kernels._vector import broadcast, pack
 
 
 @intrinsic
@@ -18,9 +18,8 @@ def _round_split(typingctx, x, magic):
         vector, scalar = arguments
         spread = broadcast(builder, scalar, vector_type)
         shifted = builder.fadd(vector, spread)
-        return context.make_tuple(
-            builder, signature.return_type, [shifted, builder.fsub(vector, builder.fsub(shifted, spread))]
-        )
+        rest = builder.fsub(vector, builder.fsub(shifted, spread))
+        return pack(context, builder, signature.return_type, [shifted, rest])
 
     return types.UniTuple(x, 2)(x, magic), codegen
 
@@ -58,7 +57,7 @@ def _split_exponent(typingctx, x, half_root):
         mantissa = builder.bitcast(builder.sub(bits, builder.shl(exponent, amount)), vector_type)
         magics = ir.Constant(vector_type, [magic] * x.lanes)
         shifted = builder.bitcast(builder.add(builder.bitcast(magics, bits_type), exponent), vector_type)
-        return context.make_tuple(builder, signature.return_type, [builder.fsub(shifted, magics), mantissa])
+        return pack(context, builder, signature.return_type, [builder.fsub(shifted, magics), mantissa])
 
     return types.UniTuple(x, 2)(x, half_root), codegen
 
@@ -80,7 +79,6 @@ def _python_split_exponent(x, half_root):
     return (exponent - low).astype(x.dtype), np.where(low, 2 * m, m)
 
 
-_INTERPRETED = bool(numba.config.DISABLE_JIT)
-round_split = _python_round_split if _INTERPRETED else _round_split
-scale_by_power = _python_scale_by_power if _INTERPRETED else _scale_by_power
-split_exponent = _python_split_exponent if _INTERPRETED else _split_exponent
+round_split = _python_round_split if INTERPRETED else _round_split
+scale_by_power = _python_scale_by_power if INTERPRETED else _scale_by_power
+split_exponent = _python_split_exponent if INTERPRETED else _split_exponent

@@ -11,10 +11,11 @@ _WIDTHS = (("avx512f", 64), ("avx2", 32))
 
 def target_features():
     """Instruction sets: of the host, unless NUMBA_CPU_NAME or NUMBA_CPU_FEATURES name others."""
-    config = numba.config
-    if config.CPU_FEATURES is not None:
-        return {flag[1:] for flag in config.CPU_FEATURES.split(",") if flag.startswith("+")}
-    if config.CPU_NAME is not None and config.CPU_NAME != llvmlite.binding.get_host_cpu_name():
+    # A wrong guess costs speed only: LLVM splits vectors that are too wide for its target.
+    features, name = (getattr(numba.config, key, None) for key in ("CPU_FEATURES", "CPU_NAME"))
+    if features is not None:
+        return {flag[1:] for flag in features.split(",") if flag.startswith("+")}
+    if name is not None and name != llvmlite.binding.get_host_cpu_name():
         return set()
     return {flag for flag, present in llvmlite.binding.get_host_cpu_features().items() if present}
 

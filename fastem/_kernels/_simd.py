@@ -1,14 +1,13 @@
 """What kernels do with vectors: load, store, transpose, sum over lanes, compare."""
 
-import numba
-import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
-from fastem._kernels._vector import FAST, I32, Vector, broadcast, shuffle
+from fastem._kernels import _interpreted
+from fastem._kernels._jit import INTERPRETED
+from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
+from fastem._kernels._vector import FAST, I32, Vector, array_struct, broadcast, nothing, pack, shuffle
 
 
 def _length(array_type, size):
@@ -16,21 +15,15 @@ def _length(array_type, size):
     return size // (array_type.dtype.bitwidth // 8)
 
 
-def _address(context, builder, signature, arguments):
-    """Pointer to tile[i, b] of a call whose first arguments are those, as one to a vector.
+def _address(context, builder, kind, array, i, b):
+    """Pointer to array[i, b], as one to a vector.
 
     The stride is a constant, not the array's, so that the processor's addressing does the arithmetic.
     """
-    array_type = signature.args[0]
-    array = context.make_array(array_type)(context, builder, arguments[0])
-    i, b = (
-        context.cast(builder, value, kind, types.intp)
-        for value, kind in zip(arguments[1:3], signature.args[1:3], strict=True)
-    )
-    stride = context.get_constant(types.intp, _length(array_type, STRIDE_BYTES))
+    stride = context.get_constant(types.intp, _length(kind, STRIDE_BYTES))
     offset = builder.add(builder.mul(i, stride), b)
-    scalar = builder.gep(array.data, [offset], inbounds=True)
-    return builder.bitcast(scalar, context.get_value_type(Vector(array_type.dtype)).as_pointer())
+    scalar = builder.gep(array_struct(context, builder, kind, array).data, [offset], inbounds=True)
+    return builder.bitcast(scalar, context.get_value_type(Vector(kind.dtype)).as_pointer())
 
 
 @intrinsic
@@ -60,20 +53,20 @@ def _stride(typingctx, array):
 @intrinsic
 def _load(typingctx, array, i, b):
     def codegen(context, builder, signature, arguments):
-        address = _address(context, builder, signature, arguments)
+        address = _address(context, builder, array, *arguments)
         return builder.load(address, align=array.dtype.bitwidth // 8)
 
-    return Vector(array.dtype)(array, i, b), codegen
+    return Vector(array.dtype)(array, types.intp, types.intp), codegen
 
 
 @intrinsic
 def _store(typingctx, array, i, b, vector):
     def codegen(context, builder, signature, arguments):
-        address = _address(context, builder, signature, arguments)
+        address = _address(context, builder, array, *arguments[:3])
         builder.store(arguments[3], address, align=array.dtype.bitwidth // 8)
-        return context.get_dummy_value()
+        return nothing(context)
 
-    return types.void(array, i, b, vector), codegen
+    return types.void(array, types.intp, types.intp, vector), codegen
 
 
 @intrinsic
@@ -82,8 +75,8 @@ def _load_column(typingctx, X, i, j):
     vector = Vector(X.dtype)
 
     def codegen(context, builder, signature, arguments):
-        array = context.make_array(X)(context, builder, arguments[0])
-        columns = cgutils.unpack_tuple(builder, array.shape)[1]
+        array = array_struct(context, builder, X, arguments[0])
+        columns = builder.extract_value(array.shape, 1)
         offset = builder.add(builder.mul(arguments[1], columns), arguments[2])
         result = ir.Constant(context.get_value_type(vector), ir.Undefined)
         for lane in range(vector.lanes):
@@ -113,7 +106,7 @@ def _gather_transposed(typingctx, X, i, size, index, t, j, shift, inverse_scale,
 
     def codegen(context, builder, signature, arguments):
         X, i, size, positions, t = arguments[:5]
-        positions = context.make_array(index)(context, builder, positions)
+        positions = array_struct(context, builder, index, positions)
         last = builder.sub(size, context.get_constant(types.intp, 1))
         rows = []
         for _ in range(Vector(signature.args[0].dtype).lanes):
@@ -134,11 +127,11 @@ def _copy_block(context, builder, signature, arguments):
     align = kind.bitwidth // 8
     pointer_type = context.get_value_type(Vector(kind)).as_pointer()
     x, rows, j, shift, inverse_scale, tile, top, b = (
-        context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
+        array_struct(context, builder, kind, value) if isinstance(kind, types.Array) else value
         for kind, value in zip(signature.args, arguments, strict=True)
     )
     stride = context.get_constant(types.intp, _length(signature.args[0], STRIDE_BYTES))
-    columns = cgutils.unpack_tuple(builder, x.shape)[1]
+    columns = builder.extract_value(x.shape, 1)
 
     def address(array, offset):
         return builder.bitcast(builder.gep(array.data, [offset], inbounds=True), pointer_type)
@@ -152,7 +145,7 @@ def _copy_block(context, builder, signature, arguments):
     for column in _transpose(builder, values):
         builder.store(column, address(tile, offset), align=align)
         offset = builder.add(offset, stride)
-    return context.get_dummy_value()
+    return nothing(context)
 
 
 def _transpose(builder, rows):
@@ -176,14 +169,13 @@ def _take(typingctx, table, i, j, tile, row, b):
     vector = Vector(table.dtype)
 
     def codegen(context, builder, signature, arguments):
-        address = _address(context, builder, signature.return_type(*signature.args[3:]), arguments[3:])
+        address = _address(context, builder, tile, *arguments[3:])
         align = table.dtype.bitwidth // 8
         labels = builder.fptosi(builder.load(address, align=align), ir.VectorType(I32, vector.lanes))
-        array = context.make_array(table)(context, builder, arguments[0])
-        strides = [context.get_constant(types.intp, 0)] * 3
-        base = cgutils.get_item_pointer(
-            context, builder, table, array, [*arguments[1:3], strides[2]], wraparound=False
-        )
+        array = array_struct(context, builder, table, arguments[0])
+        rows, columns = (builder.extract_value(array.shape, axis) for axis in (1, 2))
+        row = builder.add(builder.mul(arguments[1], rows), arguments[2])
+        base = builder.gep(array.data, [builder.mul(row, columns)])
         result = ir.Constant(context.get_value_type(vector), ir.Undefined)
         for lane in range(vector.lanes):
             position = builder.extract_element(labels, I32(lane))
@@ -230,7 +222,7 @@ def _sum4(typingctx, a, b, c, d):
                 halves = shuffle(builder, sums, sums, low), shuffle(builder, sums, sums, high)
                 sums = builder.fadd(*halves, flags=FAST)
         scalars = [builder.extract_element(sums, I32(i)) for i in range(4)]
-        return context.make_tuple(builder, signature.return_type, scalars)
+        return pack(context, builder, signature.return_type, scalars)
 
     return types.UniTuple(a.dtype, 4)(a, b, c, d), codegen
 
@@ -296,94 +288,34 @@ def _lowest_bit(typingctx, word):
     return types.int64(types.int64), codegen
 
 
-def _python_lanes(array):
-    return VECTOR_BYTES // array.itemsize
-
-
-def _python_tile_rows(array):
-    return TILE_BYTES // array.itemsize
-
-
-def _python_stride(array):
-    return STRIDE_BYTES // array.itemsize
-
-
-def _python_load(array, i, b):
-    return array[i, b : b + VECTOR_BYTES // array.itemsize].copy()
-
-
-def _python_store(array, i, b, vector):
-    array[i, b : b + len(vector)] = vector
-
-
-def _python_load_column(X, i, j):
-    return X[i : i + lanes(X), j].copy()
-
-
-def _python_load_transposed(X, i, j, shift, inverse_scale, tile, top, b):
-    c, r = slice(j, j + lanes(X)), slice(b, b + lanes(X))
-    tile[top + j : top + j + lanes(X), r] = ((X[i : i + lanes(X), c] - shift[c]) * inverse_scale[c]).T
-
-
-def _python_gather_transposed(X, i, size, index, t, j, shift, inverse_scale, tile, top, b):
-    rows = i + np.minimum(index[t : t + lanes(X)], size - 1)
-    c, r = slice(j, j + lanes(X)), slice(b, b + lanes(X))
-    tile[top + j : top + j + lanes(X), r] = ((X[rows, c] - shift[c]) * inverse_scale[c]).T
-
-
-def _python_take(table, i, j, tile, row, b):
-    return table[i, j, load(tile, row, b).astype(np.int64)]
-
-
-def _python_splat(scalar):
-    return np.full(VECTOR_BYTES // scalar.itemsize, scalar)
-
-
-def _python_sum4(a, b, c, d):
-    return a.sum(), b.sum(), c.sum(), d.sum()
-
-
-def _python_above(a, b):
-    return sum(1 << lane for lane in range(len(a)) if a[lane] > b[lane])
-
-
-def _python_choose(a, b, x, y):
-    return np.where(a > b, x, y)
-
-
-def _python_lowest_bit(word):
-    return int(word & -word).bit_length() - 1
-
-
-_INTERPRETED = bool(numba.config.DISABLE_JIT)
 # lanes(array): how many of its numbers a vector holds, known to the compiler.
-lanes = _python_lanes if _INTERPRETED else _lanes
+lanes = _interpreted.lanes if INTERPRETED else _lanes
 # tile_rows(array): how many points a tile has; stride(array): how long the rows of `space` are.
-tile_rows = _python_tile_rows if _INTERPRETED else _tile_rows
-stride = _python_stride if _INTERPRETED else _stride
+tile_rows = _interpreted.tile_rows if INTERPRETED else _tile_rows
+stride = _interpreted.stride if INTERPRETED else _stride
 # load(array, i, b): the vector array[i, b : b + lanes]; store(array, i, b, vector) writes one there.
-load = _python_load if _INTERPRETED else _load
-store = _python_store if _INTERPRETED else _store
+load = _interpreted.load if INTERPRETED else _load
+store = _interpreted.store if INTERPRETED else _store
 # load_column(X, i, j): the vector of X[i:, j].
-load_column = _python_load_column if _INTERPRETED else _load_column
+load_column = _interpreted.load_column if INTERPRETED else _load_column
 # load_transposed(X, i, j, shift, inverse_scale, tile, top, b): a square block X[i:, j:] of rows, in standard
 # coordinates, to tile[top + j:, b:].
-load_transposed = _python_load_transposed if _INTERPRETED else _load_transposed
+load_transposed = _interpreted.load_transposed if INTERPRETED else _load_transposed
 # gather_transposed(X, i, size, index, t, j, ...): the same of rows i + index[t:], of which `size` are there.
-gather_transposed = _python_gather_transposed if _INTERPRETED else _gather_transposed
+gather_transposed = _interpreted.gather_transposed if INTERPRETED else _gather_transposed
 # take(table, i, j, tile, row, b): table[i, j, labels] of the labels that tile[row, b:] holds as floats.
-take = _python_take if _INTERPRETED else _take
+take = _interpreted.take if INTERPRETED else _take
 # splat(scalar): the vector of equal numbers.
-splat = _python_splat if _INTERPRETED else _splat
+splat = _interpreted.splat if INTERPRETED else _splat
 # sum4(a, b, c, d): the four sums over lanes, in a third of the shuffles of four single ones.
-sum4 = _python_sum4 if _INTERPRETED else _sum4
+sum4 = _interpreted.sum4 if INTERPRETED else _sum4
 # maximum(a, b), minimum(a, b): lane by lane; where a is NaN, b. lane_minimum(a): a scalar.
-maximum = np.fmax if _INTERPRETED else _maximum
-minimum = np.fmin if _INTERPRETED else _minimum
-lane_minimum = np.min if _INTERPRETED else _lane_minimum
+maximum = _interpreted.maximum if INTERPRETED else _maximum
+minimum = _interpreted.minimum if INTERPRETED else _minimum
+lane_minimum = _interpreted.lane_minimum if INTERPRETED else _lane_minimum
 # choose(a, b, x, y): lane by lane, x where a > b, else y.
-choose = _python_choose if _INTERPRETED else _choose
+choose = _interpreted.choose if INTERPRETED else _choose
 # above(a, b): an integer whose bits are the lanes where a > b. count_bits, lowest_bit: of an integer.
-above = _python_above if _INTERPRETED else _above
-count_bits = int.bit_count if _INTERPRETED else _count_bits
-lowest_bit = _python_lowest_bit if _INTERPRETED else _lowest_bit
+above = _interpreted.above if INTERPRETED else _above
+count_bits = _interpreted.count_bits if INTERPRETED else _count_bits
+lowest_bit = _interpreted.lowest_bit if INTERPRETED else _lowest_bit

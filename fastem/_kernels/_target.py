@@ -3,6 +3,7 @@
 import numba
 
 from fastem._kernels._estep import slot_statistics
+from fastem._kernels._jit import INTERPRETED
 from fastem._kernels._layout import VECTOR_BYTES
 
 
@@ -18,6 +19,10 @@ def describe_target() -> dict[str, str]:
 
 
 def _cache_folder() -> str:
-    if numba.config.DISABLE_JIT:
+    if INTERPRETED:
         return "none: NUMBA_DISABLE_JIT is set"
-    return slot_statistics.stats.cache_path or "none writable: kernels compile in every process"
+    try:
+        folder = slot_statistics.stats.cache_path
+    except AttributeError:  # not documented
+        return "unknown"
+    return folder or "none: kernels compile in every process"

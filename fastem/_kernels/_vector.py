@@ -10,12 +10,11 @@ while the lanes are points, and on many AVX-512 machines it stops at 256 bits.
 """
 
 import operator
-from types import MappingProxyType
 
 from llvmlite import ir
 from numba import types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin, models, register_model
+from numba.core import cgutils
+from numba.extending import lower_builtin, models, register_model, type_callable
 
 from fastem._kernels._layout import VECTOR_BYTES
 
@@ -48,20 +47,37 @@ def broadcast(builder, scalar, vector_type):
     return shuffle(builder, first, first, [0] * vector_type.count)
 
 
+def array_struct(context, builder, kind, array):
+    """The fields of an array: `data`, `shape`."""
+    return cgutils.create_struct_proxy(kind)(context, builder, array)
+
+
+def pack(context, builder, kind, values):
+    """A tuple of numbers or vectors."""
+    result = ir.Constant(context.get_value_type(kind), ir.Undefined)
+    for i, value in enumerate(values):
+        result = builder.insert_value(result, value, i)
+    return result
+
+
+def nothing(context):
+    """None."""
+    return ir.Constant(context.get_value_type(types.none), None)
+
+
 def _define(operation, instruction):
     """+, -, * or / where one side at least is a vector; a scalar is spread over all lanes."""
 
-    @infer_global(operation)
-    class _Template(AbstractTemplate):
-        # More specific than "generic": asked before the many templates of an operator that do not match.
-        metadata = MappingProxyType({"target": "cpu"})
+    @type_callable(operation)
+    def resolve(typing_context):
+        def signature(left, right):
+            vectors = [kind for kind in (left, right) if isinstance(kind, Vector)]
+            if not vectors:
+                return None
+            sides = [kind if isinstance(kind, Vector) else vectors[0].dtype for kind in (left, right)]
+            return vectors[0](*sides)
 
-        def generic(self, args, kws):
-            vectors = [kind for kind in args if isinstance(kind, Vector)]
-            if len(args) == 2 and vectors:
-                sides = [kind if isinstance(kind, Vector) else vectors[0].dtype for kind in args]
-                return signature(vectors[0], *sides)
-            return None
+        return signature
 
     def lower(context, builder, sig, arguments):
         vector_type = context.get_value_type(sig.return_type)

@@ -1,4 +1,4 @@
-"""`accelerate`: scikit-learn's own GaussianMixture, fitted and scored by fastem for a while."""
+"""`accelerate`: scikit-learn's own GaussianMixture, fitted and scored by fastem inside a block."""
 
 import functools
 import logging
@@ -13,27 +13,27 @@ import numpy as np
 from fastem._api.interop import import_mixture
 from fastem._typing import Array
 
-# First and last minor version of scikit-learn that the tests ran with.
+# The first and the last minor version of scikit-learn that the tests ran with.
 _TESTED = (1, 6), (1, 9)
 
 _logger = logging.getLogger("fastem")
 _lock = threading.Lock()
 _open_blocks = 0
-# What the class itself defined, where it did not inherit.
-_covered: dict[str, Any] = {}
+# The methods that the class itself defines and does not inherit.
+_replaced: dict[str, Any] = {}
 
 
 @contextmanager
 def accelerate() -> Iterator[None]:
-    """While open, ``sklearn.mixture.GaussianMixture`` computes with fastem.
+    """Let ``sklearn.mixture.GaussianMixture`` compute with fastem while the block is open.
 
-    The methods of the class itself are exchanged, so it does not matter who imported it, from where and
-    when: libraries that fit mixtures inside are faster too. Its objects stay scikit-learn's, with
-    scikit-learn's attributes only, and are pickled as such. Blocks can be nested, and closing the last
-    one restores the class. The exchange is seen by all threads, but not by other processes.
+    The block replaces methods of the class itself, so it does not matter who imported the class, or when.
+    Other libraries that use the class are faster too. The estimators stay objects of scikit-learn: they have
+    scikit-learn's attributes only, and are pickled as usual. Blocks can be nested, and closing the outermost
+    block restores the class. The change applies to all threads, but not to other processes.
 
-    Where scikit-learn supports more than fastem, that is for subclasses and for arrays of other libraries
-    under array API dispatch, scikit-learn computes, and the logger ``fastem`` tells why, once.
+    fastem does not support subclasses, or arrays of other libraries under array API dispatch. For these
+    scikit-learn computes, and the logger ``fastem`` says why, once.
 
     Raises
     ------
@@ -43,15 +43,15 @@ def accelerate() -> Iterator[None]:
     Warns
     -----
     RuntimeWarning
-        If the version of scikit-learn is not among those that this was tested with.
+        If fastem was not tested with the version of scikit-learn.
 
     Examples
     --------
     >>> import fastem
     >>> from sklearn.mixture import GaussianMixture
     >>> with fastem.accelerate():
-    ...     GaussianMixture(2, random_state=0).fit([[0.0], [0.1], [5.0], [5.1]]).predict([[0.2]])
-    array([0])
+    ...     GaussianMixture(2, random_state=0).fit([[0.0], [0.1], [5.0], [5.1]]).converged_
+    True
     """
     global _open_blocks
     mixture = import_mixture().GaussianMixture
@@ -87,20 +87,20 @@ def _install(mixture: type) -> None:
     told: set[str] = set()
     for name, ours in _methods().items():
         if name in vars(mixture):
-            _covered[name] = vars(mixture)[name]
+            _replaced[name] = vars(mixture)[name]
         setattr(mixture, name, _guarded(mixture, ours, getattr(mixture, name), told))
 
 
 def _restore(mixture: type) -> None:
     for name in _methods():
-        if name in _covered:
-            setattr(mixture, name, _covered.pop(name))
+        if name in _replaced:
+            setattr(mixture, name, _replaced.pop(name))
         else:
             delattr(mixture, name)
 
 
 def _methods() -> dict[str, Callable[..., Any]]:
-    """What all others of the class build on."""
+    """Return the methods to replace. All other methods of the class build on these."""
     from fastem._sklearn import drop_in as _drop_in
 
     def fit(estimator: Any, X: Any, y: Any = None) -> Any:
@@ -129,7 +129,7 @@ def _guarded(
             return ours(self, *args, **kwargs)
         if obstacle not in told:
             told.add(obstacle)
-            _logger.warning("GaussianMixture is left to scikit-learn: %s", obstacle)
+            _logger.warning("scikit-learn computes this GaussianMixture: %s", obstacle)
         return theirs(self, *args, **kwargs)
 
     return method

@@ -1,6 +1,6 @@
 """EM by fastem with the parameters, attributes and conventions of a scikit-learn GaussianMixture.
 
-The estimator is any such object: one of `fastem.sklearn`, or scikit-learn's own while accelerated.
+The estimator is a `fastem.sklearn.GaussianMixture`, or scikit-learn's own inside `fastem.accelerate`.
 """
 
 import warnings
@@ -23,27 +23,28 @@ from fastem._report import FitReport, without_warnings
 from fastem._sources.checks import check_n_threads, check_sample_weight
 from fastem._typing import Array, FloatArray
 
-# A fit to no more rows than this, all of one weight, begins where scikit-learn's would, to the bit.
+# A fit to at most this many rows, all of the same weight, has the same start as scikit-learn, to the bit.
 _SAME_START_ROWS = 65536
-# One to more begins with the best of some fits to samples, for at 100,000 rows k-means alone may take a
-# third of scikit-learn's time. A sample has this many rows, or for each of the k d numbers of the means
-# these: so many if they are a small part of all rows, and no fewer than the last.
+# A fit to more rows starts from the best of some fits to samples, since at 100,000 rows k-means alone may
+# take a third of scikit-learn's time. The k means have k d numbers. A sample has _ROWS_PER_NUMBER rows for
+# each of these, but at most _SMALL_PART of all rows. In any case it has at least _SAMPLE_ROWS rows, and at
+# least _LEAST_PER_NUMBER rows for each number.
 _SAMPLE_ROWS = 4096
 _ROWS_PER_NUMBER = 64
 _SMALL_PART = 1 / 12
 _LEAST_PER_NUMBER = 4
-# The sample that judges is so many times as large.
-_JURY = 8
-# Where a fit to all rows takes long, by rows times numbers of the means, twice as many fits to samples are
-# worth their time, if they see no more rows than there are.
+# The fits to samples are compared on one sample that is this many times as large.
+_COMPARISON_FACTOR = 8
+# If rows times numbers of the means is at least this, a fit to all rows takes long. Then we make twice as
+# many fits to samples, unless their samples together would have more rows than X.
 _LONG = 6_000_000
-# Such a start is near a maximum, where gains are small: iterations go on to this share of tol.
-_POLISH = 0.1
-# k-means tends to one solution, which may be a bad start: rows drawn at random bring variety, and k-means++
-# seeds as they are some that covers all clusters.
+# Such a start is near a maximum, where gains are small. So the iterations continue down to this share of tol.
+_TOL_SHARE = 0.1
+# k-means often finds the same solution, which may be a bad start. Rows drawn at random add variety. Plain
+# k-means++ seeds add starts that cover all clusters.
 _INITS = ("kmeans", "random_from_data", "kmeans", "k-means++")
 
-# scikit-learn's words (sklearn/mixture/_base.py): filters of warnings match them.
+# This is scikit-learn's message (sklearn/mixture/_base.py), since users' warning filters match it.
 _NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
     "tol, or check for degenerate data."
@@ -54,7 +55,7 @@ _mixtures: WeakKeyDictionary[Any, tuple[list[Array], GaussianMixture]] = WeakKey
 
 
 class Ascent(NamedTuple):
-    """Where one start led."""
+    """The result of one start."""
 
     model: GaussianMixture
     report: FitReport
@@ -67,9 +68,9 @@ class Ascent(NamedTuple):
 
 @_fit_context(prefer_skip_nested_validation=True)
 def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> FitReport:
-    """Fit, and set scikit-learn's attributes.
+    """Fit an estimator and set scikit-learn's attributes.
 
-    Warm starts, restarts, `lower_bounds_` and messages are as in `BaseMixture.fit_predict` there.
+    Warm starts, restarts, `lower_bounds_` and messages follow scikit-learn's `BaseMixture.fit_predict`.
     """
     X = validate_data(estimator, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
     if len(X) < estimator.n_components:
@@ -109,22 +110,22 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
 
 
 def _set_parameters(estimator: Any, model: GaussianMixture, dtype: np.dtype[Any]) -> None:
-    """Set the fitted parameters of an estimator, in `dtype` but factorised in float64."""
+    """Set the fitted parameters of an estimator, in `dtype`. Precisions are factorised in float64."""
     parameters = (model.weights, model.means, model.covariances, _precisions_cholesky(model))
     estimator._set_parameters(tuple(array.astype(dtype) for array in parameters))
 
 
 def _precisions_cholesky(model: GaussianMixture) -> FloatArray:
-    """Upper triangular roots of the precisions.
+    """Return the upper triangular roots of the precisions.
 
-    scikit-learn finds those of matrices with a triangular solve of scipy's, which wakes the threads of BLAS;
-    they then spin for a tenth of a second, and passes of the next fit took 5 ms instead of 1.
+    For matrices, scikit-learn computes them with a triangular solve of scipy, which wakes the threads of
+    BLAS. These then spin for a tenth of a second, and passes of the next fit took 5 ms instead of 1 ms.
     """
     if model.covariance_type in ("full", "tied"):
         try:
             inverse = np.linalg.inv(np.linalg.cholesky(model.covariances))
         except np.linalg.LinAlgError:
-            pass  # an error in scikit-learn's words
+            pass  # scikit-learn's function below raises the error in its own words
         else:
             return np.triu(np.swapaxes(inverse, -1, -2))
     cholesky = import_mixture()._compute_precision_cholesky(model.covariances, model.covariance_type)
@@ -132,13 +133,16 @@ def _precisions_cholesky(model: GaussianMixture) -> FloatArray:
 
 
 def scored(estimator: Any, X: Any) -> tuple[Array, GaussianMixture]:
-    """X as scikit-learn validates it, and the model that the estimator's attributes make."""
+    """Return X as scikit-learn validates it, and the model with the estimator's parameters."""
     check_is_fitted(estimator)
     return validate_data(estimator, X, reset=False), mixture_of(estimator)
 
 
 def mixture_of(estimator: Any) -> GaussianMixture:
-    """Made once for each state of the attributes: for few rows, to make it would take the longest."""
+    """Return the model with the estimator's parameters.
+
+    It is made only when the parameters change. With few rows, making it would take longer than scoring.
+    """
     state = [np.array(getattr(estimator, name)) for name in _SCORED]
     known = _mixtures.get(estimator)
     if known is not None and all(map(np.array_equal, state, known[0])):
@@ -165,7 +169,7 @@ def score_samples(estimator: Any, X: Any, *, n_threads: int | None = None) -> Ar
 
 
 def _promoted(values: Array, estimator: Any) -> Array:
-    """scikit-learn answers in float32 only if both the fit and the rows were float32."""
+    """Return float32 only if both the fit and the rows were float32, as scikit-learn does."""
     return values.astype(np.result_type(values, estimator.means_), copy=False)
 
 
@@ -181,9 +185,10 @@ def _ascend(
     lower_bounds: list[float] = []
 
     def converged(means: Sequence[float]) -> bool:
-        """scikit-learn looks back: an M-step after the change became small, it stops.
+        """Return whether to stop, by scikit-learn's rule.
 
-        `tol` may ask for more than the user did, but not at the price of the last iteration.
+        scikit-learn stops one M-step after the change became small. `tol` may be smaller than the user's.
+        So in the last iteration the user's own tol decides whether the fit has converged.
         """
         if len(means) < 2:
             return False
@@ -213,7 +218,10 @@ def _start(
     random_state: np.random.RandomState,
     n_threads: int | None,
 ) -> tuple[GaussianMixture, float]:
-    """Where to begin: scikit-learn's own start, or the best of fits to samples. And the tol from there."""
+    """Return the initial model and the tol to use from there.
+
+    The model is scikit-learn's own start, or the best of some fits to samples.
+    """
     if weight is not None and not weight.all():
         X, weight = X[weight > 0], weight[weight > 0]
     given = (estimator.weights_init, estimator.means_init, estimator.precisions_init)
@@ -235,15 +243,15 @@ def _start(
         sampled.covariances if precisions is None else invert(precisions),
         estimator.covariance_type,
     )
-    return start, _POLISH * estimator.tol
+    return start, _TOL_SHARE * estimator.tol
 
 
 def _fit_to_samples(
     estimator: Any, X: Array, weight: Array | None, seed: int, n_threads: int | None
 ) -> GaussianMixture:
-    """The best of some fits, each to a sample of its own, as a larger sample judges.
+    """Fit several samples, and return the fit with the highest log-likelihood on a larger sample.
 
-    One thread will do for samples: a pass over so few rows is over before another thread wakes up.
+    The fits use one thread. A pass over so few rows ends before another thread wakes up.
     """
     k = estimator.n_components
     numbers = k * X.shape[1]
@@ -257,7 +265,7 @@ def _fit_to_samples(
         return X[rows], None if weight is None else weight[rows]
 
     rng = np.random.default_rng(seed)
-    jury = sample(rng, _JURY * size)
+    comparison = sample(rng, _COMPARISON_FACTOR * size)
     starts = 4 + k // 2
     if len(X) * numbers >= _LONG and 2 * starts * size <= len(X):
         starts *= 2
@@ -278,7 +286,7 @@ def _fit_to_samples(
             rng=child,
             n_threads=1,
         )
-        score = model.score(*jury, n_threads=n_threads)
+        score = model.score(*comparison, n_threads=n_threads)
         if best is None or score > highest:
             best, highest = model, score
     assert best is not None
@@ -286,10 +294,10 @@ def _fit_to_samples(
 
 
 def _refuse_repairs(estimator: Any, model: GaussianMixture) -> FitReport:
-    """With reg_covar=0, scikit-learn's error for a component that had to be repaired.
+    """Raise scikit-learn's error if reg_covar=0 and a component had to be repaired.
 
-    But for one that became singular in the very last of `max_iter` iterations: scikit-learn's tests
-    want such a fit to end with a warning only.
+    There is no error if components became singular only in the last of `max_iter` iterations.
+    scikit-learn's tests require that such a fit ends with a warning only.
     """
     report = model.report
     assert report is not None
@@ -301,6 +309,9 @@ def _refuse_repairs(estimator: Any, model: GaussianMixture) -> FitReport:
 
 
 def _check_given(estimator: Any, X: Array) -> None:
-    """scikit-learn's checks of weights_init, means_init and precisions_init; 1.8 added a parameter."""
+    """Call scikit-learn's checks of weights_init, means_init and precisions_init.
+
+    scikit-learn 1.8 added a parameter to them.
+    """
     check = estimator._check_parameters
     check(X, xp=np) if "xp" in signature(check).parameters else check(X)

@@ -1,1 +1,1 @@
-"""X as something to sweep, wherever it lies."""
+"""Sources: X as something to pass over, in memory, in files or on a cluster."""

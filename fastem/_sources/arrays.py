@@ -1,4 +1,4 @@
-"""Rows in memory, or mapped to memory."""
+"""Arrays in memory or memory-mapped, as a source."""
 
 from collections.abc import Iterator
 from functools import cached_property, reduce
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastem._families.base import Family, Scores
+from fastem._families.frame import Frame
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.pages import swept
-from fastem._sources.passes import ScoreRows, SlabSource, Sweep, drawn_ranks, weighted_sum
+from fastem._sources.passes import ScoreRows, SlabSource, Sweep, drawn_ranks
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 _RANK_CHUNK = 65536
@@ -20,7 +21,7 @@ _SCORED_ROWS = 1 << 20
 class ArraySource(SlabSource):
     """Rows of an array, with what is known about each.
 
-    A slab of an array that is not what kernels read is converted on its own: no full copy is ever made.
+    If kernels cannot read the array as it is, each slab is converted on its own. No full copy is ever made.
     """
 
     def __init__(
@@ -47,10 +48,10 @@ class ArraySource(SlabSource):
             yield Rows(self._rows.where, start, **arrays)
 
     def _converted(self, name: str, array: Array) -> Array:
-        """As kernels read it."""
+        """Return an array that kernels can read."""
         if (name == "X" and self._as_is) or name in ("labels", "observed"):
             return read_only(array)
-        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, and is found as such
+        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which a check finds
             return read_only(np.ascontiguousarray(array, dtype=self.dtype))
 
     def chunks(self) -> Iterator[Rows]:
@@ -60,7 +61,7 @@ class ArraySource(SlabSource):
         return score(self._rows, self.n_threads)
 
     def total(self, score: ScoreRows) -> Array:
-        """In parts, since a number for each row is held."""
+        """Sum over parts of the rows, since scoring holds a number for each row of a part in memory."""
         parts = range(0, max(1, self.n_samples), _SCORED_ROWS)
         return reduce(add, (score(self._part(start, len(parts)), self.n_threads) for start in parts))
 
@@ -70,22 +71,19 @@ class ArraySource(SlabSource):
         return part._replace(where=where, start=0)
 
     def score(self, sweep: Sweep, wanted: Scores) -> None:
-        """Fill what is wanted; log-densities in user units."""
-        family, k, d = sweep.family, sweep.k, self.n_features
-        slots = self._slots(k * 8)
-        for slab in self.slabs(self._slab_rows(k, d * (d + 1), slots)):
+        """Fill the wanted scores. Log-densities are in user units."""
+        family = sweep.family
+        slots = self._slots(sweep.k * 8)
+        for slab in self.slabs(self._rows_of(sweep, slots)):
             first = slab.start - self._rows.start
             part = wanted.part(slice(first, first + len(slab.X)))
             if not family.score(sweep.packed, sweep.frame, slab, part, slots, self.n_threads):
                 raise_not_finite(self.chunks())
             if family.has_base_measure:
-                base = family.base_measure(slab, self.n_threads)  # it checks the rows, whatever is wanted
+                # It checks the rows, whatever is wanted.
+                base = family.base_measure(slab, sweep.frame, self.n_threads)
                 if part.log_densities is not None:
-                    part.log_densities[:] = part.log_densities + base
-
-    def base_measure(self, family: Family[Any, Any]) -> float:
-        slabs = self.slabs(self._slab_rows(1, self.n_features, 1))
-        return sum(weighted_sum(family.base_measure(slab, self.n_threads), slab.weight) for slab in slabs)
+                    part.log_densities[:] += base
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         n = self.n_positive
@@ -94,13 +92,13 @@ class ArraySource(SlabSource):
         return self.take(drawn_ranks(n, size, rng))
 
     def take(self, ranks: Array) -> Rows:
-        """The rows with these (sorted) ranks among those of positive weight."""
+        """Return the rows with these (sorted) ranks among the rows of positive weight."""
         chosen = self._positive_rows(ranks)
         weight = self._rows.weight
         return Rows(self._rows.where, 0, self._taken(chosen), None if weight is None else weight[chosen])
 
     def _taken(self, chosen: Array) -> Array:
-        """Some rows, sorted, range by range: all pages of a memory-mapped file would stay in memory."""
+        """Return the chosen rows (sorted). Reading range by range keeps a mapped file out of memory."""
         rows = np.empty((len(chosen), self.n_features), self.dtype)
         for start, here in swept(self._rows.X, _RANK_CHUNK):
             first, last = np.searchsorted(chosen, [start, start + len(here)])
@@ -108,7 +106,7 @@ class ArraySource(SlabSource):
         return rows
 
     def _positive_rows(self, ranks: Array) -> Array:
-        """Row numbers of the rows with these (sorted) ranks among those of positive weight."""
+        """Return the numbers of the rows with these (sorted) ranks among the rows of positive weight."""
         if self._rows.weight is None:
             return ranks
         rows, passed = [], 0
@@ -120,6 +118,6 @@ class ArraySource(SlabSource):
         return np.concatenate(rows)
 
 
-def base_measure_of(family: Family[Any, Any], rows: Rows, n_threads: int | None) -> FloatArray:
-    """The weighted sum of log h(x) over some rows, and their weight: to be added up over chunks."""
-    return np.array([ArraySource(rows, n_threads).base_measure(family), rows.total_weight])
+def base_measure_of(family: Family[Any, Any], frame: Frame, rows: Rows, n_threads: int | None) -> FloatArray:
+    """Return the weighted sum of log h(x) over some rows, and their total weight."""
+    return np.array([ArraySource(rows, n_threads).base_measure(family, frame), rows.total_weight])

@@ -1,4 +1,4 @@
-"""Rows in a temporary file: read once from where they come, and memory-mapped from then on."""
+"""A copy of the rows in a temporary file, which is written once and then memory-mapped."""
 
 import shutil
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from fastem._typing import Array
 
 
 class RowsFile:
-    """Rows and weights on their way into files without a name, which go with the arrays that map them."""
+    """Writes rows and weights to files without a name. These vanish with the arrays that map them."""
 
     def __init__(self, folder: Path, n_features: int, dtype: np.dtype[Any], weighted: bool) -> None:
         self._folder, self._n_features, self._dtype = folder, n_features, dtype
@@ -35,7 +35,7 @@ class RowsFile:
             self._write(self._weights, weights)
 
     def arrays(self) -> tuple[Array, Array | None]:
-        """All that was written, mapped to memory."""
+        """Return everything that was written, memory-mapped."""
         rows = self._mapped(self._rows, (self._n_samples, self._n_features))
         return rows, None if self._weights is None else self._mapped(self._weights, (self._n_samples,))
 

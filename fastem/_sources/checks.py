@@ -1,4 +1,4 @@
-"""Checks of X, its weights and where it comes from: parameter, rule, value seen, remedy."""
+"""Checks of X, its weights and its origin. Messages name the parameter, the rule, the value and a remedy."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from fastem._checks import check_integer, check_numeric, row_ranges
 from fastem._sources.tables import as_table, column_names
 from fastem._typing import Array
 
-_LARGEST_WEIGHT = 1e30  # since sums of weights are taken in float32 too
+_LARGEST_WEIGHT = 1e30  # because weights are also summed in float32
 
 
 def check_X(
@@ -23,9 +23,9 @@ def check_X(
     feature_names: tuple[str, ...] | None = None,
     empty: bool = False,
 ) -> Array:
-    """A 2-D real array with rows and columns; its values are checked by the pass that reads them.
+    """Return a 2-D array of real numbers. The pass that reads the values checks them.
 
-    `n_features` and `feature_names` are those of the model that X is for.
+    If X is for a model, `n_features` and `feature_names` are those of the model.
     """
     array = check_numeric(_check_table(X, name, feature_names), name)
     if array.ndim != 2:
@@ -41,7 +41,7 @@ def check_X(
 
 
 def _check_table(X: Any, name: str, feature_names: tuple[str, ...] | None) -> Any:
-    """X, or if it is a table its numbers, in columns of the names that the model was fitted to."""
+    """Return X, or the numbers of X if it is a table. Its columns must be those of the model, if any."""
     try:
         table = as_table(X)
     except ValueError as error:
@@ -76,7 +76,7 @@ def check_n_threads(value: Any) -> int | None:
 
 
 def check_sample_weight(sample_weight: Any, n_samples: int, k: int = 1) -> Array | None:
-    """Weights of all rows, as they are."""
+    """Check the weights of all rows, and return them in their dtype."""
     if sample_weight is None:
         return None
     weights = check_weights(sample_weight, n_samples, "sample_weight")
@@ -86,7 +86,7 @@ def check_sample_weight(sample_weight: Any, n_samples: int, k: int = 1) -> Array
 
 
 def check_weights(weights: Any, n_samples: int, name: str) -> Array:
-    """Weights of these rows, as they are."""
+    """Check the weights of some rows, and return them in their dtype."""
     array = check_numeric(weights, name)
     if array.shape != (n_samples,):
         raise ValueError(f"{name} must have shape ({n_samples},), one number a row; got shape {array.shape}.")
@@ -103,7 +103,9 @@ def check_weights(weights: Any, n_samples: int, name: str) -> Array:
 
 def check_weight_totals(total: float, largest: float) -> None:
     if not (total > 0 and math.isfinite(total)):
-        raise ValueError(f"sample_weight must not be zero throughout, and its sum be finite; it is {total}.")
+        raise ValueError(
+            f"sample_weight must not be zero throughout and have a finite sum; its sum is {total}."
+        )
     if not 1 / _LARGEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
         raise ValueError(
             f"sample_weight must have its largest value between {1 / _LARGEST_WEIGHT:g} and "

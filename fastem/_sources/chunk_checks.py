@@ -1,4 +1,4 @@
-"""Checks of chunks: finite, of one form, the same rows in every pass. An array is one chunk."""
+"""Checks that chunks are finite, of one form, and the same in every pass. An array is one chunk."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -13,21 +13,21 @@ from fastem._sources.checks import check_weights, check_X
 from fastem._sources.tables import column_names
 from fastem._typing import Array, RawChunk, Rows
 
-# Variances of components, and the floor of them, must be normal numbers in the user's units too.
+# Variances of components and their floor must be normal numbers, also in the user's units.
 _LEAST_DEVIATION = 1e-151
-# A standard deviation of fewer steps between neighbouring numbers is badly rounded.
+# Rounding matters if a standard deviation has fewer steps between neighbouring numbers than this.
 _LEAST_VALUES = 64
-_LARGEST_INTEGER = 2**53  # beyond, float64 skips integers
+_LARGEST_INTEGER = 2**53  # float64 cannot represent all integers beyond this
 
 
 class Form(NamedTuple):
-    """What all chunks have in common; that of the first."""
+    """What all chunks must have in common. It is taken from the first chunk."""
 
     n_features: int
     dtype: np.dtype[Any]
     feature_names: tuple[str, ...] | None
-    weights_of_chunks: bool
-    weighted: bool  # by those, or by sample_weight
+    weights_of_chunks: bool  # whether chunks come with weights
+    weighted: bool  # whether rows have weights, from the chunks or from sample_weight
 
 
 def form_of(
@@ -36,7 +36,7 @@ def form_of(
     n_features: int | None = None,
     feature_names: tuple[str, ...] | None = None,
 ) -> Form:
-    """The form of the first chunk, which must be that of the model, if X is for one."""
+    """Return the form of the first chunk. If X is for a model, the form must be that of the model."""
     for where, rows, weight in chunks:
         array = check_X(rows, name=where, n_features=n_features, feature_names=feature_names, empty=True)
         if sample_weight is not None and weight is not None:
@@ -52,7 +52,7 @@ def form_of(
 
 
 def check_chunk(where: str, rows: Any, weight: Any, form: Form) -> Rows:
-    """Rows and weights of one chunk, as they are."""
+    """Check one chunk, and return its rows and weights in their dtypes."""
     array = check_X(rows, name=where, empty=True)
     if array.shape[1] != form.n_features:
         raise ValueError(
@@ -79,7 +79,7 @@ def check_chunk(where: str, rows: Any, weight: Any, form: Form) -> Rows:
 
 
 def check_rows_of_pass(where: str, seen: int, n_samples: int | None, *, ended: bool) -> None:
-    """`seen` rows up to and with the chunk `where`; `ended` if it was the last."""
+    """Check the number of rows, `seen`, up to and including the chunk `where`. `ended` if it is the last."""
     if ended and seen == 0 and not n_samples:
         raise ValueError("X must have at least one row; its chunks have none.")
     if n_samples is not None and (seen != n_samples if ended else seen > n_samples):
@@ -91,11 +91,11 @@ def check_rows_of_pass(where: str, seen: int, n_samples: int | None, *, ended: b
 
 
 def raise_not_finite(chunks: Iterable[Rows]) -> NoReturn:
-    """Name the first NaN or inf; if there is none, the values overflow the arithmetic."""
+    """Raise an error that names the first NaN or inf. If there is none, the values are too large."""
     for chunk in chunks:
         where, X = chunk.where, chunk.X
         for rows in row_ranges(len(X)):
-            with np.errstate(over="ignore"):  # a longdouble may be beyond float64
+            with np.errstate(over="ignore"):  # a longdouble may be too large for float64
                 bad = ~np.isfinite(np.asarray(X[rows], dtype=np.float64))
             if bad.any():
                 row, column = np.argwhere(bad)[0]
@@ -109,9 +109,9 @@ def raise_not_finite(chunks: Iterable[Rows]) -> NoReturn:
 
 
 def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], moments: Moments) -> None:
-    """An error where variances leave the range of float64, a warning where X has lost its digits.
+    """Raise an error if variances leave the range of float64. Warn if X has too few digits.
 
-    `chunks` are looked at in the rare cases where the moments do not tell; `dtype` is theirs.
+    The `chunks`, of dtype `dtype`, are read only in the rare cases in which the moments are not enough.
     """
     _, mean, variance = moments
     small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
@@ -125,7 +125,7 @@ def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], mom
                 small[constant] |= _differ_by_next_to_nothing(X[rows][:, constant], first)
     if small.any():
         raise ValueError(
-            f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant ones; "
+            f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant columns; "
             f"column {int(np.argmax(small))} has {np.sqrt(variance[small][0]):.3g}. Rescale the columns."
         )
     spacing = np.finfo(dtype if dtype.kind == "f" else np.float64).eps * np.abs(mean)
@@ -146,19 +146,19 @@ def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], mom
         if largest > _LARGEST_INTEGER:
             warn(
                 WarningCause.PRECISION,
-                f"X holds integers up to {largest} in size, and float64 tells those up to 2**53 apart.",
+                f"X holds integers up to {largest} in size; float64 holds all integers only up to 2**53.",
             )
 
 
 def _differ_by_next_to_nothing(columns: Array, row: Array) -> Array:
-    """Which columns have differences whose squares underflow, so that they are not seen in the variance."""
+    """Return the columns with differences whose squares underflow, so that the variance misses them."""
     gap = np.abs(columns.astype(np.float64) - row.astype(np.float64))
     return np.asarray(((gap > 0) & (gap < _LEAST_DEVIATION)).any(axis=0))
 
 
 def raise_one_shot(X: Any) -> NoReturn:
     raise TypeError(
-        f"X must be something that can be read in every pass; a {type(X).__name__} can be read once. Pass a "
+        f"X must be readable in every pass; a {type(X).__name__} can be read only once. Pass a "
         "function that makes a new one: fit(lambda: read_chunks(path), k)."
     )
 
@@ -166,21 +166,21 @@ def raise_one_shot(X: Any) -> NoReturn:
 def raise_no_columns(X: Any) -> NoReturn:
     raise ValueError(
         "columns and sample_weight may be names only where X is a Parquet file, folder or dataset, or a dask "
-        f"dataframe; X is a {type(X).__name__}. Select columns before, and pass the weights as an array."
+        f"dataframe; X is a {type(X).__name__}. Select columns yourself, and pass the weights as an array."
     )
 
 
 def raise_no_cache() -> NoReturn:
     raise ValueError(
         "cache_dir is for X that this process reads; X is a dask collection, whose workers hold its blocks. "
-        "Leave it out; use X.persist() where they have the memory."
+        "Leave it out. Use X.persist() if the workers have enough memory."
     )
 
 
 def raise_no_rows(X: Any) -> NoReturn:
     raise TypeError(
-        f"X as a dask collection must be an array or a dataframe; got {type(X).__name__}. Make it one, as by "
-        "dask.array.from_delayed."
+        f"X as a dask collection must be an array or a dataframe; got {type(X).__name__}. Convert it, "
+        "for example with dask.array.from_delayed."
     )
 
 
@@ -193,7 +193,7 @@ def check_named_columns(wanted: Sequence[str], names: Sequence[Any]) -> None:
 
 
 def check_whole_rows(X: Any) -> None:
-    """Of a dask array: a block has all columns."""
+    """Check that each block of a dask array has all columns."""
     if X.ndim == 2 and (X.numblocks[1] != 1 or math.isnan(X.shape[1])):
         raise ValueError(
             f"X as a dask array must have all of its columns in each block; its chunks are {X.chunks}. "
@@ -202,11 +202,11 @@ def check_whole_rows(X: Any) -> None:
 
 
 def check_blocks(X: Any, sample_weight: Any) -> None:
-    """Dask collections that are divided alike."""
+    """Check that X and its weights have the same number of blocks."""
     if sample_weight.npartitions != X.npartitions:
         raise ValueError(
-            f"sample_weight as a dask collection must have the blocks of X, {X.npartitions}; it has "
-            f"{sample_weight.npartitions}. Rechunk or repartition it as X."
+            f"sample_weight as a dask collection must have as many blocks as X, {X.npartitions}; it has "
+            f"{sample_weight.npartitions}. Rechunk or repartition it like X."
         )
 
 
@@ -214,7 +214,7 @@ def check_rows_of_block(chunk: Rows, n_samples: int) -> None:
     if len(chunk.X) != n_samples:
         raise ValueError(
             f"{chunk.where} must have the same {n_samples} rows in every pass; now it has {len(chunk.X)}. "
-            "Compute X from what does not change, or persist it."
+            "Compute X from data that do not change, or persist it."
         )
 
 

@@ -1,17 +1,15 @@
-"""X that is read anew in every pass, chunk by chunk."""
+"""X that is read again in every pass, chunk by chunk."""
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
 from itertools import chain, cycle
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from fastem._families.base import Family
-from fastem._sources.arrays import ArraySource, base_measure_of
+from fastem._sources.arrays import ArraySource
 from fastem._sources.cache import RowsFile, check_room
 from fastem._sources.checks import check_sample_weight, check_weight_totals
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_pass
@@ -41,10 +39,10 @@ class _Tally(NamedTuple):
 
 
 class ChunkSource(SlabSource):
-    """Chunks of any sizes, cut into the slabs in which an array of the same rows would be swept.
+    """Chunks of any sizes, cut into the same slabs as an array of the same rows.
 
-    The next slab is read, by a thread, while the current one is computed. With a folder for it, the first
-    sweep leaves a copy of the rows there, which all others read.
+    While one slab is computed, a thread reads the next. If there is a `cache_dir`, the first pass writes a
+    copy of the rows there, and all later passes read the copy.
     """
 
     def __init__(
@@ -56,7 +54,7 @@ class ChunkSource(SlabSource):
         begun: Iterator[RawChunk],
         cache_dir: Path | None = None,
     ) -> None:
-        """`begun` is the pass whose first chunk told the form."""
+        """`begun` is the pass that has begun with the first chunk, from which `form` was taken."""
         super().__init__(form.n_features, form.dtype, reader.feature_names or form.feature_names, n_threads)
         self._reader, self._form = reader, form
         self._begun: Iterator[RawChunk] | None = begun
@@ -87,7 +85,8 @@ class ChunkSource(SlabSource):
     def chunks(self) -> Iterator[Rows]:
         tally = _Tally()
         where = "X"
-        # Scores go on with the pass that has begun: of an iterator that is used up they would miss a chunk.
+        # Scoring continues the pass that has begun. If it began anew, an iterable that can be read only once
+        # would miss its first chunk.
         begun, self._begun = self._begun, None
         for where, rows, weight in self._reader.chunks() if begun is None else begun:
             chunk = check_chunk(where, rows, weight, self._form)
@@ -103,7 +102,7 @@ class ChunkSource(SlabSource):
             self._tally, self._n_samples = tally, tally.rows
 
     def slabs(self, rows: int) -> Iterator[Rows]:
-        self._begun = None  # one thread reads all of a pass: connections of sqlite insist on that
+        self._begun = None  # one thread must read all of a pass, since sqlite connections require it
         if self._cached is not None:
             return self._cached.slabs(rows)
         slabs = self._slabs(rows)
@@ -118,7 +117,7 @@ class ChunkSource(SlabSource):
 
     def _slabs(self, rows: int) -> Generator[Rows]:
         start, filled = 0, 0
-        # One is in use while the other is filled.
+        # One slab is in use while the other is filled.
         slabs = cycle([self._new_slab(rows), self._new_slab(rows)])
         X, weight = next(slabs)
         for chunk in self.chunks():
@@ -130,7 +129,7 @@ class ChunkSource(SlabSource):
                 if size == rows and self._reader.lasting and self.is_slab(chunk.X):
                     slab = chunk.X[source]
                 else:
-                    with np.errstate(over="ignore"):  # a longdouble beyond float64 is inf, and found as such
+                    with np.errstate(over="ignore"):  # a longdouble may become inf, which a check finds
                         X[target] = chunk.X[source]
                 if chunk.weight is not None:
                     weight[target] = chunk.weight[source]
@@ -150,12 +149,9 @@ class ChunkSource(SlabSource):
         return np.empty((rows, self.n_features), self.dtype), np.empty(weights, self.dtype)
 
     def map(self, score: ScoreRows) -> Iterator[Array]:
-        """Begun at once, so that what is wrong with the first chunk is told at the call."""
+        """Return an iterator. The first chunk is scored at once, so that this call raises its errors."""
         scores = (score(chunk, self.n_threads) for chunk in self.chunks())
         return chain([next(scores)], scores)
-
-    def base_measure(self, family: Family[Any, Any]) -> float:
-        return float(self.total(partial(base_measure_of, family))[0])
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         ranks = drawn_ranks(self.n_positive, size, rng)
@@ -175,10 +171,10 @@ class ChunkSource(SlabSource):
 
 
 def _read_ahead(items: Generator[T]) -> Iterator[T]:
-    """The same items, each made by a thread while the one before it is in use.
+    """Yield the same items. A thread makes the next item while the caller uses the current one.
 
-    However the pass ends, the thread does first, and then the generator: files are closed at once, even
-    where a traceback would keep them.
+    When the pass ends for any reason, the thread ends first and then the generator is closed. So files are
+    closed at once, even if a traceback still refers to the generator.
     """
     with closing(items), ThreadPoolExecutor(1, thread_name_prefix="fastem-reader") as reader:
         upcoming = reader.submit(next, items, None)

@@ -1,4 +1,4 @@
-"""dask arrays and dataframes as a source, by dask, an optional extra."""
+"""Arrays and dataframes of dask, which is an optional extra, as a source."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastem._families.base import Family
-from fastem._families.frame import Moments
+from fastem._families.frame import Frame, Moments
 from fastem._families.statistics import Statistics
 from fastem._sources import dask_tasks as tasks
 from fastem._sources.arrays import base_measure_of
@@ -30,13 +30,13 @@ from fastem._typing import Array, RawChunk, Rows
 
 
 def is_dask(X: Any) -> bool:
-    """Whether X is a collection of dask's own: those of other libraries are what else they are."""
+    """Return whether X is one of dask's own collections. Collections of other libraries do not count."""
     base = sys.modules.get("dask.base")
     return base is not None and type(X).__module__.startswith("dask.") and base.is_dask_collection(X)
 
 
 class DaskSource(Source):
-    """The blocks of a dask array or dataframe. They stay where they are; what comes here is small."""
+    """The blocks of a dask array or dataframe. They stay where they are, and only small results come here."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class DaskSource(Source):
         self.stored_dtype = self._form.dtype
         self.dtype = np.dtype(np.float32 if self.stored_dtype == np.float32 else np.float64)
         self._X, self.n_threads = X, n_threads
-        # Of each block, where dask knows.
+        # The number of rows of each block, or None if dask does not know it.
         self._block_rows = None if _is_frame(X) or np.isnan(X.shape[0]) else X.chunks[0]
         self._blocks = Blocks(X)
         if sample_weight is not None:
@@ -62,7 +62,7 @@ class DaskSource(Source):
             self._form = self._form._replace(weights_of_chunks=True, weighted=True)
 
     def _in_blocks(self, sample_weight: Any) -> Any:
-        """Weights as a dask collection. To cut those in memory may take a pass that counts the rows of X."""
+        """Return the weights as a dask collection. For an array, this may need a pass to count rows of X."""
         if not is_dask(sample_weight):
             import dask.array as da
 
@@ -74,7 +74,7 @@ class DaskSource(Source):
         return sample_weight
 
     def _total(self, function: Callable[..., Any], *arguments: Any, own: dict[int, Any] | None = None) -> Any:
-        """The sum over the blocks, or those in `own`, of function(chunk, *arguments, *own[i])."""
+        """Return the sum of function(chunk, *arguments, *own[i]) over the blocks in `own`, or over all."""
         if own is None:
             own = dict.fromkeys(range(len(self._blocks)), ())
         return self._blocks.sum(tasks.OnChunks(function, self._form, self._block_rows, arguments), own)
@@ -103,19 +103,19 @@ class DaskSource(Source):
             raise_not_finite(self.chunks())
         return moments
 
-    def reduce(self, sweep: Sweep) -> Statistics:
+    def reduce(self, sweep: Sweep) -> Statistics[Any]:
         own = None
         if sweep.given is not None:
             ends = accumulate(self._survey.rows, initial=0)
             own = {i: (sweep.given(start, stop),) for i, (start, stop) in enumerate(pairwise(ends))}
             sweep = sweep._replace(given=None)
-        statistics: Statistics = self._total(tasks.statistics, sweep, own=own)
+        statistics: Statistics[Any] = self._total(tasks.statistics, sweep, own=own)
         if statistics.n_samples == 0:
-            self.moments()  # tells what is wrong
+            self.moments()  # this raises an error that says what is wrong
         return statistics
 
-    def base_measure(self, family: Family[Any, Any]) -> float:
-        return float(self.total(partial(base_measure_of, family))[0])
+    def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
+        return float(self.total(partial(base_measure_of, family, frame))[0])
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         ranks = drawn_ranks(self.n_positive, size, rng)
@@ -126,11 +126,11 @@ class DaskSource(Source):
         return Rows("X", 0, sample.X, sample.weight)
 
     def chunks(self) -> Iterator[Rows]:
-        """Of each block two rows, the least and the largest values of its columns."""
+        """Yield two rows for each block: the least and the largest values of its columns."""
         yield from self._total(tasks.extremes)
 
     def map(self, score: ScoreRows) -> Any:
-        """A dask array in blocks as those of X, lazy."""
+        """Return a lazy dask array with the blocks of X."""
         import dask
 
         nothing = np.empty((0, self.n_features), self.stored_dtype)
@@ -140,7 +140,7 @@ class DaskSource(Source):
             X = X.map_partitions(tasks.numbers, self._form, meta=nothing)
         shape = {"drop_axis": 1} if like.ndim == 1 else {"chunks": (X.chunks[0], like.shape[1:])}
         on_chunks = tasks.OnChunks(tasks.apply, self._form._replace(feature_names=None), None, (score,))
-        # Delayed, so that the model is in the graph once, and not in every task.
+        # This is delayed, so that the graph holds the model once, and not in every task.
         return X.map_blocks(
             tasks.score, dask.delayed(on_chunks, traverse=False), dtype=like.dtype, meta=like, **shape
         )
@@ -148,7 +148,7 @@ class DaskSource(Source):
     def total(self, score: ScoreRows) -> Array:
         total = np.asarray(self._total(tasks.apply, score))
         if total[-1] == 0:
-            self.moments()  # tells what is wrong
+            self.moments()  # this raises an error that says what is wrong
         return total
 
 
@@ -157,7 +157,7 @@ def _is_frame(X: Any) -> bool:
 
 
 def _selected(X: Any, sample_weight: Any, columns: tuple[str, ...] | None) -> tuple[Any, Any]:
-    """X of the columns that are wanted, and the weights if they are another of its columns."""
+    """Return the wanted columns of X, and the weights, which may be another column of X."""
     import dask.array as da
 
     if not _is_frame(X) and not isinstance(X, da.Array):

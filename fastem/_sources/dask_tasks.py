@@ -1,7 +1,7 @@
-"""What a task makes of one block: something that adds up.
+"""The functions that dask tasks apply to one block. Their results can be added up.
 
-Serial kernels only: a worker's thread is one kernel thread, and no two of them meet in numba's parallel
-layer.
+They use serial kernels only. A worker's thread is one kernel thread, and workers' threads never meet in
+numba's parallel layer.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ from fastem._typing import Array, Rows
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first pass finds."""
+    """The result of the first pass."""
 
-    rows: tuple[int, ...]  # of each block
-    positive: tuple[int, ...]  # those of positive weight
-    largest: float  # weight
-    moments: Moments | None  # None if there is no weight
+    rows: tuple[int, ...]  # number of rows of each block
+    positive: tuple[int, ...]  # number of rows of positive weight of each block
+    largest: float  # largest weight
+    moments: Moments | None  # None if all weights are 0
 
     def __add__(self, other: "Survey") -> "Survey":
         moments = self.moments or other.moments
@@ -49,11 +49,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class OnChunks:
-    """A function of a checked chunk, some arguments, and what the block has of its own."""
+    """Checks a block, and calls a function with it, common arguments and the block's own arguments."""
 
     function: Callable[..., Any]
     form: Form
-    rows: tuple[int, ...] | None  # of each block, where they are known
+    rows: tuple[int, ...] | None  # number of rows of each block, or None if unknown
     arguments: tuple[Any, ...]
 
     def __call__(self, i: int, own: tuple[Any, ...], rows: Any, weight: Any = None) -> Any:
@@ -77,13 +77,14 @@ def survey(chunk: Rows) -> Survey:
     return Survey((n,), (positive,), largest, moments if largest > 0 else None)
 
 
-def statistics(chunk: Rows, sweep: Sweep, given: Array | None = None) -> Statistics:
+def statistics(chunk: Rows, sweep: Sweep, given: Array | None = None) -> Statistics[Any]:
     rows_of = None if given is None else lambda start, stop: given[start:stop]
     return _source(chunk).reduce(sweep._replace(packed=own_arrays(sweep.packed), given=rows_of))
 
 
 def own_arrays(packed: Any) -> Any:
-    """Arrays from the wire may be read-only or misaligned, for which kernels would be compiled anew."""
+    """Copy all arrays. Those from another process may be read-only or misaligned, for which numba would
+    compile kernels again."""
     copies = (np.array(value) if isinstance(value, np.ndarray) else value for value in packed or ())
     return None if packed is None else type(packed)(*copies)
 
@@ -94,7 +95,7 @@ def sample(chunk: Rows, ranks: Array) -> Sample:
 
 
 def extremes(chunk: Rows) -> tuple[Rows, ...]:
-    """The least and the largest values of the columns, as two rows."""
+    """Return the least and the largest values of the columns, as two rows."""
     if len(chunk.X) == 0:
         return ()
     return (Rows(chunk.where, 0, np.stack([chunk.X.min(axis=0), chunk.X.max(axis=0)])),)

@@ -1,4 +1,4 @@
-"""Whatever `fit` takes for X, made a source."""
+"""Opening anything that `fit` takes as X, as a source."""
 
 from collections.abc import Sequence
 from itertools import chain, islice
@@ -33,7 +33,7 @@ def source_of(
     feature_names: tuple[str, ...] | None = None,
     empty: bool = False,
 ) -> Source:
-    """X and its weights as a source. `n_features` and `feature_names` are those of a model that X is for."""
+    """Open X and its weights. If X is for a model, `n_features` and `feature_names` are the model's."""
     n_threads = check_n_threads(n_threads)
     cache_dir = check_cache_dir(cache_dir)
     if is_dask(X):
@@ -55,7 +55,7 @@ def source_of(
 def _reader_of(
     X: Any, columns: Sequence[str] | None, weight: str | None, feature_names: tuple[str, ...] | None
 ) -> Reader | None:
-    """What reads X in chunks; None for what is in memory."""
+    """Return a reader of X in chunks, or None if X is in memory."""
     if is_parquet(X):
         return ParquetReader(X, check_columns(columns) or feature_names, weight)
     if columns is not None or weight is not None:

@@ -1,4 +1,4 @@
-"""Memory-mapped files: the next slab is read ahead, and those behind take no memory."""
+"""Passes over memory-mapped files, which read the next slab ahead and release slabs that are done."""
 
 import mmap
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ import numpy as np
 
 from fastem._typing import Array
 
-# One that is copied on write holds changes that are in no file.
+# The other mode, copy on write, holds changes that are in no file, so its pages must not be released.
 _SHARED_MODES = ("r", "r+", "w+")
 
 
 def swept(array: Array, rows: int) -> Iterator[tuple[int, Array]]:
-    """(first row, slab) of an array that may be a memory-mapped file."""
+    """Yield (first row, slab) for the slabs of an array, which may be a memory-mapped file."""
     pages = _Pages(array)
     for start in range(0, len(array), rows):
         slab = array[start : start + rows]
@@ -24,10 +24,10 @@ def swept(array: Array, rows: int) -> Iterator[tuple[int, Array]]:
 
 
 class _Pages:
-    """What a sweep tells the operating system of the pages of a memory-mapped array.
+    """Advises the operating system about the pages of a memory-mapped array during a pass.
 
-    Pages behind the sweep leave the memory of this process and stay in the cache of the system, so that
-    the next pass finds them there. Of any other array it tells nothing.
+    Pages that are done leave the memory of this process but stay in the cache of the system, where the next
+    pass finds them. For any other array it gives no advice.
     """
 
     def __init__(self, X: Array) -> None:
@@ -50,19 +50,19 @@ class _Pages:
             self._here = None
 
     def _bounds(self, slab: Array) -> tuple[int, int]:
-        """First byte and end of the pages, whole ones, that a slab lies in."""
+        """Return the first byte of the first page of a slab, and the end of the slab."""
         first = slab.ctypes.data - self._origin
         page = mmap.PAGESIZE
         return first // page * page, first + slab.nbytes
 
     def _advise(self, advice: int, first: int, end: int) -> None:
         if self._mapping is not None:
-            with suppress(OSError):  # it is advice: pages that are locked in memory stay
+            with suppress(OSError):  # advice may fail, for example for pages that are locked in memory
                 self._mapping.madvise(advice, first, end - first)
 
 
 def _mapping_of(X: Array) -> mmap.mmap | None:
-    """The shared mapping whose rows X is, one after the other; None if there is none."""
+    """Return the shared mapping that holds the rows of X contiguously, or None if there is none."""
     owner: Any = X
     while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap):
         owner = owner.base

@@ -1,4 +1,4 @@
-"""Parquet files, folders and datasets, by pyarrow, an optional extra."""
+"""Parquet files, folders and datasets, read with pyarrow, which is an optional extra."""
 
 import os
 import sys
@@ -10,9 +10,10 @@ import numpy as np
 from fastem._sources.readers import Reader
 from fastem._typing import Array, RawChunk
 
-# Of a batch: it should stay in the cache of a core while its columns become rows.
+# The size of a batch. It should stay in the cache of a core while its columns become rows.
 _BATCH_BYTES = 1 << 20
-_BUFFER_BYTES = 1 << 18  # of a column chunk at a time, where all of it may be a hundred times that
+# How much of a column chunk is read at a time. The whole column chunk may be a hundred times as large.
+_BUFFER_BYTES = 1 << 18
 
 
 def is_parquet(X: Any) -> bool:
@@ -25,7 +26,7 @@ def is_parquet(X: Any) -> bool:
 class ParquetReader(Reader):
     """Chunks of rows of the Parquet files of a dataset, in the order of the files.
 
-    The files need not fit in memory, nor their row groups: pages are decoded as they are wanted.
+    Neither the files nor their row groups need to fit in memory, since pages are decoded only when needed.
     """
 
     def __init__(self, X: Any, columns: Sequence[str] | None, weight: str | None) -> None:
@@ -33,13 +34,13 @@ class ParquetReader(Reader):
         try:
             self._fragments = list(dataset.get_fragments())
         except ValueError as error:
-            raise ValueError(f"X must be a dataset without a filter; {error} Write it to a file.") from None
+            raise ValueError(f"X must be a dataset without a filter; {error} Write X to a file.") from None
         if not self._fragments:
             raise ValueError(f"X must have at least one Parquet file; {X!r} has none.")
         names = tuple(dataset.schema.names)
         columns = [name for name in names if name != weight] if columns is None else columns
         if not columns:
-            raise ValueError(f"X must have a column beside that of the weights; it has {list(names)}.")
+            raise ValueError(f"X must have a column beside that of the weights; it has only {list(names)}.")
         self.feature_names = tuple(columns)
         self._weight = weight
         wanted = [*columns, *([] if weight is None else [weight])]
@@ -66,9 +67,9 @@ class ParquetReader(Reader):
         for fragment in self._fragments:
             start = 0
             with fragment.open() as opened:
-                # Without pre_buffer, which would hold whole row groups.
+                # With pre_buffer, pyarrow would hold whole row groups.
                 file = pq.ParquetFile(opened, pre_buffer=False, buffer_size=_BUFFER_BYTES)
-                groups = [group.id for group in fragment.row_groups]  # a dataset may hold some only
+                groups = [group.id for group in fragment.row_groups]  # a dataset may use only some of them
                 batches = file.iter_batches(size, row_groups=groups, columns=wanted, use_threads=False)
                 for batch in batches:
                     rows = np.array([_numbers(batch.column(name)) for name in columns], self._dtype).T
@@ -103,7 +104,7 @@ def _open(X: Any) -> Any:
             dataset = ds.dataset(path, format="parquet")
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise ValueError(
-                f"X as a path must be a Parquet file, or a folder of such; {path!r} is not: {error}"
+                f"X as a path must be a Parquet file, or a folder of such files; {path!r} is not: {error}"
             ) from None
     if not isinstance(getattr(dataset, "format", None), ds.ParquetFileFormat):
         raise ValueError("X must be a dataset of Parquet files. Pass a function that yields chunks instead.")
@@ -120,7 +121,7 @@ def _check_type(name: str, kind: Any) -> None:
 
 
 def _numbers(column: Any) -> Array:
-    """The numbers of a column; what is missing is NaN."""
+    """Return the numbers of a column, with NaN for missing values."""
     if str(column.type) not in ("float", "double", "halffloat"):
         column = column.cast("double", safe=False)
     return np.asarray(column.to_numpy(zero_copy_only=False))

@@ -1,4 +1,4 @@
-"""X as something to pass over: what a fit asks of it, and passes over slabs of rows."""
+"""The interface of a source, which is X as something to pass over, and passes over slabs of rows."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -19,19 +19,19 @@ from fastem._typing import Array, Rows, read_only
 
 _MAX_SLOTS = 64
 _TILES_PER_SLOT = 8  # with fewer, waking threads would take longer than the work
-# From 64 tiles we use eight slots, so that eight threads have work. Further slots must have more tiles each,
-# or zeroing and merging their sums would show.
+# From 64 tiles we use eight slots, so that eight threads have work. We use more slots only if each has more
+# tiles, since it takes time to zero and merge the sums of a slot.
 _SLOTS_IN_ANY_CASE = 8
 _TILES_PER_SLOT_AND_FEATURE = 0.5
 _NUMBERS_PER_SLOT = 65536  # in the pass for the moments
-_SUMS_BYTES = 16 << 20  # all slots together
-_SLAB_BYTES = 16 << 20  # since a slab may have to be converted
-_SLAB_SECONDS = 0.2  # since a kernel call cannot be interrupted
-# Upper bounds on the cost of one row and component: the overhead, and each multiply-add.
+_SUMS_BYTES = 16 << 20  # for the sums of all slots together
+_SLAB_BYTES = 16 << 20  # limited because a slab may have to be converted
+_SLAB_SECONDS = 0.2  # limited because a kernel call cannot be interrupted
+# Upper bounds on the time for one row and component: the overhead, and the time of each multiply-add.
 _SECONDS_PER_PAIR = 3e-9
 _SECONDS_PER_MULTIPLY = 6e-11
 
-# (rows, n_threads) -> numbers
+# (rows, n_threads) -> scores of these rows
 ScoreRows = Callable[[Rows, int | None], Array]
 # (start, stop) -> responsibilities of these rows, (stop - start, K)
 Responsibilities = Callable[[int, int], Array]
@@ -45,63 +45,63 @@ class Sweep(NamedTuple):
     packed: Any  # the parameters, as `family.pack` makes them
     frame: Frame
     given: Responsibilities | None = None  # known responsibilities in place of an E-step
-    origin: str = ""  # digest of the parameters, where the sums will be merged with those of other calls
+    origin: str = ""  # digest of the parameters, if the sums may be merged with those of other calls
     with_base_measure: bool = False  # whether the log-likelihood includes the base measure
 
 
 class Source(ABC):
-    """What a fit asks of X, and a model that scores X."""
+    """X as a fit, or a model that scores X, uses it."""
 
     n_features: int
     feature_names: tuple[str, ...] | None
     stored_dtype: np.dtype[Any]
-    dtype: np.dtype[Any]  # that of the kernels: float32 or float64
+    dtype: np.dtype[Any]  # the dtype of the kernels, float32 or float64
     n_threads: int | None
 
     @property
     @abstractmethod
     def n_samples(self) -> int:
-        """Rows; may take a first pass."""
+        """Number of rows. To find it may take a first pass."""
 
     @property
     @abstractmethod
     def n_positive(self) -> int:
-        """Rows of positive weight; all others are treated as absent."""
+        """Number of rows of positive weight. All others are treated as absent."""
 
     @abstractmethod
     def moments(self) -> Moments:
-        """Total weight, and weighted mean and variance of each feature; an error if X is not finite."""
+        """Return the moments of all rows. Raise an error if X is not finite."""
 
     @abstractmethod
-    def reduce(self, sweep: Sweep) -> Statistics:
-        """One pass: the E-step, or the sums that known responsibilities imply."""
+    def reduce(self, sweep: Sweep) -> Statistics[Any]:
+        """Make one pass: the E-step, or the sums for known responsibilities."""
 
     @abstractmethod
-    def base_measure(self, family: Family[Any, Any]) -> float:
-        """The weighted sum over all rows of log h(x), which no parameter changes; an error for bad rows."""
+    def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
+        """Return the weighted sum of log h(x) over all rows. Raise an error if rows are not valid."""
 
     @abstractmethod
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
-        """At most `size` rows of positive weight, without replacement, in their order, in memory."""
+        """Draw at most `size` rows of positive weight without replacement. They keep their order."""
 
     @abstractmethod
     def chunks(self) -> Iterable[Rows]:
-        """All rows, or the extremes of all parts, for a check of their range."""
+        """Return all rows, or the extreme values of each part, to check the range of the numbers."""
 
     @abstractmethod
     def map(self, score: ScoreRows) -> Any:
-        """Scores of all rows: an array, an iterator over those of the chunks, or something lazy."""
+        """Return the scores of all rows, as an array, as an iterator over chunks, or as a lazy object."""
 
     @abstractmethod
     def total(self, score: ScoreRows) -> Array:
-        """The sum over chunks of a few numbers for each, the last of which is its weight."""
+        """Return the sum of `score` over chunks. It gives a few numbers, the last of which is the weight."""
 
 
 class SlabSource(Source):
-    """Rows that one process passes over in slabs, each of which threads share.
+    """Rows that one process passes over in slabs. The threads divide each slab among them.
 
-    Slabs are C-contiguous, aligned, native and of the kernel's dtype. Their sizes, and the number of slots
-    that share a pass, depend on the numbers of rows, features and components alone. So do the bits.
+    Slabs are C-contiguous, aligned, in native byte order and in the kernels' dtype. Their sizes and the
+    number of slots depend only on the numbers of rows, features and components. So do the bits of the result.
     """
 
     def __init__(
@@ -120,10 +120,10 @@ class SlabSource(Source):
 
     @abstractmethod
     def slabs(self, rows: int) -> Iterator[Rows]:
-        """Slabs of `rows` rows; the last one may be shorter."""
+        """Yield slabs of `rows` rows. The last one may be shorter."""
 
     def is_slab(self, rows: Array) -> bool:
-        """Whether kernels read these rows as they are."""
+        """Return whether kernels can read these rows without a conversion."""
         flags, dtype = rows.flags, rows.dtype
         return flags.c_contiguous and flags.aligned and dtype.isnative and dtype == self.dtype
 
@@ -137,7 +137,7 @@ class SlabSource(Source):
         used = 1
         for slab in self.slabs(self._slab_rows(1, d, _MAX_SLOTS)):
             X, weight = slab.X, np.empty(0, self.dtype) if slab.weight is None else slab.weight
-            # By the size of the slab alone, since a stream does not know how many are to come.
+            # The slots depend on this slab alone, since a stream does not know how many slabs will follow.
             slots = max(1, min(_MAX_SLOTS, X.size // _NUMBERS_PER_SLOT))
             used = max(used, slots)
             arguments = (X, read_only(weight), *(a[:slots] for a in sums))
@@ -146,7 +146,7 @@ class SlabSource(Source):
         total = weights.sum()
         with np.errstate(all="ignore"):
             share = weights / total
-            origin = means[np.argmax(weights)]  # about it, so that a constant feature has no spread at all
+            origin = means[np.argmax(weights)]  # makes the variance of a constant feature exactly 0
             mean = origin + share @ (means - origin)
             variance = (
                 squares.sum(axis=0) + (weights[:, None] * np.square(means - mean)).sum(axis=0)
@@ -155,19 +155,16 @@ class SlabSource(Source):
             raise_not_finite(self.chunks())
         return Moments(float(total), mean, variance)
 
-    def reduce(self, sweep: Sweep) -> Statistics:
+    def reduce(self, sweep: Sweep) -> Statistics[Any]:
         family, k = sweep.family, sweep.k
         slots = self._slots(family.bytes_per_slot(k, self.n_features))
-        size = self._slab_rows(k, family.multiply_adds(self.n_features), slots)
-        if sweep.given is not None or family.holds_responsibilities:
-            size = min(size, max(self._tile_rows, _SLAB_BYTES // (k * self.dtype.itemsize)))
         running = family.begin_pass(sweep.packed, k, sweep.frame, slots, self.n_threads)
         base = 0.0
-        for slab in self.slabs(size):
+        for slab in self.slabs(self._rows_of(sweep, slots)):
             given = None if sweep.given is None else sweep.given(slab.start, slab.start + len(slab.X))
             running.add(slab, given)
             if sweep.with_base_measure and family.has_base_measure:
-                base += weighted_sum(family.base_measure(slab, self.n_threads), slab.weight)
+                base += slab.weighted_sum(family.base_measure(slab, sweep.frame, self.n_threads))
         summed = running.end()
         if summed is None:
             raise_not_finite(self.chunks())
@@ -181,38 +178,45 @@ class SlabSource(Source):
             sweep.origin,
         )
 
+    def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
+        total = 0.0
+        for slab in self.slabs(self._slab_rows(1, self.n_features, 1)):
+            total += slab.weighted_sum(family.base_measure(slab, frame, self.n_threads))
+        return total
+
     def total(self, score: ScoreRows) -> Array:
         return reduce(add, (score(chunk, self.n_threads) for chunk in self.chunks()))
 
     def _slots(self, bytes_per_slot: int) -> int:
-        """How many slots share a pass: a function of the problem alone, never of the threads."""
+        """Return the number of slots of a pass. It depends on the problem alone, never on the threads."""
         tiles = self.n_samples // self._tile_rows
         by_work = max(_SLOTS_IN_ANY_CASE, tiles // (_TILES_PER_SLOT_AND_FEATURE * self.n_features))
         by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
         return int(max(1, min(_MAX_SLOTS, tiles // _TILES_PER_SLOT, by_work, by_memory)))
 
-    def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
-        """Rows of one kernel call: at most about a fifth of a second for one thread, and 16 MB.
+    def _rows_of(self, sweep: Sweep, slots: int) -> int:
+        """Rows of one slab of this pass."""
+        rows = self._slab_rows(sweep.k, sweep.family.multiply_adds(self.n_features), slots)
+        if sweep.given is None and not sweep.family.holds_responsibilities:
+            return rows
+        return min(rows, max(self._tile_rows, _SLAB_BYTES // (sweep.k * self.dtype.itemsize)))
 
-        It must not depend on the layout of X, since the bits of the sums depend on it.
+    def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
+        """Return the number of rows of one kernel call.
+
+        They take at most about a fifth of a second on one thread, and at most 16 MB. The number must not
+        depend on the layout of X, since the bits of the sums depend on it.
         """
         seconds = k * (_SECONDS_PER_PAIR + multiplies * _SECONDS_PER_MULTIPLY)
         by_time = int(_SLAB_SECONDS / seconds)
         by_memory = int(_SLAB_BYTES // (self.n_features * self.dtype.itemsize))
-        # Whole tiles for every slot, or at least whole tiles.
+        # Each slot gets whole tiles if possible. In any case the slab has whole tiles.
         rows = min(by_time, by_memory)
         tile = self._tile_rows
         quantum = tile * slots if rows >= tile * slots else tile
         return max(1, rows // quantum) * quantum
 
 
-def weighted_sum(values: Array, weight: Array | None) -> float:
-    """The sum of numbers of rows, each times the weight of its row."""
-    if weight is None:
-        return float(values.sum(dtype=np.float64))
-    return float((values * weight).sum(dtype=np.float64))
-
-
 def drawn_ranks(n: int, size: int, rng: np.random.Generator) -> Array:
-    """Which of n rows a sample of at most `size` takes, sorted: the same for all that hold these rows."""
+    """Draw the numbers of at most `size` of n rows, sorted. All sources of these rows get the same ones."""
     return np.arange(n) if n <= size else np.sort(rng.choice(n, size, replace=False, shuffle=False))

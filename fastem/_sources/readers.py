@@ -1,4 +1,4 @@
-"""What reads X anew in every pass: iterables, functions that make them, and stores that can be sliced."""
+"""Readers, which read X again in every pass: from iterables, from functions, and from stores with slices."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,25 +10,25 @@ from fastem._sources.chunk_checks import raise_one_shot
 from fastem._sources.tables import as_table
 from fastem._typing import RawChunk
 
-# As long as a slab mostly is: so that a slice is one, and needs no copy.
+# Slices of a store have the size that slabs mostly have. Then a slice is a slab and need not be copied.
 _SLICE_BYTES = 16 << 20
-_SLICE_ROWS = 1 << 14  # of which slabs have multiples: a tile for each of 64 slots
+_SLICE_ROWS = 1 << 14  # slabs mostly have multiples of this, which is a tile for each of 64 slots
 
 
 class Reader(ABC):
     """Chunks of rows in the same order in every pass. Subclasses are final."""
 
-    n_samples: int | None = None  # where it is known without a pass
+    n_samples: int | None = None  # None if it is not known without a pass
     lasting = False  # whether a chunk stays as it is when the next is read
-    feature_names: tuple[str, ...] | None = None  # where the chunks do not tell
+    feature_names: tuple[str, ...] | None = None  # None if only the chunks may have names
 
     @abstractmethod
     def chunks(self) -> Iterator[RawChunk]:
-        """One pass."""
+        """Make one pass over the chunks."""
 
 
 class IterableReader(Reader):
-    """An iterable, or a function that makes one, of chunks or (chunk, weights)."""
+    """An iterable of chunks or of pairs (chunk, weights), or a function that returns one."""
 
     def __init__(self, X: Callable[[], Iterable[Any]] | Iterable[Any]) -> None:
         self._make = X if callable(X) else lambda: X
@@ -52,7 +52,7 @@ class StoreReader(Reader):
         rows = _SLICE_BYTES // row_bytes
         if rows > _SLICE_ROWS:
             rows -= rows % _SLICE_ROWS
-        # Whole chunks of the store, as each is decompressed as a whole.
+        # Read whole chunks of the store, since a chunk can only be decompressed as a whole.
         stored = (getattr(X, "chunks", None) or (1,))[0]
         unit = stored if isinstance(stored, int) else 1
         self._rows = unit * max(1, rows // unit)
@@ -64,7 +64,7 @@ class StoreReader(Reader):
 
 
 def reader_of(X: Any) -> Reader | None:
-    """What reads X in chunks; None for what is in memory, or is no data at all."""
+    """Return a reader of X in chunks, or None if X is in memory or is not data."""
     if isinstance(X, np.ndarray) or _is_table(X):
         return None
     if isinstance(X, Sequence):
@@ -81,7 +81,7 @@ def reader_of(X: Any) -> Reader | None:
 def _is_table(X: Any) -> bool:
     try:
         return as_table(X) is not None
-    except ValueError:  # two columns of one name, which the check of tables will tell
+    except ValueError:  # two columns have the same name, and the check of tables will say so
         return True
 
 
@@ -95,7 +95,10 @@ def _is_chunk(item: Any) -> bool:
 
 
 def _is_store(X: Any) -> bool:
-    """Whether X is sliced like an array and is none in memory: those tell others where it is."""
+    """Return whether X can be sliced like an array but is not in memory.
+
+    Arrays in memory have an attribute by which other libraries find their data.
+    """
     shape, dtype = getattr(X, "shape", None), getattr(X, "dtype", None)
     sliced = isinstance(shape, tuple) and len(shape) == 2 and isinstance(dtype, np.dtype)
     in_memory = any(hasattr(X, name) for name in ("__array_interface__", "__dlpack__", "toarray"))

@@ -1,4 +1,4 @@
-"""Tables of pandas, polars, pyarrow and others, by narwhals, an optional extra."""
+"""Tables of pandas, polars, pyarrow and others, read with narwhals, which is an optional extra."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def as_table(X: Any) -> Any:
-    """X as a narwhals DataFrame; None if it is no table, or narwhals is not installed."""
+    """Return X as a narwhals DataFrame, or None if X is not a table or narwhals is not installed."""
     if isinstance(X, (np.ndarray, list, tuple)):
         return None
     try:
@@ -18,7 +18,10 @@ def as_table(X: Any) -> Any:
 
 
 def column_names(X: Any) -> tuple[str, ...] | None:
-    """Names of the columns of a table, if they are names: pandas numbers columns that have none."""
+    """Return the names of the columns of a table, or None if they are not strings.
+
+    pandas gives numbers to columns without a name.
+    """
     table = as_table(X)
     if table is None or not all(isinstance(name, str) for name in table.columns):
         return None

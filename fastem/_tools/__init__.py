@@ -1,1 +1,1 @@
-"""What the command line runs: the demo and the benchmark."""
+"""The demo and the benchmark, which the command line runs."""

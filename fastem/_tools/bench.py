@@ -1,4 +1,4 @@
-"""``python -m fastem bench``: the time of a pass and of scoring on this machine, beside its peers."""
+"""``python -m fastem bench``: the time of a pass and of scoring, compared with other libraries."""
 
 import json
 import platform
@@ -21,22 +21,23 @@ from fastem._tools.cases import CASES, Case, problem
 from fastem._tools.peers import PEERS, Peer, Run
 from fastem._typing import Array
 
-# A time is the difference between two runs that differ by so many, so that start-up cancels.
+# How many times a short and a long run do the work. A time is the difference between the two runs, so that
+# the time of start-up cancels.
 _SHORT, _LONG = 2, 6
-# Threads of BLAS go on spinning for a tenth of a second, beside those of the library that is next.
+# Threads of BLAS spin for a tenth of a second after their work. We wait, so as not to slow the next library.
 _SETTLE_SECONDS = 0.2
 
 
 @dataclass
 class Timing:
-    """Seconds of one operation, or why there are none."""
+    """The time of one operation in seconds, or the reason why there is none."""
 
     minimum: float = float("nan")
     median: float = float("nan")
     failure: str | None = None
 
     def known(self) -> dict[str, Any]:
-        """For JSON, which has no NaN."""
+        """Return the fields that have values, since JSON has no NaN."""
         return {"failure": self.failure} if self.failure else {"minimum": self.minimum, "median": self.median}
 
 
@@ -49,7 +50,7 @@ class Row:
     peak_share: float | None = None
 
     def nanoseconds(self, name: str) -> float:
-        """Of one point and component."""
+        """Time per point and component."""
         return 1e9 * self.timings[name].minimum / self.case.n / self.case.k
 
 
@@ -78,7 +79,7 @@ def run_bench(*, peers: bool, scale: float, repeat: int, output: Path | None) ->
 
 
 def measure(case: Case, libraries: dict[str, Peer], scale: float, repeat: int) -> Row:
-    """Time all libraries in turn, so that a machine that drifts drifts for all."""
+    """Time all libraries in turn, so that a change in the speed of the machine affects all."""
     case = case._replace(n=max(int(case.n * scale), 10 * case.k))
     X, start = problem(case)
     row = Row(case)
@@ -113,9 +114,10 @@ def measure(case: Case, libraries: dict[str, Peer], scale: float, repeat: int) -
 
 
 def _timing(seconds: list[tuple[float, float]]) -> Timing:
-    """Of one operation, from (short, long) runs.
+    """Compute the time of one operation from pairs (short, long) of runs.
 
-    Differences of minima, not the minimum of differences, which a disturbed short run would win.
+    It is the difference of the minima. The minimum of the differences would be too small if a short run was
+    disturbed.
     """
 
     def per_operation(short: float, long: float) -> float:
@@ -155,7 +157,7 @@ def _time(action: Callable[[int], Any], times: int) -> float:
 
 
 def _peak_flops(dtype: str) -> float:
-    """GFLOP/s of a matrix product: what this machine's multiply-add units reach in practice."""
+    """Measure the GFLOP/s of a matrix product, which this machine reaches in practice."""
     size = 2048
     a = np.random.default_rng(0).random((size, size)).astype(dtype)
     best = min(_time(lambda _: a @ a, 1) for _ in range(6))
@@ -178,7 +180,7 @@ def _line(case: str, *cells: str) -> str:
 
 
 def _notes(rows: list[Row]) -> Iterator[str]:
-    """Each reason why a cell has no number, once."""
+    """Yield each reason why a cell has no number, once."""
     reasons = Counter(f"{name}: {t.failure}" for row in rows for name, t in row.timings.items() if t.failure)
     return (f"{reason} ({count} of {len(rows)} cases)" for reason, count in reasons.items())
 

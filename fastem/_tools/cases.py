@@ -1,4 +1,4 @@
-"""What ``python -m fastem bench`` measures: the cases, their data and the start that all libraries take."""
+"""The cases that ``python -m fastem bench`` measures, their data, and the start that all libraries use."""
 
 from typing import Literal, NamedTuple
 
@@ -24,7 +24,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The case in words, where they differ from a float64 pass over clusters."""
+        """The case in words. It names only what differs from a float64 pass over clusters."""
         usual = ("float64", "clusters", "pass")
         special = [value for value in self[4:] if value not in usual]
         return ", ".join([self.covariance_type, f"d={self.d}", f"K={self.k}", f"n={self.n:,}", *special])
@@ -55,11 +55,11 @@ CASES = (
 
 
 def problem(case: Case) -> tuple[Array, GaussianMixture]:
-    """Rows of k random clusters of one shape, and the mixture to start or to score with.
+    """Return rows of k random clusters of one shape, and the mixture to start or to score with.
 
-    In "clusters", the centres are far apart, and the start knows little: k rows, one wide variance. After
-    a few passes most responsibilities are zero, from which a library may profit. In "overlap" they never
-    are: neighbouring centres lie 3 standard deviations apart, whatever d is, and the start is the truth.
+    In "clusters", the centres are far apart. The start has k rows as means and one wide variance. After a few
+    passes most responsibilities are zero, which a library may use to save time. In "overlap" they never are:
+    neighbouring centres lie 3 standard deviations apart, whatever d is, and the start is the true mixture.
     """
     rng = np.random.default_rng(0)
     k, d = case.k, case.d
@@ -73,7 +73,7 @@ def problem(case: Case) -> tuple[Array, GaussianMixture]:
 
 
 def _of_type(covariance: FloatArray, covariance_type: CovarianceType, k: int) -> FloatArray:
-    """What a covariance type keeps of one matrix, for k components."""
+    """Return one matrix as the covariances of a type, for k components."""
     variances = np.diagonal(covariance)
     kept: dict[str, FloatArray] = {
         "full": np.tile(covariance, (k, 1, 1)),

@@ -1,4 +1,4 @@
-"""What ``python -m fastem demo`` shows, and a model in words."""
+"""``python -m fastem demo``, and the description of a model in words."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _PASSES = 10
 
 
 def describe(model: GaussianMixture) -> str:
-    """Parameters and report of a fitted model, in a few lines."""
+    """Describe the parameters and the report of a fitted model in a few lines."""
     report = _report(model)
     names = "" if model.feature_names is None else f"features\n{', '.join(model.feature_names)}\n"
     with np.printoptions(precision=4, suppress=True, linewidth=100, threshold=200):
@@ -33,7 +33,7 @@ def describe(model: GaussianMixture) -> str:
 
 
 def run_demo(n: int) -> None:
-    """Fit Old Faithful; then n points from a mixture, telling compilation from work."""
+    """Fit Old Faithful and then n points from a mixture, and print the time of compilation separately."""
     print("Old Faithful: 272 eruptions, duration and waiting time in minutes (Azzalini and Bowman, 1990)\n")
     first = _seconds(lambda: fit(old_faithful(), 2, n_init=5, tol=1e-8, rng=0))
     model = fit(old_faithful(), 2, n_init=5, tol=1e-8, rng=0)

@@ -1,7 +1,7 @@
 """Other libraries, for comparison of speed. Each is optional.
 
-To add one, write what it can do of a `Peer` and name it in PEERS. Import it inside those functions;
-say what it has not by raising NotImplementedError.
+To add a library, write the functions of a `Peer` that it supports, and add it to PEERS. Import the library
+inside these functions. Raise NotImplementedError for what it does not support.
 """
 
 import warnings
@@ -13,16 +13,16 @@ import numpy as np
 from fastem._api.gaussian import GaussianMixture
 from fastem._typing import Array
 
-# Does the work so many times.
+# Does the work as many times as the argument says.
 Run = Callable[[int], Any]
 
 
 class Peer(NamedTuple):
     """What a library can do."""
 
-    # (X, start) -> run(passes): EM from that start, so many passes whatever the gain
+    # (X, start) -> run(passes), which makes this many passes of EM from that start, whatever the gain
     em: Callable[[Array, GaussianMixture], Run]
-    # model -> its own model of the same parameters, with scikit-learn's methods; None if it has no such
+    # model -> the library's model with the same parameters and scikit-learn's methods; None if there is none
     scorer: Callable[[GaussianMixture], Any] | None = None
 
 
@@ -36,7 +36,7 @@ def _sklearn_em(X: Array, start: GaussianMixture) -> Run:
         estimator = Estimator(
             start.n_components,
             covariance_type=start.covariance_type,
-            # Whatever is given, the estimator also initialises itself; this is its cheapest way.
+            # The estimator initialises itself even if all parameters are given. This is its cheapest way.
             init_params="random_from_data",
             weights_init=start.weights.astype(X.dtype),
             means_init=start.means.astype(X.dtype),

@@ -1,6 +1,7 @@
-"""Every step of a pass on its own, over many tiles: all that these benchmarks know of the kernels' layout.
+"""The steps of a pass, each on its own. Only this file of the benchmarks knows the kernels' layout.
 
-One tile would measure how numba unpacks its arguments. A step takes what its twin in `twins.py` takes.
+A step runs over many tiles, since with one tile the time of unpacking numba's arguments would dominate. It
+takes the same arguments as its twin in `twins.py`.
 """
 
 from collections.abc import Callable
@@ -20,15 +21,15 @@ first_share = python_function(compiled_first_share)
 
 
 class Step(NamedTuple):
-    """How to time a kernel, which returns through its arguments and spends some of them."""
+    """How to time a kernel, which writes its results into its arguments and may overwrite others."""
 
     function: Callable
-    fresh: Callable  # () -> its arguments, anew for every call
+    fresh: Callable  # () -> new arguments, for every call
     read: Callable  # (arguments, what the function returned) -> what its twin returns
 
 
 def shape_of(params):
-    """(K, d)"""
+    """Return (K, d)."""
     return len(params.log2_weights), len(params.shift)
 
 
@@ -122,7 +123,7 @@ def fresh_space(K, d, X):
 
 
 def new_spaces(n, K, d, points=None, shares=None):
-    """Aligned, one space for each tile of n rows, with weights of 1: (n / TILE, rows, row length)."""
+    """Return an aligned space for each tile of n rows, (n / TILE, rows, row length), with weights of 1."""
     one = fresh_space(K, d, np.empty((1, d)))
     buffer = np.empty((n // TILE) * one.size + 8)
     start = -buffer.ctypes.data % 64 // 8
@@ -137,5 +138,5 @@ def new_spaces(n, K, d, points=None, shares=None):
 
 
 def take(spaces, top, rows):
-    """(rows, n)."""
+    """Return some rows of all spaces, (rows, n)."""
     return spaces[:, top : top + rows, :TILE].transpose(1, 0, 2).reshape(rows, -1)

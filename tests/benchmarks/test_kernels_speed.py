@@ -1,6 +1,6 @@
-"""The speed of each kernel, on one thread, beside its NumPy twin. Both must agree.
+"""The speed of each kernel on one thread, compared with its NumPy twin. The results must agree.
 
-Not among the plain tests: `pytest tests/benchmarks`.
+Plain `pytest` does not run these tests. Run `pytest tests/benchmarks`.
 """
 
 from functools import partial
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.parametrize("side", ["fastem", "numpy"])
 
 @pytest.fixture
 def contest(benchmark, side, request):
-    """Time one side of two, and compare what both return: a step and (twin, its arguments)."""
+    """Time a step or its twin, whichever is `side`, and compare the results of both."""
     names = [value for name, value in request.node.callspec.params.items() if name != "side"]
     benchmark.group = " ".join([request.node.originalname, *names])
 
@@ -65,12 +65,12 @@ def as_tuple(result):
 
 
 def plain(function, *arguments):
-    """A step that returns its result and spends nothing."""
+    """A step that returns its result and does not change its arguments."""
     return Step(function, lambda: arguments, lambda _, result: result)
 
 
 class Problem:
-    """Rows, a model and what each step of a pass gets, for one covariance type."""
+    """Rows, a model and the input of each step of a pass, for one covariance type."""
 
     def __init__(self, covariance_type):
         self.layout = LAYOUTS[covariance_type]
@@ -80,7 +80,7 @@ class Problem:
         self.compute()
 
     def compute(self):
-        """What later steps of a pass get from those before."""
+        """Compute the input of later steps of a pass from the steps before."""
         self.points = twins.load(self.params, self.X)
         self.log2_probs = twins.log2_prob(self.params, self.points)
         self.r, _ = twins.normalised(self.log2_probs)

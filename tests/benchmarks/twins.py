@@ -1,14 +1,15 @@
-"""Broadcasting NumPy of what each kernel computes: the way it is usually written.
+"""Twins of the kernels in broadcasting NumPy, as one would usually write them.
 
-`naive.py` has the loops that a reader can check; these are as fast as plain NumPy gets without a change of
-algorithm. Points are (d, n), in standard coordinates; log-densities in base 2, as the kernels have them.
+`naive.py` has loops that a reader can check by eye. These functions are as fast as plain NumPy gets without
+another algorithm. As in the kernels, points are (d, n) in standard coordinates, and log-densities are in
+base 2.
 """
 
 import numpy as np
 
 
 def load(params, X):
-    """Rows in standard coordinates, (d, n); for tied, whitened."""
+    """Rows in standard coordinates, (d, n). For tied they are also whitened."""
     points = ((X - params.shift) * params.inverse_scale).T
     if type(params).__name__ == "TiedParams":
         points = params.whiteners[0] @ points
@@ -16,7 +17,7 @@ def load(params, X):
 
 
 def log2_prob(params, points):
-    """(K, n) log2 of weight times density, up to the constant that the kernels leave out."""
+    """log2 of weight times density, (K, n), without the constant that the kernels leave out."""
     kind = type(params).__name__
     if kind == "LinearParams":
         return params.log2_weights[:, None] + params.etas[0] @ points
@@ -41,7 +42,7 @@ def normalised(log2_probs):
 
 
 def accumulate(params, points, r):
-    """Weights, first moments and scatter about the means of the model, as textbooks have them."""
+    """Weights, first moments and scatter about the means of the model, as in textbooks."""
     kind = type(params).__name__
     if kind == "LinearParams":
         return r.sum(axis=1), r @ points.T
@@ -63,7 +64,7 @@ def moments(X):
 
 
 def kmeans_plus_plus(points, weights, uniforms):
-    """Greedy k-means++; points (d, m). Indices of the seeds."""
+    """Indices of the seeds of greedy k-means++, for points (d, m)."""
     closest = np.ones(points.shape[1])
     seeds = []
     for k, row in enumerate(uniforms):
@@ -79,7 +80,7 @@ def kmeans_plus_plus(points, weights, uniforms):
 
 
 def lloyd(points, weights, centres, max_iter):
-    """Labels and centres after so many iterations; no centre may lose its points."""
+    """Labels and centres after at most `max_iter` iterations. No centre may lose its points."""
     labels = _nearest(points, centres)
     for _ in range(max_iter):
         shares = weights * (labels == np.arange(len(centres))[:, None])

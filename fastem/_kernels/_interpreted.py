@@ -1,0 +1,125 @@
+"""What `_simd` does under NUMBA_DISABLE_JIT=1: the same with short NumPy arrays, and checked.
+
+Compiled code makes its addresses of constants and shapes, not of strides, and checks nothing. So what it
+could not read or write there is an error here.
+"""
+
+import numpy as np
+
+from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
+
+
+class AddressError(Exception):
+    """Compiled, this would read or write another place."""
+
+
+def _check(holds, rule, *values):
+    if not holds:
+        raise AddressError(rule.format(*values))
+
+
+def _check_range(name, first, count, size):
+    _check(0 <= first and first + count <= size, "{} {} to {} of {}", name, first, first + count - 1, size)
+
+
+def _check_tile(array, i, rows, b):
+    """Vectors from column b, in `rows` rows from i."""
+    _check(array.ndim == 2 and array.dtype in (np.float32, np.float64), "a tile of {}", array.dtype)
+    _check_range("rows", i, rows, array.shape[0])
+    _check_range("columns", b, lanes(array), array.shape[1])
+    stride, step = array.strides
+    _check(step == array.itemsize, "numbers of a row {} bytes apart", step)
+    if i + rows > 1:
+        _check(stride == STRIDE_BYTES, "rows {} bytes apart instead of {}", stride, STRIDE_BYTES)
+
+
+def _check_c_order(array, dtype, ndim):
+    _check(array.dtype == dtype and array.ndim == ndim, "{} dimensions of {}", array.ndim, array.dtype)
+    _check(array.flags.c_contiguous, "an array that is not in C order")
+
+
+def lanes(array):
+    return VECTOR_BYTES // array.itemsize
+
+
+def tile_rows(array):
+    return TILE_BYTES // array.itemsize
+
+
+def stride(array):
+    return STRIDE_BYTES // array.itemsize
+
+
+def load(array, i, b):
+    _check_tile(array, i, 1, b)
+    return array[i, b : b + lanes(array)].copy()
+
+
+def store(array, i, b, vector):
+    _check_tile(array, i, 1, b)
+    _check(vector.dtype == array.dtype, "{} in a row of {}", vector.dtype, array.dtype)
+    _check(vector.shape == (lanes(array),), "a vector of shape {}", vector.shape)
+    array[i, b : b + lanes(array)] = vector
+
+
+def load_column(X, i, j):
+    _check(X.dtype in (np.float32, np.float64), "a vector of {}", X.dtype)
+    _check_c_order(X, X.dtype, 2)
+    _check_range("rows", i, lanes(X), X.shape[0])
+    _check_range("columns", j, 1, X.shape[1])
+    return X[i : i + lanes(X), j].copy()
+
+
+def load_transposed(X, i, j, shift, inverse_scale, tile, top, b):
+    _transpose(X, i, np.arange(lanes(X)), j, shift, inverse_scale, tile, top, b)
+
+
+def gather_transposed(X, i, size, index, t, j, shift, inverse_scale, tile, top, b):
+    _check_c_order(index, np.int64, 1)
+    _check_range("positions", t, lanes(X), len(index))
+    rows = np.minimum(index[t : t + lanes(X)], size - 1)
+    _transpose(X, i, rows, j, shift, inverse_scale, tile, top, b)
+
+
+def _transpose(X, i, rows, j, shift, inverse_scale, tile, top, b):
+    _check_c_order(X, tile.dtype, 2)
+    for row in (rows.min(), rows.max()):
+        _check_range("rows", i + row, 1, X.shape[0])
+    _check_range("columns", j, lanes(X), X.shape[1])
+    for array in (shift, inverse_scale):
+        _check_c_order(array, tile.dtype, 1)
+        _check_range("features", j, lanes(X), len(array))
+    _check_tile(tile, top + j, lanes(X), b)
+    c, r = slice(j, j + lanes(X)), slice(b, b + lanes(X))
+    tile[top + j : top + j + lanes(X), r] = ((X[i + rows, c] - shift[c]) * inverse_scale[c]).T
+
+
+def take(table, i, j, tile, row, b):
+    labels = load(tile, row, b).astype(np.int64)
+    _check_c_order(table, tile.dtype, 3)
+    for axis, index in enumerate((i, j, labels.min(), labels.max())):
+        _check_range("an index", index, 1, table.shape[min(axis, 2)])
+    return table[i, j, labels]
+
+
+def splat(scalar):
+    return np.full(VECTOR_BYTES // scalar.itemsize, scalar)
+
+
+def sum4(a, b, c, d):
+    return a.sum(), b.sum(), c.sum(), d.sum()
+
+
+def choose(a, b, x, y):
+    return np.where(a > b, x, y)
+
+
+def above(a, b):
+    return sum(1 << lane for lane in range(len(a)) if a[lane] > b[lane])
+
+
+def lowest_bit(word):
+    return int(word & -word).bit_length() - 1
+
+
+maximum, minimum, lane_minimum, count_bits = np.fmax, np.fmin, np.min, int.bit_count

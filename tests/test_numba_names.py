@@ -1,0 +1,160 @@
+"""Names that numba does not document: where one is missing a fit takes longer, and gives the same bits."""
+
+import numba
+import pytest
+from subprocesses import run_script
+
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="numba is not used")
+
+# hide(path): from then on the name is missing for fastem, though not for numba itself.
+HIDE = """
+import inspect, pkgutil, sys, types
+
+class Hidden:
+    def __init__(self, name, original):
+        self.name, self.original = name, original
+
+    def __get__(self, instance, owner):
+        if sys._getframe(1).f_globals["__name__"].startswith("fastem"):
+            raise AttributeError(self.name)
+        if self.original is None:
+            return instance.__dict__[self.name]
+        bind = getattr(type(self.original), "__get__", None)
+        return bind(self.original, instance, owner) if bind else self.original
+
+    def __set__(self, instance, value):
+        instance.__dict__[self.name] = value
+
+def hide(path):
+    owner, name = path.rsplit(".", 1)
+    owner = pkgutil.resolve_name(owner)
+    if isinstance(owner, types.ModuleType):
+        owner.__class__ = type("Module", (owner.__class__,), {name: Hidden(name, None)})
+    else:
+        setattr(owner, name, Hidden(name, inspect.getattr_static(owner, name, None)))
+"""
+# Uses serial and parallel kernels.
+SMALL_FIT = """
+import hashlib, warnings
+import numpy as np
+import fastem
+warnings.simplefilter("ignore", fastem.FitWarning)
+X = np.random.default_rng(0).normal(size=(6000, 2))
+X[::2] += 3
+model = fastem.fit(X, 2, covariance_type="spherical", init="random", rng=0, max_iter=5)
+arrays = model.weights, model.means, model.covariances, np.array(model.report.history)
+print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
+from fastem._kernels._estep import slot_statistics
+print(sum(slot_statistics.stats.cache_hits.values()))
+"""
+
+
+def small_fit(folder, *hidden, then=""):
+    """The bits of a fit, how many kernels came from the cache, and what else is printed."""
+    script = HIDE + "".join(f"hide({name!r})\n" for name in hidden) + SMALL_FIT + then
+    words = run_script(script, NUMBA_CACHE_DIR=str(folder), NUMBA_NUM_THREADS="2").split()
+    return words[0], int(words[1]), words[2:]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture(scope="module")
+def bits(folder):
+    """Of a fit with all names. Its kernels stay in the folder."""
+    fitted, hits, _ = small_fit(folder)
+    assert hits == 0
+    return fitted
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "numba.core.caching.FunctionCache",
+        "numba.core.caching.Cache._cache_file",
+        "numba.core.caching.Cache._impl",
+        "numba.core.dispatcher.Dispatcher._cache",
+    ],
+)
+def test_without_it_nothing_comes_from_the_cache(name, bits, folder):
+    assert small_fit(folder, name)[:2] == (bits, 0)
+
+
+def test_without_it_nothing_is_kept(bits, tmp_path):
+    assert small_fit(tmp_path, "numba.core.caching.IndexDataCacheFile.save")[:2] == (bits, 0)
+    assert not list(tmp_path.rglob("*.nbc"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "numba.core.codegen.JITCodeLibrary.get_pointer_to_function",
+        "numba.core.compiler.CompileResult.fndesc",
+        "numba.core.compiler.CompileResult.library",
+        "numba.core.dispatcher.Dispatcher.compile",
+        "numba.core.dispatcher.Dispatcher.overloads",
+        "numba.core.funcdesc.FunctionDescriptor.llvm_func_name",
+    ],
+)
+def test_without_it_threads_of_python_call_the_kernels(name, bits, folder):
+    threads = "from fastem._kernels._parallel import _addresses; print(set(_addresses.values()))"
+    assert small_fit(folder, name, then=threads) == (bits, 1, ["{None}"])
+
+
+def test_without_it_the_parallel_loop_is_not_compiled(bits, tmp_path):
+    hidden = "numba.core.cpu.CPUContext.call_conv", "numba.NumbaError"
+    threads = "from fastem._kernels._parallel import _addresses; print(set(_addresses.values()))"
+    assert small_fit(tmp_path, *hidden, then=threads) == (bits, 0, ["{None}"])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["numba.core.cpu.CPUTargetOptions"],
+        ["numba.core.cpu.CPUTargetOptions._nrt"],
+        ["numba.core.cpu.CPUTargetOptions.inline", "numba.core.cpu.CPUTargetOptions.forceinline"],
+        [f"numba.core.cpu.CPUTargetOptions.no_{kind}_wrapper" for kind in ("cpython", "cfunc")],
+    ],
+    ids=["all", "_nrt", "inlining", "wrappers"],
+)
+def test_without_it_kernels_compile_without_it(names, bits, tmp_path):
+    options = """
+from fastem._kernels import _jit
+decorators = [value for name, value in vars(_jit).items() if name.endswith("kernel")]
+given = {option for decorate in decorators for option in decorate(lambda x: x).targetoptions}
+print(*given, *_jit.KERNEL_OPTIONS, *_jit.ORDERED_OPTIONS)
+"""
+    fitted, _, given = small_fit(tmp_path, *names, then=options)
+    assert fitted == bits
+    hidden = {name.rsplit(".", 1)[1] for name in names}
+    if "CPUTargetOptions" in hidden:
+        hidden = {"_nrt", "inline", "forceinline", "no_cpython_wrapper", "no_cfunc_wrapper"}
+    assert not hidden & set(given)
+    assert {"nogil", "error_model", "fastmath"} <= set(given)
+
+
+@pytest.mark.parametrize(
+    "name", ["numba.core.compiler.Compiler", "numba.core.codegen.CPUCodeLibrary._finalize_final_module"]
+)
+def test_without_it_the_process_that_compiles_may_have_other_bits(name, tmp_path):
+    _, hits, _ = small_fit(tmp_path, name)
+    assert hits == 0
+    assert small_fit(tmp_path)[1] == 1
+
+
+@pytest.mark.parametrize("name", ["numba.core.config.CPU_NAME", "numba.core.config.CPU_FEATURES"])
+def test_without_it_the_target_is_the_host(name, bits, folder):
+    assert small_fit(folder, name)[:2] == (bits, 1)
+
+
+def test_without_it_params_are_known_by_their_names(bits, tmp_path):
+    assert small_fit(tmp_path, "numba.core.types.NamedTuple.instance_class")[:2] == (bits, 0)
+
+
+def test_without_it_the_cache_folder_is_unknown(bits, folder):
+    describe = "from fastem._kernels._target import describe_target; print(describe_target()['cache folder'])"
+    hide = "hide('numba.core.dispatcher.Dispatcher.stats')\n"
+    assert small_fit(folder, then=hide + describe) == (bits, 1, ["unknown"])
+    assert small_fit(folder, then=describe)[2][0].startswith(str(folder))
