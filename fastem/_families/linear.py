@@ -110,8 +110,6 @@ class Linear(CompiledFamily[P, ExponentialSums]):
             inverse_scale=(1 / frame.scale).astype(dtype),
             log2_weights=log2_weights.astype(dtype),
             etas=np.maximum(etas, _IMPOSSIBLE).astype(dtype)[None],
-            reference=reference.astype(dtype),
-            offset=np.atleast_1d(offset).astype(dtype),
         )
 
     def collect(self, packed: LinearParams, merged: LinearSums) -> ExponentialSums:
