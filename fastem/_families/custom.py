@@ -37,7 +37,8 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def __init__(self, written: Distribution) -> None:
         self._written = written
-        self.distribution, self.name = written, type(written).__name__
+        self.distribution, self._class = written, type(written).__name__
+        self.name = f"{self._class}()"  # in files it cannot be taken for a built-in one
         self.parameter_names = ()
 
     # --- the four methods of the user
@@ -51,7 +52,7 @@ class Custom(Family[CustomParameters, CustomSums]):
         if bad.any():
             row, component = np.argwhere(bad)[0]
             raise ValueError(
-                f"{self.name}.log_density must return numbers below infinity; row {rows.start + row} of "
+                f"{self._class}.log_density must return numbers below infinity; row {rows.start + row} of "
                 f"{rows.where}, component {component} is {array[row, component]}."
             )
         return array
@@ -60,13 +61,14 @@ class Custom(Family[CustomParameters, CustomSums]):
         with self._called("statistics"):
             value = self._written.statistics(_numbers(rows), read_only(r), _lent(about))
         if not isinstance(value, tuple):
-            raise TypeError(f"{self.name}.statistics must return a tuple of arrays; got {value!r}.")
+            raise TypeError(f"{self._class}.statistics must return a tuple of arrays; got {value!r}.")
         # Make copies, since the user's code may change its arrays or use them again.
         arrays = tuple(self._array("statistics", entry).copy() for entry in value)
         for number, array in enumerate(arrays):
             if not np.isfinite(array).all():
                 raise ValueError(
-                    f"{self.name}.statistics must return finite arrays; number {number} of the tuple is not."
+                    f"{self._class}.statistics must return finite arrays; number {number} of the tuple "
+                    "is not."
                 )
         return arrays
 
@@ -75,10 +77,10 @@ class Custom(Family[CustomParameters, CustomSums]):
         with self._called("maximise"):
             value = self._written.maximise(_lent_sums(sums), about)
         if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
-            raise TypeError(f"{self.name}.maximise must return a dict of arrays by name; got {value!r}.")
+            raise TypeError(f"{self._class}.maximise must return a dict of arrays by name; got {value!r}.")
         if about is not None and set(value) != set(about):
             raise ValueError(
-                f"{self.name}.maximise must return the parameters {sorted(about)} each time; "
+                f"{self._class}.maximise must return the parameters {sorted(about)} each time; "
                 f"got {sorted(value)}."
             )
         return {name: self._parameter(name, array, sums, dead) for name, array in value.items()}
@@ -87,7 +89,7 @@ class Custom(Family[CustomParameters, CustomSums]):
         array = self._array("maximise", value).copy()
         if array.ndim == 0 or len(array) != len(dead):
             raise ValueError(
-                f"{self.name}.maximise must return arrays with one entry per component, {len(dead)}, along "
+                f"{self._class}.maximise must return arrays with one entry per component, {len(dead)}, along "
                 f"the first axis; {name!r} has shape {array.shape}."
             )
         if sums.about is None:
@@ -96,14 +98,14 @@ class Custom(Family[CustomParameters, CustomSums]):
             before = sums.about.values[name]
             if array.shape != before.shape:
                 raise ValueError(
-                    f"{self.name}.maximise must return {name!r} with shape {before.shape} each time; "
+                    f"{self._class}.maximise must return {name!r} with shape {before.shape} each time; "
                     f"got {array.shape}."
                 )
         array[dead] = before[dead]
         bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
         if bad.any():
             raise ValueError(
-                f"{self.name}.maximise must return finite parameters; {name!r} of component "
+                f"{self._class}.maximise must return finite parameters; {name!r} of component "
                 f"{int(np.argmax(bad))} is {array[np.argmax(bad)]}."
             )
         array.flags.writeable = False
@@ -116,13 +118,13 @@ class Custom(Family[CustomParameters, CustomSums]):
             with np.errstate(all="ignore"):
                 yield
         except Exception as error:
-            raise ValueError(f"{self.name}.{method} raised {type(error).__name__}: {error}") from error
+            raise ValueError(f"{self._class}.{method} raised {type(error).__name__}: {error}") from error
 
     def _array(self, method: str, value: Any, shape: tuple[int, ...] | None = None) -> FloatArray:
-        array = np.asarray(check_numeric(value, f"what {self.name}.{method} returns"), dtype=np.float64)
+        array = np.asarray(check_numeric(value, f"what {self._class}.{method} returns"), dtype=np.float64)
         if shape is not None and array.shape != shape:
             raise ValueError(
-                f"{self.name}.{method} must return an array of shape {shape}; got shape {array.shape}."
+                f"{self._class}.{method} must return an array of shape {shape}; got shape {array.shape}."
             )
         return array
 
@@ -133,7 +135,7 @@ class Custom(Family[CustomParameters, CustomSums]):
     ) -> CustomParameters:
         if n_features is None:
             raise ValueError(
-                f"n_features must be given for a mixture of {self.name}. Pass the number of columns."
+                f"n_features must be given for a mixture of {self._class}. Pass the number of columns."
             )
         values = {name: check_finite(name, value) for name, value in parameters.items()}
         for name, array in values.items():
@@ -154,7 +156,7 @@ class Custom(Family[CustomParameters, CustomSums]):
     def n_parameters(self, k: int, d: int) -> int:
         with self._called("n_parameters"):
             value = self._written.n_parameters(k, d)
-        return check_integer(f"what {self.name}.n_parameters returns", value, 0, "Divide by // if at all.")
+        return check_integer(f"what {self._class}.n_parameters returns", value, 0, "Divide by // if at all.")
 
     def to_user(self, parameters: CustomParameters, frame: Frame) -> CustomParameters:
         return parameters
@@ -164,14 +166,15 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def sample(self, parameters: CustomParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
         if type(self._written).sample is Distribution.sample:
-            raise NotImplementedError(f"{self.name} has no method `sample`. Write one to draw rows.")
+            raise NotImplementedError(f"{self._class} has no method `sample`. Write one to draw rows.")
         with self._called("sample"):
             value = self._written.sample(_lent(parameters), read_only(labels), rng)
         X = self._array("sample", value, (len(labels), parameters.n_features))
         if not np.isfinite(X).all():
             row, column = np.argwhere(~np.isfinite(X))[0]
             raise ValueError(
-                f"{self.name}.sample must return finite rows; row {row}, column {column} is {X[row, column]}."
+                f"{self._class}.sample must return finite rows; "
+                f"row {row}, column {column} is {X[row, column]}."
             )
         return X
 
@@ -222,7 +225,7 @@ class Custom(Family[CustomParameters, CustomSums]):
         shapes, others = ([array.shape for array in found] for found in (one.statistics, other.statistics))
         if shapes != others:
             raise ValueError(
-                f"{self.name}.statistics must return arrays of the same shapes for all chunks; "
+                f"{self._class}.statistics must return arrays of the same shapes for all chunks; "
                 f"got {shapes} and {others}."
             )
         pairs = zip(one.statistics, other.statistics, strict=True)
@@ -263,16 +266,16 @@ class Custom(Family[CustomParameters, CustomSums]):
         return CustomSums(weights, statistics, about)
 
     def user_sums(self, sums: CustomSums, frame: Frame) -> dict[str, Any]:
-        return {"weights": sums.weights, "statistics": _lent_sums(sums)}
+        return {"weights": sums.weights.copy(), "statistics": _lent_sums(sums)}
 
     @property
     def label(self) -> str:
-        return f"distribution={self.name}()"
+        return f"distribution={self.name}"
 
     def advice(self, cause: Literal["falls"]) -> str:
         return (
-            f"{self.name}.maximise does not maximise the expected log-likelihood of {self.name}.log_density "
-            f"given {self.name}.statistics: check that the three methods agree."
+            f"{self._class}.maximise does not maximise the expected log-likelihood of "
+            f"{self._class}.log_density given {self._class}.statistics: check that the three methods agree."
         )
 
 

@@ -185,7 +185,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
 
     def user_sums(self, sums: GaussianSums, frame: Frame) -> dict[str, Any]:
         return {
-            "weights": sums.weights,
+            "weights": sums.weights.copy(),
             "means": frame.restore(sums.means),
             "first": sums.first * frame.scale,
             "scatter": self._layout.rescale(sums.scatter, frame.scale),

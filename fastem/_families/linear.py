@@ -159,4 +159,4 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         )
 
     def user_sums(self, sums: ExponentialSums, frame: Frame) -> dict[str, Any]:
-        return {"weights": sums.weights, "first": sums.first}
+        return {"weights": sums.weights.copy(), "first": sums.first.copy()}

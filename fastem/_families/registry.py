@@ -60,5 +60,5 @@ def family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
         return own
     known = {**GAUSSIANS, **OTHERS}
     if name not in known:
-        raise ValueError(f"it has the distribution {name}. Pass it as distribution={name}()")
+        raise ValueError(f"it has the distribution {name}. Pass it as distribution={name}")
     return known[name]

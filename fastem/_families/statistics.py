@@ -12,7 +12,7 @@ from fastem._checks import check_feature_names
 from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.registry import family_named, family_of
-from fastem._typing import Array, FloatArray
+from fastem._typing import Array, FloatArray, read_only
 
 M = TypeVar("M")  # the class of the model that the statistics are for
 
@@ -49,8 +49,7 @@ class Statistics(Generic[M]):
 
     @property
     def weights(self) -> FloatArray:
-        weights: FloatArray = self.summed.weights
-        return weights
+        return read_only(self.summed.weights)
 
     @property
     def n_components(self) -> int:
