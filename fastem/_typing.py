@@ -39,6 +39,12 @@ class Rows(NamedTuple):
             return float(len(self.X))
         return float(self.weight.sum(dtype=np.float64))
 
+    def weighted_sum(self, values: Array) -> float:
+        """The sum of numbers of the rows, each times the weight of its row: 0 times infinity is 0."""
+        if self.weight is None:
+            return float(values.sum(dtype=np.float64))
+        return float((np.where(self.weight > 0, values, 0.0) * self.weight).sum(dtype=np.float64))
+
 
 class RawChunk(NamedTuple):
     """One chunk as a reader found it, before any check."""

@@ -224,7 +224,7 @@ def _likelihood(source: Source, options: Options[P]) -> Likelihood[P]:
     family, moments = options.family, source.moments()
     check_spread(source.chunks, source.stored_dtype, moments)
     frame = family.frame(moments, source.dtype)
-    base = source.base_measure(family) if family.has_base_measure else 0.0
+    base = source.base_measure(family, frame) if family.has_base_measure else 0.0
     return Likelihood(source, family, options.k, frame, options.reg_covar, base)
 
 

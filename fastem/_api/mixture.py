@@ -103,7 +103,14 @@ class Mixture:
     ) -> None:
         """Check everything and set the attributes, without `__setattr__`, since models are immutable."""
         _check_names(family, parameters)
+        if n_features is not None:
+            n_features = check_integer("n_features", n_features, 1, "Pass the number of columns.")
         user = family.check(_check_weights(weights), parameters, n_features)
+        if n_features not in (None, family.n_features(user)):
+            raise ValueError(
+                f"n_features must be that of the parameters, {family.n_features(user)}; got {n_features}. "
+                "Leave it out."
+            )
         values = family.values(user)
         for array in (user.weights, *values.values()):
             array.flags.writeable = False
@@ -173,7 +180,7 @@ class Mixture:
             If X is not a finite (n, d) array of real numbers, if X is a table with other columns than the
             model, or if X holds values that the distribution cannot have.
         """
-        return self._each(X, n_threads, self._log_densities)
+        return self._each(X, n_threads, self._rounded_log_densities)
 
     def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Return the most likely component of each row, (n,) of int64.
@@ -232,8 +239,7 @@ class Mixture:
         n = check_integer("n", n, 0)
         rng = check_rng(rng)
         labels = rng.choice(self.n_components, n, p=self.weights / self.weights.sum())
-        parameters, frame = standardised(self, np.dtype(np.float64))
-        return frame.restore(self._family.sample(parameters, labels, rng)), labels
+        return self._family.sample(self._user, labels, rng), labels
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one ``.npz`` file, without pickles. `fastem.load` reads it."""
@@ -253,13 +259,13 @@ class Mixture:
         return float(log_likelihood), float(total_weight)
 
     def _totals_of(self, rows: Rows, n_threads: int | None) -> Array:
-        log_densities = self._log_densities(rows, n_threads).astype(np.float64, copy=False)
-        if rows.weight is None:
-            return np.array([log_densities.sum(), len(log_densities)])
-        return np.array([(log_densities * rows.weight).sum(), rows.weight.sum(dtype=np.float64)])
+        return np.array([rows.weighted_sum(self._log_densities(rows, n_threads)), rows.total_weight])
 
-    def _log_densities(self, rows: Rows, n_threads: int | None) -> Array:
-        out = np.empty(len(rows.X), _dtype_of(rows.X))
+    def _rounded_log_densities(self, rows: Rows, n_threads: int | None) -> Array:
+        return self._log_densities(rows, n_threads).astype(_dtype_of(rows.X), copy=False)
+
+    def _log_densities(self, rows: Rows, n_threads: int | None) -> FloatArray:
+        out = np.empty(len(rows.X))
         self._score(rows, n_threads, Scores(log_densities=out))
         return out
 
@@ -360,8 +366,10 @@ def _check_weights(weights: Any) -> FloatArray:
 
 def _check_names(family: Family[Any, Any], parameters: Any) -> None:
     names = family.parameter_names
-    if not isinstance(parameters, Mapping):
-        raise TypeError(f"parameters must be a dict of arrays by name; got {type(parameters).__name__}.")
+    if not isinstance(parameters, Mapping) or not all(isinstance(name, str) for name in parameters):
+        raise TypeError(f"parameters must be a dict of arrays by name; got {parameters!r}.")
+    if not parameters:
+        raise ValueError("parameters must have at least one name; got none.")
     if names and set(parameters) != set(names):
         raise ValueError(f"parameters must have the names {list(names)}; got {sorted(parameters)}.")
 

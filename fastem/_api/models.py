@@ -11,7 +11,7 @@ from fastem._families.base import Family
 from fastem._families.distribution import Distribution
 from fastem._families.frame import Frame
 from fastem._families.gaussian import Gaussian
-from fastem._families.registry import family_named
+from fastem._families.registry import family_named, family_of
 from fastem._report import FitReport
 
 _CLASSES: dict[type, type[Mixture]] = {Gaussian: GaussianMixture}
@@ -49,9 +49,10 @@ def load(path: str | os.PathLike[str], *, distribution: Distribution | None = No
     OSError
         If the file cannot be opened.
     """
+    own = None if distribution is None else family_of(distribution)
     stored = _io.read(path)
     try:
-        family = family_named(stored.family, distribution)
+        family = family_named(stored.family, own)
         kind = _CLASSES.get(type(family), Mixture)
         return read_model(kind, family, stored)
     except (TypeError, ValueError) as error:

@@ -145,16 +145,12 @@ def _check_first(first: dict[str, Any], model: Mixture | None) -> None:
             f"of fit: k, {', '.join(_FIRST)}."
         )
     k = first.get("k")
-    if model is None:
-        if k is None:
-            raise TypeError(
-                "k must be given while there is no model; pass it: partial_fit(None, chunk, k=...)."
-            )
-        return
-    if k is not None and k != model.n_components:
+    if model is None and k is None:
+        raise TypeError("k must be given while there is no model; pass it: partial_fit(None, chunk, k=...).")
+    if model is not None and k not in (None, model.n_components):
         raise ValueError(f"k must be that of the model, {model.n_components}; got {k!r}. Leave it out.")
     wanted = check_options(
-        model.n_components,
+        k if model is None else model.n_components,
         first.get("covariance_type", "full"),
         first.get("distribution", "gaussian"),
         first.get("init", "k-means++"),
@@ -165,9 +161,14 @@ def _check_first(first: dict[str, Any], model: Mixture | None) -> None:
         first.get("callback"),
         first.get("rng"),
     ).family
-    label = family_of_model(model).label
-    if {"covariance_type", "distribution"} & set(first) and wanted.label != label:
-        raise ValueError(f"partial_fit must go on with {label}, which the model has; got {wanted.label}.")
+    family = wanted if model is None else family_of_model(model)
+    if {"covariance_type", "distribution"} & set(first) and wanted.label != family.label:
+        raise ValueError(f"partial_fit must go on with {family.label}, as the model has; got {wanted.label}.")
+    if not family.can_blend:
+        raise TypeError(
+            f"partial_fit must have a distribution whose parameters tell its statistics; got {family.label}. "
+            "Use e_step and m_step on chunks, or fit a function that yields them."
+        )
 
 
 def _with_report(model: Mixture, chunks: int, log_likelihood: float) -> Mixture:

@@ -19,7 +19,7 @@ _RESEEDS = 3
 _ROUNDING = 64.0
 
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
-KEPT = "kept: no data left; its parameters stay as they were"
+KEPT = "kept: no data left to estimate its parameters from"
 FLOORED = "floored: covariance singular without reg_covar"
 
 # Takes the objective per row after each E-step so far, and returns whether to stop.

@@ -31,7 +31,7 @@ S = TypeVar("S", bound=Weighted)
 class Scores(NamedTuple):
     """Arrays to fill for some rows. None means that the scores are not wanted."""
 
-    log_densities: Array | None = None  # (m,)
+    log_densities: FloatArray | None = None  # (m,)
     labels: Array | None = None  # (m,) int64
     responsibilities: Array | None = None  # (m, K)
 
@@ -58,7 +58,7 @@ class Maximised(NamedTuple, Generic[P]):
 
     parameters: P
     reseeded: list[int]  # components without rows of their own, which took half of the heaviest one
-    kept: list[int]  # components without rows of their own, which stay as they were
+    kept: list[int]  # components without rows of their own, which are not estimated
     floored: list[int]  # components that would be singular without reg_covar
     slack: float = 0.0  # how much of the mean log-likelihood repairs and rounding may have cost
 
@@ -91,6 +91,7 @@ class Family(ABC, Generic[P, S]):
     isotropic: bool = False  # whether features are compared with each other, and so must share one scale
     has_covariances: ClassVar[bool] = False  # whether `reg_covar` applies
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
+    can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
 
     # --- parameters in user units
@@ -117,7 +118,7 @@ class Family(ABC, Generic[P, S]):
 
     @abstractmethod
     def sample(self, parameters: P, labels: Array, rng: np.random.Generator) -> FloatArray:
-        """Draw a row from the component of each label, (n, d), in standard coordinates."""
+        """Draw a row from the component of each label, (n, d). All is in user units."""
 
     def values(self, parameters: P) -> dict[str, Any]:
         """Return the parameters by name, without the weights."""
@@ -161,7 +162,7 @@ class Family(ABC, Generic[P, S]):
     ) -> bool:
         """Fill the wanted scores, without the base measure. Return False if a row is not finite."""
 
-    def base_measure(self, rows: Rows, n_threads: int | None) -> FloatArray:
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
         """Return log h(x), (m,), which no parameter changes. Raise an error if the rows are not valid."""
         return np.zeros(len(rows.X))
 
@@ -171,9 +172,9 @@ class Family(ABC, Generic[P, S]):
     def add(self, one: S, other: S) -> S:
         """Return the sums over the rows of both."""
 
-    @abstractmethod
     def blend(self, before: P, weights: FloatArray, sums: S, gain: float) -> S:
         """Return the expected sums under `before` with component weights (K,), plus `gain` times `sums`."""
+        raise NotImplementedError
 
     @abstractmethod
     def maximise(self, sums: S, rule: Rule[P]) -> Maximised[P]:

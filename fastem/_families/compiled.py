@@ -1,7 +1,7 @@
 """Families whose passes are numba kernels. The type that `pack` returns selects the kernel."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -9,13 +9,15 @@ from fastem._families.base import Family, P, Pass, S, Scores, Summed
 from fastem._families.frame import Frame
 from fastem._kernels._estep import slot_scores, slot_statistics
 from fastem._kernels._parallel import run_slots
-from fastem._typing import Array, FloatArray, Rows, read_only
+from fastem._typing import Array, Rows, read_only
 
 LN2 = float(np.log(2))
 
 
 class CompiledFamily(Family[P, S]):
     """A family whose log-densities are computed by a kernel."""
+
+    impossible: ClassVar[float] = -np.inf  # what is less than this in the kernels stands for -inf
 
     @abstractmethod
     def new_sums(self, slots: int, k: int, d: int) -> Any:
@@ -25,13 +27,9 @@ class CompiledFamily(Family[P, S]):
     def collect(self, packed: Any, merged: Any) -> S:
         """Convert the sums of the kernels, added over all slots, to the sums of a pass."""
 
-    @abstractmethod
-    def log_constant(self, packed: Any, frame: Frame, sums: S) -> float:
-        """Return the part of the log-likelihood that the kernels leave out."""
-
-    @abstractmethod
-    def complete(self, log_densities: FloatArray, packed: Any, frame: Frame, X: Array) -> FloatArray:
-        """Add to the log-densities (m,) of the kernels what the kernels leave out."""
+    def log_constant(self, frame: Frame) -> float:
+        """Return what the kernels leave out of each log-density."""
+        return 0.0
 
     def bytes_per_slot(self, k: int, d: int) -> int:
         return sum(array.nbytes for array in self.new_sums(1, k, d))
@@ -44,8 +42,9 @@ class CompiledFamily(Family[P, S]):
     ) -> bool:
         X, k = rows.X, len(packed.log2_weights)
         failures = np.zeros(slots, np.int64)
+        log2_densities = np.empty(0 if wanted.log_densities is None else len(X), X.dtype)
         outputs = (
-            np.empty(0, X.dtype) if wanted.log_densities is None else wanted.log_densities,
+            log2_densities,
             np.empty(0, np.int64) if wanted.labels is None else wanted.labels,
             np.empty((0, k), X.dtype) if wanted.responsibilities is None else wanted.responsibilities,
         )
@@ -53,8 +52,9 @@ class CompiledFamily(Family[P, S]):
         if failures.any():
             return False
         if wanted.log_densities is not None:
-            natural = wanted.log_densities.astype(np.float64) * LN2
-            wanted.log_densities[:] = self.complete(natural, packed, frame, X)
+            natural = log2_densities.astype(np.float64) * LN2
+            natural[natural < self.impossible] = -np.inf
+            wanted.log_densities[:] = natural + self.log_constant(frame)
         return True
 
 
@@ -85,6 +85,7 @@ class _KernelPass(Pass[S]):
         if not all(np.isfinite(array).all() for array in merged):
             return None
         sums = self._family.collect(self._packed, merged)
-        log_likelihood = LN2 * float(merged.log2_likelihood)
-        log_likelihood += self._family.log_constant(self._packed, self._frame, sums)
-        return Summed(sums, log_likelihood)
+        log_likelihood, weight = LN2 * float(merged.log2_likelihood), float(sums.weights.sum())
+        if log_likelihood < self._family.impossible * weight:
+            log_likelihood = -np.inf
+        return Summed(sums, log_likelihood + self._family.log_constant(self._frame) * weight)

@@ -6,12 +6,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fastem._checks import check_finite
+from fastem._checks import check_finite, check_integer, check_numeric
 from fastem._families.base import Family, Maximised, Pass, Rule, Scores, Summed, check_sums
 from fastem._families.distribution import Distribution, Parameters
 from fastem._families.frame import Frame, Moments, identity_frame
 from fastem._families.reseed import alive_components
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import Array, FloatArray, Rows, read_only
 
 
 class CustomParameters(NamedTuple):
@@ -22,13 +22,14 @@ class CustomParameters(NamedTuple):
 
 class CustomSums(NamedTuple):
     weights: FloatArray  # (K,) sum of r
-    statistics: tuple[FloatArray, ...]
+    statistics: tuple[FloatArray, ...] | None  # None if there were no rows
     about: CustomParameters | None  # the parameters of the E-step; None if there was none
 
 
 class Custom(Family[CustomParameters, CustomSums]):
     """Translates between the engine and a `Distribution`. It checks everything that the user returns."""
 
+    can_blend = False  # which sums they are is known to the user alone
     holds_responsibilities = True
 
     def __init__(self, written: Distribution) -> None:
@@ -40,10 +41,9 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def log_density(self, rows: Rows, about: CustomParameters) -> FloatArray:
         """Return log-densities (m, K), which are finite or -inf."""
-        X = np.asarray(rows.X, dtype=np.float64)
         with self._called("log_density"):
-            value = self._written.log_density(X, dict(about.values))
-        array = self._array("log_density", value, (len(X), len(about.weights)))
+            value = self._written.log_density(_numbers(rows), _lent(about))
+        array = self._array("log_density", value, (len(rows.X), len(about.weights)))
         bad = np.isnan(array) | (array == np.inf)
         if bad.any():
             row, component = np.argwhere(bad)[0]
@@ -54,9 +54,8 @@ class Custom(Family[CustomParameters, CustomSums]):
         return array
 
     def statistics(self, rows: Rows, r: FloatArray, about: CustomParameters | None) -> tuple[FloatArray, ...]:
-        X = np.asarray(rows.X, dtype=np.float64)
         with self._called("statistics"):
-            value = self._written.statistics(X, r, None if about is None else dict(about.values))
+            value = self._written.statistics(_numbers(rows), read_only(r), _lent(about))
         if not isinstance(value, tuple):
             raise TypeError(f"{self.name}.statistics must return a tuple of arrays; got {value!r}.")
         # Make copies, since the user's code may change its arrays or use them again.
@@ -69,9 +68,9 @@ class Custom(Family[CustomParameters, CustomSums]):
         return arrays
 
     def parameters(self, sums: CustomSums, dead: Array) -> Parameters:
-        about = None if sums.about is None else dict(sums.about.values)
+        about = _lent(sums.about)
         with self._called("maximise"):
-            value = self._written.maximise(sums.statistics, about)
+            value = self._written.maximise(_lent_sums(sums), about)
         if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
             raise TypeError(f"{self.name}.maximise must return a dict of arrays by name; got {value!r}.")
         if about is not None and set(value) != set(about):
@@ -88,14 +87,16 @@ class Custom(Family[CustomParameters, CustomSums]):
                 f"{self.name}.maximise must return arrays with one entry per component, {len(dead)}, along "
                 f"the first axis; {name!r} has shape {array.shape}."
             )
-        if sums.about is not None:
+        if sums.about is None:
+            before = np.broadcast_to(array[np.argmax(sums.weights)], array.shape)
+        else:
             before = sums.about.values[name]
             if array.shape != before.shape:
                 raise ValueError(
                     f"{self.name}.maximise must return {name!r} with shape {before.shape} each time; "
                     f"got {array.shape}."
                 )
-            array[dead] = before[dead]
+        array[dead] = before[dead]
         bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
         if bad.any():
             raise ValueError(
@@ -111,16 +112,11 @@ class Custom(Family[CustomParameters, CustomSums]):
         try:
             with np.errstate(all="ignore"):
                 yield
-        except NotImplementedError:
-            raise
         except Exception as error:
             raise ValueError(f"{self.name}.{method} raised {type(error).__name__}: {error}") from error
 
     def _array(self, method: str, value: Any, shape: tuple[int, ...] | None = None) -> FloatArray:
-        try:
-            array = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{self.name}.{method} must return arrays of numbers; {error}.") from None
+        array = np.asarray(check_numeric(value, f"what {self.name}.{method} returns"), dtype=np.float64)
         if shape is not None and array.shape != shape:
             raise ValueError(
                 f"{self.name}.{method} must return an array of shape {shape}; got shape {array.shape}."
@@ -154,7 +150,8 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def n_parameters(self, k: int, d: int) -> int:
         with self._called("n_parameters"):
-            return int(self._written.n_parameters(k, d))
+            value = self._written.n_parameters(k, d)
+        return check_integer(f"what {self.name}.n_parameters returns", value, 0, "Divide by // if at all.")
 
     def to_user(self, parameters: CustomParameters, frame: Frame) -> CustomParameters:
         return parameters
@@ -163,15 +160,23 @@ class Custom(Family[CustomParameters, CustomSums]):
         return parameters
 
     def sample(self, parameters: CustomParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
+        if type(self._written).sample is Distribution.sample:
+            raise NotImplementedError(f"{self.name} has no method `sample`. Write one to draw rows.")
         with self._called("sample"):
-            value = self._written.sample(dict(parameters.values), labels.copy(), rng)
-        return self._array("sample", value, (len(labels), parameters.n_features))
+            value = self._written.sample(_lent(parameters), read_only(labels), rng)
+        X = self._array("sample", value, (len(labels), parameters.n_features))
+        if not np.isfinite(X).all():
+            row, column = np.argwhere(~np.isfinite(X))[0]
+            raise ValueError(
+                f"{self.name}.sample must return finite rows; row {row}, column {column} is {X[row, column]}."
+            )
+        return X
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(len(moments.mean))
+        return identity_frame(moments.mean)
 
     def own_frame(self, parameters: CustomParameters, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(parameters.n_features)
+        return identity_frame(np.zeros(parameters.n_features))
 
     def working_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.dtype(np.float64)
@@ -195,6 +200,8 @@ class Custom(Family[CustomParameters, CustomSums]):
     def score(
         self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
     ) -> bool:
+        if not np.isfinite(rows.X).all():
+            return False
         log_densities, r = _normalised(self.log_density(rows, packed), packed.weights)
         if wanted.labels is not None:
             wanted.labels[:] = r.argmax(axis=1)
@@ -207,22 +214,17 @@ class Custom(Family[CustomParameters, CustomSums]):
     # --- sums and M-step
 
     def add(self, one: CustomSums, other: CustomSums) -> CustomSums:
-        if not (one.statistics and other.statistics):  # no rows have been seen yet
-            return one if one.statistics else other
-        shapes = ([array.shape for array in sums.statistics] for sums in (one, other))
-        if next(shapes) != next(shapes):
-            raise ValueError(f"{self.name}.statistics must return arrays of the same shapes for all chunks.")
-        added = tuple(a + b for a, b in zip(one.statistics, other.statistics, strict=True))
+        if one.statistics is None or other.statistics is None:
+            return one if other.statistics is None else other
+        shapes, others = ([array.shape for array in found] for found in (one.statistics, other.statistics))
+        if shapes != others:
+            raise ValueError(
+                f"{self.name}.statistics must return arrays of the same shapes for all chunks; "
+                f"got {shapes} and {others}."
+            )
+        pairs = zip(one.statistics, other.statistics, strict=True)
+        added = tuple(np.asarray(a + b) for a, b in pairs)  # NumPy's sum of scalars is no array
         return CustomSums(one.weights + other.weights, added, one.about)
-
-    def blend(
-        self, before: CustomParameters, weights: FloatArray, sums: CustomSums, gain: float
-    ) -> CustomSums:
-        raise TypeError(
-            f"partial_fit must be given a model of a built-in distribution; got one of {self.name}, whose "
-            "expected statistics it cannot compute from the parameters. Use e_step and m_step on chunks, or "
-            "fit with a function that yields them."
-        )
 
     def maximise(self, sums: CustomSums, rule: Rule[CustomParameters]) -> Maximised[CustomParameters]:
         dead = ~alive_components(sums.weights, rule.mean_row_weight)
@@ -238,7 +240,7 @@ class Custom(Family[CustomParameters, CustomSums]):
     # --- files and messages
 
     def to_arrays(self, sums: CustomSums) -> dict[str, Array]:
-        arrays = {f"statistic {number}": array for number, array in enumerate(sums.statistics)}
+        arrays = {f"statistic {number}": array for number, array in enumerate(_lent_sums(sums))}
         arrays["weights"] = sums.weights
         if sums.about is not None:
             arrays["about"] = sums.about.weights
@@ -247,17 +249,18 @@ class Custom(Family[CustomParameters, CustomSums]):
 
     def from_arrays(self, arrays: Mapping[str, Array], d: int) -> CustomSums:
         checked = {name: check_sums(name, array, array.shape) for name, array in arrays.items()}
+        weights = check_sums("weights", checked["weights"], (arrays["weights"].size,))
         count = sum(name.startswith("statistic ") for name in checked)
         statistics = tuple(checked[f"statistic {number}"] for number in range(count))
         about = None
         if "about" in checked:
             prefix = "parameter "
             values = {name[len(prefix) :]: a for name, a in checked.items() if name.startswith(prefix)}
-            about = CustomParameters(checked["about"], values, d)
-        return CustomSums(checked["weights"], statistics, about)
+            about = self.check(check_sums("about", checked["about"], weights.shape), values, d)
+        return CustomSums(weights, statistics, about)
 
     def user_sums(self, sums: CustomSums, frame: Frame) -> dict[str, Any]:
-        return {"weights": sums.weights, "statistics": sums.statistics}
+        return {"weights": sums.weights, "statistics": _lent_sums(sums)}
 
     @property
     def label(self) -> str:
@@ -273,24 +276,44 @@ class Custom(Family[CustomParameters, CustomSums]):
 class _CustomPass(Pass[CustomSums]):
     def __init__(self, family: Custom, about: CustomParameters | None, k: int) -> None:
         self._family, self._about = family, about
-        self._sums = CustomSums(np.zeros(k), (), about)
-        self._log_likelihood = 0.0
+        self._sums = CustomSums(np.zeros(k), None, about)
+        self._log_likelihood, self._finite = 0.0, True
 
     def add(self, rows: Rows, given: Array | None) -> None:
-        weight = None if rows.weight is None else rows.weight.astype(np.float64)
+        if not np.isfinite(rows.X).all():  # the fault of the rows, and not of a method that they are given to
+            self._finite = False
+            return
         if given is None:
             assert self._about is not None
             log_densities, r = _normalised(self._family.log_density(rows, self._about), self._about.weights)
-            self._log_likelihood += _total(log_densities, weight)
+            self._log_likelihood += rows.weighted_sum(log_densities)
         else:
             r = np.array(given, dtype=np.float64)
-        if weight is not None:
-            r *= weight[:, None]
+        if rows.weight is not None:
+            r *= rows.weight[:, None]
         found = self._family.statistics(rows, r, self._about)
         self._sums = self._family.add(self._sums, CustomSums(r.sum(axis=0), found, self._about))
 
-    def end(self) -> Summed[CustomSums]:
-        return Summed(self._sums, self._log_likelihood)
+    def end(self) -> Summed[CustomSums] | None:
+        return Summed(self._sums, self._log_likelihood) if self._finite else None
+
+
+# What users get is read-only: a method that writes into it would change the rows, or what comes after.
+
+
+def _numbers(rows: Rows) -> FloatArray:
+    return read_only(np.asarray(rows.X, dtype=np.float64))
+
+
+def _lent(parameters: CustomParameters | None) -> Any:
+    if parameters is None:
+        return None
+    return {name: read_only(array) for name, array in parameters.values.items()}
+
+
+def _lent_sums(sums: CustomSums) -> tuple[FloatArray, ...]:
+    assert sums.statistics is not None
+    return tuple(read_only(array) for array in sums.statistics)
 
 
 def _normalised(log_densities: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -310,10 +333,3 @@ def _normalised(log_densities: FloatArray, weights: FloatArray) -> tuple[FloatAr
     log_p = (peak + np.log(total))[:, 0]
     log_p[impossible] = -np.inf
     return log_p, r
-
-
-def _total(log_densities: FloatArray, weight: FloatArray | None) -> float:
-    """Return the weighted sum. A row of weight 0 does not count, even if its log-density is -inf."""
-    if weight is None:
-        return float(log_densities.sum())
-    return float((weight * np.where(weight > 0, log_densities, 0.0)).sum())

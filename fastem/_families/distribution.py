@@ -20,7 +20,8 @@ class Distribution(ABC):
 
     Your methods get rows in chunks of float64, (n, d). The responsibilities that they get are already
     multiplied by the weights of the rows. Parameters are arrays by name, with the components along the first
-    axis. They do not include the mixing weights, which fastem estimates.
+    axis. They do not include the mixing weights, which fastem estimates. All arrays that a method gets are
+    read-only.
 
     Examples
     --------
@@ -92,7 +93,8 @@ class Distribution(ABC):
         -------
         dict of str to array
             Finite arrays with the components along the first axis. If a component has no rows, its entries
-            may be NaN: the component keeps the parameters that it had.
+            may be NaN: the component keeps the parameters that it had. At the start it gets those of the
+            heaviest component.
         """
 
     @abstractmethod
@@ -112,4 +114,4 @@ class Distribution(ABC):
         -------
         array of shape (n, d)
         """
-        raise NotImplementedError(f"{type(self).__name__} has no method `sample`. Write one to draw rows.")
+        raise NotImplementedError

@@ -36,6 +36,7 @@ class Frame(NamedTuple):
 
     shift: FloatArray  # (d,)
     scale: FloatArray  # (d,)
+    mean: FloatArray  # (d,) of the rows or of the mixture, in user units
 
     @property
     def log_scale(self) -> float:
@@ -49,9 +50,9 @@ class Frame(NamedTuple):
         return np.asarray(points * self.scale + self.shift, dtype=np.float64)
 
 
-def identity_frame(d: int) -> Frame:
+def identity_frame(mean: FloatArray) -> Frame:
     """Return the frame that keeps the user's units, for counts and categories."""
-    return Frame(np.zeros(d), np.ones(d))
+    return Frame(np.zeros_like(mean), np.ones_like(mean), mean)
 
 
 def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
@@ -73,4 +74,4 @@ def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
     spread = np.where(constant, np.where(magnitude > _LEAST_MAGNITUDE, magnitude, 1.0), deviation)
     # Stay one below the extreme exponents, since the inverse must be a normal number too.
     exponent = np.clip(np.rint(np.log2(spread)), info.minexp + 1, info.maxexp - 2)
-    return Frame(mean, np.ldexp(1.0, exponent.astype(np.int64)))
+    return Frame(mean, np.ldexp(1.0, exponent.astype(np.int64)), mean)

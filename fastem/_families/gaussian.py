@@ -85,13 +85,15 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         return user.covariances.reshape(self._layout.shape(*user.means.shape))
 
     def sample(self, parameters: GaussianParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
-        k, d = parameters.means.shape
+        frame = self.own_frame(parameters, np.dtype(np.float64))
+        _, means, covariances = self.from_user(parameters, frame)
+        k, d = means.shape
         X = rng.standard_normal((len(labels), d))
-        covariances = np.broadcast_to(parameters.covariances, (k, *parameters.covariances.shape[1:]))
+        covariances = np.broadcast_to(covariances, (k, *covariances.shape[1:]))
         for component in range(k):
             mine = labels == component
-            X[mine] = parameters.means[component] + self._layout.colour(covariances[component], X[mine])
-        return X
+            X[mine] = means[component] + self._layout.colour(covariances[component], X[mine])
+        return frame.restore(X)
 
     # --- coordinates
 
@@ -119,11 +121,9 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
         return self._layout.collect(packed, merged)
 
-    def log_constant(self, packed: Any, frame: Frame, sums: GaussianSums) -> float:
-        return _log_constant(frame) * float(sums.weights.sum())
-
-    def complete(self, log_densities: FloatArray, packed: Any, frame: Frame, X: Array) -> FloatArray:
-        return log_densities + _log_constant(frame)
+    def log_constant(self, frame: Frame) -> float:
+        """(2 pi)^(-d/2) and the Jacobian of the frame."""
+        return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale
 
     # --- sums and M-step
 
@@ -203,8 +203,3 @@ def _check_symmetry(covariances: FloatArray) -> None:
         raise ValueError(
             f"covariances must be symmetric; they differ from their transposes by up to {gap.max()}."
         )
-
-
-def _log_constant(frame: Frame) -> float:
-    """Return what the kernels leave out of each log-density: (2 pi)^(-d/2) and the Jacobian of the frame."""
-    return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale

@@ -1,12 +1,12 @@
-"""Exponential families with independent features: log p(x | k) = <eta_k, t(x)> + b_k + h(x).
+"""Exponential families with independent features: log p(x | k) = <eta_k, t(x)> + b_k + log h(x).
 
 A distribution is defined by its natural parameters eta, its b and the means of t (Wainwright and Jordan 2008,
 section 3.2). One kernel, a matrix product over a tile, computes all of them. The M-step of maximum likelihood
 sets the mean of t in each component to its weighted average over the rows (Bishop 2006, eq. 2.226).
 
-We subtract from eta and b those of one reference distribution, which has the mean of the whole mixture. The
-kernels get the differences. These are small, so that large counts keep their digits in float32. The
-log-density of the reference is added in float64, once per pass.
+We subtract from eta and b those of one reference distribution, which has the mean of all rows. The kernels
+get the differences. These are small, so that large counts keep their digits in float32. The reference stays
+the same in all of a fit. Its log-density is a part of the base measure, which is summed once, in float64.
 """
 
 from abc import abstractmethod
@@ -21,11 +21,13 @@ from fastem._families.compiled import CompiledFamily
 from fastem._families.frame import Frame, Moments, identity_frame
 from fastem._families.reseed import alive_components, reseed
 from fastem._kernels._params import LinearParams, LinearSums
-from fastem._typing import Array, FloatArray
+from fastem._typing import Array, FloatArray, Rows
 
 P = TypeVar("P", bound=Weighted)
 
 _LOG2_E = 1 / np.log(2)
+# Each of two passes knows the mean log-likelihood to about one rounding error of what its kernels add up.
+_ROUNDING = 2.0
 # This replaces an eta of -inf. Times a statistic of 0 it is 0. Times any other it gives a density of 0.
 _IMPOSSIBLE = -1e30
 
@@ -40,9 +42,17 @@ class ExponentialSums(NamedTuple):
 class Linear(CompiledFamily[P, ExponentialSums]):
     """An exponential family with independent features, whose statistic t(x) is x itself."""
 
+    # No row that is possible comes near, and few that are not make even the mean of all rows fall below.
+    impossible = -1e21
+    has_base_measure = True
+
     @abstractmethod
     def natural(self, means: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return eta (..., d) and b (...) of the distributions whose t has these means (..., d)."""
+
+    @abstractmethod
+    def log_h(self, rows: Rows, n_threads: int | None) -> FloatArray:
+        """log h(x) of each row, (m,); an error for rows that the distribution does not have."""
 
     @abstractmethod
     def mean_statistics(self, parameters: P) -> FloatArray:
@@ -66,10 +76,19 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         return parameters
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(len(moments.mean))
+        return identity_frame(moments.mean)
 
     def own_frame(self, parameters: P, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(self.n_features(parameters))
+        return identity_frame(parameters.weights @ self.mean_statistics(parameters))
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        log_h = self.log_h(rows, n_threads)
+        eta, b = self._reference(frame)
+        return log_h + (rows.X @ eta + b)
+
+    def _reference(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
+        """(eta, b) of the reference distribution. Where the mean is 0, eta would be infinite: 1 will do."""
+        return self.natural(np.where(frame.mean > 0, frame.mean, 1.0))
 
     # --- passes
 
@@ -81,12 +100,8 @@ class Linear(CompiledFamily[P, ExponentialSums]):
 
     def pack(self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]) -> LinearParams:
         assert parameters is not None
-        means = self.mean_statistics(parameters)
-        etas, offsets = self.natural(means)
-        # Round to the dtype of the kernels, so that exactly what we subtract here is added later.
-        reference, offset = (
-            np.atleast_1d(value).astype(dtype) for value in self.natural(self._reference(parameters, means))
-        )
+        etas, offsets = self.natural(self.mean_statistics(parameters))
+        reference, offset = self._reference(frame)
         etas = (etas - reference) * _LOG2_E
         with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
             log2_weights = np.log2(parameters.weights) + (offsets - offset) * _LOG2_E
@@ -95,25 +110,12 @@ class Linear(CompiledFamily[P, ExponentialSums]):
             inverse_scale=(1 / frame.scale).astype(dtype),
             log2_weights=log2_weights.astype(dtype),
             etas=np.maximum(etas, _IMPOSSIBLE).astype(dtype)[None],
-            reference=reference,
-            offset=offset,
+            reference=reference.astype(dtype),
+            offset=np.atleast_1d(offset).astype(dtype),
         )
-
-    def _reference(self, parameters: P, means: FloatArray) -> FloatArray:
-        """Return the mean of t in the mixture, but 1 instead of 0, for which eta would be infinite."""
-        mean = parameters.weights @ means
-        return np.where(mean > 0, mean, 1.0)
 
     def collect(self, packed: LinearParams, merged: LinearSums) -> ExponentialSums:
         return ExponentialSums(merged.weights, merged.first)
-
-    def log_constant(self, packed: LinearParams, frame: Frame, sums: ExponentialSums) -> float:
-        total = sums.first.sum(axis=0) @ packed.reference.astype(np.float64)
-        return float(total + float(packed.offset[0]) * sums.weights.sum())
-
-    def complete(self, log_densities: FloatArray, packed: LinearParams, frame: Frame, X: Array) -> FloatArray:
-        reference = X @ packed.reference.astype(np.float64) + float(packed.offset[0])
-        return np.where(log_densities < 0.1 * _IMPOSSIBLE, -np.inf, log_densities + reference)
 
     # --- sums and M-step
 
@@ -135,7 +137,16 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         means = np.where(alive[:, None], sums.first / weights[:, None], everywhere)
         weights = sums.weights / total
         reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(self.part, means))
-        return Maximised(self.from_means(weights, means), reseeded, kept, [])
+        slack = _ROUNDING * rule.precision * self._size(weights, means, rule.frame)
+        return Maximised(self.from_means(weights, means), reseeded, kept, [], slack)
+
+    def _size(self, weights: FloatArray, means: FloatArray, frame: Frame) -> float:
+        """How large what kernels add up is, for a mean row."""
+        etas, offsets = self.natural(means)
+        reference, offset = self._reference(frame)
+        with np.errstate(invalid="ignore"):
+            products = np.where(means > 0, np.abs(means * (etas - reference)), 0.0)
+        return float(weights @ (products.sum(axis=1) + np.abs(offsets - offset)))
 
     # --- files
 

@@ -28,7 +28,6 @@ class Poisson(Linear[PoissonParameters]):
 
     name = distribution = "poisson"
     parameter_names = ("rates",)
-    has_base_measure = True
 
     def check(
         self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
@@ -67,7 +66,7 @@ class Poisson(Linear[PoissonParameters]):
     def sample(self, parameters: PoissonParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
         return rng.poisson(parameters.rates[labels]).astype(np.float64)
 
-    def base_measure(self, rows: Rows, n_threads: int | None) -> FloatArray:
+    def log_h(self, rows: Rows, n_threads: int | None) -> FloatArray:
         n = len(rows.X)
         slots = max(1, min(_MAX_SLOTS, n // _ROWS_PER_SLOT))
         out, totals, failures = np.empty(n), np.zeros(slots), np.zeros(slots, np.int64)
@@ -87,7 +86,7 @@ def _log_factorials() -> Array:
 def _raise_no_counts(rows: Rows) -> NoReturn:
     for chosen in row_ranges(len(rows.X)):
         X = rows.X[chosen]
-        bad = ~((X >= 0) & (X == np.floor(X)))
+        bad = ~((X >= 0) & (X == np.floor(X)) & (X < np.inf))
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise ValueError(

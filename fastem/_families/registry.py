@@ -23,44 +23,42 @@ DISTRIBUTIONS = ("gaussian", *OTHERS)
 
 
 def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, Any]:
-    """Return the family for these arguments of `fit`."""
-    if isinstance(distribution, Distribution):
-        _refuse(covariance_type, type(distribution).__name__)
-        return Custom(distribution)
-    if isinstance(distribution, type) and issubclass(distribution, Distribution):
-        name = distribution.__name__
-        raise TypeError(f"distribution must be an instance; got the class {name}. Pass {name}().")
-    name = check_one_of("distribution", distribution, DISTRIBUTIONS, " or a fastem.Distribution")
-    if name == "gaussian":
-        return GAUSSIANS[check_one_of("covariance_type", covariance_type, tuple(GAUSSIANS))]
-    _refuse(covariance_type, name)
-    return OTHERS[name]
+    """The family of these arguments of `fit`."""
+    family = _written(distribution)
+    if family is None:
+        name = check_one_of("distribution", distribution, DISTRIBUTIONS, " or a fastem.Distribution")
+        if name == "gaussian":
+            return GAUSSIANS[check_one_of("covariance_type", covariance_type, tuple(GAUSSIANS))]
+        family = OTHERS[name]
+    if covariance_type != "full":
+        raise ValueError(
+            f'covariance_type must be left out unless distribution is "gaussian"; '
+            f"got {covariance_type!r} with {family.name}."
+        )
+    return family
 
 
 def other_family(distribution: Any) -> Family[Any, Any]:
-    """Return the family of a mixture that is not Gaussian."""
-    if not isinstance(distribution, Distribution):
-        also = " or a fastem.Distribution; Gaussian mixtures are made by fastem.GaussianMixture"
-        check_one_of("distribution", distribution, tuple(OTHERS), also)
-    return family_of(distribution)
+    """The family of a mixture that is not Gaussian."""
+    also = " or a fastem.Distribution; Gaussian mixtures are made by fastem.GaussianMixture"
+    return _written(distribution) or OTHERS[check_one_of("distribution", distribution, tuple(OTHERS), also)]
 
 
-def family_named(name: str, distribution: Any = None) -> Family[Any, Any]:
-    """Return the family that a file or bytes name. `distribution` is the user's own, or None."""
-    if distribution is not None:
-        family = family_of(distribution)
-        if family.name != name:
-            raise ValueError(f"it has the distribution {name}, but the one given is {family.name}")
-        return family
+def _written(distribution: Any) -> Family[Any, Any] | None:
+    """The family of a user's own; None if it is none."""
+    if isinstance(distribution, type) and issubclass(distribution, Distribution):
+        name = distribution.__name__
+        raise TypeError(f"distribution must be an instance; got the class {name}. Pass {name}().")
+    return Custom(distribution) if isinstance(distribution, Distribution) else None
+
+
+def family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
+    """The family that a file or a message names; `own` is that of the user's distribution, if any."""
+    if own is not None:
+        if own.name != name:
+            raise ValueError(f"it is of {name}, and distribution is {own.name}")
+        return own
     known = {**GAUSSIANS, **OTHERS}
     if name not in known:
         raise ValueError(f"it has the distribution {name}. Pass it as distribution={name}()")
     return known[name]
-
-
-def _refuse(covariance_type: Any, distribution: str) -> None:
-    if covariance_type != "full":
-        raise ValueError(
-            f'covariance_type must be left out unless distribution is "gaussian"; '
-            f"got {covariance_type!r} with {distribution}."
-        )

@@ -11,7 +11,7 @@ from fastem import _io
 from fastem._checks import check_feature_names
 from fastem._families.base import Family
 from fastem._families.frame import Frame
-from fastem._families.registry import family_named
+from fastem._families.registry import family_named, family_of
 from fastem._typing import Array, FloatArray
 
 M = TypeVar("M")  # the class of the model that the statistics are for
@@ -119,8 +119,7 @@ class Statistics(Generic[M]):
             "origin": self.origin,
             "feature_names": self.feature_names,
         }
-        arrays = {"shift": self.frame.shift, "scale": self.frame.scale}
-        return _io.statistics_to_bytes(header, arrays | self.family.to_arrays(self.summed))
+        return _io.statistics_to_bytes(header, self.frame._asdict() | self.family.to_arrays(self.summed))
 
     @classmethod
     def from_bytes(cls, content: bytes, *, distribution: Any = None) -> "Statistics[Any]":
@@ -135,11 +134,12 @@ class Statistics(Generic[M]):
         Raises
         ------
         ValueError
-            If `content` is something else, is damaged, or has a newer format.
+            If `content` is something else, is damaged, has a newer format, or is of another distribution.
         """
+        own = None if distribution is None else family_of(distribution)
         try:
             header, arrays = _io.statistics_from_bytes(content)
-            return _from_archive(header, arrays, distribution)
+            return _from_archive(header, arrays, own)
         except Exception as error:  # damaged or hostile content may make its readers raise anything
             raise ValueError(f"content is not readable fastem statistics: {error}.") from None
 
@@ -165,18 +165,23 @@ def _arrays(packed: Any) -> list[tuple[str, Array]]:
     found = []
     for name, value in ({} if packed is None else packed._asdict()).items():
         entries = value if isinstance(value, Mapping) else {name: value}
-        found += [(key, np.asarray(entry)) for key, entry in entries.items()]
+        found += [(key, np.asarray(entry)) for key, entry in sorted(entries.items())]
     return found
 
 
-def _from_archive(header: dict[str, Any], arrays: dict[str, Any], distribution: Any) -> Statistics[Any]:
-    """Make statistics from a header and arrays, and check both."""
-    # Before format 2 there were only Gaussians.
-    family = family_named(header.get("family") or header["covariance_type"], distribution)
+def _from_archive(
+    header: dict[str, Any], arrays: dict[str, Any], own: Family[Any, Any] | None
+) -> Statistics[Any]:
+    """Statistics whose arrays have the shapes and values that statistics have."""
+    # Before format 2 there were Gaussians alone.
+    family = family_named(header.get("family") or header["covariance_type"], own)
     d = len(arrays["scale"])
-    frame = Frame(arrays.pop("shift"), arrays.pop("scale"))
-    if frame.shift.shape != (d,) or not (np.isfinite(frame).all() and (frame.scale > 0).all()):
-        raise ValueError("its shift and scale are not valid")
+    shift, scale = arrays.pop("shift"), arrays.pop("scale")
+    frame = Frame(shift, scale, arrays.pop("mean", shift))
+    if not frame.shift.shape == frame.mean.shape == (d,) or not (
+        np.isfinite(frame).all() and (frame.scale > 0).all()
+    ):
+        raise ValueError("its frame is none")
     summed = family.from_arrays(arrays, d)
     if not ((summed.weights >= 0).all() and summed.weights.sum() > 0):
         raise ValueError("its weights are not positive")

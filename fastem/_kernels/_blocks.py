@@ -164,15 +164,10 @@ def accumulate_triangle(space, left, right, rows, stop, out, slot, k):
 
 @inlined_kernel
 def accumulate_corner(space, left, corner, right, columns, stop, out, slot, k):
-    """The first `corner` rows of a product.
-
-    Vectors are written out. LLVM would order the sum of a plain loop by what is around it, which differs
-    between the process that compiles a kernel and those that load it.
-    """
-    zero = splat(space.dtype.type(0))
+    """The first `corner` rows of a product."""
     for i in range(corner):
         for j in range(columns):
-            q = zero
-            for b in range(0, stop, lanes(space)):
-                q = q + load(space, left + i, b) * load(space, right + j, b)
-            out[slot, k, i, j] += sum4(q, zero, zero, zero)[0]
+            q = space.dtype.type(0)
+            for b in range(stop):
+                q += space[left + i, b] * space[right + j, b]
+            out[slot, k, i, j] += q

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastem._families.base import Family, Scores
+from fastem._families.frame import Frame
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.pages import swept
-from fastem._sources.passes import ScoreRows, SlabSource, Sweep, drawn_ranks, weighted_sum
+from fastem._sources.passes import ScoreRows, SlabSource, Sweep, drawn_ranks
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 _RANK_CHUNK = 65536
@@ -71,21 +72,18 @@ class ArraySource(SlabSource):
 
     def score(self, sweep: Sweep, wanted: Scores) -> None:
         """Fill the wanted scores. Log-densities are in user units."""
-        family, k, d = sweep.family, sweep.k, self.n_features
-        slots = self._slots(k * 8)
-        for slab in self.slabs(self._slab_rows(k, d * (d + 1), slots)):
+        family = sweep.family
+        slots = self._slots(sweep.k * 8)
+        for slab in self.slabs(self._rows_of(sweep, slots)):
             first = slab.start - self._rows.start
             part = wanted.part(slice(first, first + len(slab.X)))
             if not family.score(sweep.packed, sweep.frame, slab, part, slots, self.n_threads):
                 raise_not_finite(self.chunks())
             if family.has_base_measure:
-                base = family.base_measure(slab, self.n_threads)  # this also checks the rows
+                # It checks the rows, whatever is wanted.
+                base = family.base_measure(slab, sweep.frame, self.n_threads)
                 if part.log_densities is not None:
-                    part.log_densities[:] = part.log_densities + base
-
-    def base_measure(self, family: Family[Any, Any]) -> float:
-        slabs = self.slabs(self._slab_rows(1, self.n_features, 1))
-        return sum(weighted_sum(family.base_measure(slab, self.n_threads), slab.weight) for slab in slabs)
+                    part.log_densities[:] += base
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         n = self.n_positive
@@ -120,6 +118,6 @@ class ArraySource(SlabSource):
         return np.concatenate(rows)
 
 
-def base_measure_of(family: Family[Any, Any], rows: Rows, n_threads: int | None) -> FloatArray:
+def base_measure_of(family: Family[Any, Any], frame: Frame, rows: Rows, n_threads: int | None) -> FloatArray:
     """Return the weighted sum of log h(x) over some rows, and their total weight."""
-    return np.array([ArraySource(rows, n_threads).base_measure(family), rows.total_weight])
+    return np.array([ArraySource(rows, n_threads).base_measure(family, frame), rows.total_weight])

@@ -3,15 +3,13 @@
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
 from itertools import chain, cycle
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from fastem._families.base import Family
-from fastem._sources.arrays import ArraySource, base_measure_of
+from fastem._sources.arrays import ArraySource
 from fastem._sources.cache import RowsFile, check_room
 from fastem._sources.checks import check_sample_weight, check_weight_totals
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_pass
@@ -154,9 +152,6 @@ class ChunkSource(SlabSource):
         """Return an iterator. The first chunk is scored at once, so that this call raises its errors."""
         scores = (score(chunk, self.n_threads) for chunk in self.chunks())
         return chain([next(scores)], scores)
-
-    def base_measure(self, family: Family[Any, Any]) -> float:
-        return float(self.total(partial(base_measure_of, family))[0])
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         ranks = drawn_ranks(self.n_positive, size, rng)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastem._families.base import Family
-from fastem._families.frame import Moments
+from fastem._families.frame import Frame, Moments
 from fastem._families.statistics import Statistics
 from fastem._sources import dask_tasks as tasks
 from fastem._sources.arrays import base_measure_of
@@ -114,8 +114,8 @@ class DaskSource(Source):
             self.moments()  # this raises an error that says what is wrong
         return statistics
 
-    def base_measure(self, family: Family[Any, Any]) -> float:
-        return float(self.total(partial(base_measure_of, family))[0])
+    def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
+        return float(self.total(partial(base_measure_of, family, frame))[0])
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         ranks = drawn_ranks(self.n_positive, size, rng)

@@ -137,12 +137,16 @@ def _in_words(error: Exception) -> str:
 
 
 def _call(i: int, mine: Any, function: BlockFunction, *parts: Any) -> Any:
-    try:
-        return function(i, mine, *parts)
-    except (ValueError, TypeError) as error:
-        return _Refusal(error)
+    return _attempt(function, i, mine, *parts)
 
 
 def _sum(*parts: Any) -> Any:
     refusals = (part for part in parts if isinstance(part, _Refusal))
-    return next(refusals, None) or reduce(add, parts)
+    return next(refusals, None) or _attempt(reduce, add, parts)
+
+
+def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except (ValueError, TypeError) as error:
+        return _Refusal(error)

@@ -77,7 +77,7 @@ class Source(ABC):
         """Make one pass: the E-step, or the sums for known responsibilities."""
 
     @abstractmethod
-    def base_measure(self, family: Family[Any, Any]) -> float:
+    def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
         """Return the weighted sum of log h(x) over all rows. Raise an error if rows are not valid."""
 
     @abstractmethod
@@ -158,16 +158,13 @@ class SlabSource(Source):
     def reduce(self, sweep: Sweep) -> Statistics[Any]:
         family, k = sweep.family, sweep.k
         slots = self._slots(family.bytes_per_slot(k, self.n_features))
-        size = self._slab_rows(k, family.multiply_adds(self.n_features), slots)
-        if sweep.given is not None or family.holds_responsibilities:
-            size = min(size, max(self._tile_rows, _SLAB_BYTES // (k * self.dtype.itemsize)))
         running = family.begin_pass(sweep.packed, k, sweep.frame, slots, self.n_threads)
         base = 0.0
-        for slab in self.slabs(size):
+        for slab in self.slabs(self._rows_of(sweep, slots)):
             given = None if sweep.given is None else sweep.given(slab.start, slab.start + len(slab.X))
             running.add(slab, given)
             if sweep.with_base_measure and family.has_base_measure:
-                base += weighted_sum(family.base_measure(slab, self.n_threads), slab.weight)
+                base += slab.weighted_sum(family.base_measure(slab, sweep.frame, self.n_threads))
         summed = running.end()
         if summed is None:
             raise_not_finite(self.chunks())
@@ -181,6 +178,12 @@ class SlabSource(Source):
             sweep.origin,
         )
 
+    def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
+        total = 0.0
+        for slab in self.slabs(self._slab_rows(1, self.n_features, 1)):
+            total += slab.weighted_sum(family.base_measure(slab, frame, self.n_threads))
+        return total
+
     def total(self, score: ScoreRows) -> Array:
         return reduce(add, (score(chunk, self.n_threads) for chunk in self.chunks()))
 
@@ -190,6 +193,13 @@ class SlabSource(Source):
         by_work = max(_SLOTS_IN_ANY_CASE, tiles // (_TILES_PER_SLOT_AND_FEATURE * self.n_features))
         by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
         return int(max(1, min(_MAX_SLOTS, tiles // _TILES_PER_SLOT, by_work, by_memory)))
+
+    def _rows_of(self, sweep: Sweep, slots: int) -> int:
+        """Rows of one slab of this pass."""
+        rows = self._slab_rows(sweep.k, sweep.family.multiply_adds(self.n_features), slots)
+        if sweep.given is None and not sweep.family.holds_responsibilities:
+            return rows
+        return min(rows, max(self._tile_rows, _SLAB_BYTES // (sweep.k * self.dtype.itemsize)))
 
     def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
         """Return the number of rows of one kernel call.
@@ -205,13 +215,6 @@ class SlabSource(Source):
         tile = self._tile_rows
         quantum = tile * slots if rows >= tile * slots else tile
         return max(1, rows // quantum) * quantum
-
-
-def weighted_sum(values: Array, weight: Array | None) -> float:
-    """Return the sum of one value for each row, times the weight of the row."""
-    if weight is None:
-        return float(values.sum(dtype=np.float64))
-    return float((values * weight).sum(dtype=np.float64))
 
 
 def drawn_ranks(n: int, size: int, rng: np.random.Generator) -> Array:
