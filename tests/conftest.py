@@ -1,6 +1,11 @@
 """Data sets that the tests share."""
 
+import os
 from pathlib import Path
+
+# OpenMP reads it when first loaded, here and in the processes that tests start: threads that wait sleep.
+# Those of two libraries, scikit-learn and numba, otherwise spin in the way of each other and of all programs.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import pytest
@@ -31,3 +36,12 @@ def digits():
     X = load_digits().data
     X = X - X.mean(axis=0)
     return np.ascontiguousarray(X @ np.linalg.svd(X, full_matrices=False)[2][:10].T)
+
+
+@pytest.fixture(scope="module")
+def one_blas_thread():
+    """On more, many small problems of scikit-learn's take several times as long, the more so where busy."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield

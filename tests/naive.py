@@ -20,19 +20,12 @@ def dense(covariances, covariance_type, k, d):
     return matrices
 
 
-def log_density(x, mean, covariance):
-    """log N(x; mean, covariance)."""
-    z = x - mean
+def log_densities(X, mean, covariance):
+    """log N(x; mean, covariance) of every row x."""
+    z = X - mean
     _, log_determinant = np.linalg.slogdet(covariance)
-    return -0.5 * (len(x) * math.log(2 * math.pi) + log_determinant + z @ np.linalg.solve(covariance, z))
-
-
-def log_joint(x, weights, means, matrices):
-    """log(weight_k N(x; k)) for every k."""
-    return [
-        (math.log(w) if w > 0 else -math.inf) + log_density(x, m, c)
-        for w, m, c in zip(weights, means, matrices, strict=True)
-    ]
+    distances = (z * np.linalg.solve(covariance, z.T).T).sum(axis=1)
+    return -0.5 * (len(mean) * math.log(2 * math.pi) + log_determinant + distances)
 
 
 def log_sum_exp(values):
@@ -41,14 +34,12 @@ def log_sum_exp(values):
 
 
 def responsibilities(X, weights, means, matrices):
-    """Responsibilities (n, k) and log-densities (n,), computed row by row."""
-    r, log_p = [], []
-    for x in X:
-        joint = log_joint(x, weights, means, matrices)
-        total = log_sum_exp(joint)
-        r.append([math.exp(value - total) for value in joint])
-        log_p.append(total)
-    return np.array(r), np.array(log_p)
+    """Responsibilities (n, k) and log-densities (n,)."""
+    joint = np.empty((len(X), len(weights)))  # log(weight_k N(x; k))
+    for component, weight in enumerate(weights):
+        log_weight = math.log(weight) if weight > 0 else -math.inf
+        joint[:, component] = log_weight + log_densities(X, means[component], matrices[component])
+    return shares(joint.tolist())
 
 
 def statistics(X, sample_weight, weights, means, matrices):
@@ -57,12 +48,10 @@ def statistics(X, sample_weight, weights, means, matrices):
     k, d = means.shape
     n_k, first, second = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
     for i, x in enumerate(X):
-        for component in range(k):
-            z = x - means[component]
-            share = sample_weight[i] * r[i, component]
-            n_k[component] += share
-            first[component] += share * z
-            second[component] += share * np.outer(z, z)
+        share, z = sample_weight[i] * r[i], x - means
+        n_k += share
+        first += share[:, None] * z
+        second += (share[:, None] * z)[:, :, None] * z[:, None, :]
     return n_k, first, second, float(sample_weight @ log_p)
 
 
@@ -135,10 +124,7 @@ def log_poisson(x, rates):
 
 def linear_joint(t, log_weights, etas):
     """log_weight_k + <eta_k, t> for every k."""
-    joint = []
-    for log_weight, eta in zip(log_weights, etas, strict=True):
-        joint.append(log_weight + sum(e * z for e, z in zip(eta, t, strict=True)))
-    return joint
+    return (log_weights + etas @ t).tolist()
 
 
 def shares(joints):
@@ -152,9 +138,9 @@ def linear_sums(T, sample_weight, r):
     """Sums over rows of w r and w r t for each component."""
     n_k, first = np.zeros(r.shape[1]), np.zeros((r.shape[1], T.shape[1]))
     for i, t in enumerate(T):
-        for component in range(r.shape[1]):
-            n_k[component] += sample_weight[i] * r[i, component]
-            first[component] += sample_weight[i] * r[i, component] * t
+        share = sample_weight[i] * r[i]
+        n_k += share
+        first += share[:, None] * t
     return n_k, first
 
 

@@ -18,6 +18,8 @@ from fastem.__main__ import main
 from fastem._sklearn import accelerate as _accelerate
 from fastem._sklearn import drop_in as _drop_in
 
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
 
 @pytest.fixture
 def calls(monkeypatch):

@@ -1,5 +1,7 @@
 """A fit needs little memory beyond X."""
 
+import functools
+import shutil
 import subprocess
 import sys
 
@@ -31,10 +33,10 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     ("n", "d", "k", "covariance_type", "order"),
     [
         (3_000_000, 4, 8, "full", "C"),
-        (3_000_000, 4, 8, "full", "F"),
-        (1_000_000, 16, 16, "diag", "C"),
-        (200_000, 64, 16, "diag", "F"),
-        (60_000, 100, 100, "full", "C"),
+        pytest.param(3_000_000, 4, 8, "full", "F", marks=pytest.mark.slow),
+        pytest.param(1_000_000, 16, 16, "diag", "C", marks=pytest.mark.slow),
+        pytest.param(200_000, 64, 16, "diag", "F", marks=pytest.mark.slow),
+        pytest.param(60_000, 100, 100, "full", "C", marks=pytest.mark.slow),
     ],
 )
 def test_a_fit_needs_at_most_64_megabytes_beyond_X(n, d, k, covariance_type, order):
@@ -58,20 +60,32 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
+@pytest.fixture(scope="module")
+def large_file(tmp_path_factory):
+    """A function that makes a file of 400 MB, in row groups of 100 MB, once."""
+    folder, n, d = tmp_path_factory.mktemp("large"), 800_000, 16
+    rows = np.random.default_rng(0).normal(size=(n, d))
+
+    @functools.cache
+    def make(name):
+        if name == "X.npy":
+            X = np.lib.format.open_memmap(folder / name, "w+", np.float64, (4 * n, d))
+            for part in range(4):
+                X[part * n : (part + 1) * n] = rows
+            X.flush()
+        else:
+            table = pa.table({f"{j}": rows[:, j].copy() for j in range(d)})
+            with pq.ParquetWriter(folder / name, table.schema) as writer:
+                for _ in range(4):
+                    writer.write_table(table)
+        return folder / name
+
+    yield make
+    shutil.rmtree(folder)  # pytest would keep it
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
 @pytest.mark.parametrize(("name", "copied"), [("X.npy", False), ("X.parquet", False), ("X.parquet", True)])
-def test_a_fit_of_a_file_needs_little_memory(name, copied, tmp_path):
-    """The file has 400 MB, in row groups of 100 MB."""
-    n, d = 800_000, 16
-    rows = np.random.default_rng(0).normal(size=(n, d))
-    if name == "X.npy":
-        X = np.lib.format.open_memmap(tmp_path / name, "w+", np.float64, (4 * n, d))
-        for part in range(4):
-            X[part * n : (part + 1) * n] = rows
-        X.flush()
-    else:
-        table = pa.table({f"{j}": rows[:, j].copy() for j in range(d)})
-        with pq.ParquetWriter(tmp_path / name, table.schema) as writer:
-            for _ in range(4):
-                writer.write_table(table)
-    assert float(run_script(FILE, tmp_path / name, *([tmp_path] if copied else []))) <= 300
+def test_a_fit_of_a_file_needs_little_memory(name, copied, large_file, tmp_path):
+    assert float(run_script(FILE, large_file(name), *([tmp_path] if copied else []))) <= 300

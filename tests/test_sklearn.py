@@ -24,6 +24,8 @@ from fastem._sklearn import drop_in as _drop_in
 from fastem.datasets import old_faithful
 from fastem.sklearn import GaussianMixture
 
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
 DATA = {
     "faithful": (old_faithful, 2),
     "iris": (lambda: datasets.load_iris().data, 3),

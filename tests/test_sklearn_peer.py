@@ -11,6 +11,8 @@ from test_em import start_from
 
 import fastem
 
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
 
 @pytest.mark.parametrize("iterations", [1, 5, 20])
 @pytest.mark.parametrize("covariance_type", TYPES)

@@ -134,13 +134,22 @@ def resident_megabytes():
     return pages * os.sysconf("SC_PAGESIZE") / 2**20
 
 
+def run_fits(settings, batch):
+    fits = settings(seed(batch)(given(problems)(check_fit)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastem.FitWarning)
+        fits()
+
+
+def test_some_small_fits():
+    run_fits(settings(SETTINGS, max_examples=100), FITS // BATCH)
+
+
+@pytest.mark.slow
 def test_many_small_fits():
     resident = []
     for batch in range(FITS // BATCH):
-        fits = SETTINGS(seed(batch)(given(problems)(check_fit)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", fastem.FitWarning)
-            fits()
+        run_fits(SETTINGS, batch)
         if sys.platform == "linux":
             resident.append(resident_megabytes())
     warm = resident[len(resident) // 3 :]
