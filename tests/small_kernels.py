@@ -1,11 +1,48 @@
-"""Kernels that tests call. An edit of this file has all kernels compiled anew for the tests."""
+"""Kernels that tests call. After an edit of this file the tests compile all kernels anew."""
 
 import numpy as np
 
+from fastem._kernels._blocks import accumulate_by_four, accumulate_by_two
 from fastem._kernels._jit import entry_kernel
+from fastem._kernels._math import exp2, log2_reciprocal
+from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
+from fastem._kernels._tile import least_exponent
 
 
 @entry_kernel
 def allocate_slot(sizes, sums, slot):
     """OUT sums (G,): the sum of as many ones as `sizes` says for the slot."""
     sums[slot] = np.ones(sizes[slot]).sum()
+
+
+@entry_kernel
+def exp2_row(x):
+    """Apply exp2 in place to the row of a (1, n) array, one vector at a time."""
+    least = splat(least_exponent(x))
+    for b in range(0, x.shape[1], lanes(x)):
+        store(x, 0, b, exp2(load(x, 0, b), least))
+
+
+@entry_kernel
+def log2_reciprocal_rows(x):
+    """Replace row 0 by its logarithms, and row 1 by the reciprocals of row 0."""
+    for b in range(0, tile_rows(x), lanes(x)):
+        logarithm, reciprocal = log2_reciprocal(load(x, 0, b))
+        store(x, 0, b, logarithm)
+        store(x, 1, b, reciprocal)
+
+
+@entry_kernel
+def sums_of_four_rows(x):
+    b = 0
+    return sum4(load(x, 0, b), load(x, 1, b), load(x, 2, b), load(x, 3, b))
+
+
+@entry_kernel
+def add_product_by_four(space, columns, out):
+    accumulate_by_four(space, 3, 8, columns, tile_rows(space), out, 0, 1, 2)
+
+
+@entry_kernel
+def add_product_by_two(space, columns, out):
+    accumulate_by_two(space, 3, 8, columns, tile_rows(space), out, 0, 1, 2)

@@ -5,15 +5,17 @@ import numba
 import numpy as np
 import pytest
 from problems import TYPES, random_model
+from small_kernels import (
+    add_product_by_four,
+    add_product_by_two,
+    exp2_row,
+    log2_reciprocal_rows,
+    sums_of_four_rows,
+)
 
 import fastem
-from fastem._kernels._blocks import accumulate_by_four, accumulate_by_two
-from fastem._kernels._jit import entry_kernel
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
-from fastem._kernels._math import exp2, log2_reciprocal
-from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
-from fastem._kernels._tile import least_exponent
 from fastem._sources.arrays import ArraySource
 from fastem._typing import Rows
 
@@ -148,14 +150,6 @@ def points_of(tile):
     return TILE_BYTES // tile.itemsize
 
 
-@entry_kernel
-def exp2_row(x):
-    """Apply exp2 in place to the row of a (1, n) array, one vector at a time."""
-    least = splat(least_exponent(x))
-    for b in range(0, x.shape[1], lanes(x)):
-        store(x, 0, b, exp2(load(x, 0, b), least))
-
-
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_exp2_is_within_two_units_in_the_last_place(dtype):
     x = (-100 * np.random.default_rng(0).random((1, 320))).astype(dtype)
@@ -167,15 +161,6 @@ def test_exp2_is_within_two_units_in_the_last_place(dtype):
     assert x[0, 2] == x[0, 3] == 0
 
 
-@entry_kernel
-def log2_reciprocal_rows(x):
-    """Replace row 0 by its logarithms, and row 1 by the reciprocals of row 0."""
-    for b in range(0, tile_rows(x), lanes(x)):
-        logarithm, reciprocal = log2_reciprocal(load(x, 0, b))
-        store(x, 0, b, logarithm)
-        store(x, 1, b, reciprocal)
-
-
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_log2_and_reciprocal_are_within_two_units_in_the_last_place(dtype):
     x = (1 + 1000 * new_rows(2, dtype) ** 3).astype(dtype)
@@ -185,12 +170,6 @@ def test_log2_and_reciprocal_are_within_two_units_in_the_last_place(dtype):
     assert (abs(x[0, : points_of(x)] - np.log2(exact)) <= 2 * eps * np.maximum(1, np.log2(exact))).all()
     assert (abs(x[1, : points_of(x)] * exact - 1) <= 2 * eps).all()
     assert x[0, 0] == 0
-
-
-@entry_kernel
-def sums_of_four_rows(x):
-    b = 0
-    return sum4(load(x, 0, b), load(x, 1, b), load(x, 2, b), load(x, 3, b))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -222,16 +201,6 @@ def test_the_variance_of_a_constant_feature_is_exactly_zero():
     moments = ArraySource(Rows("X", 0, X)).moments()
     assert moments.variance[0] == 0
     assert moments.mean[0] == 0.1
-
-
-@entry_kernel
-def add_product_by_four(space, columns, out):
-    accumulate_by_four(space, 3, 8, columns, tile_rows(space), out, 0, 1, 2)
-
-
-@entry_kernel
-def add_product_by_two(space, columns, out):
-    accumulate_by_two(space, 3, 8, columns, tile_rows(space), out, 0, 1, 2)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

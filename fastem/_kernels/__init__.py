@@ -1,1 +1,1 @@
-"""Compiled kernels: the ground floor. Imports numpy, numba and math, nothing above."""
+"""The compiled kernels. They import numpy, numba and math, and no other module of fastem."""

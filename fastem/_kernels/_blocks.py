@@ -1,4 +1,4 @@
-"""Small dense products over a tile, four rows at a time in registers; shared by full and tied."""
+"""Matrix products over the points of a tile, with blocks of sums in registers."""
 
 from fastem._kernels._jit import inlined_kernel, kernel
 from fastem._kernels._layout import REGISTERS
@@ -7,9 +7,9 @@ from fastem._kernels._simd import lanes, load, splat, store, sum4
 
 @inlined_kernel
 def multiply_add(A, k, i, columns, space, top, b, y):
-    """y + A[k, i:i+4, :columns] @ space[top:top+columns], at two vectors of points from b.
+    """Return y + A[k, i:i+4, :columns] @ space[top:top+columns] for two vectors of points, from column b on.
 
-    y is (y0, y1, y2, y3) at the first, then at the second: eight sums stay in registers, enough to hide
+    y has four sums for the first vector, then four for the second. Eight sums in registers are enough to hide
     the latency of the multiply-adds.
     """
     step = lanes(space)
@@ -26,7 +26,7 @@ def multiply_add(A, k, i, columns, space, top, b, y):
 
 @kernel
 def multiply(A, k, i, columns, space, top, out, stop):
-    """space[out:out+4] = A[k, i:i+4, :columns] @ space[top:top+columns]."""
+    """OUT space[out:out+4]: A[k, i:i+4, :columns] @ space[top:top+columns], for the points before `stop`"""
     step = lanes(space)
     zero = splat(space.dtype.type(0))
     for b in range(0, stop, 2 * step):
@@ -44,7 +44,7 @@ def multiply(A, k, i, columns, space, top, out, stop):
 
 @inlined_kernel
 def accumulate_columns(space, left, right, columns, stop, out, slot, k, i):
-    """out[slot, k, i:i+4, :columns] += space[left:left+4] @ space[right:right+columns].T, by columns."""
+    """out[slot, k, i:i+4, :columns] += space[left:left+4] @ space[right:right+columns].T, by columns"""
     step = lanes(space)
     zero = splat(space.dtype.type(0))
     for j in range(columns):
@@ -64,9 +64,10 @@ def accumulate_columns(space, left, right, columns, stop, out, slot, k, i):
 
 @inlined_kernel
 def accumulate_by_four(space, left, right, columns, stop, out, slot, k, i):
-    """out[slot, k, i:i+4, :columns] += space[left:left+4] @ space[right:right+columns].T, points < stop.
+    """out[slot, k, i:i+4, :columns] += space[left:left+4] @ space[right:right+columns].T
 
-    Blocks of 4 x 4: 16 sums and 5 operands, for machines with 32 registers.
+    The sum is over the points before `stop`. Blocks of 4 x 4 keep 16 sums and 5 operands in registers. They
+    are for machines with 32 registers.
     """
     step = lanes(space)
     zero = splat(space.dtype.type(0))
@@ -93,7 +94,7 @@ def accumulate_by_four(space, left, right, columns, stop, out, slot, k, i):
 
 @inlined_kernel
 def accumulate_by_two(space, left, right, columns, stop, out, slot, k, i):
-    """The same in blocks of 4 x 2: 8 sums and 3 operands, for machines with 16 registers."""
+    """Do the same in blocks of 4 x 2. These keep 8 sums and 3 operands, for machines with 16 registers."""
     step = lanes(space)
     zero = splat(space.dtype.type(0))
     accumulate_columns(space, left, right, columns % 2, stop, out, slot, k, i)
@@ -126,7 +127,7 @@ accumulate_rows = accumulate_by_four if REGISTERS == 32 else accumulate_by_two
 
 @inlined_kernel
 def add_sums(out, slot, k, i, j, q0, q1, q2, q3):
-    """out[slot, k, i, j:j+4] += the sums over lanes of four vectors."""
+    """out[slot, k, i, j:j+4] += the sums over the lanes of four vectors"""
     t0, t1, t2, t3 = sum4(q0, q1, q2, q3)
     out[slot, k, i, j] += t0
     out[slot, k, i, j + 1] += t1
@@ -136,7 +137,7 @@ def add_sums(out, slot, k, i, j, q0, q1, q2, q3):
 
 @inlined_kernel
 def add_first_sums(out, slot, k, j, q0, q1, q2, q3):
-    """out[slot, k, j:j+4] += the sums over lanes of four vectors."""
+    """out[slot, k, j:j+4] += the sums over the lanes of four vectors"""
     t0, t1, t2, t3 = sum4(q0, q1, q2, q3)
     out[slot, k, j] += t0
     out[slot, k, j + 1] += t1
@@ -146,7 +147,10 @@ def add_first_sums(out, slot, k, j, q0, q1, q2, q3):
 
 @kernel
 def accumulate_product(space, left, rows, right, columns, stop, out, slot, k):
-    """out[slot, k, :rows, :columns] += space[left:left+rows] @ space[right:right+columns].T up to `stop`."""
+    """out[slot, k, :rows, :columns] += space[left:left+rows] @ space[right:right+columns].T
+
+    The sum is over the points before `stop`.
+    """
     corner = rows % 4
     accumulate_corner(space, left, corner, right, columns, stop, out, slot, k)
     for i in range(corner, rows, 4):
@@ -155,7 +159,7 @@ def accumulate_product(space, left, rows, right, columns, stop, out, slot, k):
 
 @kernel
 def accumulate_triangle(space, left, right, rows, stop, out, slot, k):
-    """The lower triangle of the same for a square product; what is above it comes out incomplete."""
+    """Add the lower triangle of a square product. The numbers above the diagonal are not complete."""
     corner = rows % 4
     accumulate_corner(space, left, corner, right, corner, stop, out, slot, k)
     for i in range(corner, rows, 4):
@@ -164,7 +168,7 @@ def accumulate_triangle(space, left, right, rows, stop, out, slot, k):
 
 @inlined_kernel
 def accumulate_corner(space, left, corner, right, columns, stop, out, slot, k):
-    """The first `corner` rows of a product."""
+    """Add the first `corner` rows of a product."""
     for i in range(corner):
         for j in range(columns):
             q = space.dtype.type(0)

@@ -1,6 +1,6 @@
-"""Diagonal covariance.
+"""Diagonal covariances.
 
-E-step  y = a x - c,  log2 p = log2_weight - |y|^2                  2 multiply-adds a feature
+E-step  y = a x - c,  log2 p = log2_weight - |y|^2                  2 multiply-adds per feature
 M-step  N += r,  s += r z,  q += r z^2  with z = x - mean           4 operations
 """
 
@@ -13,7 +13,10 @@ from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 
 @kernel
 def log2_prob_tile(params, space):
-    """OUT the shares: log-densities. Components come inside points, as in `_spherical.distance_tile`."""
+    """OUT the shares: log-densities
+
+    The loop over components is inside the loop over points, as in `_spherical.distance_tile`.
+    """
     a, c, log2_weights = params.whiteners, params.offsets, params.log2_weights
     K, d = c.shape
     step, shares = lanes(space), first_share(d)
@@ -35,7 +38,7 @@ def log2_prob_tile(params, space):
 
 @kernel
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot]."""
+    """Add the points to the sums. `_estep.accumulate_tile` describes the arguments."""
     means, weights, first, second = params.means, sums.weights, sums.first, sums.second
     points, (K, d) = lists.points, means.shape
     shares = first_share(d)

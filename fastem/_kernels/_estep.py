@@ -1,7 +1,7 @@
-"""One pass over rows: dispatch on the type of the params, and what one slot does.
+"""What one slot computes in a pass or when it scores rows. The type of the params selects the kernels.
 
-A pass splits its rows over a fixed number of slots, each with its own sums, so that the result has
-the same bits whatever number of threads ran it.
+A pass divides its rows between slots, and each slot has its own sums. The number of slots does not depend
+on the number of threads, so the result has the same bits for any number of threads.
 """
 
 from collections.abc import Callable
@@ -32,12 +32,12 @@ from fastem._kernels._tile import (
 
 
 class Kernels(NamedTuple):
-    """What a covariance type computes of a tile; see the functions of the same names below."""
+    """The kernels of a covariance type. The functions of the same names below describe them."""
 
     load_tile: Callable[..., None]
     log2_prob_tile: Callable[..., None]
     accumulate_tile: Callable[..., None]
-    screened_log2_prob_tile: Callable[..., None] | None = None  # None: densities are too cheap for a screen
+    screened_log2_prob_tile: Callable[..., None] | None = None  # None: densities cost too little to screen
 
 
 @kernel
@@ -60,25 +60,25 @@ KERNELS = {
 
 
 def load_tile(params, X, start, size, space):
-    """OUT the points: rows in the coordinates in which the covariance type works."""
+    """OUT the points: rows of X in the coordinates that the covariance type works in"""
     return KERNELS[type(params)].load_tile(params, X, start, size, space)
 
 
 def log2_prob_tile(params, space):
-    """OUT the shares: log-densities."""
+    """OUT the shares: log-densities"""
     return KERNELS[type(params)].log2_prob_tile(params, space)
 
 
 def screened_log2_prob_tile(params, X, start, size, space, lists, screened):
-    """OUT the shares: log-densities, or upper bounds where the responsibility is zero either way.
+    """Return whether to screen the next tile.
 
-    Returns whether the next tile should be `screened`.
+    OUT the shares: log-densities, or upper bounds of them where the responsibility is zero anyway
     """
     return _screen(KERNELS[type(params)])(params, X, start, size, space, lists, screened)
 
 
 def _screen(kernels):
-    """What a covariance type has for that: if nothing, all densities."""
+    """Return the screened kernel of a covariance type, or else one that computes all densities."""
     if kernels.screened_log2_prob_tile is not None:
         return python_function(kernels.screened_log2_prob_tile)
     f = kernels.log2_prob_tile
@@ -91,9 +91,10 @@ def _screen(kernels):
 
 
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """OUT sums[slot], weighted by the shares, whose sums are tile_weights. Spends the points.
+    """Add the points to the sums. Some of them may wait in queues until a later tile, at most the `last`.
 
-    Some points may wait in queues for later tiles; none do after the `last`.
+    IN the shares: responsibilities times weights; tile_weights (K,): their sums over the tile
+    OUT sums[slot]; the points may be overwritten
     """
     return KERNELS[type(params)].accumulate_tile(
         params, X, start, space, tile_weights, lists, last, sums, slot
@@ -101,9 +102,9 @@ def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, sl
 
 
 def _kernels_of(params):
-    """The kernels for a numba type, which begins with the name of its NamedTuple.
+    """Return the kernels for the numba type of a NamedTuple.
 
-    Its attribute `instance_class` is what is wanted, but not documented.
+    numba does not document `instance_class`. If it is missing, we read the name of the class from the type.
     """
     names = {kind.__name__: kind for kind in KERNELS}
     return KERNELS[getattr(params, "instance_class", None) or names[str(params).split("(")[0]]]
@@ -131,10 +132,11 @@ def _accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, s
 
 @entry_kernel
 def slot_statistics(X, sample_weight, given, params, sums, slot):
-    """Serial: add the rows of one slot to its sums.
+    """Add the rows of one slot to its sums.
 
-    X (n, d); sample_weight (n,) or (0,) for none; given (n, K) known responsibilities, or (0, K) for
-    the E-step to compute them.
+    IN X (n, d); sample_weight (n,), or (0,) for weights of 1
+    IN given (n, K): responsibilities, or (0, K) if the E-step shall compute them
+    OUT sums[slot]
     """
     d = X.shape[1]
     K = params.log2_weights.shape[0]
@@ -159,10 +161,10 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
 
 @entry_kernel
 def slot_scores(X, params, log2_densities, labels, responsibilities, failures, slot):
-    """Serial: score the rows of one slot; outputs of length 0 are not wanted.
+    """Score the rows of one slot.
 
-    OUT log2_densities (n,), labels (n,), responsibilities (n, K)
-    OUT failures (G,): 1 if a row is not finite or beyond all arithmetic
+    OUT log2_densities (n,), labels (n,), responsibilities (n, K). Those of length 0 are not computed.
+    OUT failures (G,): 1 if a number is not finite, or so large that arithmetic would overflow
     """
     d = X.shape[1]
     K = params.log2_weights.shape[0]

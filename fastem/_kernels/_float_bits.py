@@ -1,4 +1,4 @@
-"""Exponents and mantissas of vectors, as integers in place: what exp2 and log2 are made of, see `_math`."""
+"""Integer operations on the exponents and mantissas of vectors, from which `_math` builds exp2 and log2."""
 
 import numpy as np
 from llvmlite import ir
@@ -11,7 +11,10 @@ from fastem._kernels._vector import broadcast, pack
 
 @intrinsic
 def _round_split(typingctx, x, magic):
-    """(x + magic, x less its nearest integer). For ordered kernels: (x + m) - m must not become x."""
+    """Return (x + magic, x minus its nearest integer).
+
+    Only for ordered kernels: elsewhere LLVM may simplify (x + magic) - magic to x.
+    """
 
     def codegen(context, builder, signature, arguments):
         vector_type = context.get_value_type(x)
@@ -26,7 +29,7 @@ def _round_split(typingctx, x, magic):
 
 @intrinsic
 def _scale_by_power(typingctx, p, shifted, x, least):
-    """p times 2 to the integer in the low bits of `shifted`; 0 where x < least."""
+    """Return p * 2 ** n, where n is the integer in the low bits of `shifted`, and 0 where x < least."""
 
     def codegen(context, builder, signature, arguments):
         vector_type = context.get_value_type(p)
@@ -43,7 +46,7 @@ def _scale_by_power(typingctx, p, shifted, x, least):
 
 @intrinsic
 def _split_exponent(typingctx, x, half_root):
-    """(e, m) with x = m 2**e and m in [sqrt(1/2), sqrt(2)), of which half_root holds the lower bits."""
+    """Return (e, m) with x = m 2**e and m in [sqrt(1/2), sqrt(2)). `half_root` has the bits of sqrt(1/2)."""
 
     def codegen(context, builder, signature, arguments):
         vector_type = context.get_value_type(x)

@@ -1,9 +1,9 @@
-"""Full covariance, E-step: one lower-triangular whitener a component.
+"""Full covariances, E-step. Each component has a lower triangular whitener A.
 
 y = A x - c,  log2 p = log2_weight - |y|^2                          d (d + 1) / 2 multiply-adds
 
-The first d % 4 features are a corner written out, so that no dimension is padded; the others come in
-blocks of four.
+Features are processed in blocks of four. The first d % 4 features, the corner, have code of their own, so
+that no dimension is padded.
 """
 
 import numpy as np
@@ -15,24 +15,27 @@ from fastem._kernels._packing import list_above, most_packed, pack_row, pack_row
 from fastem._kernels._simd import lanes, load, splat, store, tile_rows
 from fastem._kernels._tile import find_labels, find_leasts
 
-_SCREENED = 24  # features from which on a bound saves more than it costs
-_WORTH = 8  # screening pays if more than one component in so many is packable
-_WIDE = 48  # features from which on more rows of y make a better one
+_SCREENED = 24  # we screen if there are at least this many features
+_WORTH = 8  # we screen the next tile if more than one component in this many can be packed
+_WIDE = 48  # with at least this many features, the bound uses more rows of y
 
 
 @kernel
 def log2_prob_tile(params, space):
-    """OUT the shares: log-densities."""
+    """OUT the shares: log-densities"""
     bound_tile(params, space, params.means.shape[1])
 
 
 @kernel
 def screened_log2_prob_tile(params, X, start, size, space, lists, screened):
-    """OUT the shares: log-densities, or upper bounds where the responsibility is zero either way.
+    """Compute only the densities that matter. Return whether to screen the next tile.
 
-    The first rows of y bound a density from above. The component with the largest bound is finished for
-    each point, which bounds the peak from below; the others are finished where they come near it. Returns
-    whether the next tile should be `screened` so: not if few components were packable in this one.
+    The first rows of y give an upper bound of each density. For each point we finish the density with the
+    largest bound, that is, compute it from all rows of y. It is a lower bound of the peak. We finish another
+    density only if its bound comes near the peak. The next tile is not screened if few components could be
+    packed in this one.
+
+    OUT the shares: log-densities, or upper bounds of them where the responsibility is zero anyway
     """
     A, c, log2_weights = params.whiteners, params.offsets, params.log2_weights
     K, d = c.shape
@@ -66,7 +69,11 @@ def screened_log2_prob_tile(params, X, start, size, space, lists, screened):
 
 @spliced_kernel
 def finish_best(params, X, start, size, last, space, lists):
-    """IN the labels: in the totals. OUT the peaks: log-densities of these components; their shares: -inf."""
+    """Compute the density of one component for each point.
+
+    IN TOTALS: the component of each point
+    OUT PEAKS: the log-density of this component; its share: -inf
+    """
     K, d = params.offsets.shape
     shares = first_share(d)
     points, ends = lists.points, lists.ends
@@ -81,7 +88,7 @@ def finish_best(params, X, start, size, last, space, lists):
 
 @kernel
 def bound_tile(params, space, last):
-    """OUT the shares: log-densities from the first `last` rows of y."""
+    """OUT the shares: log-densities from the first `last` rows of y, which are upper bounds"""
     A, c, log2_weights = params.whiteners, params.offsets, params.log2_weights
     K, d = c.shape
     step, corner, shares = lanes(space), d % 4, first_share(d)
@@ -97,7 +104,7 @@ def bound_tile(params, space, last):
 
 @kernel
 def finish(A, c, k, first, space, top, row, stop):
-    """Subtract from `row` the squares of the rows of y from `first` on, for the points from row `top`."""
+    """Subtract the squares of the rows of y from `first` on from `row`, for the points in rows from `top`."""
     step = lanes(space)
     zero = splat(space.dtype.type(0))
     for b in range(0, stop, 2 * step):
@@ -110,7 +117,7 @@ def finish(A, c, k, first, space, top, row, stop):
 
 @kernel
 def finish_packed(params, X, start, size, k, first, space, row, index, begin, count):
-    """The same for `count` of the points alone."""
+    """Do the same only for the points index[begin : begin + count]."""
     K, d = params.offsets.shape
     packed, step = first_share(d) + K, 2 * lanes(space)
     stop = (count + step - 1) // step * step
@@ -123,7 +130,7 @@ def finish_packed(params, X, start, size, k, first, space, row, index, begin, co
 
 @inlined_kernel
 def corner_squares(A, c, k, corner, space, b):
-    """|y|^2 over the first `corner` = 0, 1, 2 or 3 rows, at one vector of points from b."""
+    """Return |y|^2 over the first `corner` (0 to 3) rows of y, for one vector of points from column b on."""
     if corner == 0:
         return splat(space.dtype.type(0))
     x0 = load(space, POINTS, b)
@@ -141,7 +148,10 @@ def corner_squares(A, c, k, corner, space, b):
 
 @inlined_kernel
 def block_squares(A, c, k, i, space, top, b, q, u):
-    """q, u + |y|^2 over rows i to i + 3, at two vectors of points from b, in rows from `top`."""
+    """Add |y|^2 over the rows i to i + 3 of y to q and u, for two vectors of points from column b on.
+
+    The points are in the rows from `top`.
+    """
     step = lanes(space)
     j = top + i
     y0, y1, y2, y3 = splat(-c[k, i]), splat(-c[k, i + 1]), splat(-c[k, i + 2]), splat(-c[k, i + 3])

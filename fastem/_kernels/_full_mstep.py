@@ -1,10 +1,10 @@
-"""Full covariance, M-step.
+"""Full covariances, M-step.
 
 N += r,  s += r z,  S += r z x'  with z = x - mean                  d (d + 1) / 2 multiply-adds
 
-The scatter needs only one centred factor: sum(r z z') = sum(r z x') - s mean', and the correction
-is made once a pass. So no centred copy of the tile is written for every component, and what is lost
-to rounding is of the first order in |mean| / deviation, as in the data themselves.
+Only one factor of the scatter must be centred, because sum(r z z') = sum(r z x') - s mean'. The correction
+is made once per pass. So we need not write a centred copy of the tile for each component. The rounding error
+grows with the first power of |mean| / deviation only, as that of the data does.
 """
 
 from fastem._kernels._blocks import accumulate_rows, add_first_sums, add_sums
@@ -16,10 +16,10 @@ from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 
 @kernel
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot].
+    """Add the points to the sums. `_estep.accumulate_tile` describes the arguments.
 
-    A component works on all points as they stand, if it has a share in many, and then on its queue, if
-    that is full: two turns of one loop, as two calls would be compiled twice.
+    If a component has many points in the tile, we process the whole tile for it. Then we process its queue if
+    that is full. These are two turns of one loop, because LLVM would compile the code of two calls twice.
     """
     means, weights, first, second = params.means, sums.weights, sums.first, sums.second
     K, d = means.shape
@@ -44,7 +44,10 @@ def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, sl
 
 @spliced_kernel
 def accumulate_diagonal(means, k, i, space, top, row, stop, scratch, first, second, slot):
-    """First moments of features i to i + 3 and second ones between them. OUT four rows of scratch: r z."""
+    """Add the first moments of the features i to i + 3, and the second moments between them.
+
+    OUT four rows of scratch: r z
+    """
     step = lanes(space)
     m0, m1, m2, m3 = means[k, i], means[k, i + 1], means[k, i + 2], means[k, i + 3]
     zero = splat(space.dtype.type(0))
@@ -81,7 +84,7 @@ def accumulate_diagonal(means, k, i, space, top, row, stop, scratch, first, seco
 
 @spliced_kernel
 def accumulate_corner(means, k, corner, space, top, row, stop, first, second, slot):
-    """Moments of the first `corner` = 0, 1, 2 or 3 features, in one loop over the points."""
+    """Add the moments of the first `corner` (0 to 3) features in one loop over the points."""
     zero = splat(space.dtype.type(0))
     if corner == 1:
         s0 = q00 = zero

@@ -1,7 +1,7 @@
-"""What `_simd` does under NUMBA_DISABLE_JIT=1: the same with short NumPy arrays, and checked.
+"""The functions of `_simd` for NUMBA_DISABLE_JIT=1. Vectors are short NumPy arrays, and accesses are checked.
 
-Compiled code makes its addresses of constants and shapes, not of strides, and checks nothing. So what it
-could not read or write there is an error here.
+Compiled code computes addresses from constants and shapes, not from the strides of an array, and checks
+nothing. Here it is an error if it would access another place than the one that the indices mean.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
 
 
 class AddressError(Exception):
-    """Compiled, this would read or write another place."""
+    """Compiled code would read or write another place."""
 
 
 def _check(holds, rule, *values):
@@ -23,7 +23,7 @@ def _check_range(name, first, count, size):
 
 
 def _check_tile(array, i, rows, b):
-    """Vectors from column b, in `rows` rows from i."""
+    """Check access to the vectors that start at column b of `rows` rows, starting at row i."""
     _check(array.ndim == 2 and array.dtype in (np.float32, np.float64), "a tile of {}", array.dtype)
     _check_range("rows", i, rows, array.shape[0])
     _check_range("columns", b, lanes(array), array.shape[1])

@@ -1,4 +1,4 @@
-"""The only place that names numba's options."""
+"""The decorators of kernels. No other module names numba's options."""
 
 import numba
 
@@ -12,27 +12,27 @@ except ImportError:
 
 
 def _known(**options):
-    """Those of the options that this numba has, as it refuses what it does not know.
+    """Return those of the options that this numba has. It refuses options that it does not know.
 
-    None of them is promised to stay. All of them are for speed alone.
+    numba does not promise to keep any of them. All of them only make things faster.
     """
     return {name: value for name, value in options.items() if hasattr(CPUTargetOptions, name)}
 
 
 # Not `True`: nnan and ninf would break -inf log-densities and NaN propagation.
 _REASSOCIATING = {"contract", "nsz", "reassoc", "arcp"}
-# For code whose rounding order is its meaning, such as (x + magic) - magic.
+# For code that depends on the order of its operations, such as (x + magic) - magic.
 _ORDERED = {"contract", "nsz"}
 _COMMON = {"nogil": True, "error_model": "numpy"}
-# Who calls a kernel holds its arrays. Counting references to them anyway, by atomic operations wherever one
-# is handed on, took 5 to 15 % of a pass. A kernel that allocates has to count.
+# The caller of a kernel keeps its arrays alive, so a kernel need not count references to them. Counting them
+# took 5 to 15 % of a pass, because it is atomic. A kernel that allocates arrays must count.
 _UNCOUNTED = _known(_nrt=False)
-# Copied where it is called: by numba before it infers types, or by LLVM.
+# numba copies a spliced function into its callers before it infers types. LLVM copies an inlined one.
 _SPLICED, _INLINED = _known(inline="always"), _known(forceinline=True)
-# Wrappers for Python would cost a fifth of the compilation; those for C nobody calls.
+# Wrappers for Python would take a fifth of the compilation. Nobody calls the wrappers for C.
 _NO_WRAPPERS = _known(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _NO_C_WRAPPER = _known(no_cfunc_wrapper=True)
-# Only prange is wanted of the parallel passes; the others cost compile time.
+# We use prange only. The other parallel passes of numba would make compilation slower.
 _PRANGE_ONLY = {
     "prange": True,
     "comprehension": False,
@@ -43,17 +43,17 @@ _PRANGE_ONLY = {
     "stencil": False,
     "fusion": False,
 }
-# For numba.extending.overload.
+# These are for numba.extending.overload.
 KERNEL_OPTIONS = {**_COMMON, **_UNCOUNTED, "fastmath": _REASSOCIATING}
 ORDERED_OPTIONS = {**_COMMON, **_UNCOUNTED, **_INLINED, "fastmath": _ORDERED}
 
 
 def python_function(dispatcher):
-    """What a kernel was made from: to compile it where it is used, not once more on its own."""
+    """Return the Python function of a kernel. Overloads return it, so that numba compiles it only once."""
     return getattr(dispatcher, "py_func", dispatcher)
 
 
-# numba.njit does nothing under NUMBA_DISABLE_JIT=1.
+# Under NUMBA_DISABLE_JIT=1, numba.njit returns the function itself.
 INTERPRETED = numba.njit(python_function) is python_function
 
 
@@ -70,10 +70,10 @@ def _jit(fastmath, **options):
 allocating_kernel = _jit(_REASSOCIATING, **_NO_WRAPPERS)
 kernel = _jit(_REASSOCIATING, **_UNCOUNTED, **_NO_WRAPPERS)
 ordered_kernel = _jit(_ORDERED, **_INLINED, **_UNCOUNTED, **_NO_WRAPPERS)
-# For functions of vectors: a call would spill them to memory.
+# For functions of vectors. A call would write its vectors to memory.
 inlined_kernel = _jit(_REASSOCIATING, **_INLINED, **_UNCOUNTED, **_NO_WRAPPERS)
-# For what is called from one place, or so short that its own compilation would cost more than copies.
+# For short functions, and functions with one caller. To copy them takes less time than to compile them.
 spliced_kernel = _jit(_REASSOCIATING, **_SPLICED, **_UNCOUNTED, **_NO_WRAPPERS)
-# For those that Python calls.
+# For functions that Python calls.
 entry_kernel = _jit(_REASSOCIATING, **_NO_C_WRAPPER, **_own_code.OPTION)
 parallel_kernel = _jit(_REASSOCIATING, parallel=_PRANGE_ONLY, **_NO_C_WRAPPER)

@@ -1,11 +1,11 @@
-"""Compiled kernels on disk: fresh as long as no file that kernels come from changes, and never fatal.
+"""The cache of compiled kernels on disk. It notices every edit of a kernel, and its errors cost only time.
 
-numba stamps a cached function with the content of its own file only. But a kernel contains the code of
-kernels from other files: after an edit or an upgrade of one of those, numba would run stale machine code.
-Here the stamp covers every file that defines a kernel, and the whole folder of this file.
+numba marks a cached function as stale if its own file changes. But a kernel contains the code of kernels
+from other files, and numba would not notice if one of those changes. We compare the content of all files
+that define a kernel, and of all files in this folder. So a constant that a kernel takes from another file
+must come from one of these files.
 
-The names of numba used here are not documented. An error in any of them counts as a miss: the kernel is
-compiled, and stays in memory only.
+numba does not document the names that are used here. If one of them fails, the kernel is compiled in memory.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ try:
 except ImportError:
     FunctionCache = IndexDataCacheFile = NullCache = object
 
-# Digest of every source file, by path; None if it is not known which version of the file runs.
+# The digest of each source file, by its path. It is None if we do not know which version of the file runs.
 _digests: dict[str, bytes | None] = {}
-_states: dict[str, tuple[int, int]] = {}  # time and size of these files when they were read
+_states: dict[str, tuple[int, int]] = {}  # when these files were last changed, and their sizes
 
 
 def add_source(path: str) -> None:
-    """Let the stamp cover a file from which Python has just taken code: a module, or a zip archive."""
+    """Include in the stamp a file from which Python has just loaded code: a module or a zip archive."""
     path = _existing_file(os.path.abspath(path))
     try:
         status = os.stat(path)
@@ -37,13 +37,13 @@ def add_source(path: str) -> None:
     except OSError:
         _digests[path] = None
     else:
-        # A module reloaded after an edit: some of the kernels in this process may be of the first version.
+        # If the file has changed, the module was reloaded. Older kernels may still contain the first version.
         _digests[path] = digest if _digests.setdefault(path, digest) == digest else None
         _states[path] = state
 
 
 def _existing_file(path: str) -> str:
-    """The file itself, or the archive that it is in, or the program that it was frozen into."""
+    """Return the file itself, the archive that contains it, or the program that it was frozen into."""
     inner = path
     while not os.path.isfile(path):
         path, below = os.path.dirname(path), path
@@ -58,10 +58,10 @@ _OWN = frozenset(_digests)
 
 
 def _version() -> tuple[str, str]:
-    """What the sources are: a suffix for file names that tells which they are, and a stamp of their content.
+    """Return a suffix for file names, and a stamp. They depend on the paths and the content of all sources.
 
-    A process that defines kernels of its own, such as a test, compiles them and ours into files of its own.
-    Otherwise it and the next process without these kernels would take turns at overwriting one file.
+    A process with other kernels, such as a test, writes its compiled kernels to other files. If all processes
+    wrote to the same files, processes with and without these kernels would overwrite each other's.
     """
     sources = sorted(_digests.items())
     others = [path for path, _ in sources if path not in _OWN]
@@ -75,10 +75,10 @@ def _version() -> tuple[str, str]:
 
 
 class CacheFile(IndexDataCacheFile):
-    """numba's file of the compiled versions of a function, whose entries are checked before they are used.
+    """numba's file of the compiled versions of a function. We check an entry before we use it.
 
-    A file may be damaged. And two processes that compile different signatures of a function into an empty
-    folder can overwrite each other's machine code. Both must be misses.
+    A file may be damaged. And if two processes compile different signatures of a function at the same time,
+    one can overwrite the machine code of the other. In both cases the function must be compiled again.
     """
 
     def load(self, key):
@@ -96,17 +96,17 @@ class CacheFile(IndexDataCacheFile):
             super().save(key, entry)
         except OSError:
             raise
-        except Exception:  # the index is damaged, and unpickling it may raise anything
+        except Exception:  # the index is damaged: unpickling it can raise any error
             self.flush()
             super().save(key, entry)
 
 
 class KernelCache(NullCache):
-    """What a dispatcher asks for compiled versions of its function."""
+    """The object that a numba function asks for its compiled versions."""
 
     def __init__(self, function):
         self._function = function
-        self._numba_cache = None  # made when it is needed, as it tries to write to its folder
+        self._numba_cache = None  # created when it is needed, because it writes a file to test its folder
 
     @property
     def cache_path(self):
@@ -122,11 +122,11 @@ class KernelCache(NullCache):
             return None
 
     def save_overload(self, *arguments):
-        with contextlib.suppress(Exception):  # such as a folder that is read-only, or a full disk
+        with contextlib.suppress(Exception):  # for example if the folder is read-only or the disk is full
             self._opened().save_overload(*arguments)
 
     def _opened(self):
-        """numba's cache of the function, on a file for the sources that are known by now."""
+        """Return numba's cache of the function. Its file depends on all sources that are known by now."""
         if self._numba_cache is None:
             self._numba_cache = FunctionCache(self._function)
         cache, (suffix, stamp) = self._numba_cache, _version()
@@ -137,7 +137,7 @@ class KernelCache(NullCache):
 
 
 def cache_on_disk(dispatcher, function) -> None:
-    """Look for a function's machine code in numba's cache folder before compiling it, and leave it there."""
+    """Make a numba function look for its machine code on disk before it compiles, and store it there."""
     add_source(function.__code__.co_filename)
     if hasattr(dispatcher, "_cache"):
         dispatcher._cache = KernelCache(function)

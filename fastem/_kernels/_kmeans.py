@@ -1,7 +1,7 @@
-"""k-means++ seeding and Lloyd's iterations, on a sample of standardised points.
+"""k-means++ seeds and Lloyd's iterations, on a sample of standardised points.
 
-Points are (d, m): features are rows, so that the lanes of a vector are points. Serial: the sample is
-small, and the kernels release the GIL. Random numbers come from the caller.
+The points are an array (d, m), so that the lanes of a vector are points. The kernels are serial, because
+the sample is small. The caller provides the random numbers.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from fastem._kernels._jit import entry_kernel, kernel, spliced_kernel
 
 @kernel
 def squared_distances(points, centres, k, out):
-    """out[i] = |points[:, i] - centres[k]|^2."""
+    """OUT out[i]: |points[:, i] - centres[k]|^2"""
     d, m = points.shape
     for i in range(m):
         out[i] = 0.0
@@ -24,7 +24,7 @@ def squared_distances(points, centres, k, out):
 
 @spliced_kernel
 def draw_index(cumulative, uniform):
-    """The index that inverts a cumulative weight: the first whose sum exceeds its share."""
+    """Return the first index whose cumulative weight is more than `uniform` times the total."""
     low, high = 0, cumulative.shape[0] - 1
     target = uniform * cumulative[high]
     while low < high:
@@ -38,7 +38,7 @@ def draw_index(cumulative, uniform):
 
 @kernel
 def accumulate_weights(weights, factors, cumulative):
-    """cumulative = cumsum(weights * factors)."""
+    """OUT cumulative: cumsum(weights * factors)"""
     total = 0.0
     for i in range(weights.shape[0]):
         total += weights[i] * factors[i]
@@ -46,13 +46,13 @@ def accumulate_weights(weights, factors, cumulative):
 
 
 def kmeans_plus_plus(points: np.ndarray, weights: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-    """Greedy k-means++ (Arthur and Vassilvitskii 2007): indices of K seeds.
+    """Return the indices of K seeds by greedy k-means++ (Arthur and Vassilvitskii 2007).
 
-    Each seed is the best of T candidates drawn with probability proportional to weight times squared
-    distance to the nearest seed so far; with no distance left (fewer distinct points than seeds), to
-    weight alone.
+    Each seed is the best of T candidates. The probability of a candidate is proportional to its weight times
+    its squared distance to the nearest seed. If all these distances are zero, because there are fewer
+    distinct points than seeds, it is proportional to its weight.
 
-    IN  points (d, m), weights (m,), uniforms (K, T) in [0, 1)
+    IN points (d, m), weights (m,), uniforms (K, T) in [0, 1)
     """
     (d, m), K = points.shape, len(uniforms)
     seeds, centres = np.empty(K, np.int64), np.empty((K, d))
@@ -62,7 +62,10 @@ def kmeans_plus_plus(points: np.ndarray, weights: np.ndarray, uniforms: np.ndarr
 
 @entry_kernel
 def choose_seeds(points, weights, uniforms, centres, seeds, closest, best_distances, distances, cumulative):
-    """OUT seeds (K,). Scratch: centres (K, d), and four of (m,), the first of them ones."""
+    """OUT seeds (K,)
+
+    centres (K, d) and the last four arguments (m,) are scratch. `closest` must contain ones.
+    """
     d, m = points.shape
     K, T = uniforms.shape
     for k in range(K):
@@ -90,7 +93,7 @@ def choose_seeds(points, weights, uniforms, centres, seeds, closest, best_distan
 
 
 def lloyd(points: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int) -> np.ndarray:
-    """Lloyd's iterations until no label changes. IN/OUT centres (K, d); returns labels (m,)."""
+    """Run Lloyd's iterations until no label changes. Return the labels (m,), and update centres (K, d)."""
     m, K = points.shape[1], len(centres)
     labels, nearest = np.full((2, m), -1)
     scratch = *np.empty((2, m)), np.empty(K), np.empty_like(centres)
@@ -100,7 +103,10 @@ def lloyd(points: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter
 
 @entry_kernel
 def iterate(points, weights, centres, max_iter, labels, nearest, distances, candidate, totals, sums):
-    """IN/OUT centres. OUT labels, -1 at first. Scratch: three of (m,), totals (K,), sums (K, d)."""
+    """OUT centres, and labels, which must be -1 before
+
+    nearest, distances and candidate (m,), totals (K,) and sums (K, d) are scratch.
+    """
     for i in range(max_iter + 1):
         if assign(points, centres, labels, nearest, distances, candidate) == 0 or i == max_iter:
             return
@@ -109,9 +115,9 @@ def iterate(points, weights, centres, max_iter, labels, nearest, distances, cand
 
 @spliced_kernel
 def assign(points, centres, labels, nearest, distances, candidate):
-    """Nearest centre of every point; returns how many labels changed.
+    """Find the nearest centre of each point. Return how many labels changed.
 
-    IN/OUT labels (m,); OUT distances (m,) squared
+    OUT labels (m,); distances (m,): squared distances
     """
     m = points.shape[1]
     for k in range(centres.shape[0]):
@@ -129,7 +135,10 @@ def assign(points, centres, labels, nearest, distances, candidate):
 
 @spliced_kernel
 def move(points, weights, labels, distances, totals, sums, centres):
-    """Each centre to the mean of its points; one without weight to the point farthest from its own."""
+    """Move each centre to the mean of its points.
+
+    A centre without weight moves to the point that is farthest from its own centre.
+    """
     d, m = points.shape
     totals[:] = 0.0
     for i in range(m):

@@ -1,4 +1,20 @@
-"""The shape of vectors on this machine, and of tiles in memory."""
+"""The width of vectors on this machine, and the layout of a slot's memory.
+
+A slot works through its rows of X in tiles. It keeps all numbers of the current tile in one array, `space`.
+A row of `space` has one number for each point of the tile, or for each packed point:
+
+    WEIGHTS, PEAKS, LEASTS, TOTALS, ZEROS    one number a point, explained below
+    POINTS              d rows: the points
+    POINTS + d          d rows: some of the points, packed next to each other
+    first_share(d)      K rows, the shares: what ties a point to each component. These are log-densities
+                        after the E-step, and responsibilities times weights after normalisation.
+    first_share(d) + K  the log-densities of packed points
+    first_scratch(d, K) d + 8 rows of scratch
+    first_queue(d, K)   the shares of points that wait for the M-step, one row for each queue
+
+Docstrings of kernels name their inputs with IN and what they write with OUT. K is the number of components
+and d the number of features.
+"""
 
 import llvmlite.binding
 import numba
@@ -10,8 +26,8 @@ _WIDTHS = (("avx512f", 64), ("avx2", 32))
 
 
 def target_features():
-    """Instruction sets: of the host, unless NUMBA_CPU_NAME or NUMBA_CPU_FEATURES name others."""
-    # A wrong guess costs speed only: LLVM splits vectors that are too wide for its target.
+    """Return the instruction sets of the host, or those that NUMBA_CPU_NAME or NUMBA_CPU_FEATURES select."""
+    # A wrong guess makes kernels slower, not wrong: LLVM splits vectors that are too wide for its target.
     features, name = (getattr(numba.config, key, None) for key in ("CPU_FEATURES", "CPU_NAME"))
     if features is not None:
         return {flag[1:] for flag in features.split(",") if flag.startswith("+")}
@@ -24,44 +40,44 @@ def target_features():
 REGISTERS = 32 if {"avx512f", "neon"} & target_features() else 16
 VECTOR_BYTES = next((width for flag, width in _WIDTHS if flag in target_features()), 16)
 
-# Of a feature of a tile, and from one to the next: a power of two would map all features of a point to
-# the same cache set. In bytes, so that a tile of float32 fills the same cache with twice the points.
+# The bytes of one row of a tile, and the distance to the next row. With a power of two as the distance, all
+# features of a point would fall into the same cache set. A tile of float32 has as many bytes as one of
+# float64, so it has twice as many points.
 TILE_BYTES = 2048
 STRIDE_BYTES = 2112
-WORD = 32  # points whose marks fit an integer
+WORD = 32  # one integer holds a bit for each of this many points
 
-# A slot computes in one array `space` of rows of STRIDE_BYTES. One array, because every array that is handed
-# to a function costs more than a whole row of small d. These rows hold one number a point; they are
-# np.int64 because numba compiles a function anew for every literal that it is handed:
-WEIGHTS = np.int64(0)  # its weight
-PEAKS = np.int64(1)  # its largest log-density
-LEASTS = np.int64(2)  # the exponent below which a density relative to that peak counts as zero
-TOTALS = np.int64(3)  # the sum over components relative to that peak
-ZEROS = np.int64(4)
-POINTS = np.int64(5)  # d rows: the points; behind them d rows for some of the points, packed
-START = np.int64(0)  # of a list of points
-QUEUES = np.int64(512)  # at most: with their lists of points 2 to 3 MB, of which about half is in use
+# We use one array, because for small d it takes longer to pass another array to a function than to compute a
+# row. The numbers of rows are np.int64, because numba compiles a function again for each literal integer.
+WEIGHTS = np.int64(0)  # the weight of the point
+PEAKS = np.int64(1)  # its largest log-density over all components
+LEASTS = np.int64(2)  # if a log-density minus the peak is below this, its responsibility is zero
+TOTALS = np.int64(3)  # the sum of its densities over all components, divided by the largest density
+ZEROS = np.int64(4)  # zeros
+POINTS = np.int64(5)
+START = np.int64(0)  # where a list of points starts
+QUEUES = np.int64(512)  # most queues of a slot. With their lists of points they take 2 to 3 MB.
 
 
 @spliced_kernel
 def first_share(d):
-    """First of the K rows of log-densities, then responsibilities; behind them one for packed ones."""
+    """Return the first of the K rows of shares."""
     return POINTS + 2 * d
 
 
 @spliced_kernel
 def first_scratch(d, K):
-    """First of the d + 8 rows of scratch."""
+    """Return the first of the d + 8 rows of scratch."""
     return POINTS + 2 * d + K + 1
 
 
 @spliced_kernel
 def first_queue(d, K):
-    """First of the rows of the queues: the responsibilities of points that wait."""
+    """Return the row of the first queue."""
     return POINTS + 3 * d + K + 9
 
 
 @spliced_kernel
 def count_queues(K):
-    """One for each component while they are few, else one for all."""
+    """Return the number of queues: one for each component, or one for all if K is large."""
     return K if K <= QUEUES else 1

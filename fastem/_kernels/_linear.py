@@ -1,11 +1,11 @@
-"""Exponential families whose log-density is linear in t(x), with independent features.
+"""Exponential families with independent features. Their log-density is linear in t(x).
 
-E-step  log2 p = log2_weight + <eta, t>          1 multiply-add a pair and feature
+E-step  log2 p = log2_weight + <eta, t>          1 multiply-add per pair and feature
 M-step  N += r,  s += r t                        1 multiply-add
 
-Both are matrix products over the tile. So the floor is half the E-step of diagonal covariances, and a
-quarter of their M-step where no responsibility is zero. Up to 16 features or so, loading and normalising
-cost more than either product.
+Both steps are matrix products over the tile. They need at least half the time of the E-step with diagonal
+covariances, and a quarter of that M-step if no responsibility is zero. Up to about 16 features, loading and
+normalising take longer than each of the products.
 """
 
 import numpy as np
@@ -15,14 +15,15 @@ from fastem._kernels._jit import kernel
 from fastem._kernels._layout import POINTS, first_share
 from fastem._kernels._simd import lanes, load, splat, store, tile_rows
 
-_ONLY = np.int64(0)  # matrix there is
+_ONLY = np.int64(0)  # the index of a single matrix
 
 
 @kernel
 def log2_prob_tile(params, space):
-    """OUT the shares: log-densities. Components come inside points, as in `_spherical.distance_tile`.
+    """OUT the shares: log-densities
 
-    An eta of -1e30 makes one of -1e30 or below, up to -inf, of which the exponential is exactly zero.
+    The loop over components is inside the loop over points, as in `_spherical.distance_tile`. An eta of
+    -1e30 gives a log-density of -1e30 or less, possibly -inf. Its exponential is exactly zero.
     """
     etas, log2_weights = params.etas, params.log2_weights
     K, d = etas.shape[1:]
@@ -59,10 +60,11 @@ def log2_prob_tile(params, space):
 
 @kernel
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot].
+    """Add the points to the sums. `_estep.accumulate_tile` describes the arguments.
 
-    Vectors of zeros are not left out as in `_diag`. Component by component, the points come from the second
-    cache four times as often: as fast at 16 features where components are apart, half as fast elsewhere.
+    Vectors of zeros are not skipped as in `_diag`. To skip them, we would have to process one component at a
+    time, and would read the points from the second-level cache four times as often. With 16 features that was
+    as fast if components were far apart, and took twice as long elsewhere.
     """
     weights = sums.weights
     K, d = params.etas.shape[1:]

@@ -1,4 +1,4 @@
-"""The pass before the first: weight, mean and spread of every feature, and whether all is finite."""
+"""The pass before the first E-step. It computes the weight, and the mean and variance of each feature."""
 
 import numpy as np
 
@@ -9,12 +9,13 @@ from fastem._kernels._tile import slot_range
 
 @entry_kernel
 def slot_moments(X, sample_weight, weights, means, squares, slot):
-    """Serial: moments of the rows of one slot, float64, merged tile by tile.
+    """Compute the moments of the rows of one slot in float64.
 
-    Two passes over each tile, the first about its first row, so that a constant feature has a spread
-    of exactly zero; tiles merge as in Chan, Golub and LeVeque (1983).
+    We go twice through each tile. The first time we subtract its first row, so that a constant feature gets a
+    variance of exactly zero. Tiles are merged as in Chan, Golub and LeVeque (1983).
 
-    OUT weights (G,), means (G, d), squares (G, d): sums of w (x - mean)^2
+    OUT weights (G,), means (G, d)
+    OUT squares (G, d): sums of w (x - mean)^2
     """
     d = X.shape[1]
     start, stop = slot_range(X, slot, weights.shape[0])

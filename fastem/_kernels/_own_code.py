@@ -1,12 +1,11 @@
-"""Let an entry kernel run its own copies of the kernels that it calls.
+"""Make every process run the same machine code, whether it compiled it or loaded it from the cache.
 
-numba links the kernels that a kernel calls into its code, as weak symbols, and compiles them there once
-more. The process that compiled one of them has its machine code in memory on its own too, and calls this
-wherever the symbol appears. A process that loads the entry kernel from the cache has only the copies.
-The two may differ in the order of a sum, and so in the last bits. With local symbols both run the copies.
+An entry kernel contains copies of the kernels that it calls. By default their symbols are weak. The process
+that compiles them also has each of these kernels by itself in memory, and calls that in place of the copy.
+A process that loads the entry kernel from the cache has only the copies. LLVM may order a sum differently
+in the two, so the results could differ in their last bits. With local symbols both processes run the copies.
 
-Most names of numba used here are not documented. Where one is missing, the symbols stay weak: then the
-results of a process that compiles may differ from those of later ones in their last bits.
+numba does not document most of the names that are used here. If one is missing, the symbols stay weak.
 """
 
 import contextlib
@@ -28,7 +27,7 @@ else:
 
 
 def _self_contained_library(state):
-    """Where numba gathers the code of a kernel. It would make the same later, but for the symbols."""
+    """Return the library that will hold the code of a kernel. numba would create the same one later."""
     library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
     library.enable_object_caching()
     finalize = library._finalize_final_module

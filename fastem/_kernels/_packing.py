@@ -1,10 +1,10 @@
-"""Only what matters: some points of a tile, packed side by side behind it.
+"""Lists of the points that matter to a component, and packing them next to each other.
 
-Where clusters are apart, most responsibilities are zero. The few points that are left are copied next
-to each other, so that the same kernels work on them as on a shorter tile. In the M-step of full
-covariances their rows of X queue up with those of later tiles first: the sums over lanes that end a block
-cost as much for 8 points as for 256.
-Where a point costs no more than its copy does, vectors of points that are all zero are left out instead.
+If clusters are far apart, most responsibilities are zero. We copy the few other points next to each other,
+so that the same kernels can process them like a shorter tile. In the M-step of full covariances these points
+first wait in a queue until there are enough of them, because the sums over lanes at the end of a block take
+as long for 8 points as for 256. With diagonal and spherical covariances, copying a point would take as long
+as processing it. There we only skip vectors in which all responsibilities are zero.
 """
 
 from typing import NamedTuple
@@ -15,22 +15,22 @@ from fastem._kernels._jit import allocating_kernel, inlined_kernel, kernel, spli
 from fastem._kernels._layout import POINTS, START, WORD, ZEROS, count_queues, first_queue
 from fastem._kernels._simd import above, count_bits, gather_transposed, lanes, load, lowest_bit, tile_rows
 
-SMALL = np.int64(4)  # features below which packing costs more than it saves
+SMALL = np.int64(4)  # with fewer features than this, packing costs more than it saves
 
 
 class Lists(NamedTuple):
-    """Points of a tile, by their numbers in it, and rows of X."""
+    """Lists of points of the tile and of rows of X."""
 
-    words: np.ndarray  # (tile / WORD,) a bit for each point
-    points: np.ndarray  # (2 tile,) some of them, or all by label
-    ends: np.ndarray  # (K,) where the points of each label end
-    queues: np.ndarray  # ((Q + 1) tile,) rows of X that wait for the M-step, a tile for each of Q queues
-    lengths: np.ndarray  # (Q,) how many wait in each
+    words: np.ndarray  # (tile_rows / WORD,) a bit for each point
+    points: np.ndarray  # (2 tile_rows,) the numbers of some points, or of all points sorted by label
+    ends: np.ndarray  # (K,) where the points of each label end in `points`
+    queues: np.ndarray  # ((Q + 1) tile_rows,) rows of X that wait in each of Q queues of tile_rows
+    lengths: np.ndarray  # (Q,) how many rows wait in each queue
 
 
 @allocating_kernel
 def new_lists(K, X):
-    """Points and queues are longer than a tile, as whole vectors of them are read."""
+    """Return empty lists. They are longer than necessary, because kernels read whole vectors from them."""
     words, points = np.zeros(tile_rows(X) // WORD, np.int64), np.zeros(2 * tile_rows(X), np.int64)
     queues = np.zeros((count_queues(K) + 1) * tile_rows(X), np.int64)
     return Lists(words, points, np.zeros(K, np.int64), queues, np.zeros(count_queues(K), np.int64))
@@ -38,13 +38,16 @@ def new_lists(K, X):
 
 @spliced_kernel
 def most_packed(space):
-    """Points of a tile that are worth packing, at most."""
+    """Return the largest number of points of a tile that is worth packing."""
     return tile_rows(space) // 2
 
 
 @inlined_kernel
 def list_above(space, row, bounds, few, lists):
-    """How many points have a larger number in `row` than in `bounds`. OUT the points: if at most `few`."""
+    """Return how many points have a larger number in `row` than in `bounds`.
+
+    OUT lists.points: these points, if there are at most `few`
+    """
     words, points = lists.words, lists.points
     count = 0
     for i in range(words.shape[0]):
@@ -67,7 +70,7 @@ def list_above(space, row, bounds, few, lists):
 
 @kernel
 def sort_by_label(space, labels, lists):
-    """OUT the points: by label; the ends: of those of each label."""
+    """OUT lists.points: all points sorted by label; lists.ends: where the points of each label end"""
     points, ends = lists.points, lists.ends
     ends[:] = 0
     for b in range(tile_rows(space)):
@@ -85,9 +88,10 @@ def sort_by_label(space, labels, lists):
 
 @kernel
 def pack_rows(params, X, start, size, space, index, begin, count, top):
-    """OUT rows from `top`: the rows start + index[begin : begin + count] of X, in standard coordinates.
+    """OUT rows from `top`: the rows start + index[begin : begin + count] of X, in standard coordinates
 
-    Squares of X are transposed in registers. Of a tile, `size` rows are there: those beyond are the last.
+    Squares of X are transposed in registers. An index of `size` or more means row size - 1, because a tile at
+    the end of a slot has points that are not in X.
     """
     d, step = X.shape[1], lanes(space)
     columns = d - d % step
@@ -114,14 +118,14 @@ def pack_rows(params, X, start, size, space, index, begin, count, top):
 
 @kernel
 def pack_row(space, row, index, begin, count, out, offset):
-    """Copy the numbers of the points index[begin : begin + count] to the row `out`, from `offset` on."""
+    """Copy space[row, index[begin : begin + count]] to the row `out`, from `offset` on."""
     for t in range(count):
         space[out, offset + t] = space[row, index[begin + t]]
 
 
 @kernel
 def pad_row(space, row, count, width):
-    """The end of `count` points, rounded up to multiples of `width`. OUT the row: zeros up to it."""
+    """Round `count` up to a multiple of `width`, and return it. OUT row: zeros from `count` to there"""
     stop = (count + width - 1) // width * width
     for t in range(count, stop):
         space[row, t] = 0
@@ -130,7 +134,10 @@ def pad_row(space, row, count, width):
 
 @kernel
 def compact(space, top, rows, index, count, width):
-    """Move the points index[:count], which ascend, to the beginning of `rows` rows from `top`, padded."""
+    """Move the points index[:count] to the beginning of `rows` rows from `top`, and pad them with zeros.
+
+    The index must be sorted.
+    """
     for j in range(top, top + rows):
         pack_row(space, j, index, START, count, j, START)
         pad_row(space, j, count, width)
@@ -138,7 +145,7 @@ def compact(space, top, rows, index, count, width):
 
 @inlined_kernel
 def list_vectors(space, row, lists):
-    """How many vectors of `row` hold a positive number. OUT the points: where these begin."""
+    """Return how many vectors of `row` contain a positive number. OUT lists.points: where these begin"""
     points, count = lists.points, 0
     for b in range(0, tile_rows(space), lanes(space)):
         points[count] = b
@@ -148,8 +155,8 @@ def list_vectors(space, row, lists):
 
 @inlined_kernel
 def queue_share(space, start, d, shares, k, K, lists):
-    """Add the points of component k to its queue, if they are few; False if not, and they stay in place."""
-    few = min(most_packed(space), 16 + 3 * d)  # a copy costs d, a point where it stands d^2
+    """Add the points of component k to its queue if there are few of them. Return whether there are few."""
+    few = min(most_packed(space), 16 + 3 * d)  # to copy a point takes d operations, to process it d^2
     count = list_above(space, shares + k, ZEROS, few, lists)
     if count > few:
         return False
@@ -165,9 +172,10 @@ def queue_share(space, start, d, shares, k, K, lists):
 
 @inlined_kernel
 def close_queue(params, X, space, d, k, K, last, lists):
-    """(row, stop): responsibilities in the queue of component k, if it cannot take another tile; else none.
+    """Empty the queue of component k if it has no room for another tile.
 
-    OUT the rows behind the points: its points.
+    Return its row of shares, and its number of points rounded up to whole vectors, or 0 if there is room.
+    OUT the rows of packed points: the points of the queue
     """
     lengths = lists.lengths
     q = queue_of(k, K, lengths)

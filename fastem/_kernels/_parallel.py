@@ -1,11 +1,13 @@
-"""The gate to the parallel kernels: one caller at a time, threads restored, forked children serial.
+"""The parallel loop over slots, and the function that enters it safely.
 
-Two Python threads that enter a parallel kernel together abort the process under numba's `workqueue`
-layer, and a child forked after GNU OpenMP has started is killed at its first parallel region.
+- Only one thread enters the loop at a time. Under numba's `workqueue` layer, two threads that run a parallel
+  kernel at the same time abort the process.
+- A forked child runs its slots serially if its parent had started threads. GNU OpenMP would kill the child.
+- The caller's number of threads is restored.
 
-The parallel loop calls a serial kernel by its address. Written as a plain call, numba would compile
-the kernel and all below it four times more, for the four functions that it makes of a prange. numba
-documents neither addresses nor how to call them: where this fails, threads of Python call the kernel.
+The loop calls a serial kernel by its address. If it called the kernel by name, numba would compile the
+kernel and all kernels below it four more times, once for each function that it makes from a prange. numba
+does not document how to get or call an address. If that fails, Python's threads call the kernel.
 """
 
 import os
@@ -22,12 +24,13 @@ from numba.extending import intrinsic
 from fastem._kernels._jit import INTERPRETED, parallel_kernel
 from fastem._kernels._vector import array_struct
 
-# Re-entrant: a signal handler runs between two kernel calls, where its own thread may hold the lock.
+# This lock is re-entrant, because a signal handler can run a kernel while its own thread holds the lock.
 _lock = threading.RLock()
 _serial = False
-# By kernel and kinds of arrays: to ask numba takes a third of a millisecond. None: it cannot tell.
+# The addresses of kernels for each set of argument types. To look one up in numba takes a third of a
+# millisecond. An address is None if numba does not provide it.
 _addresses: dict[tuple[Any, ...], int | None] = {}
-# What a name that is not there any more, or does something else, may raise when code is compiled.
+# The errors that compilation can raise if a name of numba is missing or means something else.
 _RENAMED = (AttributeError, KeyError, TypeError, getattr(numba, "NumbaError", AttributeError))
 
 
@@ -38,7 +41,7 @@ def _after_fork() -> None:
 
 
 def _threads_started() -> bool:
-    """Whether anyone, we or another user of numba, has started its threads."""
+    """Return whether numba's threads have been started, by fastem or by other code."""
     try:
         numba.threading_layer()
     except ValueError:
@@ -53,9 +56,10 @@ if hasattr(os, "register_at_fork"):
 def run_slots(
     one_slot: Callable[..., None], arguments: tuple[Any, ...], slots: int, n_threads: int | None
 ) -> None:
-    """Run `one_slot(*arguments, slot)` for every slot, side by side where threads are to be had.
+    """Run `one_slot(*arguments, slot)` for every slot, in parallel if possible.
 
-    One slot is work for one thread, and to wake another can take longer than the work.
+    A single slot runs in the calling thread, because it can take longer to wake another thread than to do
+    the work.
     """
     if _serial or slots == 1 or n_threads == 1 or INTERPRETED:
         for slot in range(slots):
@@ -84,16 +88,16 @@ def run_slots(
     if failed[0]:
         raise MemoryError("A kernel could not allocate the arrays that it computes in.")
     if address is None:
-        from concurrent.futures import ThreadPoolExecutor  # rarely needed
+        from concurrent.futures import ThreadPoolExecutor  # imported here because it is rarely needed
 
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(partial(one_slot, *arguments), range(slots)))
 
 
 def _address(one_slot: Any, arguments: tuple[Any, ...], flat: tuple[Any, ...]) -> int | None:
-    """Where the machine code of a kernel begins, for these types of arguments and an integer.
+    """Return the address of the machine code of a kernel for arguments of these types and an integer.
 
-    None if this numba does not tell, or cannot compile a call to an address.
+    Return None if this version of numba does not provide it, or cannot compile a call to it.
     """
     integer = types.int64
     kinds = (*map(numba.typeof, arguments), integer)
@@ -109,16 +113,13 @@ def _address(one_slot: Any, arguments: tuple[Any, ...], flat: tuple[Any, ...]) -
 
 
 def _flatten(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Arrays only, as prange takes no tuple in a tuple; a call hands them over in the same way."""
+    """Return all arrays in one flat tuple. A prange takes no nested tuples. Calls pass the same fields."""
     return tuple(a for group in arguments for a in (group if isinstance(group, tuple) else (group,)))
 
 
 @intrinsic
 def _call(typingctx, address, arguments, slot):
-    """Call the kernel at an address, so that its code need not be compiled again into the caller.
-
-    Returns 1 if it raised an error, else 0.
-    """
+    """Call the kernel at an address. Return 1 if it raised an error, else 0."""
 
     def codegen(context, builder, signature, values):
         kinds = (*arguments.types, slot)
@@ -133,7 +134,7 @@ def _call(typingctx, address, arguments, slot):
 
 @intrinsic
 def _take(typingctx, counters, index):
-    """The number in an array, which is then one more: no two threads get the same."""
+    """Return a counter and increase it by one, so that no two threads get the same number."""
 
     def codegen(context, builder, signature, values):
         array = array_struct(context, builder, counters, values[0])
@@ -145,9 +146,9 @@ def _take(typingctx, counters, index):
 
 @parallel_kernel
 def _sweep(address, arguments, slots, taken, failed):
-    """The only parallel loop. A worker whose share is done helps with those of the others.
+    """Run all slots. Each worker owns a range of slots; when these are done, it helps the other workers.
 
-    OUT failed (1,): not zero if a call raised an error, which can only be one of memory
+    OUT failed (1,): 1 if a call raised an error. The only possible error is that memory ran out.
     """
     workers = len(taken)
     for worker in prange(workers):

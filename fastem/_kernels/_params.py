@@ -1,13 +1,14 @@
-"""What a kernel needs to know of a mixture: one NamedTuple per covariance type, and one for all families
-of distributions whose log-density is linear in what they measure of each feature.
+"""The parameters of mixtures as kernels need them, and the sums that a pass computes.
 
-All arrays share one dtype, that of the rows. Log-densities are in base 2, so that the kernels
-need no reduction of exponents: a density is 2 ** (log2_weight - |whitener (x - mean)| ** 2), up to a
-constant common to all components that the caller adds, where whitener' whitener is the precision
-matrix times log2(e) / 2.
+There is one NamedTuple for each covariance type, and one for all linear exponential families. All arrays of
+parameters have the dtype of the rows. K is the number of components and d the number of features.
 
-`shift` and `inverse_scale` map a row to standard coordinates, (x - shift) * inverse_scale, in which
-`means` are given. K components, d features.
+`shift` and `inverse_scale` map a row to standard coordinates, (x - shift) * inverse_scale. `means` are in
+standard coordinates.
+
+Log-densities are in base 2, because powers of 2 are fastest to compute. The density of a Gaussian is
+2 ** (log2_weight - |whitener (x - mean)| ** 2), where whitener' whitener is the precision matrix times
+log2(e) / 2. The caller adds a constant that all components have in common.
 """
 
 from typing import NamedTuple
@@ -28,9 +29,9 @@ class TiedParams(NamedTuple):
     shift: np.ndarray
     inverse_scale: np.ndarray
     log2_weights: np.ndarray
-    means: np.ndarray  # (K, d) whitened: whitener @ mean
+    means: np.ndarray  # (K, d) whitener @ mean
     transposed_means: np.ndarray  # (1, d, K)
-    precisions: np.ndarray  # (K,) ones: whitened components have unit variance
+    precisions: np.ndarray  # (K,) ones, because whitened components have unit variance
     whiteners: np.ndarray  # (1, d, d) lower triangular
 
 
@@ -39,7 +40,7 @@ class DiagParams(NamedTuple):
     inverse_scale: np.ndarray
     log2_weights: np.ndarray
     means: np.ndarray  # (K, d)
-    whiteners: np.ndarray  # (K, d) the diagonals
+    whiteners: np.ndarray  # (K, d) diagonals
     offsets: np.ndarray  # (K, d) whitener * mean
 
 
@@ -48,15 +49,15 @@ class SphericalParams(NamedTuple):
     inverse_scale: np.ndarray
     log2_weights: np.ndarray
     means: np.ndarray  # (K, d)
-    precisions: np.ndarray  # (K,) times log2(e) / 2
+    precisions: np.ndarray  # (K,) precisions times log2(e) / 2
 
 
 class LinearParams(NamedTuple):
     """An exponential family with independent features: log p(x | k) = <eta_k, t(x)> + b_k + h(x).
 
-    t(x) is x in standard coordinates. The caller adds h(x), which all components have in common, and puts
-    b_k into the weight. An eta must be finite: where it stands for -inf, as that of a rate of zero does,
-    -1e30 makes a density of zero and leaves 0 * eta what it should be.
+    t(x) is x in standard coordinates. The caller puts b_k into log2_weights. It adds h(x), which is the same
+    for all components, to the result. Every eta must be finite. An eta that would be -inf, such as that of a
+    rate of zero, must be -1e30. Then the density is zero too, but 0 * eta is zero and not NaN.
     """
 
     shift: np.ndarray
@@ -66,20 +67,20 @@ class LinearParams(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Weighted sums of a pass, one set a slot (G slots), float64 whatever the rows are.
+    """The weighted sums of a pass for each of G slots, always in float64.
 
-    Each covariance type has its own `second`; see the kernels for what they sum.
+    r is a responsibility times a weight, and z is x - mean. The kernels describe `second` and `pivots`.
     """
 
     weights: np.ndarray  # (G, K) sum of r
-    first: np.ndarray  # (G, K, d) sum of r z; tied: of r y
+    first: np.ndarray  # (G, K, d) sum of r z; for tied, sum of r whitener @ x
     second: np.ndarray  # full (G, K, d, d), tied (G, 2, d, d), diag (G, K, 1, d), spherical (G, K, 1, 1)
-    pivots: np.ndarray  # tied: (G, K, K); else (G, 0, 0)
+    pivots: np.ndarray  # tied (G, K, K), else (G, 0, 0)
     log2_likelihood: np.ndarray  # (G,)
 
 
 class LinearSums(NamedTuple):
-    """The same for LinearParams, which need no second moments."""
+    """The same for LinearParams. They need no second moments."""
 
     weights: np.ndarray  # (G, K) sum of r
     first: np.ndarray  # (G, K, d) sum of r t

@@ -11,14 +11,15 @@ from fastem._kernels._vector import FAST, I32, Vector, array_struct, broadcast, 
 
 
 def _length(array_type, size):
-    """How many of its numbers fill `size` bytes."""
+    """Return how many numbers of an array fill `size` bytes."""
     return size // (array_type.dtype.bitwidth // 8)
 
 
 def _address(context, builder, kind, array, i, b):
-    """Pointer to array[i, b], as one to a vector.
+    """Return a pointer to the vector that starts at array[i, b].
 
-    The stride is a constant, not the array's, so that the processor's addressing does the arithmetic.
+    The stride is a constant, so that LLVM can make the arithmetic part of the addressing mode. The stride of
+    the array is ignored.
     """
     stride = context.get_constant(types.intp, _length(kind, STRIDE_BYTES))
     offset = builder.add(builder.mul(i, stride), b)
@@ -71,7 +72,7 @@ def _store(typingctx, array, i, b, vector):
 
 @intrinsic
 def _load_column(typingctx, X, i, j):
-    """The vector of X[i + lane, j], X in C order."""
+    """Return the vector of X[i + lane, j]. X must be in C order."""
     vector = Vector(X.dtype)
 
     def codegen(context, builder, signature, arguments):
@@ -90,7 +91,10 @@ def _load_column(typingctx, X, i, j):
 
 @intrinsic
 def _load_transposed(typingctx, X, i, j, shift, inverse_scale, tile, top, b):
-    """tile[top + j + c, b + r] = (X[i + r, j + c] - shift[j + c]) * inverse_scale[j + c], r and c < lanes."""
+    """Set tile[top + j + c, b + r] to (X[i + r, j + c] - shift[j + c]) * inverse_scale[j + c].
+
+    r and c go from 0 to the number of lanes.
+    """
 
     def codegen(context, builder, signature, arguments):
         i = arguments[1]
@@ -102,7 +106,7 @@ def _load_transposed(typingctx, X, i, j, shift, inverse_scale, tile, top, b):
 
 @intrinsic
 def _gather_transposed(typingctx, X, i, size, index, t, j, shift, inverse_scale, tile, top, b):
-    """The same for the rows i + index[t + r] of X, of which `size` are there: those beyond are the last."""
+    """Do the same for the rows i + min(index[t + r], size - 1) of X."""
 
     def codegen(context, builder, signature, arguments):
         X, i, size, positions, t = arguments[:5]
@@ -122,7 +126,10 @@ def _gather_transposed(typingctx, X, i, size, index, t, j, shift, inverse_scale,
 
 
 def _copy_block(context, builder, signature, arguments):
-    """A square of X, in standard coordinates, to a tile: (X, rows, j, shift, inverse_scale, tile, top, b)."""
+    """Copy a square of X in standard coordinates to a tile.
+
+    The arguments are (X, rows, j, shift, inverse_scale, tile, top, b).
+    """
     kind = signature.args[0].dtype
     align = kind.bitwidth // 8
     pointer_type = context.get_value_type(Vector(kind)).as_pointer()
@@ -149,7 +156,7 @@ def _copy_block(context, builder, signature, arguments):
 
 
 def _transpose(builder, rows):
-    """Swap ever larger off-diagonal blocks."""
+    """Transpose a square of vectors by swapping larger and larger off-diagonal blocks."""
     lanes = len(rows)
     width = 1
     while width < lanes:
@@ -165,7 +172,7 @@ def _transpose(builder, rows):
 
 @intrinsic
 def _take(typingctx, table, i, j, tile, row, b):
-    """The vector of table[i, j, int(x)] over the lanes of x = load(tile, row, b)."""
+    """Return the vector of table[i, j, int(x)] for the lanes of x = load(tile, row, b)."""
     vector = Vector(table.dtype)
 
     def codegen(context, builder, signature, arguments):
@@ -200,7 +207,7 @@ def _sum4(typingctx, a, b, c, d):
         lanes = a.lanes
 
         def add_neighbours(one, other, width):
-            """Sums of neighbouring groups of `width` lanes, those of `one` and `other` in turn."""
+            """Add neighbouring groups of `width` lanes. The result alternates between `one` and `other`."""
             left = [i + j for i in range(0, lanes, 2 * width) for j in range(width)]
             both = [g for i in range(0, len(left), width) for g in (left[i : i + width], left[i : i + width])]
             low = [v + (lanes if turn % 2 else 0) for turn, group in enumerate(both) for v in group]
@@ -288,34 +295,36 @@ def _lowest_bit(typingctx, word):
     return types.int64(types.int64), codegen
 
 
-# lanes(array): how many of its numbers a vector holds, known to the compiler.
+# lanes(array): how many numbers of the array a vector holds. The compiler knows it as a constant.
 lanes = _interpreted.lanes if INTERPRETED else _lanes
-# tile_rows(array): how many points a tile has; stride(array): how long the rows of `space` are.
+# tile_rows(array): how many points a tile has. stride(array): how many numbers a row of `space` has.
 tile_rows = _interpreted.tile_rows if INTERPRETED else _tile_rows
 stride = _interpreted.stride if INTERPRETED else _stride
-# load(array, i, b): the vector array[i, b : b + lanes]; store(array, i, b, vector) writes one there.
+# load(array, i, b): the vector array[i, b : b + lanes]. store(array, i, b, vector) writes it.
 load = _interpreted.load if INTERPRETED else _load
 store = _interpreted.store if INTERPRETED else _store
-# load_column(X, i, j): the vector of X[i:, j].
+# load_column(X, i, j): the vector X[i : i + lanes, j].
 load_column = _interpreted.load_column if INTERPRETED else _load_column
-# load_transposed(X, i, j, shift, inverse_scale, tile, top, b): a square block X[i:, j:] of rows, in standard
-# coordinates, to tile[top + j:, b:].
+# load_transposed(X, i, j, shift, inverse_scale, tile, top, b): copy the square of X that starts at X[i, j]
+# to the square that starts at tile[top + j, b], transposed and in standard coordinates.
 load_transposed = _interpreted.load_transposed if INTERPRETED else _load_transposed
-# gather_transposed(X, i, size, index, t, j, ...): the same of rows i + index[t:], of which `size` are there.
+# gather_transposed(X, i, size, index, t, j, ...): the same for the rows i + index[t : t + lanes]. An index of
+# `size` or more means the last row, size - 1.
 gather_transposed = _interpreted.gather_transposed if INTERPRETED else _gather_transposed
-# take(table, i, j, tile, row, b): table[i, j, labels] of the labels that tile[row, b:] holds as floats.
+# take(table, i, j, tile, row, b): table[i, j, labels], with the labels in tile[row, b : b + lanes] as floats.
 take = _interpreted.take if INTERPRETED else _take
-# splat(scalar): the vector of equal numbers.
+# splat(scalar): a vector of equal numbers.
 splat = _interpreted.splat if INTERPRETED else _splat
-# sum4(a, b, c, d): the four sums over lanes, in a third of the shuffles of four single ones.
+# sum4(a, b, c, d): the four sums over lanes. Four single sums would take three times as many shuffles.
 sum4 = _interpreted.sum4 if INTERPRETED else _sum4
-# maximum(a, b), minimum(a, b): lane by lane; where a is NaN, b. lane_minimum(a): a scalar.
+# maximum(a, b), minimum(a, b): lane by lane, and b where a is NaN. lane_minimum(a): the least lane, a scalar.
 maximum = _interpreted.maximum if INTERPRETED else _maximum
 minimum = _interpreted.minimum if INTERPRETED else _minimum
 lane_minimum = _interpreted.lane_minimum if INTERPRETED else _lane_minimum
-# choose(a, b, x, y): lane by lane, x where a > b, else y.
+# choose(a, b, x, y): x in the lanes where a > b, else y.
 choose = _interpreted.choose if INTERPRETED else _choose
-# above(a, b): an integer whose bits are the lanes where a > b. count_bits, lowest_bit: of an integer.
+# above(a, b): an integer with a bit for each lane, set where a > b.
+# count_bits(word): how many bits are set. lowest_bit(word): the position of the lowest set bit.
 above = _interpreted.above if INTERPRETED else _above
 count_bits = _interpreted.count_bits if INTERPRETED else _count_bits
 lowest_bit = _interpreted.lowest_bit if INTERPRETED else _lowest_bit

@@ -1,6 +1,6 @@
-"""Spherical covariance: one variance a component.
+"""Spherical covariances: one variance per component.
 
-E-step  log2 p = log2_weight - precision |x - mean|^2               2 operations a feature
+E-step  log2 p = log2_weight - precision |x - mean|^2               2 operations per feature
 M-step  N += r,  s += r z,  q += r |z|^2  with z = x - mean         4 operations
 """
 
@@ -13,9 +13,10 @@ from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 
 @inlined_kernel
 def distance_tile(means, log2_weights, precisions, space):
-    """OUT the shares: log2_weight - precision |x - mean|^2; shared with tied.
+    """OUT the shares: log2_weight - precision |x - mean|^2
 
-    Components come inside points: the few points in hand stay in the first cache.
+    The loop over components is inside the loop over points, so that the points of one iteration stay in the
+    first-level cache. Tied covariances use this kernel too.
     """
     K, d = means.shape
     step, shares = lanes(space), first_share(d)
@@ -37,13 +38,13 @@ def distance_tile(means, log2_weights, precisions, space):
 
 @kernel
 def log2_prob_tile(params, space):
-    """OUT the shares: log-densities."""
+    """OUT the shares: log-densities"""
     distance_tile(params.means, params.log2_weights, params.precisions, space)
 
 
 @kernel
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot]."""
+    """Add the points to the sums. `_estep.accumulate_tile` describes the arguments."""
     means, weights, first, second = params.means, sums.weights, sums.first, sums.second
     points, (K, d) = lists.points, means.shape
     shares = first_share(d)

@@ -1,4 +1,4 @@
-"""What numba compiles for, in words."""
+"""A description of what numba compiles for."""
 
 import numba
 
@@ -8,7 +8,7 @@ from fastem._kernels._layout import VECTOR_BYTES
 
 
 def describe_target() -> dict[str, str]:
-    """Threading layer, threads, SIMD width and cache folder."""
+    """Return the threading layer, the number of threads, the SIMD width and the cache folder."""
     numba.set_num_threads(numba.get_num_threads())  # starts the threading layer
     return {
         "threading layer": numba.threading_layer(),
@@ -23,6 +23,6 @@ def _cache_folder() -> str:
         return "none: NUMBA_DISABLE_JIT is set"
     try:
         folder = slot_statistics.stats.cache_path
-    except AttributeError:  # not documented
+    except AttributeError:  # numba does not document this attribute
         return "unknown"
     return folder or "none: kernels compile in every process"

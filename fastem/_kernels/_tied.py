@@ -1,16 +1,19 @@
-"""Tied covariance: whiten the tile once, then work as spherical in whitened coordinates.
+"""Tied covariances. The tile is whitened once, and then treated like spherical covariances.
 
-load    y = A x, once a point and for all components: d (d + 1) / 2
-E-step  log2 p = log2_weight - |y - nu_k|^2 with nu = A mean: 2 d a pair
-M-step  N += r,  s += r y: d a pair; and the scatter pooled over components, sum(r_k (y - nu_k)(y - nu_k)')
+load    y = A x: d (d + 1) / 2 multiply-adds per point, for all components together
+E-step  log2 p = log2_weight - |y - nu_k|^2 with nu = A mean: 2 d operations per pair
+M-step  N += r,  s += r y: d operations per pair; and the scatter over all components,
+        sum(r_k (y - nu_k)(y - nu_k)')
 
-The pooled scatter needs neither d^2 a pair nor the cancelling sum(y y') - sum(N nu nu'). With p the most
-likely component of a point, e = y - nu_p and g = sum_k r_k (nu_p - nu_k), it is
+We need not compute this scatter for each pair, in d^2 operations, nor as sum(y y') - sum(N nu nu'), which
+would cancel. If p is the likeliest component of a point, e = y - nu_p, g = sum_k r_k (nu_p - nu_k), and w is
+the weight of the point, the scatter is
 
     sum_points (w e e' + e g' + g e')  +  sum_pk C[p, k] (nu_p - nu_k)(nu_p - nu_k)'
 
-where C[p, k] sums r_k over the points of p. A point of one component has g = 0 and its part w e e' is
-symmetric: half the work. For the others the first sum is the symmetric part of e (w e + 2 g)'.
+where C[p, k] is the sum of r_k over the points whose likeliest component is p. A point with one component has
+g = 0. Its part w e e' is symmetric, which takes half the work. For the other points the first sum is the
+symmetric part of e (w e + 2 g)'.
 """
 
 import numpy as np
@@ -23,15 +26,15 @@ from fastem._kernels._simd import lanes, load, store, take, tile_rows
 from fastem._kernels._spherical import distance_tile
 from fastem._kernels._tile import find_labels, load_rows
 
-_ONLY = np.int64(0)  # matrix there is
-# Matrices of sums.second: the sums over e (w e + 2 g)', and over w e e' where there is no g.
+_ONLY = np.int64(0)  # the index of a single matrix
+# The two matrices of sums.second: the sum of e (w e + 2 g)', and that of w e e' for points with g = 0.
 _MIXED = np.int64(0)
 _SYMMETRIC = np.int64(1)
 
 
 @kernel
 def load_tile(params, X, start, size, space):
-    """Load behind the points, then whiten into their place."""
+    """OUT the points: whitened rows of X. The rows themselves are loaded to the rows of packed points."""
     A = params.whiteners
     d = A.shape[1]
     loaded, corner = POINTS + d, d % 4
@@ -48,15 +51,15 @@ def load_tile(params, X, start, size, space):
 
 @kernel
 def log2_prob_tile(params, space):
-    """OUT the shares: log-densities."""
+    """OUT the shares: log-densities"""
     distance_tile(params.means, params.log2_weights, params.precisions, space)
 
 
 @kernel
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """IN the shares: weighted responsibilities; their sums tile_weights (K,). OUT sums[slot].
+    """Add the points to the sums. `_estep.accumulate_tile` describes the arguments.
 
-    `sums.first` is taken about zero, sum(r y). The points are spent: e takes their place.
+    `sums.first` is not centred: it is sum(r y). The points are replaced by e.
     """
     means, transposed, pivots, weights = params.means, params.transposed_means, sums.pivots, sums.weights
     K, d = means.shape
@@ -93,7 +96,7 @@ def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, sl
 
 @kernel
 def sum_shares(space, shares, K):
-    """OUT the weights: sums of the shares, to the last bit."""
+    """OUT WEIGHTS: the sum of the shares of each point. It is exactly the largest if the others are 0."""
     for b in range(tile_rows(space)):
         space[WEIGHTS, b] = space[shares, b]
     for k in range(1, K):
@@ -103,7 +106,7 @@ def sum_shares(space, shares, K):
 
 @kernel
 def subtract_pivots(transposed, space, d):
-    """The points y to e = y - nu_p, with p in TOTALS."""
+    """Replace the points y by e = y - nu_p. TOTALS contains p."""
     for j in range(d):
         for b in range(0, tile_rows(space), lanes(space)):
             nu = take(transposed, 0, j, space, TOTALS, b)
@@ -112,7 +115,7 @@ def subtract_pivots(transposed, space, d):
 
 @kernel
 def average_means(transposed, space, shares, out, stop):
-    """OUT rows from `out`: sum_k r_k nu_k."""
+    """OUT rows from `out`: sum_k r_k nu_k"""
     d, K = transposed.shape[1:]
     corner = d % 4
     for i in range(corner):
@@ -127,7 +130,7 @@ def average_means(transposed, space, shares, out, stop):
 
 @kernel
 def mix(transposed, space, out, own, stop):
-    """Rows from `out`: sum_k r_k nu_k to own w e + 2 g with g = w nu_p - sum_k r_k nu_k."""
+    """Replace the rows from `out`, sum_k r_k nu_k, by own w e + 2 g, where g = w nu_p - sum_k r_k nu_k."""
     share = space.dtype.type(own)
     for i in range(transposed.shape[1]):
         for b in range(0, stop, lanes(space)):

@@ -1,8 +1,8 @@
-"""Tiles: rows, transposed, so that the lanes of a vector are points.
+"""Loading and normalising tiles. A tile is a few hundred rows of X.
 
-A tile serves all components while it sits in cache. Every tile is full: a last, shorter one is
-padded with zeros, whose points carry no weight. Kernel loops over all points therefore have the
-constant length `tile_rows`. `_layout` tells which row of `space` holds what.
+A tile is transposed, so that the lanes of a vector are points. All components use it while it is in cache.
+The last tile of a slot may be shorter. It is padded with points of weight 0, so that loops over points always
+have the length `tile_rows`. `_layout` describes the rows of `space`.
 """
 
 import numpy as np
@@ -37,16 +37,17 @@ from fastem._kernels._simd import (
 )
 
 _CACHE_LINE = 64
-_HUGE = np.float32(1e37)  # log-densities below -_HUGE count as underflow
-_BOUND = np.float32(1e18)  # in standard deviations
+_HUGE = np.float32(1e37)  # log-densities below -_HUGE count as -_HUGE
+_BOUND = np.float32(1e18)  # the largest coordinate that can be scored, in standard deviations
 
 
 @allocating_kernel
 def new_space(K, d, X):
-    """The array in which a slot computes, of the dtype of X; its rows begin at cache lines.
+    """Return the array that a slot computes in, with the dtype of X.
 
-    Rows of packed points begin as numbers, since the ends of vectors beyond them are computed on too.
-    A 512-bit load that straddles two lines costs two: unaligned rows made the M-step a third slower.
+    Its rows begin at cache lines, because a 512-bit load across two cache lines costs as much as two loads.
+    Unaligned rows made the M-step a third slower. The rows of packed points begin as zeros, because kernels
+    compute on whole vectors, also beyond the last point.
     """
     rows = first_queue(d, K) + count_queues(K)
     buffer = np.empty(rows * stride(X) + _CACHE_LINE // X.itemsize, X.dtype)
@@ -64,13 +65,13 @@ def new_space(K, d, X):
 
 @spliced_kernel
 def least_exponent(X):
-    """That of the smallest normal number."""
+    """Return the exponent of the smallest normal number."""
     return X.dtype.type(-126 if X.itemsize == 4 else -1022)
 
 
 @kernel
 def slot_range(X, slot, slots):
-    """Rows of a slot: whole tiles, spread evenly."""
+    """Return the first row of a slot and the end of its rows. Tiles are divided evenly between slots."""
     n, rows = X.shape[0], tile_rows(X)
     tiles = (n + rows - 1) // rows
     return tiles * slot // slots * rows, min(n, tiles * (slot + 1) // slots * rows)
@@ -78,7 +79,7 @@ def slot_range(X, slot, slots):
 
 @kernel
 def load_rows(X, start, size, shift, inverse_scale, space, top):
-    """OUT rows from `top`: (X[start + b, j] - shift[j]) * inverse_scale[j], and 0 beyond `size`."""
+    """OUT rows from `top`: (X[start + b, j] - shift[j]) * inverse_scale[j] for b < size, then 0"""
     d, step = X.shape[1], lanes(space)
     whole = tile_rows(space) if size == tile_rows(space) else 0
     columns = d - d % step
@@ -97,7 +98,7 @@ def load_rows(X, start, size, shift, inverse_scale, space, top):
 
 @kernel
 def load_weights(sample_weight, start, size, space):
-    """OUT the weights of the points: 1 where none are given, 0 beyond `size`."""
+    """OUT WEIGHTS: sample_weight, or 1 if there is none, for b < size, then 0"""
     one = splat(space.dtype.type(1))
     for b in range(0, tile_rows(space), lanes(space)):
         store(space, WEIGHTS, b, one)
@@ -110,9 +111,10 @@ def load_weights(sample_weight, start, size, space):
 
 @spliced_kernel
 def find_peaks(space, shares, K):
-    """OUT the peaks: the maximum over k of log-densities.
+    """OUT PEAKS: the largest log-density of each point
 
-    A point whose every density underflows even as a logarithm comes to belong to all components alike.
+    If all log-densities of a point are below -_HUGE, they are set to -_HUGE, and the point belongs to all
+    components in equal parts.
     """
     least, lowest = splat(space.dtype.type(-_HUGE)), splat(space.dtype.type(_HUGE))
     for b in range(0, tile_rows(space), lanes(space)):
@@ -130,14 +132,15 @@ def find_peaks(space, shares, K):
 
 @kernel
 def find_leasts(log2_weights, space):
-    """OUT the least exponents: a responsibility below counts as zero.
+    """OUT LEASTS: if log2_prob - peak is less than this, the responsibility is set to zero
 
-    With q = log2_weight - log2_prob, a point adds r to the weight of a component and 2 ln(2) r q to its
-    whitened scatter. Both stay below 2 ** -80, too little for the sums of 2 ** 30 points to notice, where
+    Let q = log2_weight - log2_prob. A point adds its responsibility r to the weight of a component, and
+    2 ln(2) r q to its whitened scatter. Sums over 2 ** 30 points cannot notice less than 2 ** -80. Both are
+    less if
 
-        peak - log2_prob >= 85.1 + q / 64,    since log2(q) <= 5.1 + q / 64,
+        peak - log2_prob >= 85.1 + q / 64,    because log2(q) <= 5.1 + q / 64.
 
-    which q = log2_weight - peak + (peak - log2_prob) turns into a bound for peak - log2_prob alone.
+    With q = log2_weight - peak + (peak - log2_prob), this becomes a bound for peak - log2_prob.
     """
     heaviest = log2_weights[0]
     for k in range(1, log2_weights.shape[0]):
@@ -151,10 +154,10 @@ def find_leasts(log2_weights, space):
 
 @spliced_kernel
 def exponentiate(space, shares, K):
-    """Log-densities to densities relative to the peak of the point, and their sums.
+    """Replace log-densities by densities relative to the peak of the point.
 
-    IN/OUT the shares: l becomes 2 ** (l - peak), or 0 below the least exponent
-    OUT    the totals: sums over k, in [1, K]
+    OUT the shares: l becomes 2 ** (l - peak), or 0 if l - peak is below LEASTS
+    OUT TOTALS: their sums over k, which are in [1, K]
     """
     step = lanes(space)
     for b in range(0, tile_rows(space), 2 * step):
@@ -173,7 +176,11 @@ def exponentiate(space, shares, K):
 
 @spliced_kernel
 def finish_totals(space):
-    """Peaks to log-densities of the mixture, totals to weight / total; returns the weighted likelihood."""
+    """Return the log2-likelihood of the tile.
+
+    OUT PEAKS: log-densities of the mixture
+    OUT TOTALS: weight / total
+    """
     zero = splat(space.dtype.type(0))
     log2_likelihood = zero
     for b in range(0, tile_rows(space), lanes(space)):
@@ -188,9 +195,9 @@ def finish_totals(space):
 
 @kernel
 def normalise(log2_weights, space, shares, tile_weights):
-    """Log-densities to weighted responsibilities; returns the weighted log2-likelihood.
+    """Replace log-densities by responsibilities times weights. Return the log2-likelihood of the tile.
 
-    OUT tile_weights (K,): sums of responsibilities over the tile
+    OUT tile_weights (K,): their sums over the tile
     """
     K = tile_weights.shape[0]
     find_peaks(space, shares, K)
@@ -203,7 +210,7 @@ def normalise(log2_weights, space, shares, tile_weights):
 
 @kernel
 def weigh(space, shares, weights, tile_weights):
-    """Multiply the shares by the row `weights`. OUT tile_weights (K,): their sums over the tile."""
+    """Multiply the shares by the row `weights`. OUT tile_weights (K,): their sums over the tile"""
     step = lanes(space)
     zero = splat(space.dtype.type(0))
     for k in range(tile_weights.shape[0]):
@@ -219,7 +226,7 @@ def weigh(space, shares, weights, tile_weights):
 
 @kernel
 def find_labels(space, shares, K, best, labels):
-    """OUT rows `best` and `labels`: the maximum over k and the first k that reaches it."""
+    """OUT the rows `best` and `labels`: the largest share of each point, and the first k that has it"""
     step = lanes(space)
     for b in range(0, tile_rows(space), 2 * step):
         best0, best1 = load(space, shares, b), load(space, shares, b + step)
@@ -237,7 +244,7 @@ def find_labels(space, shares, K, best, labels):
 
 @kernel
 def within_bounds(space, d):
-    """Whether every coordinate is finite and so small that no product with a whitener overflows."""
+    """Return whether all coordinates are finite, and too small for products with a whitener to overflow."""
     bound = space.dtype.type(_BOUND)
     outside = 0
     for j in range(POINTS, POINTS + d):

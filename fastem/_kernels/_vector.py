@@ -1,12 +1,11 @@
 """SIMD registers as values: the numba type of a vector and its arithmetic.
 
-A vector holds as many consecutive numbers of a row as a register of the target: 8 of float64 with
-AVX-512, 4 with AVX2, 2 with NEON. Compiled, it is an LLVM vector; interpreted, a short NumPy array, so
-kernels written with it still run under NUMBA_DISABLE_JIT=1. Vectors have + - * / with each other and
-with scalars, and are never changed in place.
+A vector holds as many consecutive numbers of a row as fit a register: 8 of float64 with AVX-512, 4 with
+AVX2, 2 with NEON. In compiled code it is an LLVM vector. Under NUMBA_DISABLE_JIT=1 it is a short NumPy array.
+Vectors support + - * / with each other and with scalars. They are never changed in place.
 
-LLVM's own vectoriser works on the innermost loop only: it cannot keep sums over features in registers
-while the lanes are points, and on many AVX-512 machines it stops at 256 bits.
+LLVM can vectorise loops by itself, but only innermost loops. It cannot keep sums over features in registers
+while the lanes are points. On many AVX-512 machines it also uses only 256 bits.
 """
 
 import operator
@@ -48,12 +47,12 @@ def broadcast(builder, scalar, vector_type):
 
 
 def array_struct(context, builder, kind, array):
-    """The fields of an array: `data`, `shape`."""
+    """Return the fields of an array, such as `data` and `shape`."""
     return cgutils.create_struct_proxy(kind)(context, builder, array)
 
 
 def pack(context, builder, kind, values):
-    """A tuple of numbers or vectors."""
+    """Return a tuple of numbers or vectors."""
     result = ir.Constant(context.get_value_type(kind), ir.Undefined)
     for i, value in enumerate(values):
         result = builder.insert_value(result, value, i)
@@ -61,12 +60,12 @@ def pack(context, builder, kind, values):
 
 
 def nothing(context):
-    """None."""
+    """Return None."""
     return ir.Constant(context.get_value_type(types.none), None)
 
 
 def _define(operation, instruction):
-    """+, -, * or / where one side at least is a vector; a scalar is spread over all lanes."""
+    """Define +, -, * or / if at least one operand is a vector. A scalar is first copied to all lanes."""
 
     @type_callable(operation)
     def resolve(typing_context):
