@@ -1,6 +1,7 @@
 """Program for test_sklearn_suite: scikit-learn's tests run with our class, then with accelerate().
 
-Its arguments are those of pytest. For both, it prints in JSON the exit code, how many passed, and the output.
+Its arguments are those of pytest. It prints JSON: for both, the exit code, how many tests passed, and what
+pytest printed.
 """
 
 import contextlib

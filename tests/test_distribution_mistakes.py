@@ -111,10 +111,10 @@ WRONG = [
     (
         "maximise",
         instead({"rates": 3.0}),
-        r"one entry a component, 3, .*'rates' has shape \(\)",
+        r"3, along the first axis; 'rates' has shape \(\)",
     ),
-    ("maximise", instead({"rates": RATES[:2]}), "one entry a component, 3, .*'rates' has shape \\(2, 2\\)"),
-    ("maximise", instead({"rates": RATES.T}), "one entry a component, 3, .*'rates' has shape \\(2, 3\\)"),
+    ("maximise", instead({"rates": RATES[:2]}), "3, along the first axis; 'rates' has shape \\(2, 2\\)"),
+    ("maximise", instead({"rates": RATES.T}), "3, along the first axis; 'rates' has shape \\(2, 3\\)"),
     ("maximise", instead({"rates": one_bad(RATES, np.nan)}), r"'rates' of component 2 is \[30. nan\]"),
     ("maximise", instead({"rates": one_bad(RATES, -np.inf)}), r"'rates' of component 2 is \[ 30. -inf\]"),
     ("maximise", instead({"rates": RATES, "more": RATES}), r"\['rates'\] each time; got \['more', 'rates'\]"),
@@ -222,11 +222,10 @@ class Falls(Poisson):
 
 
 def test_a_likelihood_that_falls_is_told_with_class_and_methods():
-    with pytest.warns(
-        FitWarning, match=r"^DECREASED: Falls\.maximise does not .* Falls\.statistics and Falls\.log_d"
-    ) as caught:
+    with pytest.warns(FitWarning, match=r"^DECREASED: Falls\.maximise does not maximise") as caught:
         model = fastem.fit(X, 3, distribution=Falls(), init=LABELS)
     assert [warning.message.cause for warning in caught] == [WarningCause.DECREASED]
+    assert all(f"Falls.{name}" in str(caught[0].message) for name in ("log_density", "statistics"))
     assert model.report.status is FitStatus.DECREASED
     assert not model.report.converged
 
@@ -350,10 +349,10 @@ def test_an_exception_of_a_callback_is_not_blamed_on_the_distribution():
         (
             {"init": start_of("poisson")},
             ValueError,
-            r"init as a model must have distribution=Poisson\(\), as this",
+            r"init as a model must have distribution=Poisson\(\) for",
         ),
-        ({"init": start_of(Other())}, ValueError, r"as this fit; it has distribution=Other\(\)"),
-        ({"init": random_model(0, "full", 3, 2)}, ValueError, "as this fit; it has covariance_type='full'"),
+        ({"init": start_of(Other())}, ValueError, r"for this fit; it has distribution=Other\(\)"),
+        ({"init": random_model(0, "full", 3, 2)}, ValueError, "for this fit; it has covariance_type='full'"),
     ],
 )
 def test_options_that_do_not_go_together(options, error, message):

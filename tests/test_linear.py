@@ -48,8 +48,6 @@ def random_params(seed, d, k, dtype):
         inverse_scale=rng.uniform(0.5, 2, d).astype(dtype),
         log2_weights=rng.normal(size=k).astype(dtype),
         etas=(2 * rng.normal(size=(1, k, d)) / np.sqrt(d)).astype(dtype),
-        reference=np.zeros(d, dtype),
-        offset=np.zeros(1, dtype),
     )
 
 
@@ -58,9 +56,8 @@ def poisson_params(weights, rates, dtype):
         etas = np.maximum(np.log2(rates), NO_RATE)
         log2_weights = np.log2(weights) - rates.sum(axis=1) / LN2
     d = rates.shape[1]
-    nothing = np.zeros(d, dtype), np.zeros(1, dtype)
     return LinearParams(
-        np.zeros(d, dtype), np.ones(d, dtype), log2_weights.astype(dtype), etas[None].astype(dtype), *nothing
+        np.zeros(d, dtype), np.ones(d, dtype), log2_weights.astype(dtype), etas[None].astype(dtype)
     )
 
 

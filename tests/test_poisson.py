@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import warnings
 
 import naive
 import numpy as np
@@ -361,6 +362,15 @@ def test_a_component_that_loses_its_rows_starts_anew():
     assert again.weights.min() > 0.01
 
 
+@pytest.mark.parametrize("distribution", ["poisson", Poisson()], ids=["compiled", "written"])
+def test_rounding_is_not_called_a_fall(distribution):
+    """The log-likelihoods of these few large counts are known to 1e-10."""
+    rows = np.array([[28509], [28973]])
+    model = fastem.fit(rows, 2, distribution=distribution, rng=0, tol=0, max_iter=40)
+    assert -1e-9 < np.diff(model.report.history).min() < 0
+    assert model.report.status is FitStatus.MAX_ITER
+
+
 # --- the other verbs
 
 
@@ -517,3 +527,33 @@ def test_restarts_keep_the_best():
 def test_options_that_do_not_go_together(options, message):
     with pytest.raises(ValueError, match=message):
         fastem.fit(X, 3, **OPTIONS | options)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_many_small_fits(seed):
+    """Of any size, with rates of zero, weights and degeneracies drawn at random."""
+    rng = np.random.default_rng(seed)
+    n, d, groups = rng.choice([1, 2, 3, 10, 50, 300]), rng.integers(1, 6), rng.integers(1, 5)
+    k = int(rng.integers(1, min(n, 7) + 1))
+    rates = rng.gamma(rng.choice([0.1, 1, 10]), 10 ** rng.uniform(-2, 6), (groups, d))
+    rates[rng.random(rates.shape) < rng.choice([0, 0.4])] = 0
+    rows = rng.poisson(rates[rng.integers(groups, size=n)]).astype(rng.choice(["f8", "f4", "i8"]))
+    weight = None if rng.random() < 0.5 else 10 ** rng.uniform(-8, 8) * rng.integers(1, 4, n)
+    options = {
+        "init": str(rng.choice(["k-means++", "kmeans", "random", "random_from_data"])),
+        "n_init": int(rng.integers(1, 3)),
+        "max_iter": int(rng.integers(0, 40)),
+        "tol": float(rng.choice([0, 1e-4])),
+        "sample_weight": weight,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastem.FitWarning)
+        model = fastem.fit(rows, k, distribution="poisson", rng=seed, **options)
+    total = n if weight is None else weight.sum()
+    rounding = 1e-12 if rows.dtype != np.float32 else 1e-6
+    log_likelihood = model.report.log_likelihood
+    assert abs(model.score(rows, weight) * total - log_likelihood) <= rounding * total * (1 + rows.sum() / n)
+    assert model.report.status is not FitStatus.DECREASED
+    assert (model.parameters["rates"] >= 0).all()
+    assert model.weights.sum() == pytest.approx(1, rel=1e-12)
+    np.testing.assert_allclose(model.predict_proba(rows).sum(axis=1), 1, rtol=1e-5)

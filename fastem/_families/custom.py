@@ -13,6 +13,9 @@ from fastem._families.frame import Frame, Moments, identity_frame
 from fastem._families.reseed import alive_components
 from fastem._typing import Array, FloatArray, Rows, read_only
 
+# A fall of the mean log-likelihood by less may be rounding in the methods of the user.
+_SLACK = 1e-7
+
 
 class CustomParameters(NamedTuple):
     weights: FloatArray  # (K,)
@@ -232,7 +235,7 @@ class Custom(Family[CustomParameters, CustomSums]):
         weights = sums.weights / sums.weights.sum()
         d = len(rule.frame.scale)
         kept = [int(component) for component in np.flatnonzero(dead)]
-        return Maximised(CustomParameters(weights, values, d), [], kept, [])
+        return Maximised(CustomParameters(weights, values, d), [], kept, [], _SLACK)
 
     def origin(self, k: int, d: int) -> None:
         return None

@@ -110,8 +110,6 @@ class Linear(CompiledFamily[P, ExponentialSums]):
             inverse_scale=(1 / frame.scale).astype(dtype),
             log2_weights=log2_weights.astype(dtype),
             etas=np.maximum(etas, _IMPOSSIBLE).astype(dtype)[None],
-            reference=reference.astype(dtype),
-            offset=np.atleast_1d(offset).astype(dtype),
         )
 
     def collect(self, packed: LinearParams, merged: LinearSums) -> ExponentialSums:
@@ -137,16 +135,17 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         means = np.where(alive[:, None], sums.first / weights[:, None], everywhere)
         weights = sums.weights / total
         reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(self.part, means))
-        slack = _ROUNDING * rule.precision * self._size(weights, means, rule.frame)
-        return Maximised(self.from_means(weights, means), reseeded, kept, [], slack)
+        # Kernels see parameters less those of the reference; both are known to rounding errors of their own.
+        slack = rule.precision * self._size(weights, means, self._reference(rule.frame))
+        slack += np.finfo(np.float64).eps * self._size(weights, means, (0.0, 0.0))
+        return Maximised(self.from_means(weights, means), reseeded, kept, [], _ROUNDING * slack)
 
-    def _size(self, weights: FloatArray, means: FloatArray, frame: Frame) -> float:
-        """How large what kernels add up is, for a mean row."""
+    def _size(self, weights: FloatArray, means: FloatArray, less: tuple[Any, Any]) -> float:
+        """How large the terms of the log-density of a mean row are, with this (eta, b) taken away."""
         etas, offsets = self.natural(means)
-        reference, offset = self._reference(frame)
         with np.errstate(invalid="ignore"):
-            products = np.where(means > 0, np.abs(means * (etas - reference)), 0.0)
-        return float(weights @ (products.sum(axis=1) + np.abs(offsets - offset)))
+            products = np.where(means > 0, np.abs(means * (etas - less[0])), 0.0)
+        return float(weights @ (products.sum(axis=1) + np.abs(offsets - less[1])))
 
     # --- files
 

@@ -63,8 +63,6 @@ class LinearParams(NamedTuple):
     inverse_scale: np.ndarray
     log2_weights: np.ndarray  # (K,) log2 of the weight, plus b_k in base 2
     etas: np.ndarray  # (1, K, d) natural parameters times log2(e)
-    reference: np.ndarray  # (d,) what was taken from all natural parameters; the caller adds <reference, t>
-    offset: np.ndarray  # (1,) what was taken from all b_k; the caller adds it
 
 
 class Sums(NamedTuple):

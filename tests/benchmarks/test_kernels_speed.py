@@ -99,8 +99,6 @@ class LinearProblem(Problem):
             np.ones(D),
             -rates.sum(axis=1) / np.log(2),
             np.log2(rates)[None],
-            np.zeros(D),
-            np.zeros(1),
         )
         self.compute()
 
