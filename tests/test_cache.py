@@ -102,7 +102,7 @@ def test_machine_code_of_another_signature_is_a_miss(tmp_path):
     assert file.load("float32") == "code for float32"
 
 
-# Of these kernels numba makes other code alone than within the kernels that call them, in the order of a sum.
+# Some of these kernels sum in another order if they are compiled by themselves than inside their callers.
 TIED = """
 import hashlib
 import numpy as np
@@ -122,6 +122,7 @@ print(sum(slot_statistics.stats.cache_hits.values()))
 """
 
 
+@pytest.mark.slow
 def test_the_process_that_compiles_gets_the_bits_of_later_ones(tmp_path):
     first, then = (run_script(TIED, NUMBA_CACHE_DIR=str(tmp_path)).split() for _ in range(2))
     assert first == [then[0], "0"]
@@ -189,7 +190,7 @@ def test_an_edit_of_a_zipped_file_of_kernels_is_noticed(program):
 
 
 def test_code_that_was_edited_before_it_was_compiled_is_not_kept(program):
-    """The process runs what it imported; the next one must not take that for what the file says now."""
+    """A process runs what it imported. The next process must not use that if the file has changed."""
     program.write_helper(2)
     edit = f"import helper; open(helper.__file__, 'w').write({HELPER.replace('FACTOR', '3')!r})\n"
     assert program.run(edit + CALL) == [2, 0]
@@ -197,7 +198,7 @@ def test_code_that_was_edited_before_it_was_compiled_is_not_kept(program):
 
 
 def test_reloaded_code_is_not_kept(program):
-    """Of a process that runs two versions of a file, nobody knows which one a kernel contains."""
+    """If a process has loaded two versions of a file, we do not know which one a kernel contains."""
     program.write_helper(2)
     edit = f"import helper; open(helper.__file__, 'w').write({HELPER.replace('FACTOR', '37')!r})\n"
     reload = "import importlib, sys; sys.dont_write_bytecode = True; importlib.reload(helper)\n"
@@ -227,7 +228,7 @@ FunctionCache.save_overload = save
 
 
 def test_files_that_come_later_cost_no_hits(program):
-    """Processes with and without kernels in other files do not overwrite what the others keep."""
+    """Processes with and without kernels in another file do not overwrite each other's compiled kernels."""
     program.write_helper(2)
     (program.folder / "later.py").write_text(HELPER.replace("FACTOR", "5"))
     assert program.run("import later\n" + CALL) == [2, 0]

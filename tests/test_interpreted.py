@@ -1,4 +1,4 @@
-"""What interpreted kernels refuse: that of which compiled ones would read or write another place."""
+"""Interpreted kernels refuse every access for which compiled ones would read or write another place."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ DTYPES = [np.float64, np.float32]
 
 
 def new_tile(rows, dtype=np.float64, extra=0):
-    """Rows of numbers, `extra` numbers further apart than those of a tile."""
+    """Return rows of numbers. They are `extra` numbers further apart than the rows of a tile."""
     columns = STRIDE_BYTES // np.dtype(dtype).itemsize + extra
     return np.random.default_rng(0).random((rows, columns)).astype(dtype)
 
@@ -21,7 +21,7 @@ def refused(function, *arguments):
 
 
 def refused_tiles(dtype):
-    """(tile, i, b): vectors that are not where they seem to be."""
+    """Yield (tile, i, b) where compiled code would not find the vector tile[i, b:]."""
     lanes = simd.lanes(new_tile(1, dtype))
     tile = new_tile(4, dtype)
     columns = tile.shape[1]

@@ -1,12 +1,15 @@
-"""Names that numba does not document: where one is missing a fit takes longer, and gives the same bits."""
+"""If a name is missing that numba does not document, a fit takes longer, but gives the same bits."""
 
 import numba
 import pytest
 from subprocesses import run_script
 
-pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="numba is not used")
+pytestmark = [
+    pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="numba is not used"),
+    pytest.mark.slow,  # most of these tests compile a fit
+]
 
-# hide(path): from then on the name is missing for fastem, though not for numba itself.
+# hide(path) makes a name missing for fastem, but not for numba itself.
 HIDE = """
 import inspect, pkgutil, sys, types
 
@@ -33,7 +36,7 @@ def hide(path):
     else:
         setattr(owner, name, Hidden(name, inspect.getattr_static(owner, name, None)))
 """
-# Uses serial and parallel kernels.
+# This fit uses serial and parallel kernels.
 SMALL_FIT = """
 import hashlib, warnings
 import numpy as np
@@ -50,7 +53,7 @@ print(sum(slot_statistics.stats.cache_hits.values()))
 
 
 def small_fit(folder, *hidden, then=""):
-    """The bits of a fit, how many kernels came from the cache, and what else is printed."""
+    """Return the bits of a fit, how many kernels came from the cache, and what else the script printed."""
     script = HIDE + "".join(f"hide({name!r})\n" for name in hidden) + SMALL_FIT + then
     words = run_script(script, NUMBA_CACHE_DIR=str(folder), NUMBA_NUM_THREADS="2").split()
     return words[0], int(words[1]), words[2:]
@@ -63,7 +66,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bits(folder):
-    """Of a fit with all names. Its kernels stay in the folder."""
+    """The bits of a fit with all names. Its kernels stay in the folder."""
     fitted, hits, _ = small_fit(folder)
     assert hits == 0
     return fitted
