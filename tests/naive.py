@@ -147,3 +147,80 @@ def linear_sums(T, sample_weight, r):
 def log_factorials(X):
     """sum_j log(x_j!) of each row, computed one factor at a time."""
     return np.array([sum(math.log(factor) for x in row for factor in range(2, int(x) + 1)) for row in X])
+
+
+def nearest_centres(X, centres):
+    """Labels of rows, and squared distances to the nearest and the second nearest centre."""
+    labels, nearest, second = [], [], []
+    for x in X:
+        distances = [float(((x - centre) ** 2).sum()) for centre in centres]
+        order = sorted(range(len(centres)), key=lambda k: distances[k])
+        labels.append(order[0])
+        nearest.append(distances[order[0]])
+        second.append(distances[order[1]] if len(centres) > 1 else 1e300)
+    return np.array(labels), np.array(nearest), np.array(second)
+
+
+def lloyd_until_settled(X, weights, centres, iterations):
+    """Lloyd's iterations until one lowers the error by less than a thousandth."""
+    before, centres = math.inf, centres.copy()
+    for _ in range(iterations):
+        found = nearest_centres(X, centres)
+        labels, nearest, _ = found
+        error = float(weights @ nearest)
+        for k in range(len(centres)):
+            mine = labels == k
+            if weights[mine].sum() > 0:
+                centres[k] = np.average(X[mine], axis=0, weights=weights[mine])
+        if not error < before * (1 - 1e-3):
+            return centres, error, found
+        before = error
+    return centres, before, found
+
+
+def least_useful(centres, uses, count):
+    """Which `count` centres to remove: those of least use, and of near neighbours only one."""
+    K = len(centres)
+    gaps = np.array([[((a - b) ** 2).sum() for b in centres] for a in centres])
+    np.fill_diagonal(gaps, np.inf)
+    near = (1.1 * np.sqrt(gaps.min(axis=1)).mean()) ** 2
+    removed, protected = [], set()
+    for _ in range(count):
+        free = [k for k in range(K) if k not in removed and k not in protected]
+        removed.append(min(free, key=lambda k: uses[k]))
+        for k in range(K):
+            others = k not in removed and k not in protected
+            if others and len(protected) + count < K and gaps[removed[-1], k] < near:
+                protected.add(k)
+    return removed
+
+
+def breathing_k_means(X, weights, seeds, noise, depth, budget=200):
+    """K-means that breathes (Fritzke 2020): its labels and their error."""
+    K = len(seeds)
+
+    def per_centre(found, values, size):
+        return np.bincount(found[0], weights * values, minlength=size)
+
+    kept, error, found = lloyd_until_settled(X, weights, seeds, budget)
+    current, count, breaths = kept, min(depth, K), 0
+    while count > 0 and error > 0:
+        errors = per_centre(found, found[1], K)
+        step = 0.01 * math.sqrt(error / weights.sum())
+        more = list(current)
+        for t in range(count):
+            worst = int(np.argmax(errors))
+            errors[worst] = -1
+            more.append(current[worst] + step * noise[(breaths * depth + t) % len(noise)])
+        more, _, found = lloyd_until_settled(X, weights, np.array(more), 20)
+        uses = per_centre(found, found[2] - found[1], K + count)
+        fewer = np.delete(more, least_useful(more, uses, count), axis=0)
+        fewer, lower, found = lloyd_until_settled(X, weights, fewer, 20)
+        if lower < error * (1 - 1e-3):
+            kept, current, error = fewer, fewer, lower
+        else:
+            count -= 1
+            current, found = kept, nearest_centres(X, kept)
+        breaths += 1
+    labels, nearest, _ = nearest_centres(X, kept)
+    return labels, float(weights @ nearest)

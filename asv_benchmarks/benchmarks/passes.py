@@ -102,7 +102,7 @@ class Score:
 class Start:
     """The initial model, without any iteration."""
 
-    params = (["k-means++", "kmeans", "random", "random_from_data"], [16, 128])
+    params = (["auto", "k-means++", "kmeans", "random", "random_from_data"], [16, 128])
     param_names = ("init", "k")
 
     def setup(self, init, k):

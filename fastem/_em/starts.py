@@ -12,7 +12,7 @@ from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Responsibilities
 from fastem._typing import Array, FloatArray, Rows
 
-INIT_NAMES = ("k-means++", "kmeans", "random", "random_from_data")
+INIT_NAMES = ("k-means++", "kmeans", "random", "random_from_data", "auto")
 
 # Initialisers with a name use a sample of at most this many rows, and at most this many numbers (8 MB). But
 # they use at least this many rows per component.
@@ -24,15 +24,22 @@ _ROWS_PER_COMPONENT = 32
 _LLOYD_ITERATIONS = 20
 
 
-def named_start(likelihood: Likelihood[P], init: str, rng: np.random.Generator, restart: int) -> Maximised[P]:
-    """Return the initial parameters for a named `init`, from a random sample of the rows."""
+def sample_size(likelihood: Likelihood[P], most: int) -> int:
+    """Return how many rows a sample has: at most `most`, unless there are many components."""
+    least = _ROWS_PER_COMPONENT * likelihood.k
+    return max(min(most, _SAMPLE_NUMBERS // likelihood.source.n_features), least)
+
+
+def sampled_start(
+    likelihood: Likelihood[P], init: str, rng: np.random.Generator, restart: int
+) -> Maximised[P]:
+    """Return the initial parameters from one labelling of a random sample of the rows."""
     source, k = likelihood.source, likelihood.k
-    size = max(min(_SAMPLE_ROWS, _SAMPLE_NUMBERS // source.n_features), _ROWS_PER_COMPONENT * k)
-    rows = source.sample(size, rng)
+    rows = source.sample(sample_size(likelihood, _SAMPLE_ROWS), rng)
     if init == "random":
         given = _random_responsibilities(int(rng.integers(2**63)), k)
     else:
-        points, weights = _standardised(rows, source.dtype, likelihood.frame, likelihood.family.isotropic)
+        points, weights = standardised(rows, source.dtype, likelihood.frame, likelihood.family.isotropic)
         given = _one_hot(_cluster(points, weights, k, init, rng, restart), k)
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
     return _start_from(sample, given)
@@ -69,7 +76,7 @@ def _random_responsibilities(seed: int, k: int) -> Responsibilities:
     return rows
 
 
-def _standardised(
+def standardised(
     rows: Rows, dtype: np.dtype[np.floating], frame: Frame, isotropic: bool
 ) -> tuple[FloatArray, FloatArray]:
     """Return rows with variance 1 in every feature (on average, if isotropic), (d, m), and weights (m,).
