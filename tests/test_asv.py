@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "asv_benchmarks"
-MODULES = ["passes", "fits", "sources", "memory", "startup"]
+MODULES = ["passes", "fits", "sources", "memory", pytest.param("startup", marks=pytest.mark.slow)]
 
 
 def combinations(benchmark):

@@ -1,6 +1,5 @@
 """The bench command: its cases are correct, and an error in one library does not spoil the table."""
 
-import functools
 import json
 
 import numpy as np
@@ -32,15 +31,11 @@ def cells_of(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-# This is measured once for all tests.
-peak_flops = functools.cache(_bench._peak_flops)
-
-
 @pytest.fixture
 def few_cases(monkeypatch):
     cases = (Case("full", 2, 3, 2000), Case("diag", 3, 2, 2000, operation="predict"))
     monkeypatch.setattr(_bench, "CASES", cases)
-    monkeypatch.setattr(_bench, "_peak_flops", peak_flops)
+    monkeypatch.setattr(_bench, "_peak_flops", {"float64": 50.0, "float32": 100.0}.__getitem__)
 
 
 @pytest.mark.usefixtures("few_cases")
@@ -68,6 +63,15 @@ def test_the_table_and_its_json(monkeypatch, tmp_path, capsys):
         assert set(row["seconds"]["broken"]) == {"failure"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_peak_is_that_of_a_matrix_product(dtype):
+    size = 512
+    a = np.random.default_rng(0).random((size, size)).astype(dtype)
+    some = 2e-9 * size**3 / min(_bench._time(lambda _: a @ a, 1) for _ in range(6))
+    assert some / 20 < _bench._peak_flops(dtype) < 20 * some
+
+
 def test_a_disturbed_short_run_does_not_win():
     timing = _bench._timing([(2.0, 6.0), (5.0, 6.0), (2.0, 6.0)])
     assert timing.minimum == timing.median == 1
@@ -86,7 +90,10 @@ def test_repeat_must_be_positive(capsys):
     assert "--repeat must be an integer of at least 1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("d", "k"), [(8, 16), (16, 16), (32, 32), (64, 16)])
+@pytest.mark.parametrize(
+    ("d", "k"),
+    [(8, 16), (16, 16), *(pytest.param(*size, marks=pytest.mark.slow) for size in ((32, 32), (64, 16)))],
+)
 def test_overlap_leaves_no_responsibility_zero_and_clusters_most(d, k):
     r = {}
     for data in ("clusters", "overlap"):

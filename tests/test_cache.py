@@ -53,12 +53,14 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_empty_folder(folder):
     for dtype in ("f8", "f4"):
         moments(folder, dtype)
         assert moments(folder, dtype) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [lambda content: b"", lambda content: content[: len(content) // 2], lambda content: b"garbage" * 99],
@@ -74,6 +76,7 @@ def test_damaged_files_are_compiled_anew(folder, suffix, spoil, tmp_path):
     assert moments(damaged) == 1
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_of_machine_code_is_noticed(folder, tmp_path):
     damaged = tmp_path / "cache"
     shutil.copytree(folder, damaged)
@@ -84,6 +87,7 @@ def test_a_flipped_bit_of_machine_code_is_noticed(folder, tmp_path):
     assert moments(damaged) == 0
 
 
+@pytest.mark.slow
 def test_without_a_writable_folder_kernels_compile_in_memory(tmp_path):
     (tmp_path / "file").touch()
     unwritable = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
@@ -122,6 +126,7 @@ print(sum(slot_statistics.stats.cache_hits.values()))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_the_process_that_compiles_gets_the_bits_of_later_ones(tmp_path):
     first, then = (run_script(TIED, NUMBA_CACHE_DIR=str(tmp_path)).split() for _ in range(2))
@@ -173,6 +178,7 @@ def program(tmp_path):
     return Program(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_edit_of_any_file_of_kernels_is_noticed(program):
     for factor in (2, 3):
         program.write_helper(factor)
@@ -180,6 +186,7 @@ def test_an_edit_of_any_file_of_kernels_is_noticed(program):
         assert program.run() == [factor, 1]
 
 
+@pytest.mark.slow
 def test_an_edit_of_a_zipped_file_of_kernels_is_noticed(program):
     for factor in (2, 3):
         with zipfile.ZipFile(program.folder / "helpers.zip", "w") as archive:
@@ -189,6 +196,7 @@ def test_an_edit_of_a_zipped_file_of_kernels_is_noticed(program):
         assert program.run(script) == [factor, 1]
 
 
+@pytest.mark.slow
 def test_code_that_was_edited_before_it_was_compiled_is_not_kept(program):
     """A process runs what it imported. The next process must not use that if the file has changed."""
     program.write_helper(2)
@@ -197,6 +205,7 @@ def test_code_that_was_edited_before_it_was_compiled_is_not_kept(program):
     assert program.run() == [3, 0]
 
 
+@pytest.mark.slow
 def test_reloaded_code_is_not_kept(program):
     """If a process has loaded two versions of a file, we do not know which one a kernel contains."""
     program.write_helper(2)
@@ -208,6 +217,7 @@ def test_reloaded_code_is_not_kept(program):
     assert program.run() == [2, 0]
 
 
+@pytest.mark.slow
 def test_kernels_of_code_without_a_file_are_not_kept(program):
     program.write_helper(2)
     no_file = "import fastem._kernels._jit as jit; exec('@jit.kernel\\ndef other(x): return x')\n"
@@ -227,6 +237,7 @@ FunctionCache.save_overload = save
     assert program.run(full + CALL) == [2, 0]
 
 
+@pytest.mark.slow
 def test_files_that_come_later_cost_no_hits(program):
     """Processes with and without kernels in another file do not overwrite each other's compiled kernels."""
     program.write_helper(2)
@@ -237,6 +248,7 @@ def test_files_that_come_later_cost_no_hits(program):
     assert program.run(CALL + "import later\n") == [2, 1]
 
 
+@pytest.mark.slow
 def test_an_edit_of_a_helper_in_the_package_is_noticed(tmp_path):
     package = tmp_path / "fastem"
     shutil.copytree(Path(fastem.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))

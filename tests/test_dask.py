@@ -316,5 +316,6 @@ print(numba.threading_layer(), len(fits), len({fit.means.tobytes() for fit in fi
 """
 
 
+@pytest.mark.slow
 def test_fits_side_by_side_do_not_abort_under_workqueue():
     assert run_script(THREADS, NUMBA_THREADING_LAYER="workqueue").split() == ["workqueue", "6", "2"]

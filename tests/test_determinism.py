@@ -9,28 +9,59 @@ import numba
 import numpy as np
 import pytest
 from problems import TYPES, clusters
+from subprocesses import run_script
 
 import fastem
 from fastem._kernels import _parallel
 from fastem._sources.arrays import ArraySource
 from fastem._typing import Rows
 
+# Options of a fit, for each kind of compiled distribution.
+KINDS = {name: {"covariance_type": name} for name in TYPES} | {"poisson": {"distribution": "poisson"}}
+
 
 def bits(model):
-    arrays = (model.weights, model.means, model.covariances, np.array(model.report.history))
+    arrays = (model.weights, *model.parameters.values(), np.array(model.report.history))
     return b"".join(array.tobytes() for array in arrays)
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one core")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("covariance_type", TYPES)
-def test_same_bits_for_one_and_two_threads(covariance_type, dtype):
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_bits_for_one_and_two_threads(kind, dtype):
     X = clusters(0, 50_000, 5, 4, dtype)
-    one, two = (
-        bits(fastem.fit(X, 4, covariance_type=covariance_type, rng=0, n_threads=n, max_iter=10))
-        for n in (1, 2)
-    )
+    if kind == "poisson":
+        X = np.rint(abs(X))
+    options = KINDS[kind] | {"rng": 0, "max_iter": 10, "tol": 0}
+    one, two = (bits(fastem.fit(X, 4, n_threads=n, **options)) for n in (1, 2))
     assert one == two
+
+
+FRESH = """
+import hashlib
+import numpy as np, fastem
+from fastem._kernels._estep import slot_statistics
+for dtype in ("f8", "f4"):
+    for d, k in ((2, 3), (6, 6)):
+        rng = np.random.default_rng(0)
+        labels = np.arange(5000) % k
+        X = (rng.normal(size=(5000, d)) + 3 * rng.normal(size=(k, d))[labels]).astype(dtype)
+        start = np.where(rng.random(5000) < 0.3, rng.integers(k, size=5000), labels)  # no k-means to compile
+        for rows, kind in ((X, {"covariance_type": "tied"}), (np.rint(abs(X)), {"distribution": "poisson"})):
+            model = fastem.fit(rows, k, init=start, max_iter=10, tol=0, n_threads=1, **kind)
+            arrays = model.weights, *model.parameters.values(), np.array(model.report.history)
+            print(*kind.values(), dtype, d, hashlib.sha256(b"".join(map(bytes, arrays))).hexdigest())
+print(sum(slot_statistics.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="no cache without JIT")
+def test_the_process_that_compiles_gets_the_bits_of_those_that_load(tmp_path):
+    compiled, loaded = (run_script(FRESH, NUMBA_CACHE_DIR=str(tmp_path)).splitlines() for _ in range(2))
+    assert (compiled.pop(), loaded.pop()) == ("0", "4")
+    assert len(set(compiled)) == 8
+    assert compiled == loaded
 
 
 @pytest.mark.parametrize("init", ["k-means++", "kmeans", "random", "random_from_data"])
@@ -171,8 +202,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", sorted(set(multiprocessing.get_all_start_methods()) & {"fork", "spawn"}))
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_a_pool_of_processes_gets_the_same_bits(method, tmp_path):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
     script = tmp_path / "pool.py"
     script.write_text(FORK.replace("METHOD", method))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)

@@ -19,6 +19,8 @@ import fastem
 PROGRAMS = Path(__file__).parent.parent / "docs" / "howto" / "engines"
 CUTS = [0, 4_000, 4_001, 9_000, 14_000, 20_000]
 
+pytestmark = pytest.mark.slow
+
 # For each engine its module, and the command that runs its program.
 ENGINES = {
     "joblib": ("joblib", [sys.executable]),

@@ -270,9 +270,12 @@ def test_it_is_em_as_a_loop_over_rows(n, d, k, weighted):
 
 REFERENCE = json.loads((DATA / "poisson.json").read_text())
 CASES = [(name, int(k)) for name in ("death notices", "quine") for k in REFERENCE[name]["log_likelihoods"]]
+SLOW_CASES = [("death notices", 2), ("death notices", 3)]  # thousands of iterations
 
 
-@pytest.mark.parametrize(("name", "k"), CASES)
+@pytest.mark.parametrize(
+    ("name", "k"), [pytest.param(*case, marks=[pytest.mark.slow] * (case in SLOW_CASES)) for case in CASES]
+)
 def test_few_starts_reach_the_reference(name, k):
     data = REFERENCE[name]
     weight = data.get("frequencies")

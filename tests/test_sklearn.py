@@ -346,7 +346,7 @@ def test_pipelines_searches_and_scores(iris):
     assert ours.best_params_ == theirs.best_params_
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.parametrize("backend", [pytest.param("loky", marks=pytest.mark.slow), "threading"])
 def test_joblib(backend, iris):
     model = GaussianMixture(3, random_state=0)
     expected = cross_val_score(model, iris, cv=4)

@@ -49,7 +49,7 @@ def hdf5(folder, rows):
 
 
 def zarr_store(folder, rows):
-    store = zarr.create_array(str(folder / "X.zarr"), shape=rows.shape, chunks=(1000, 2), dtype=rows.dtype)
+    store = zarr.create_array(str(folder / "X.zarr"), shape=rows.shape, chunks=(9000, 2), dtype=rows.dtype)
     store[:] = rows
     return store
 

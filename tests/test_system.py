@@ -47,7 +47,9 @@ def layer_environment(layer):
     return {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "4", "LD_LIBRARY_PATH": libraries}
 
 
-@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
+@pytest.mark.parametrize(
+    "layer", ["workqueue", *(pytest.param(x, marks=pytest.mark.slow) for x in ("omp", "tbb"))]
+)
 def test_threads_get_the_bits_they_get_alone_under_every_threading_layer(layer):
     environment = layer_environment(layer)
     try:
@@ -92,9 +94,9 @@ assert bits(X) == expected
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-@pytest.mark.parametrize("layer", ["workqueue", "omp"])
+@pytest.mark.parametrize("layer", [pytest.param("workqueue", marks=pytest.mark.slow), "omp"])
 def test_a_forked_child_of_a_process_that_has_fitted_gets_the_same_bits(layer):
-    run_script(FORK, timeout=120, NUMBA_THREADING_LAYER=layer)
+    run_script(FORK, NUMBA_THREADING_LAYER=layer)
 
 
 INTERRUPT = (
@@ -122,6 +124,7 @@ for delay in (0.1, 0.5, 2.0):
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="os.kill is something else")
 def test_an_interrupt_arrives_within_half_a_second_and_the_next_fit_works():
     delays = [float(line) for line in run_script(INTERRUPT).split()]
@@ -148,9 +151,10 @@ assert len(set(scores)) == 1
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
 def test_a_signal_handler_may_use_fastem_while_a_fit_runs():
-    run_script(HANDLER, timeout=60)
+    run_script(HANDLER)
 
 
 MEMORY = (
@@ -173,6 +177,7 @@ for _ in range(3):
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
 def test_want_of_memory_leaves_the_process_usable():
     assert run_script(MEMORY).split() == ["MemoryError"] * 3
