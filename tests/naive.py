@@ -153,7 +153,7 @@ def nearest_centres(X, centres):
     """Labels of rows, and squared distances to the nearest and the second nearest centre."""
     labels, nearest, second = [], [], []
     for x in X:
-        distances = [float(((x - centre) ** 2).sum()) for centre in centres]
+        distances = ((x - centres) ** 2).sum(axis=1).tolist()
         order = sorted(range(len(centres)), key=lambda k: distances[k])
         labels.append(order[0])
         nearest.append(distances[order[0]])
