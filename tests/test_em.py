@@ -185,6 +185,14 @@ def test_restarts_keep_the_best():
     assert model.report.log_likelihood == max(ends)
 
 
+@pytest.mark.parametrize(
+    ("answer", "stops"), [(True, True), (np.True_, True), (False, False), (np.False_, False), (None, False)]
+)
+def test_a_callback_stops_the_fit_with_true_of_python_or_numpy(answer, stops):
+    model = fastem.fit(clusters(11, 1000, 2, 5), 5, rng=0, callback=lambda *_: answer)
+    assert (model.report.status is FitStatus.STOPPED) == stops
+
+
 def test_one_component_is_the_gaussian_of_maximum_likelihood(digits):
     model = fastem.fit(digits, 1, reg_covar=0)
     np.testing.assert_allclose(model.means[0], digits.mean(axis=0), atol=1e-10)

@@ -201,6 +201,7 @@ def fit(
     source = source_of(X, sample_weight, n_threads, columns=columns, cache_dir=cache_dir)
     check_enough_rows(options.k, source.n_samples, source.n_positive)
     given = _check_given(init, source, options)
+    options.family.n_parameters(options.k, source.n_features)  # a mistake in a user's shows here, not in bic
     likelihood = _likelihood(source, options)
     names = source.feature_names
     with progress_bar(progress, options.restarts, options.limits.max_iter) as advance:
@@ -274,7 +275,8 @@ class _Ascents(NamedTuple, Generic[P]):
     def _watch(self, iteration: int, log_likelihood: float, parameters: P) -> bool:
         self.advance(log_likelihood)
         callback = self.options.callback
-        return callback is not None and callback(iteration, log_likelihood, self._model(parameters)) is True
+        stop = callback and callback(iteration, log_likelihood, self._model(parameters))
+        return isinstance(stop, (bool, np.bool_)) and bool(stop)
 
     def _model(self, parameters: P) -> Mixture:
         likelihood = self.likelihood
