@@ -77,6 +77,7 @@ def test_blocks_may_overlap_in_threads(iris, calls):
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 def test_what_is_pickled_inside_needs_no_fastem(iris, tmp_path):
     with fastem.accelerate():
         model = GaussianMixture(3, random_state=0).fit(iris)

@@ -13,6 +13,8 @@ import fastem
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 
+pytestmark = pytest.mark.slow  # starting workers alone takes seconds
+
 X = clusters(0, 12_000, 3, 3)
 ROWS = (1_000, 3_000, 0, 2_000, 2_500, 3_500)
 OPTIONS = {"rng": 0, "tol": 0, "max_iter": 6}
@@ -63,7 +65,6 @@ class Fails:
         return rows
 
 
-@pytest.mark.slow
 def test_a_killed_worker_changes_no_bit(client, tmp_path):
     rows = array(DiesOnce(tmp_path / "die"))
     expected = fastem.fit(array(), 3, **OPTIONS)  # without a client this would run in threads
@@ -79,7 +80,6 @@ def test_a_killed_worker_changes_no_bit(client, tmp_path):
     assert client.run(os.getpid) != pids
 
 
-@pytest.mark.slow
 def test_a_killed_worker_with_blocks_in_its_memory_changes_no_bit(client):
     rows = array().persist()
     distributed.wait(rows)
@@ -103,7 +103,6 @@ def test_the_cluster_gives_the_bits_of_threads(client):
     assert bits(cluster) == bits(threads)
 
 
-@pytest.mark.slow
 def test_a_block_that_fails_a_few_times_is_tried_again(client, tmp_path):
     path = tmp_path / "left"
     path.write_text("3")
@@ -111,7 +110,6 @@ def test_a_block_that_fails_a_few_times_is_tried_again(client, tmp_path):
     assert path.read_text() == "0"
 
 
-@pytest.mark.slow
 def test_a_block_that_fails_for_good_is_named_after_bounded_retries(client, tmp_path):
     path = tmp_path / "left"
 
@@ -130,7 +128,6 @@ def test_a_block_that_fails_for_good_is_named_after_bounded_retries(client, tmp_
     )
 
 
-@pytest.mark.slow
 def test_a_block_that_ends_every_worker_is_an_error(client):
     def read(rows, block_id):
         if block_id[0] == 3:
@@ -167,7 +164,6 @@ def remote_scheduler(tmp_path):
             process.wait()
 
 
-@pytest.mark.slow
 def test_a_lost_scheduler_leaves_the_last_parameters(remote_scheduler):
     def callback(iteration, log_likelihood, model):
         seen.append(model)

@@ -86,7 +86,10 @@ def test_statistics_match_the_loops_where_points_queue(n, d, k, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("spread", [0.05, 0.5, 2, 30])
-@pytest.mark.parametrize("d", [4, 26] if INTERPRETED else [4, 16, 24, 27, 33, 50])
+@pytest.mark.parametrize(
+    "d",
+    [4, 26] if INTERPRETED else [4, 16, 27, *(pytest.param(d, marks=pytest.mark.slow) for d in (24, 33, 50))],
+)
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_statistics_match_the_loops_from_one_cluster_to_many(covariance_type, d, spread, dtype):
     """Components matter to every point, to some or to few. So what kernels skip and pack differs."""

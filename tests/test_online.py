@@ -40,7 +40,9 @@ def test_statistics_blend_in_the_step_size(covariance_type):
         np.testing.assert_allclose(getattr(stepped, name), getattr(model, name), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize(
+    "covariance_type", ["full", *(pytest.param(name, marks=pytest.mark.slow) for name in TYPES[1:])]
+)
 def test_one_pass_comes_near_the_batch_fit(covariance_type):
     rows = clusters(5, 200_000, 4, 5)
     model = None

@@ -270,7 +270,7 @@ def test_it_is_em_as_a_loop_over_rows(n, d, k, weighted):
 
 REFERENCE = json.loads((DATA / "poisson.json").read_text())
 CASES = [(name, int(k)) for name in ("death notices", "quine") for k in REFERENCE[name]["log_likelihoods"]]
-SLOW_CASES = [("death notices", 2), ("death notices", 3)]  # thousands of iterations
+SLOW_CASES = [("death notices", 2), ("death notices", 3)]  # these take longest
 
 
 @pytest.mark.parametrize(

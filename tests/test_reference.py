@@ -12,9 +12,12 @@ import fastem
 MODELS = {"VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical"}
 REFERENCE = json.loads((DATA / "loglik.json").read_text())["models"]
 ENTRIES = [name for name in REFERENCE if name.split("|")[1] in MODELS]
+SLOW_ENTRIES = ["faithful|VVV|3", "faithful|EEE|3"]  # these take longest
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_ENTRIES)) for name in ENTRIES]
+)
 def test_twenty_starts_reach_the_reference(name, faithful, iris):
     data_set, letters, k = name.split("|")
     X = {"waiting": faithful[:, 1:], "faithful": faithful, "iris": iris}[data_set]

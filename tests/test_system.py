@@ -195,6 +195,7 @@ print(fastem.fit(X, 2, rng=0, max_iter=0).report.log_likelihood)
 """
 
 
+@pytest.mark.slow
 def test_without_compilation_the_results_are_right():
     compiled, interpreted = (run_script(INTERPRETED, NUMBA_DISABLE_JIT=flag).split() for flag in "01")
     assert [float(x) for x in interpreted] == pytest.approx([float(x) for x in compiled], rel=1e-9)
