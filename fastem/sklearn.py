@@ -46,7 +46,8 @@ def _obeys_overrides(*called: str) -> Callable[[_Method], _Method]:
             tell_once(f"{name} overrides {step}.", _told)
             if ours.__name__.startswith("fit"):
                 vars(self).pop("report_", None)  # that of an earlier fit
-            return getattr(super(GaussianMixture, self), ours.__name__)(**given)
+            with _drop_in.at_most(self.n_threads):
+                return getattr(super(GaussianMixture, self), ours.__name__)(**given)
 
         return cast(_Method, method)
 
@@ -67,7 +68,8 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
         These mean the same as in scikit-learn. With ``reg_covar=0`` a singular covariance raises an error.
         With ``reg_covar > 0`` singular components are repaired, and the report lists the repairs.
     n_threads : int, optional
-        Maximum number of threads. None means numba's setting. The result does not depend on it.
+        Maximum number of threads. None means numba's setting. The result does not depend on it. A fit also
+        limits the threads of BLAS and OpenMP to this number, since scikit-learn's k-means uses them.
 
     Attributes
     ----------

@@ -11,6 +11,7 @@ from joblib import Parallel, delayed
 from problems import TYPES, clusters
 from sklearn import datasets
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as Theirs
@@ -18,6 +19,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastem
 from fastem import FitStatus
@@ -57,6 +59,68 @@ def assert_same(theirs, ours, names=FITTED):
         np.testing.assert_allclose(getattr(ours, name), expected, rtol=1e-6, atol=1e-6 * scale, err_msg=name)
     assert (ours.n_iter_, ours.converged_) == (theirs.n_iter_, theirs.converged_)
     assert ours.lower_bound_ == pytest.approx(theirs.lower_bound_, rel=1e-6)
+
+
+def subclass(base, step):
+    """A subclass of `base` whose `step` of EM does something that changes the result."""
+
+    class Own(base):
+        def _m_step(self, X, *args, **kwargs):
+            super()._m_step(X, *args, **kwargs)
+            self.means_ = np.asarray(self.means_init)
+
+        def _initialize_parameters(self, X, *args, **kwargs):
+            super()._initialize_parameters(X, *args, **kwargs)
+            self.means_ = X[::50] + 0.0
+
+        def _initialize(self, X, *args, **kwargs):
+            super()._initialize(X, *args, **kwargs)
+            self.weights_ = np.array([0.8, 0.1, 0.1])
+
+        def _estimate_log_prob(self, X, **kwargs):
+            return 0.1 * super()._estimate_log_prob(X, **kwargs)
+
+        def _estimate_weighted_log_prob(self, X, **kwargs):
+            return super()._estimate_weighted_log_prob(X, **kwargs) - [0.0, 1.0, 2.0]
+
+        def _estimate_log_prob_resp(self, X, **kwargs):
+            norm, resp = super()._estimate_log_prob_resp(X, **kwargs)
+            return norm - 1, resp
+
+        def _estimate_log_weights(self, **kwargs):
+            return np.log([0.8, 0.1, 0.1])
+
+        def _e_step(self, X, **kwargs):
+            return (7.0, super()._e_step(X, **kwargs)[1])
+
+        def _compute_lower_bound(self, *args):
+            return 2 * super()._compute_lower_bound(*args)
+
+        def _get_parameters(self):
+            weights, means, *rest = super()._get_parameters()
+            return (weights, means + 1, *rest)
+
+        def _set_parameters(self, params, **kwargs):
+            super()._set_parameters(params, **kwargs)
+            self.means_ = self.means_ + 1
+
+        def _check_parameters(self, X, *args, **kwargs):
+            super()._check_parameters(X, *args, **kwargs)
+            self.weights_init = np.array([0.8, 0.1, 0.1])
+
+        def _n_parameters(self):
+            return 1
+
+        def _print_verbose_msg_iter_end(self, n_iter, diff_ll):
+            self.weights_ = np.array([0.8, 0.1, 0.1])
+
+        def fit_predict(self, X, y=None):
+            return super().fit_predict(X[::2])
+
+    for name in set(vars(Own)) - {step}:
+        if callable(vars(Own)[name]):
+            delattr(Own, name)
+    return Own
 
 
 @parametrize_with_checks(
@@ -245,6 +309,25 @@ def test_threads_change_no_bit():
         GaussianMixture(4, n_threads=0).fit(X)
 
 
+@pytest.mark.parametrize("cls", [GaussianMixture, subclass(GaussianMixture, "_n_parameters")])
+def test_k_means_of_the_start_uses_n_threads_at_most(cls, iris, monkeypatch):
+    seen = []
+    original = KMeans.fit
+
+    def fit(self, X):
+        seen.append({pool["num_threads"] for pool in threadpool_info()})
+        return original(self, X)
+
+    monkeypatch.setattr(KMeans, "fit", fit)
+    _drop_in._thread_pools.cache_clear()  # other tests load more libraries
+    model = cls(2, random_state=0)
+    with threadpool_limits(2):
+        for n_threads in (1, 3, None):
+            model.set_params(n_threads=n_threads).fit(iris)
+        assert {pool["num_threads"] for pool in threadpool_info()} == {2}
+    assert seen == [{1}, {2}, {2}]
+
+
 @pytest.mark.parametrize("covariance_type", TYPES)
 @pytest.mark.parametrize("scale", [1.0, 1e9])
 def test_a_singular_component_kills_no_fit(covariance_type, scale):
@@ -272,68 +355,6 @@ def test_without_regularisation_a_singular_component_is_scikit_learns_error():
 
 
 # --- subclasses
-
-
-def subclass(base, step):
-    """A subclass of `base` whose `step` of EM does something that changes the result."""
-
-    class Own(base):
-        def _m_step(self, X, *args, **kwargs):
-            super()._m_step(X, *args, **kwargs)
-            self.means_ = np.asarray(self.means_init)
-
-        def _initialize_parameters(self, X, *args, **kwargs):
-            super()._initialize_parameters(X, *args, **kwargs)
-            self.means_ = X[::50] + 0.0
-
-        def _initialize(self, X, *args, **kwargs):
-            super()._initialize(X, *args, **kwargs)
-            self.weights_ = np.array([0.8, 0.1, 0.1])
-
-        def _estimate_log_prob(self, X, **kwargs):
-            return 0.1 * super()._estimate_log_prob(X, **kwargs)
-
-        def _estimate_weighted_log_prob(self, X, **kwargs):
-            return super()._estimate_weighted_log_prob(X, **kwargs) - [0.0, 1.0, 2.0]
-
-        def _estimate_log_prob_resp(self, X, **kwargs):
-            norm, resp = super()._estimate_log_prob_resp(X, **kwargs)
-            return norm - 1, resp
-
-        def _estimate_log_weights(self, **kwargs):
-            return np.log([0.8, 0.1, 0.1])
-
-        def _e_step(self, X, **kwargs):
-            return (7.0, super()._e_step(X, **kwargs)[1])
-
-        def _compute_lower_bound(self, *args):
-            return 2 * super()._compute_lower_bound(*args)
-
-        def _get_parameters(self):
-            weights, means, *rest = super()._get_parameters()
-            return (weights, means + 1, *rest)
-
-        def _set_parameters(self, params, **kwargs):
-            super()._set_parameters(params, **kwargs)
-            self.means_ = self.means_ + 1
-
-        def _check_parameters(self, X, *args, **kwargs):
-            super()._check_parameters(X, *args, **kwargs)
-            self.weights_init = np.array([0.8, 0.1, 0.1])
-
-        def _n_parameters(self):
-            return 1
-
-        def _print_verbose_msg_iter_end(self, n_iter, diff_ll):
-            self.weights_ = np.array([0.8, 0.1, 0.1])
-
-        def fit_predict(self, X, y=None):
-            return super().fit_predict(X[::2])
-
-    for name in set(vars(Own)) - {step}:
-        if callable(vars(Own)[name]):
-            delattr(Own, name)
-    return Own
 
 
 STEPS = [

@@ -4,7 +4,9 @@ The estimator is a `fastem.sklearn.GaussianMixture`, or scikit-learn's own insid
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from inspect import signature
 from itertools import cycle
 from typing import Any, NamedTuple
@@ -79,7 +81,11 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
             f"n_components={estimator.n_components}. Use fewer components."
         )
     weight = check_sample_weight(sample_weight, len(X), estimator.n_components)
-    check_n_threads(n_threads)
+    with at_most(n_threads):
+        return _estimate(estimator, X, weight, n_threads)
+
+
+def _estimate(estimator: Any, X: Array, weight: Array | None, n_threads: int | None) -> FitReport:
     _check_given(estimator, X)
     warm = estimator.warm_start and hasattr(estimator, "converged_")
     previous = estimator.lower_bound_ if warm else -np.inf
@@ -105,7 +111,7 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
     estimator.lower_bound_ = best.lower_bound
     estimator.lower_bounds_ = lower_bounds
     if not report.converged and estimator.max_iter > 0:
-        warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=2)
+        warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=3)
     return report
 
 
@@ -130,6 +136,31 @@ def _precisions_cholesky(model: GaussianMixture) -> FloatArray:
             return np.triu(np.swapaxes(inverse, -1, -2))
     cholesky = import_mixture()._compute_precision_cholesky(model.covariances, model.covariance_type)
     return np.asarray(cholesky)
+
+
+@cache
+def _thread_pools() -> Any:
+    """Return the libraries with threads of their own, which takes milliseconds.
+
+    NumPy, SciPy and scikit-learn have loaded theirs already. That of numba may come later, but passes tell
+    numba the number of threads themselves.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def at_most(n_threads: int | None) -> Iterator[None]:
+    """Limit the threads of BLAS and OpenMP, which k-means uses. No limit is raised."""
+    check_n_threads(n_threads)
+    if n_threads is None:
+        yield
+        return
+    pools = _thread_pools()
+    excessive = [pool["filepath"] for pool in pools.info() if (pool["num_threads"] or 0) > n_threads]
+    with pools.select(filepath=excessive).limit(limits=n_threads):
+        yield
 
 
 def scored(estimator: Any, X: Any) -> tuple[Array, GaussianMixture]:
