@@ -354,6 +354,26 @@ def test_without_regularisation_a_singular_component_is_scikit_learns_error():
     assert GaussianMixture(2, **given).fit(X).report_.status is FitStatus.DEGENERATE
 
 
+@pytest.mark.parametrize("far", [12.0, 600.0])
+@pytest.mark.parametrize("covariance_type", ["full", "tied"])
+def test_without_regularisation_a_component_that_loses_its_rows_is_not_reseeded(covariance_type, far):
+    """Tied covariances are not singular then, so there is no error."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, (200, 2)), rng.normal(6, 1, (200, 2))])
+    means = [[0, 0], [6, 6], [3 + far, 3 - far]]
+    options = {"covariance_type": covariance_type, "reg_covar": 0, "means_init": means, "random_state": 0}
+    if covariance_type == "full":
+        for cls in (Theirs, GaussianMixture):
+            with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+                cls(3, **options).fit(X)
+        return
+    theirs, ours = both(X, 3, **options)
+    assert_same(theirs, ours, ("weights_", "covariances_", "precisions_", "lower_bounds_"))
+    np.testing.assert_allclose(ours.means_[:2], theirs.means_[:2], rtol=1e-6)
+    np.testing.assert_allclose(ours.score_samples(X), theirs.score_samples(X), rtol=1e-6)
+    assert [repair.what[:4] for repair in ours.report_.repairs] == ["kept"]
+
+
 # --- subclasses
 
 

@@ -6,10 +6,11 @@ The estimator is a `fastem.sklearn.GaussianMixture`, or scikit-learn's own insid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from inspect import signature
 from itertools import cycle
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,9 +19,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastem._api.fit import fit
+from fastem._api.fit import fit, fit_by
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interop import import_mixture, scoring_parameters
+from fastem._api.options import check_options
+from fastem._em.loop import KEPT
 from fastem._report import FitReport, without_warnings
 from fastem._sources.checks import check_n_threads, check_sample_weight
 from fastem._typing import Array, FloatArray
@@ -228,17 +231,21 @@ def _ascend(
         estimator._print_verbose_msg_iter_end(len(lower_bounds), change)
         return bool(abs(change) < (tol if len(lower_bounds) < estimator.max_iter else estimator.tol))
 
-    model = fit(
-        X,
+    options = check_options(
         estimator.n_components,
-        covariance_type=estimator.covariance_type,
-        sample_weight=weight,
-        init=start,
-        tol=converged,
-        max_iter=estimator.max_iter,
-        reg_covar=estimator.reg_covar,
-        n_threads=n_threads,
+        estimator.covariance_type,
+        "gaussian",
+        start,
+        1,
+        converged,
+        estimator.max_iter,
+        estimator.reg_covar,
+        None,
+        None,
     )
+    if estimator.reg_covar == 0:  # asks for no repair
+        options = options._replace(limits=replace(options.limits, reseeds=0))
+    model = cast(GaussianMixture, fit_by(options, start, X, weight, n_threads))
     return Ascent(model, _refuse_repairs(estimator, model), lower_bounds)
 
 
@@ -327,13 +334,17 @@ def _fit_to_samples(
 def _refuse_repairs(estimator: Any, model: GaussianMixture) -> FitReport:
     """Raise scikit-learn's error if reg_covar=0 and a component had to be repaired.
 
+    A component without rows has no covariance of its own to be singular if the components share one.
+
     There is no error if components became singular only in the last of `max_iter` iterations.
     scikit-learn's tests require that such a fit ends with a warning only.
     """
     report = model.report
     assert report is not None
-    cut_short = not report.converged and all(repair.iteration == report.n_iter for repair in report.repairs)
-    if estimator.reg_covar == 0 and report.repairs and not cut_short:
+    shared = estimator.covariance_type == "tied"
+    repairs = [repair for repair in report.repairs if not (shared and repair.what == KEPT)]
+    cut_short = not report.converged and all(repair.iteration == report.n_iter for repair in repairs)
+    if estimator.reg_covar == 0 and repairs and not cut_short:
         singular = np.zeros_like(model.covariances)
         import_mixture()._compute_precision_cholesky(singular, estimator.covariance_type)
     return report
