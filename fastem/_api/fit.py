@@ -200,11 +200,24 @@ def fit(
     >>> model.report.converged
     True
     """
-    began = time.perf_counter()
     options = check_options(
         k, covariance_type, distribution, init, n_init, tol, max_iter, reg_covar, callback, rng
     )
-    source = source_of(X, sample_weight, n_threads, columns=columns, cache_dir=cache_dir)
+    return fit_by(options, init, X, sample_weight, n_threads, progress, columns=columns, cache_dir=cache_dir)
+
+
+def fit_by(
+    options: Options[Any],
+    init: Any,
+    X: Any,
+    sample_weight: Any,
+    n_threads: int | None,
+    progress: bool = False,
+    **reading: Any,
+) -> Mixture:
+    """Fit by checked options. `reading` are the options of `source_of`."""
+    began = time.perf_counter()
+    source = source_of(X, sample_weight, n_threads, **reading)
     check_enough_rows(options.k, source.n_samples, source.n_positive)
     given = _check_given(init, source, options)
     options.family.n_parameters(options.k, source.n_features)  # a mistake in a user's shows here, not in bic
