@@ -23,9 +23,8 @@ class FitStatus(Enum):
         "max_iter was reached before convergence. Raise max_iter or tol, or continue the fit with init=model."
     )
     DECREASED = (
-        "The log-likelihood fell by more than tol, although no component was repaired. The data may be at "
-        "the limits of their precision, or reg_covar may be too large for them. Use float64, subtract large "
-        "offsets, or lower reg_covar."
+        "The log-likelihood fell by more than tol, and no repair explains it. The data may be at the limits "
+        "of their precision: use float64, or subtract large offsets. For Gaussians, lower reg_covar."
     )
     FAILED = (
         "The arithmetic left the range of its numbers; these are the last valid parameters. Rescale the "

@@ -1,6 +1,9 @@
 """A drop-in replacement for ``sklearn.mixture.GaussianMixture``. It needs the extra ``sklearn``."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from inspect import signature
+from typing import Any, TypeVar, cast
 
 try:
     from sklearn.mixture import GaussianMixture as _GaussianMixture
@@ -9,9 +12,46 @@ except ImportError:
 
 from fastem._report import FitReport
 from fastem._sklearn import drop_in as _drop_in
+from fastem._sklearn.overrides import overridden, tell_once
 from fastem._typing import Array
 
 __all__ = ["GaussianMixture"]
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+_told: set[str] = set()
+
+
+def _obeys_overrides(*called: str) -> Callable[[_Method], _Method]:
+    """Leave a method to scikit-learn if a subclass overrides a step of EM or one of the methods `called`.
+
+    fastem would not call these, so it would ignore what the subclass changes.
+    """
+
+    def decorate(ours: _Method) -> _Method:
+        takes = signature(ours)
+
+        @functools.wraps(ours)
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            step = overridden(self, GaussianMixture, called)
+            if step is None:
+                return ours(self, *args, **kwargs)
+            given = takes.bind(self, *args, **kwargs).arguments
+            del given["self"]
+            name = type(self).__qualname__
+            if given.pop("sample_weight", None) is not None:
+                raise ValueError(
+                    f"sample_weight must be None for {name}, which overrides {step}. scikit-learn computes "
+                    "this mixture, and takes no weights. Leave the weights out, or the override."
+                )
+            tell_once(f"{name} overrides {step}.", _told)
+            if ours.__name__.startswith("fit"):
+                vars(self).pop("report_", None)  # that of an earlier fit
+            with _drop_in.at_most(self.n_threads):
+                return getattr(super(GaussianMixture, self), ours.__name__)(**given)
+
+        return cast(_Method, method)
+
+    return decorate
 
 
 class GaussianMixture(_GaussianMixture):
@@ -28,7 +68,8 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
         These mean the same as in scikit-learn. With ``reg_covar=0`` a singular covariance raises an error.
         With ``reg_covar > 0`` singular components are repaired, and the report lists the repairs.
     n_threads : int, optional
-        Maximum number of threads. None means numba's setting. The result does not depend on it.
+        Maximum number of threads. None means numba's setting. The result does not depend on it. A fit also
+        limits the threads of BLAS and OpenMP to this number, since scikit-learn's k-means uses them.
 
     Attributes
     ----------
@@ -38,7 +79,8 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
     converged_, n_iter_, lower_bound_, lower_bounds_, n_features_in_, feature_names_in_
         These mean the same as in scikit-learn.
     report_ : FitReport
-        How the fit went: its status with advice, its history and its repairs.
+        How the fit went: its status with advice, its history and its repairs. It is missing if scikit-learn
+        made the fit.
 
     Notes
     -----
@@ -48,6 +90,10 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
     A fit to more rows, or to rows of unequal weight, first fits random samples and starts from the best of
     these fits. It then iterates on all rows until the change is below 10 % of `tol`, but makes at most
     `max_iter` iterations. `n_iter_` counts the iterations on all rows.
+
+    If a subclass overrides a step of EM (``_m_step``, ``_initialize``, ``_estimate_log_prob`` or another
+    private method of scikit-learn's classes), scikit-learn computes, without sample weights. The logger
+    ``fastem`` says which method is the reason, once.
 
     Examples
     --------
@@ -95,6 +141,7 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
         )
         self.n_threads = n_threads
 
+    @_obeys_overrides()
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "GaussianMixture":
         """Estimate the parameters by EM.
 
@@ -112,27 +159,33 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
         Raises
         ------
         ValueError, TypeError
-            If an argument is not valid, or if a covariance is singular and ``reg_covar=0``.
+            If an argument is not valid, if a covariance is singular and ``reg_covar=0``, or if there are
+            weights for a subclass that overrides a step of EM.
         """
         self.report_: FitReport = _drop_in.estimate(self, X, sample_weight, n_threads=self.n_threads)
         return self
 
+    @_obeys_overrides()
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
         """Fit, then label the rows. This is ``fit(X, y, sample_weight).predict(X)``."""
         return self.fit(X, y, sample_weight).predict(X)
 
+    @_obeys_overrides()
     def predict(self, X: Any) -> Array:
         """Return the most likely component of each row, (n_samples,) of int64."""
         return _drop_in.predict(self, X, n_threads=self.n_threads)
 
+    @_obeys_overrides()
     def predict_proba(self, X: Any) -> Array:
         """Return the responsibilities p(component | x), (n_samples, n_components)."""
         return _drop_in.predict_proba(self, X, n_threads=self.n_threads)
 
+    @_obeys_overrides()
     def score_samples(self, X: Any) -> Array:
         """Return the log-density of each row, (n_samples,)."""
         return _drop_in.score_samples(self, X, n_threads=self.n_threads)
 
+    @_obeys_overrides("score_samples")
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the mean log-density of the rows. `sample_weight` (n_samples,) makes it a weighted mean."""
         if sample_weight is None:
@@ -140,11 +193,13 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
         X, mixture = _drop_in.scored(self, X)
         return mixture.score(X, sample_weight, n_threads=self.n_threads)
 
+    @_obeys_overrides("score", "score_samples")
     def bic(self, X: Any, sample_weight: Any = None) -> float:
         """Return the Bayesian information criterion, where n is the number of rows or the sum of weights."""
         X, mixture = _drop_in.scored(self, X)
         return mixture.bic(X, sample_weight, n_threads=self.n_threads)
 
+    @_obeys_overrides("score", "score_samples")
     def aic(self, X: Any, sample_weight: Any = None) -> float:
         """Return the Akaike information criterion. `sample_weight` weights the log-likelihood of the rows."""
         X, mixture = _drop_in.scored(self, X)

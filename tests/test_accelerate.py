@@ -112,6 +112,23 @@ def test_a_subclass_is_left_to_scikit_learn_and_told_once(iris, calls, caplog):
     assert "Watched is a subclass" in caplog.messages[0]
 
 
+def test_an_object_with_a_step_of_its_own_is_left_to_scikit_learn(iris, calls, caplog):
+    model = GaussianMixture(2, random_state=0)
+    steps, original = [], model._m_step
+
+    def m_step(*args, **kwargs):
+        steps.append(1)
+        return original(*args, **kwargs)
+
+    model._m_step = m_step
+    with fastem.accelerate(), caplog.at_level(logging.WARNING, "fastem"):
+        model.fit(iris).predict(iris)
+    assert steps
+    assert not calls
+    assert len(caplog.messages) == 1
+    assert "_m_step of this object" in caplog.messages[0]
+
+
 def test_arrays_of_other_libraries_are_left_to_scikit_learn(monkeypatch):
     estimator = GaussianMixture()
     monkeypatch.setattr(sklearn, "get_config", lambda: {"array_api_dispatch": True})

@@ -185,6 +185,14 @@ def test_restarts_keep_the_best():
     assert model.report.log_likelihood == max(ends)
 
 
+@pytest.mark.parametrize(
+    ("answer", "stops"), [(True, True), (np.True_, True), (False, False), (np.False_, False), (None, False)]
+)
+def test_a_callback_stops_the_fit_with_true_of_python_or_numpy(answer, stops):
+    model = fastem.fit(clusters(11, 1000, 2, 5), 5, rng=0, callback=lambda *_: answer)
+    assert (model.report.status is FitStatus.STOPPED) == stops
+
+
 def test_one_component_is_the_gaussian_of_maximum_likelihood(digits):
     model = fastem.fit(digits, 1, reg_covar=0)
     np.testing.assert_allclose(model.means[0], digits.mean(axis=0), atol=1e-10)
@@ -284,3 +292,64 @@ def test_progress_without_tqdm_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tqdm.auto", None)
     with pytest.raises(ImportError, match=r"fastem\[progress\]"):
         fastem.fit(clusters(5, 500, 2, 3), 3, rng=0, progress=True)
+
+
+CENTRES = np.array([[0.0, 0], [6, 6], [0, 6]])
+AROUND = np.concatenate(
+    [np.random.default_rng(k).normal(centre, 1, (300, 2)) for k, centre in enumerate(CENTRES)]
+)
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_known_centres_are_a_start(covariance_type):
+    options = {"init": {"means": CENTRES}, "covariance_type": covariance_type}
+    start = fastem.fit(AROUND, 3, max_iter=0, **options)
+    np.testing.assert_allclose(start.means, CENTRES, atol=1e-12)
+    np.testing.assert_allclose(start.weights, 1 / 3, atol=0.03)
+    np.testing.assert_allclose(naive.dense(start.covariances, covariance_type, 3, 2)[1], np.eye(2), atol=0.3)
+    model = fastem.fit(AROUND, 3, **options)
+    np.testing.assert_allclose(model.means, CENTRES, atol=0.2)
+    chunks = fastem.fit(np.array_split(AROUND, 4), 3, **options)
+    np.testing.assert_array_equal(chunks.means, model.means)
+
+
+def test_any_parameters_are_a_start():
+    given = {"weights": [0.2, 0.3, 0.5], "covariances": np.tile(2 * np.eye(2), (3, 1, 1))}
+    start = fastem.fit(AROUND, 3, max_iter=0, init=given, rng=0)
+    np.testing.assert_allclose(start.weights, given["weights"])
+    np.testing.assert_allclose(start.covariances, given["covariances"])
+    whole = fastem.fit(AROUND, 3, max_iter=0, init=given | {"means": CENTRES})
+    np.testing.assert_allclose(whole.means, CENTRES, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")
+def test_a_centre_without_rows_is_a_start_too():
+    far = np.concatenate([CENTRES, [[1e3, 1e3]]])
+    model = fastem.fit(AROUND, 4, init={"means": far})
+    assert np.isfinite(model.score(AROUND))
+
+
+@pytest.mark.parametrize(
+    ("init", "error", "message"),
+    [
+        (CENTRES, ValueError, r"init must not be an array of shape \(k, d\).*init=\{\"means\": centres\}"),
+        ({}, ValueError, "init as a dict must have some of the names weights, means, covariances"),
+        ({"centers": CENTRES}, ValueError, r"must have some of the names.*got \['centers'\]"),
+        ({"means": CENTRES[:2]}, ValueError, r"means must have shape \(k, d\)"),
+        ({"means": CENTRES[:, :1]}, ValueError, "covariances must have shape|must have 2 features"),
+        ({"means": CENTRES * np.nan}, ValueError, "means must be finite"),
+        ({"weights": [0.5, 0.5, 0.5]}, ValueError, "weights must be at least 0 and sum to 1"),
+        ({"covariances": -np.tile(np.eye(2), (3, 1, 1))}, ValueError, "positive definite"),
+    ],
+)
+def test_bad_parameters_are_no_start(init, error, message):
+    with pytest.raises(error, match=message):
+        fastem.fit(AROUND, 3, init=init)
+
+
+def test_known_rates_are_a_start():
+    rng = np.random.default_rng(0)
+    rates = np.array([[1.0, 9.0], [8.0, 2.0]])
+    counts = rng.poisson(rates[rng.integers(2, size=2000)])
+    model = fastem.fit(counts, 2, distribution="poisson", init={"rates": rates[::-1]})
+    np.testing.assert_allclose(model.parameters["rates"], rates[::-1], atol=0.4)

@@ -22,7 +22,7 @@ OPTIONAL = {
     "_tools.peers": {"sklearn", "daal4py"},
 }
 # These modules are only imported if scikit-learn is installed. No other module imports it at the top.
-OPTIONAL |= {"sklearn": {"sklearn"}, "_sklearn.drop_in": {"sklearn"}}
+OPTIONAL |= {"sklearn": {"sklearn"}, "_sklearn.drop_in": {"sklearn", "threadpoolctl"}}
 
 PACKAGE = Path(fastem.__file__).parent
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"

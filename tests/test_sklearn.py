@@ -1,5 +1,6 @@
 """`fastem.sklearn.GaussianMixture` replaces scikit-learn's class, and has a few additions."""
 
+import logging
 import pickle
 import warnings
 
@@ -10,6 +11,7 @@ from joblib import Parallel, delayed
 from problems import TYPES, clusters
 from sklearn import datasets
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as Theirs
@@ -17,6 +19,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastem
 from fastem import FitStatus
@@ -56,6 +59,68 @@ def assert_same(theirs, ours, names=FITTED):
         np.testing.assert_allclose(getattr(ours, name), expected, rtol=1e-6, atol=1e-6 * scale, err_msg=name)
     assert (ours.n_iter_, ours.converged_) == (theirs.n_iter_, theirs.converged_)
     assert ours.lower_bound_ == pytest.approx(theirs.lower_bound_, rel=1e-6)
+
+
+def subclass(base, step):
+    """A subclass of `base` whose `step` of EM does something that changes the result."""
+
+    class Own(base):
+        def _m_step(self, X, *args, **kwargs):
+            super()._m_step(X, *args, **kwargs)
+            self.means_ = np.asarray(self.means_init)
+
+        def _initialize_parameters(self, X, *args, **kwargs):
+            super()._initialize_parameters(X, *args, **kwargs)
+            self.means_ = X[::50] + 0.0
+
+        def _initialize(self, X, *args, **kwargs):
+            super()._initialize(X, *args, **kwargs)
+            self.weights_ = np.array([0.8, 0.1, 0.1])
+
+        def _estimate_log_prob(self, X, **kwargs):
+            return 0.1 * super()._estimate_log_prob(X, **kwargs)
+
+        def _estimate_weighted_log_prob(self, X, **kwargs):
+            return super()._estimate_weighted_log_prob(X, **kwargs) - [0.0, 1.0, 2.0]
+
+        def _estimate_log_prob_resp(self, X, **kwargs):
+            norm, resp = super()._estimate_log_prob_resp(X, **kwargs)
+            return norm - 1, resp
+
+        def _estimate_log_weights(self, **kwargs):
+            return np.log([0.8, 0.1, 0.1])
+
+        def _e_step(self, X, **kwargs):
+            return (7.0, super()._e_step(X, **kwargs)[1])
+
+        def _compute_lower_bound(self, *args):
+            return 2 * super()._compute_lower_bound(*args)
+
+        def _get_parameters(self):
+            weights, means, *rest = super()._get_parameters()
+            return (weights, means + 1, *rest)
+
+        def _set_parameters(self, params, **kwargs):
+            super()._set_parameters(params, **kwargs)
+            self.means_ = self.means_ + 1
+
+        def _check_parameters(self, X, *args, **kwargs):
+            super()._check_parameters(X, *args, **kwargs)
+            self.weights_init = np.array([0.8, 0.1, 0.1])
+
+        def _n_parameters(self):
+            return 1
+
+        def _print_verbose_msg_iter_end(self, n_iter, diff_ll):
+            self.weights_ = np.array([0.8, 0.1, 0.1])
+
+        def fit_predict(self, X, y=None):
+            return super().fit_predict(X[::2])
+
+    for name in set(vars(Own)) - {step}:
+        if callable(vars(Own)[name]):
+            delattr(Own, name)
+    return Own
 
 
 @parametrize_with_checks(
@@ -244,6 +309,25 @@ def test_threads_change_no_bit():
         GaussianMixture(4, n_threads=0).fit(X)
 
 
+@pytest.mark.parametrize("cls", [GaussianMixture, subclass(GaussianMixture, "_n_parameters")])
+def test_k_means_of_the_start_uses_n_threads_at_most(cls, iris, monkeypatch):
+    seen = []
+    original = KMeans.fit
+
+    def fit(self, X):
+        seen.append({pool["num_threads"] for pool in threadpool_info()})
+        return original(self, X)
+
+    monkeypatch.setattr(KMeans, "fit", fit)
+    _drop_in._thread_pools.cache_clear()  # other tests load more libraries
+    model = cls(2, random_state=0)
+    with threadpool_limits(2):
+        for n_threads in (1, 3, None):
+            model.set_params(n_threads=n_threads).fit(iris)
+        assert {pool["num_threads"] for pool in threadpool_info()} == {2}
+    assert seen == [{1}, {2}, {2}]
+
+
 @pytest.mark.parametrize("covariance_type", TYPES)
 @pytest.mark.parametrize("scale", [1.0, 1e9])
 def test_a_singular_component_kills_no_fit(covariance_type, scale):
@@ -268,6 +352,115 @@ def test_without_regularisation_a_singular_component_is_scikit_learns_error():
         with pytest.raises(ValueError, match="ill-defined empirical covariance"):
             cls(2, reg_covar=0, **given).fit(X)
     assert GaussianMixture(2, **given).fit(X).report_.status is FitStatus.DEGENERATE
+
+
+@pytest.mark.parametrize("far", [12.0, 600.0])
+@pytest.mark.parametrize("covariance_type", ["full", "tied"])
+def test_without_regularisation_a_component_that_loses_its_rows_is_not_reseeded(covariance_type, far):
+    """Tied covariances are not singular then, so there is no error."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, (200, 2)), rng.normal(6, 1, (200, 2))])
+    means = [[0, 0], [6, 6], [3 + far, 3 - far]]
+    options = {"covariance_type": covariance_type, "reg_covar": 0, "means_init": means, "random_state": 0}
+    if covariance_type == "full":
+        for cls in (Theirs, GaussianMixture):
+            with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+                cls(3, **options).fit(X)
+        return
+    theirs, ours = both(X, 3, **options)
+    assert_same(theirs, ours, ("weights_", "covariances_", "precisions_", "lower_bounds_"))
+    np.testing.assert_allclose(ours.means_[:2], theirs.means_[:2], rtol=1e-6)
+    np.testing.assert_allclose(ours.score_samples(X), theirs.score_samples(X), rtol=1e-6)
+    assert [repair.what[:4] for repair in ours.report_.repairs] == ["kept"]
+
+
+# --- subclasses
+
+
+STEPS = [
+    "_m_step",
+    "_initialize_parameters",
+    "_initialize",
+    "_estimate_log_prob",
+    "_estimate_weighted_log_prob",
+    "_estimate_log_prob_resp",
+    "_estimate_log_weights",
+    "_e_step",
+    "_compute_lower_bound",
+    "_get_parameters",
+    "_set_parameters",
+    "_check_parameters",
+    "_n_parameters",
+    "_print_verbose_msg_iter_end",
+    "fit_predict",
+]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_a_subclass_overrides_is_obeyed(step, iris):
+    options = {"means_init": iris[[0, 60, 149]] + 0.1, "random_state": 0}
+    theirs = subclass(Theirs, step)(3, **options).fit(iris)
+    ours = subclass(GaussianMixture, step)(3, **options).fit(iris)
+    for name in (*FITTED, "n_iter_", "lower_bound_"):
+        if hasattr(theirs, name):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
+    for name in ("predict", "predict_proba", "score_samples", "score", "bic", "aic"):
+        np.testing.assert_array_equal(getattr(ours, name)(iris), getattr(theirs, name)(iris), err_msg=name)
+
+
+def test_a_step_replaced_in_one_object_or_in_scikit_learns_class_is_obeyed(iris, monkeypatch):
+    steps = []
+
+    def m_step(*args, **kwargs):
+        steps.append(1)
+        return original(*args, **kwargs)
+
+    model = GaussianMixture(2, random_state=0).fit(iris)
+    original = model._m_step
+    model._m_step = m_step
+    model.fit(iris)
+    assert len(steps) == model.n_iter_
+    assert not hasattr(model, "report_")
+    original = Theirs._m_step
+    monkeypatch.setattr(Theirs, "_m_step", m_step)
+    assert GaussianMixture(2, random_state=0).fit(iris).n_iter_ == len(steps) / 2
+
+
+def test_the_log_names_the_step_once_and_weights_are_refused(iris, caplog):
+    with caplog.at_level(logging.WARNING, "fastem"):
+        model = subclass(GaussianMixture, "_e_step")(2, random_state=0)
+        model.__class__.__qualname__ = "Watched"
+        for _ in range(2):
+            model.fit(iris).predict(iris)
+    assert caplog.messages == ["scikit-learn computes this GaussianMixture: Watched overrides _e_step."]
+    for method in (model.fit, model.score):
+        with pytest.raises(ValueError, match=r"sample_weight must be None for Watched, .* _e_step"):
+            method(iris, sample_weight=np.ones(len(iris)))
+
+
+def test_criteria_obey_a_score_of_a_subclass(iris):
+    class Scored(GaussianMixture):
+        def score_samples(self, X):
+            return np.zeros(len(X))
+
+    model = Scored(2, random_state=0).fit(iris)
+    assert model.report_.converged
+    assert model.score(iris) == 0
+    assert model.aic(iris) == 2 * model._n_parameters()
+
+
+def test_a_subclass_that_overrides_no_step_is_fitted_by_fastem(iris, caplog):
+    class Named(GaussianMixture):
+        def fit(self, X, y=None, sample_weight=None):
+            self.seen_ = True
+            return super().fit(X, y, sample_weight)
+
+        def name(self):
+            return "Named"
+
+    assert Named(2, random_state=0).fit(iris, sample_weight=np.ones(len(iris))).report_.converged
+    assert not caplog.messages
 
 
 # --- many rows

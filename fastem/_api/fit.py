@@ -3,7 +3,7 @@
 import os
 import reprlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, Literal, NamedTuple, TypedDict, Unpack, overload
 
@@ -13,12 +13,12 @@ from fastem._api.gaussian import GaussianMixture
 from fastem._api.interrupted import FitInterrupted
 from fastem._api.mixture import Mixture, in_frame
 from fastem._api.models import model_of
-from fastem._api.options import Callback, Options, check_init, check_options, check_start
+from fastem._api.options import Callback, Options, check_init, check_options, check_parameters, check_start
 from fastem._api.progress import Advance, progress_bar
 from fastem._em.auto import named_start
 from fastem._em.loop import PassLost, Run, StoppingRule, ascend
 from fastem._em.objective import Likelihood
-from fastem._em.starts import given_start
+from fastem._em.starts import given_start, nearest_start
 from fastem._families.base import Maximised, P
 from fastem._families.distribution import Distribution
 from fastem._report import FitReport, FitStatus, WarningCause, warn
@@ -26,7 +26,10 @@ from fastem._sources.checks import check_enough_rows
 from fastem._sources.chunk_checks import check_spread
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
-from fastem._typing import Array, CovarianceType
+from fastem._typing import Array, CovarianceType, FloatArray
+
+# A checked `init`: a name, labels or responsibilities, a model, or some of its parameters by name.
+Given = str | Array | Mixture | dict[str, FloatArray]
 
 
 class FitOptions(TypedDict, total=False):
@@ -118,7 +121,7 @@ def fit(
         decoded only once, and all later passes read the memory-mapped copy. The copy takes 8 bytes per
         number (4 if X is float32). It is gone when the fit ends, even if the fit fails. If X is in memory
         or memory-mapped already, it is not copied.
-    init : str, array or model
+    init : str, array, model or dict
         How to find the initial parameters.
 
         - ``"auto"``: k-means that leaves its local optima, in three geometries of a sample of at most 16384
@@ -130,13 +133,16 @@ def fit(
         - ``"random"``: draw responsibilities at random.
         - labels ``(n,)`` from 0 to k - 1, or responsibilities ``(n, k)``: begin with an M-step from these.
         - a `GaussianMixture` or `Mixture` of the same k, d and distribution: begin with its parameters.
+        - a dict with some of the parameters, such as ``{"means": centres}`` or ``{"weights": w, "means": m}``
+          (Poisson: ``"rates"``): begin with these, in the shapes that a model has them in. The others are
+          estimated from the rows that are nearest to each centre.
 
         The methods with a name use a random sample of at most 32768 rows (fewer if X is wide, but at least
         32 per component).
     n_init : int
         Number of starts. The fit returns the result with the highest log-likelihood. It returns a result
-        with a singular component only if all starts ended with one. If `init` is an array or a model, there
-        is only one start.
+        with a singular component only if all starts ended with one. If `init` is an array, a dict or a model,
+        there is only one start.
     tol : float or callable
         Stop when an iteration raises the mean log-likelihood per row by less than this. With 0 the fit
         makes all `max_iter` iterations. A callable replaces this rule: it takes the list of the mean
@@ -194,13 +200,27 @@ def fit(
     >>> model.report.converged
     True
     """
-    began = time.perf_counter()
     options = check_options(
         k, covariance_type, distribution, init, n_init, tol, max_iter, reg_covar, callback, rng
     )
-    source = source_of(X, sample_weight, n_threads, columns=columns, cache_dir=cache_dir)
+    return fit_by(options, init, X, sample_weight, n_threads, progress, columns=columns, cache_dir=cache_dir)
+
+
+def fit_by(
+    options: Options[Any],
+    init: Any,
+    X: Any,
+    sample_weight: Any,
+    n_threads: int | None,
+    progress: bool = False,
+    **reading: Any,
+) -> Mixture:
+    """Fit by checked options. `reading` are the options of `source_of`."""
+    began = time.perf_counter()
+    source = source_of(X, sample_weight, n_threads, **reading)
     check_enough_rows(options.k, source.n_samples, source.n_positive)
     given = _check_given(init, source, options)
+    options.family.n_parameters(options.k, source.n_features)  # a mistake in a user's shows here, not in bic
     likelihood = _likelihood(source, options)
     names = source.feature_names
     with progress_bar(progress, options.restarts, options.limits.max_iter) as advance:
@@ -215,11 +235,13 @@ def fit(
     return model
 
 
-def _check_given(init: Any, source: Source, options: Options[Any]) -> str | Array | Mixture:
+def _check_given(init: Any, source: Source, options: Options[Any]) -> Given:
     if isinstance(init, Mixture):
         check_start(init, options.family, options.k, source.n_features)
         return init
-    return check_init(init, source.n_samples, options.k)
+    if isinstance(init, Mapping):
+        return check_parameters(init, options.family, options.k, source.n_features)
+    return check_init(init, source.n_samples, options.k, source.n_features)
 
 
 def _likelihood(source: Source, options: Options[P]) -> Likelihood[P]:
@@ -236,7 +258,7 @@ class _Ascents(NamedTuple, Generic[P]):
 
     likelihood: Likelihood[P]
     options: Options[P]
-    given: str | Array | Mixture
+    given: Given
     feature_names: tuple[str, ...] | None
     advance: Advance
 
@@ -269,12 +291,30 @@ class _Ascents(NamedTuple, Generic[P]):
             return Maximised(in_frame(given, self.likelihood.frame), [], [], [])
         if isinstance(given, str):
             return named_start(self.likelihood, given, rng, restart)
+        if isinstance(given, dict):
+            return self._start_with(given, rng, restart)
         return given_start(self.likelihood, given)
+
+    def _start_with(
+        self, given: dict[str, FloatArray], rng: np.random.Generator, restart: int
+    ) -> Maximised[P]:
+        """Some parameters as they are given, the others estimated from the nearest rows."""
+        likelihood, family, frame = self.likelihood, self.likelihood.family, self.likelihood.frame
+        if family.location in given:
+            estimated = nearest_start(likelihood, given[family.location])
+        else:
+            estimated = named_start(likelihood, "k-means++", rng, restart)
+        user = family.to_user(estimated.parameters, frame)
+        values = {name: given.get(name, value) for name, value in family.values(user).items()}
+        weights = given.get("weights", user.weights)
+        user = family.check(weights, values, likelihood.source.n_features)
+        return Maximised(family.from_user(user, frame), [], [], estimated.floored)
 
     def _watch(self, iteration: int, log_likelihood: float, parameters: P) -> bool:
         self.advance(log_likelihood)
         callback = self.options.callback
-        return callback is not None and callback(iteration, log_likelihood, self._model(parameters)) is True
+        stop = callback and callback(iteration, log_likelihood, self._model(parameters))
+        return isinstance(stop, (bool, np.bool_)) and bool(stop)
 
     def _model(self, parameters: P) -> Mixture:
         likelihood = self.likelihood

@@ -105,7 +105,7 @@ class Mixture:
         _check_names(family, parameters)
         if n_features is not None:
             n_features = check_integer("n_features", n_features, 1, "Pass the number of columns.")
-        user = family.check(_check_weights(weights), parameters, n_features)
+        user = family.check(check_mixing_weights(weights), parameters, n_features)
         if n_features not in (None, family.n_features(user)):
             raise ValueError(
                 f"n_features must be that of the parameters, {family.n_features(user)}; got {n_features}. "
@@ -353,7 +353,7 @@ def check_model(model: Any) -> None:
         raise TypeError(f"model must be a fastem.Mixture; got {type(model).__name__}.")
 
 
-def _check_weights(weights: Any) -> FloatArray:
+def check_mixing_weights(weights: Any) -> FloatArray:
     w = check_finite("weights", weights)
     if w.ndim != 1 or len(w) == 0:
         raise ValueError(f"weights must have shape (k,) with k of at least 1; got shape {w.shape}.")

@@ -1,11 +1,11 @@
 """The options of `fit`, checked before any work starts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
-from fastem._api.mixture import Mixture, family_of_model
+from fastem._api.mixture import Mixture, check_mixing_weights, family_of_model
 from fastem._checks import (
     check_integer,
     check_nonnegative,
@@ -17,8 +17,9 @@ from fastem._checks import (
 from fastem._em.loop import Limits, StoppingRule, gain_below
 from fastem._em.starts import INIT_NAMES
 from fastem._families.base import Family, P
+from fastem._families.frame import identity_frame
 from fastem._families.registry import family_of
-from fastem._typing import Array
+from fastem._typing import Array, FloatArray
 
 Callback = Callable[[int, float, Mixture], Any]
 
@@ -96,11 +97,42 @@ def check_reg_covar(reg_covar: Any, family: Family[Any, Any]) -> float | None:
     return number
 
 
-def check_init(init: Any, n_samples: int, k: int) -> str | Array:
+def check_parameters(
+    init: Mapping[str, Any], family: Family[P, Any], k: int, d: int
+) -> dict[str, FloatArray]:
+    """Return the given parameters by name, checked: some of the weights and those of the family."""
+    origin = family.origin(k, d)
+    if origin is None:
+        raise TypeError(
+            f"init must not be a dict for {family.label}, whose parameters are yours. Pass a fastem.Mixture."
+        )
+    allowed = ("weights", *family.parameter_names)
+    if not init or set(init) - set(allowed):
+        raise ValueError(
+            f"init as a dict must have some of the names {', '.join(allowed)}, as arrays; got {sorted(init)}."
+        )
+    place = family.to_user(origin, identity_frame(np.zeros(d)))
+    weights = check_mixing_weights(init.get("weights", place.weights))
+    if len(weights) != k:
+        raise ValueError(f"init weights must have shape ({k},) for k={k}; got shape {weights.shape}.")
+    values = {**family.values(place), **{name: init[name] for name in init if name != "weights"}}
+    checked = family.check(weights, values, d)
+    if family.n_features(checked) != d:
+        raise ValueError(f"init must have {d} features, as X has; got {family.n_features(checked)}.")
+    known = {"weights": checked.weights, **family.values(checked)}
+    return {name: known[name] for name in init}
+
+
+def check_init(init: Any, n_samples: int, k: int, d: int) -> str | Array:
     """Return a name, checked labels or checked responsibilities."""
     if isinstance(init, str):
         return init
     array = check_numeric(init, "init")
+    if array.shape == (k, d) != (n_samples, k):
+        raise ValueError(
+            f"init must not be an array of shape (k, d) = {(k, d)}. "
+            'Pass known centres as init={"means": centres}.'
+        )
     if array.ndim == 1:
         return _check_labels(array, n_samples, k)
     if array.ndim == 2:

@@ -13,8 +13,6 @@ from fastem._families.base import Maximised, P
 from fastem._families.statistics import Statistics
 from fastem._report import Breakdown, FitStatus, Repair
 
-# There are at most this many re-seedings per component, so that re-seeding cannot make a fit endless.
-_RESEEDS = 3
 # The error of the mean log-likelihood is at most this many rounding errors of a log-density.
 _ROUNDING = 64.0
 
@@ -41,11 +39,13 @@ class PassLost(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """When a run stops."""
+    """When a run stops, and how often it re-seeds."""
 
     converged: StoppingRule
     tol: float  # a fall of the mean log-likelihood by less than this is not reported
     max_iter: int
+    # There are at most this many re-seedings per component, so that re-seeding cannot make a fit endless.
+    reseeds: int = 3
 
 
 @dataclass
@@ -102,7 +102,7 @@ def ascend(
         If the rows can no longer be read.
     """
     run: Run[P] = Run(FitStatus.MAX_ITER if limits.max_iter > 0 else FitStatus.INITIAL)
-    reseeds = _RESEEDS * k
+    reseeds = limits.reseeds * k
     means: list[float] = []
     m_step: Callable[[], Maximised[P]] = partial(_begin, start)
     while True:

@@ -45,6 +45,19 @@ def sampled_start(
     return _start_from(sample, given)
 
 
+def nearest_start(likelihood: Likelihood[P], centres: FloatArray) -> Maximised[P]:
+    """Return the initial parameters from the rows of a sample that are nearest to each centre (K, d)."""
+    source, frame = likelihood.source, likelihood.frame
+    rows = source.sample(sample_size(likelihood, _SAMPLE_ROWS), np.random.default_rng(0))
+    points = frame.standardise(np.asarray(rows.X, dtype=source.dtype))
+    deviations = points.std(axis=0)
+    points /= np.where(deviations > 0, deviations, 1.0)
+    places = frame.standardise(centres) / np.where(deviations > 0, deviations, 1.0)
+    distances = np.stack([np.square(points - place).sum(axis=1) for place in places])
+    sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
+    return given_start(sample, distances.argmin(axis=0))
+
+
 def given_start(likelihood: Likelihood[P], init: Array) -> Maximised[P]:
     """Return the initial parameters from labels (n,) or responsibilities (n, K)."""
     if init.ndim == 2:

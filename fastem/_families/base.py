@@ -88,6 +88,7 @@ class Family(ABC, Generic[P, S]):
     name: str  # the name of the family in files and in bytes
     distribution: Any  # what users pass as `distribution`
     parameter_names: tuple[str, ...]  # the names of the fields of P after the weights
+    location: ClassVar[str | None] = None  # the name of the parameter that says where a component is
     isotropic: bool = False  # whether features are compared with each other, and so must share one scale
     has_covariances: ClassVar[bool] = False  # whether `reg_covar` applies
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros

@@ -52,8 +52,8 @@ class Custom(Family[CustomParameters, CustomSums]):
         if bad.any():
             row, component = np.argwhere(bad)[0]
             raise ValueError(
-                f"{self._class}.log_density must return numbers below infinity; row {rows.start + row} of "
-                f"{rows.where}, component {component} is {array[row, component]}."
+                f"{self._class}.log_density must return numbers or -inf, but no NaN or +inf; "
+                f"row {rows.start + row} of {rows.where}, component {component} is {array[row, component]}."
             )
         return array
 
@@ -61,7 +61,9 @@ class Custom(Family[CustomParameters, CustomSums]):
         with self._called("statistics"):
             value = self._written.statistics(_numbers(rows), read_only(r), _lent(about))
         if not isinstance(value, tuple):
-            raise TypeError(f"{self._class}.statistics must return a tuple of arrays; got {value!r}.")
+            raise TypeError(
+                f"{self._class}.statistics must return a tuple of arrays; got {type(value).__name__}."
+            )
         # Make copies, since the user's code may change its arrays or use them again.
         arrays = tuple(self._array("statistics", entry).copy() for entry in value)
         for number, array in enumerate(arrays):
@@ -156,7 +158,7 @@ class Custom(Family[CustomParameters, CustomSums]):
     def n_parameters(self, k: int, d: int) -> int:
         with self._called("n_parameters"):
             value = self._written.n_parameters(k, d)
-        return check_integer(f"what {self._class}.n_parameters returns", value, 0, "Divide by // if at all.")
+        return check_integer(f"what {self._class}.n_parameters returns", value, 0, "Return an int.")
 
     def to_user(self, parameters: CustomParameters, frame: Frame) -> CustomParameters:
         return parameters

@@ -24,6 +24,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     distribution = "gaussian"
     parameter_names = ("means", "covariances")
     has_covariances = True
+    location = "means"
 
     def __init__(self, name: str, layout: Layout, constraint: Constraint) -> None:
         self.name, self.isotropic = name, layout.isotropic

@@ -28,6 +28,7 @@ class Poisson(Linear[PoissonParameters]):
 
     name = distribution = "poisson"
     parameter_names = ("rates",)
+    location = "rates"
 
     def check(
         self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None

@@ -56,7 +56,7 @@ def family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
     """The family that a file or a message names; `own` is that of the user's distribution, if any."""
     if own is not None:
         if own.name != name:
-            raise ValueError(f"it is of {name}, and distribution is {own.name}")
+            raise ValueError(f"it is of {name}, and distribution is {own.name}; give its own, if any")
         return own
     known = {**GAUSSIANS, **OTHERS}
     if name not in known:

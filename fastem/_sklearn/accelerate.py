@@ -1,7 +1,6 @@
 """`accelerate`: scikit-learn's own GaussianMixture, fitted and scored by fastem inside a block."""
 
 import functools
-import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from fastem._typing import Array
 # The first and the last minor version of scikit-learn that the tests ran with.
 _TESTED = (1, 6), (1, 9)
 
-_logger = logging.getLogger("fastem")
 _lock = threading.Lock()
 _open_blocks = 0
 # The methods that the class itself defines and does not inherit.
@@ -32,8 +30,8 @@ def accelerate() -> Iterator[None]:
     scikit-learn's attributes only, and are pickled as usual. Blocks can be nested, and closing the outermost
     block restores the class. The change applies to all threads, but not to other processes.
 
-    fastem does not support subclasses, or arrays of other libraries under array API dispatch. For these
-    scikit-learn computes, and the logger ``fastem`` says why, once.
+    fastem does not support subclasses, objects with a step of EM of their own, or arrays of other libraries
+    under array API dispatch. For these scikit-learn computes, and the logger ``fastem`` says why, once.
 
     Raises
     ------
@@ -122,14 +120,14 @@ def _methods() -> dict[str, Callable[..., Any]]:
 def _guarded(
     mixture: type, ours: Callable[..., Any], theirs: Callable[..., Any], told: set[str]
 ) -> Callable[..., Any]:
+    from fastem._sklearn.overrides import tell_once
+
     @functools.wraps(theirs)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         obstacle = _obstacle(mixture, self, args[0] if args else kwargs.get("X"))
         if obstacle is None:
             return ours(self, *args, **kwargs)
-        if obstacle not in told:
-            told.add(obstacle)
-            _logger.warning("scikit-learn computes this GaussianMixture: %s", obstacle)
+        tell_once(obstacle, told)
         return theirs(self, *args, **kwargs)
 
     return method
@@ -138,8 +136,13 @@ def _guarded(
 def _obstacle(mixture: type, estimator: Any, X: Any) -> str | None:
     from sklearn import get_config
 
+    from fastem._sklearn.overrides import overridden
+
     if type(estimator) is not mixture:
         return f"{type(estimator).__qualname__} is a subclass, which may override a step of EM."
+    step = overridden(estimator, mixture)
+    if step is not None:
+        return f"{step} of this object or of its class was replaced."
     if get_config()["array_api_dispatch"] and not isinstance(X, np.ndarray):
         return f"array API dispatch is on, and X is a {type(X).__module__}.{type(X).__qualname__}."
     return None

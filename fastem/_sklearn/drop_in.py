@@ -4,10 +4,13 @@ The estimator is a `fastem.sklearn.GaussianMixture`, or scikit-learn's own insid
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from inspect import signature
 from itertools import cycle
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,9 +19,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastem._api.fit import fit
+from fastem._api.fit import fit, fit_by
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interop import import_mixture, scoring_parameters
+from fastem._api.options import check_options
+from fastem._em.loop import KEPT
 from fastem._report import FitReport, without_warnings
 from fastem._sources.checks import check_n_threads, check_sample_weight
 from fastem._typing import Array, FloatArray
@@ -79,7 +84,11 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
             f"n_components={estimator.n_components}. Use fewer components."
         )
     weight = check_sample_weight(sample_weight, len(X), estimator.n_components)
-    check_n_threads(n_threads)
+    with at_most(n_threads):
+        return _estimate(estimator, X, weight, n_threads)
+
+
+def _estimate(estimator: Any, X: Array, weight: Array | None, n_threads: int | None) -> FitReport:
     _check_given(estimator, X)
     warm = estimator.warm_start and hasattr(estimator, "converged_")
     previous = estimator.lower_bound_ if warm else -np.inf
@@ -105,7 +114,7 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
     estimator.lower_bound_ = best.lower_bound
     estimator.lower_bounds_ = lower_bounds
     if not report.converged and estimator.max_iter > 0:
-        warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=2)
+        warnings.warn(_NOT_CONVERGED, ConvergenceWarning, stacklevel=3)
     return report
 
 
@@ -130,6 +139,31 @@ def _precisions_cholesky(model: GaussianMixture) -> FloatArray:
             return np.triu(np.swapaxes(inverse, -1, -2))
     cholesky = import_mixture()._compute_precision_cholesky(model.covariances, model.covariance_type)
     return np.asarray(cholesky)
+
+
+@cache
+def _thread_pools() -> Any:
+    """Return the libraries with threads of their own, which takes milliseconds.
+
+    NumPy, SciPy and scikit-learn have loaded theirs already. That of numba may come later, but passes tell
+    numba the number of threads themselves.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def at_most(n_threads: int | None) -> Iterator[None]:
+    """Limit the threads of BLAS and OpenMP, which k-means uses. No limit is raised."""
+    check_n_threads(n_threads)
+    if n_threads is None:
+        yield
+        return
+    pools = _thread_pools()
+    excessive = [pool["filepath"] for pool in pools.info() if (pool["num_threads"] or 0) > n_threads]
+    with pools.select(filepath=excessive).limit(limits=n_threads):
+        yield
 
 
 def scored(estimator: Any, X: Any) -> tuple[Array, GaussianMixture]:
@@ -197,17 +231,21 @@ def _ascend(
         estimator._print_verbose_msg_iter_end(len(lower_bounds), change)
         return bool(abs(change) < (tol if len(lower_bounds) < estimator.max_iter else estimator.tol))
 
-    model = fit(
-        X,
+    options = check_options(
         estimator.n_components,
-        covariance_type=estimator.covariance_type,
-        sample_weight=weight,
-        init=start,
-        tol=converged,
-        max_iter=estimator.max_iter,
-        reg_covar=estimator.reg_covar,
-        n_threads=n_threads,
+        estimator.covariance_type,
+        "gaussian",
+        start,
+        1,
+        converged,
+        estimator.max_iter,
+        estimator.reg_covar,
+        None,
+        None,
     )
+    if estimator.reg_covar == 0:  # asks for no repair
+        options = options._replace(limits=replace(options.limits, reseeds=0))
+    model = cast(GaussianMixture, fit_by(options, start, X, weight, n_threads))
     return Ascent(model, _refuse_repairs(estimator, model), lower_bounds)
 
 
@@ -296,13 +334,17 @@ def _fit_to_samples(
 def _refuse_repairs(estimator: Any, model: GaussianMixture) -> FitReport:
     """Raise scikit-learn's error if reg_covar=0 and a component had to be repaired.
 
+    A component without rows has no covariance of its own to be singular if the components share one.
+
     There is no error if components became singular only in the last of `max_iter` iterations.
     scikit-learn's tests require that such a fit ends with a warning only.
     """
     report = model.report
     assert report is not None
-    cut_short = not report.converged and all(repair.iteration == report.n_iter for repair in report.repairs)
-    if estimator.reg_covar == 0 and report.repairs and not cut_short:
+    shared = estimator.covariance_type == "tied"
+    repairs = [repair for repair in report.repairs if not (shared and repair.what == KEPT)]
+    cut_short = not report.converged and all(repair.iteration == report.n_iter for repair in repairs)
+    if estimator.reg_covar == 0 and repairs and not cut_short:
         singular = np.zeros_like(model.covariances)
         import_mixture()._compute_precision_cholesky(singular, estimator.covariance_type)
     return report
