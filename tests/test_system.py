@@ -108,6 +108,8 @@ small = clusters(1)
 expected = bits(small)
 fastem.fit(X[:10_000], 8, rng=0, tol=0, max_iter=1)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it for background processes
+
 def interrupt():
     global sent
     sent = time.perf_counter()
