@@ -197,6 +197,7 @@ def run_scikit_lego(X, y):
     return results, time.process_time() - began
 
 
+@pytest.mark.slow
 def test_scikit_lego_runs_unchanged_and_faster(calls):
     pytest.importorskip("sklego")
     X = clusters(11, 40_000, 8, 6)

@@ -31,6 +31,7 @@ def run_warm(run):
 @pytest.mark.skipif(not FOLDER.exists(), reason="not in a checkout")
 @pytest.mark.filterwarnings("ignore::fastem.FitWarning")  # few rows make singular components
 @pytest.mark.parametrize("module", MODULES)
+@pytest.mark.slow
 def test_benchmarks_run(module, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # as asv does, since setup_cache writes files
     monkeypatch.setenv("FASTEM_ASV_SCALE", "0.001")

@@ -39,6 +39,7 @@ def few_cases(monkeypatch):
 
 
 @pytest.mark.usefixtures("few_cases")
+@pytest.mark.slow
 def test_the_table_and_its_json(monkeypatch, tmp_path, capsys):
     peers = {"scikit-learn": PEERS["scikit-learn"], "broken": Peer(broken), "midway": Peer(fails_midway)}
     monkeypatch.setattr(_bench, "PEERS", peers)

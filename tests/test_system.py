@@ -50,6 +50,7 @@ def layer_environment(layer):
 @pytest.mark.parametrize(
     "layer", ["workqueue", *(pytest.param(x, marks=pytest.mark.slow) for x in ("omp", "tbb"))]
 )
+@pytest.mark.slow
 def test_threads_get_the_bits_they_get_alone_under_every_threading_layer(layer):
     environment = layer_environment(layer)
     try:
@@ -95,6 +96,7 @@ assert bits(X) == expected
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("layer", [pytest.param("workqueue", marks=pytest.mark.slow), "omp"])
+@pytest.mark.slow
 def test_a_forked_child_of_a_process_that_has_fitted_gets_the_same_bits(layer):
     run_script(FORK, NUMBA_THREADING_LAYER=layer)
 
