@@ -88,6 +88,7 @@ def test_the_sets_are_hard():
 
 @pytest.mark.parametrize("k", [1, 2, 5, 9])
 @pytest.mark.parametrize(("m", "d"), [(40, 1), (257, 2), (700, 5)])
+@pytest.mark.slow
 def test_breathing_is_the_loop(m, d, k):
     rng = np.random.default_rng(m + k)
     points = np.ascontiguousarray((rng.normal(size=(m, d)) + 4 * rng.integers(3, size=(m, 1))).T)
@@ -153,6 +154,7 @@ def test_a_sample_of_the_rows_will_do():
         np.random.default_rng(0).normal(size=(4, 8)),
     ],
 )
+@pytest.mark.slow
 def test_degenerate_rows_give_a_valid_mixture(X, covariance_type):
     model = fastem.fit(X, 4, init="auto", covariance_type=covariance_type, rng=0)
     assert np.isfinite(model.score(X))

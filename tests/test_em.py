@@ -75,6 +75,7 @@ def ten_data_sets(faithful, iris, digits):
 
 @pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 @pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.slow
 def test_the_likelihood_never_decreases(covariance_type, faithful, iris, digits):
     for name, X in ten_data_sets(faithful, iris, digits).items():
         for k in (2, 4):

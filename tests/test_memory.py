@@ -39,6 +39,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
         pytest.param(60_000, 100, 100, "full", "C", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_fit_needs_at_most_64_megabytes_beyond_X(n, d, k, covariance_type, order):
     arguments = [str(value) for value in (n, d, k, covariance_type, order)]
     done = subprocess.run(
