@@ -198,6 +198,7 @@ def run_scikit_lego(X, y):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_scikit_lego_runs_unchanged_and_faster(calls):
     pytest.importorskip("sklego")
     X = clusters(11, 40_000, 8, 6)

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "asv_benchmarks"
-MODULES = ["passes", "fits", "sources", "memory", pytest.param("startup", marks=pytest.mark.slow)]
+MODULES = [
+    "sources",
+    "memory",
+    *(pytest.param(x, marks=pytest.mark.slow) for x in ("passes", "fits", "startup")),
+]
 
 
 def combinations(benchmark):

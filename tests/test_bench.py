@@ -38,6 +38,7 @@ def few_cases(monkeypatch):
     monkeypatch.setattr(_bench, "_peak_flops", {"float64": 50.0, "float32": 100.0}.__getitem__)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_cases")
 @pytest.mark.slow
 def test_the_table_and_its_json(monkeypatch, tmp_path, capsys):

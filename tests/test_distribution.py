@@ -321,7 +321,7 @@ def joined(scores):
     return scores if isinstance(scores, np.ndarray) else np.concatenate(list(scores))
 
 
-@pytest.fixture(params=[0.2, 1e-9], ids=["one slab", "many slabs"])
+@pytest.fixture(params=[pytest.param(0.2, marks=pytest.mark.slow), 1e-9], ids=["one slab", "many slabs"])
 def _slabs(request, monkeypatch):
     """As of a large array."""
     monkeypatch.setattr(fastem._sources.passes, "_SLAB_SECONDS", request.param)

@@ -73,6 +73,7 @@ def test_skops(tmp_path, iris):
     np.testing.assert_array_equal(again.covariances, model.covariances)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use", ["import fastem.sklearn", "import fastem; fastem.accelerate().__enter__()"], ids=["import", "with"]
 )

@@ -170,7 +170,7 @@ def poisson_problem(n, d, k, spread, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("spread", [0.01, 0.2, 1.5])
-@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("slots", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("d", [4] if INTERPRETED else [2, 16, 27])
 def test_counts_of_components_far_apart_and_overlapping(d, slots, spread, dtype):
     n, k = (600, 5) if INTERPRETED else (3000, 9)

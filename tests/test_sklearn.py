@@ -134,7 +134,10 @@ def test_scikit_learns_checks(estimator, check):
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
-@pytest.mark.parametrize("data_set", DATA)
+@pytest.mark.parametrize(
+    "data_set",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("swiss roll", "clusters"))) for name in DATA],
+)
 def test_equal_to_scikit_learn_from_the_same_random_state(data_set, covariance_type):
     load, k = DATA[data_set]
     X = load()
