@@ -15,10 +15,10 @@ from fastem._api.mixture import Mixture, in_frame
 from fastem._api.models import model_of
 from fastem._api.options import Callback, Options, check_init, check_options, check_parameters, check_start
 from fastem._api.progress import Advance, progress_bar
-from fastem._em.auto import named_start
+from fastem._em.auto import named_start, partial_start
 from fastem._em.loop import PassLost, Run, StoppingRule, ascend
 from fastem._em.objective import Likelihood
-from fastem._em.starts import given_start, nearest_start
+from fastem._em.starts import given_start
 from fastem._families.base import Maximised, P
 from fastem._families.distribution import Distribution
 from fastem._report import FitReport, FitStatus, WarningCause, warn
@@ -241,7 +241,7 @@ def _check_given(init: Any, source: Source, options: Options[Any]) -> Given:
         return init
     if isinstance(init, Mapping):
         return check_parameters(init, options.family, options.k, source.n_features)
-    return check_init(init, source.n_samples, options.k, source.n_features)
+    return check_init(init, options.family, source.n_samples, options.k, source.n_features)
 
 
 def _likelihood(source: Source, options: Options[P]) -> Likelihood[P]:
@@ -292,23 +292,8 @@ class _Ascents(NamedTuple, Generic[P]):
         if isinstance(given, str):
             return named_start(self.likelihood, given, rng, restart)
         if isinstance(given, dict):
-            return self._start_with(given, rng, restart)
+            return partial_start(self.likelihood, given, rng)
         return given_start(self.likelihood, given)
-
-    def _start_with(
-        self, given: dict[str, FloatArray], rng: np.random.Generator, restart: int
-    ) -> Maximised[P]:
-        """Some parameters as they are given, the others estimated from the nearest rows."""
-        likelihood, family, frame = self.likelihood, self.likelihood.family, self.likelihood.frame
-        if family.location in given:
-            estimated = nearest_start(likelihood, given[family.location])
-        else:
-            estimated = named_start(likelihood, "k-means++", rng, restart)
-        user = family.to_user(estimated.parameters, frame)
-        values = {name: given.get(name, value) for name, value in family.values(user).items()}
-        weights = given.get("weights", user.weights)
-        user = family.check(weights, values, likelihood.source.n_features)
-        return Maximised(family.from_user(user, frame), [], [], estimated.floored)
 
     def _watch(self, iteration: int, log_likelihood: float, parameters: P) -> bool:
         self.advance(log_likelihood)
@@ -341,7 +326,7 @@ def _report(best: Run[Any], elapsed: float) -> FitReport:
 def _warn_of_end(best: Run[Any], source: Source, options: Options[Any]) -> None:
     """Warn if the fit ended in a way that the user should know about at once and did not ask for."""
     if best.status is FitStatus.DECREASED:
-        warn(WarningCause.DECREASED, options.family.advice("falls"))
+        warn(WarningCause.DECREASED, options.family.advice_on_fall)
     if best.status is FitStatus.MAX_ITER and not options.endless:
         warn(WarningCause.MAX_ITER)
     if best.singular and best.status is not FitStatus.STOPPED:

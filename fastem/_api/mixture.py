@@ -298,10 +298,10 @@ def new_model(
     feature_names: Sequence[str] | None,
 ) -> M:
     """Make a model of this class from the parameters of a family, in user units."""
-    model = kind.__new__(kind)
-    values, d = family.values(user), family.n_features(user)
-    model._set(family, user.weights, values, d, report, feature_names)
-    return model
+    stored = StoredMixture(
+        user.weights, family.values(user), family.name, family.n_features(user), feature_names, report
+    )
+    return read_model(kind, family, stored)
 
 
 def read_model(kind: type[M], family: Family[Any, Any], stored: StoredMixture) -> M:

@@ -18,12 +18,13 @@ from fastem._report import FitReport, FitStatus
 _EXPONENT = 0.6
 # Number of starts for the first chunk. Later chunks do not leave the mode of the likelihood that it finds.
 _STARTS = 5
-# The arguments of `fit` that apply to the first chunk only.
-_FIRST = tuple(
-    name
+# The arguments of `fit` that apply to the first chunk only, and their defaults.
+_FIRST = {
+    name: parameter.default
     for name, parameter in inspect.signature(fit).parameters.items()
     if name not in ("X", "k", "sample_weight", "reg_covar", "n_threads")
-)
+} | {"n_init": _STARTS}
+_CHECKED = ("covariance_type", "distribution", "init", "n_init", "tol", "max_iter", "callback", "rng")
 
 
 @overload
@@ -108,7 +109,7 @@ def partial_fit(
         check_model(model)
     _check_first(first, model)
     if model is None:
-        options = {"n_init": _STARTS, **first}
+        options = {"n_init": _FIRST["n_init"], **first}
         fitted = fit(chunk, sample_weight=sample_weight, reg_covar=reg_covar, n_threads=n_threads, **options)
         return _with_report(fitted, 1, fitted.report.log_likelihood)
     family = family_of_model(model)
@@ -151,15 +152,8 @@ def _check_first(first: dict[str, Any], model: Mixture | None) -> None:
         raise ValueError(f"k must be that of the model, {model.n_components}; got {k!r}. Leave it out.")
     wanted = check_options(
         k if model is None else model.n_components,
-        first.get("covariance_type", "full"),
-        first.get("distribution", "gaussian"),
-        first.get("init", "k-means++"),
-        first.get("n_init", _STARTS),
-        first.get("tol", 1e-4),
-        first.get("max_iter", 200),
-        "auto",
-        first.get("callback"),
-        first.get("rng"),
+        reg_covar="auto",
+        **{name: first.get(name, _FIRST[name]) for name in _CHECKED},
     ).family
     family = wanted if model is None else family_of_model(model)
     if {"covariance_type", "distribution"} & set(first) and wanted.label != family.label:

@@ -52,7 +52,7 @@ def check_options(
     family = family_of(distribution, covariance_type)
     k = check_integer("k", k, 1, "Pass the number of components.")
     if isinstance(init, str):
-        also = ", labels (n,), responsibilities (n, k) or a model"
+        also = ", labels (n,), responsibilities (n, k), a model or a dict of its parameters"
         check_one_of("init", init, INIT_NAMES, also)
     n_init = check_integer("n_init", n_init, 1)
     limits = check_limits(tol, max_iter)
@@ -109,36 +109,41 @@ def check_parameters(
     allowed = ("weights", *family.parameter_names)
     if not init or set(init) - set(allowed):
         raise ValueError(
-            f"init as a dict must have some of the names {', '.join(allowed)}, as arrays; got {sorted(init)}."
+            f"init as a dict must have some of the names {', '.join(allowed)}, as arrays; got {list(init)}."
         )
+    if family.location is not None and family.location in init:
+        shape = np.shape(init[family.location])
+        if shape != (k, d):
+            raise ValueError(
+                f"init {family.location} must have shape (k, d) = {(k, d)}, one row a component; got {shape}."
+            )
     place = family.to_user(origin, identity_frame(np.zeros(d)))
     weights = check_mixing_weights(init.get("weights", place.weights))
     if len(weights) != k:
         raise ValueError(f"init weights must have shape ({k},) for k={k}; got shape {weights.shape}.")
     values = {**family.values(place), **{name: init[name] for name in init if name != "weights"}}
     checked = family.check(weights, values, d)
-    if family.n_features(checked) != d:
-        raise ValueError(f"init must have {d} features, as X has; got {family.n_features(checked)}.")
     known = {"weights": checked.weights, **family.values(checked)}
     return {name: known[name] for name in init}
 
 
-def check_init(init: Any, n_samples: int, k: int, d: int) -> str | Array:
+def check_init(init: Any, family: Family[Any, Any], n_samples: int, k: int, d: int) -> str | Array:
     """Return a name, checked labels or checked responsibilities."""
     if isinstance(init, str):
         return init
     array = check_numeric(init, "init")
-    if array.shape == (k, d) != (n_samples, k):
+    if family.location is not None and array.shape == (k, d) != (n_samples, k):
         raise ValueError(
             f"init must not be an array of shape (k, d) = {(k, d)}. "
-            'Pass known centres as init={"means": centres}.'
+            f'Pass known centres as init={{"{family.location}": centres}}.'
         )
     if array.ndim == 1:
         return _check_labels(array, n_samples, k)
     if array.ndim == 2:
         return _check_responsibilities(array, n_samples, k)
     raise ValueError(
-        f"init must be a name, labels of shape (n,), responsibilities of shape (n, k) or a model; "
+        f"init must be a name, labels of shape (n,), responsibilities of shape (n, k), a model or a dict of "
+        f"its parameters; "
         f"got {type(init).__name__} with {array.ndim} dimensions."
     )
 

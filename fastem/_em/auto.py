@@ -5,7 +5,7 @@ each. Clusters along one axis need one scale for all features. Long clusters sid
 So we try all three, and let the log-likelihood of the mixture decide.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from fastem._em.loop import Limits, Run, ascend, gain_below
 from fastem._em.objective import Likelihood
-from fastem._em.starts import given_start, sample_size, sampled_start, standardised
+from fastem._em.starts import given_start, nearest_start, sample_size, sampled_start, standardised
 from fastem._families.base import Maximised, P
 from fastem._families.frame import Frame
 from fastem._kernels._breathing import labels_of, new_tiles, slot_breathe
@@ -44,10 +44,29 @@ def named_start(likelihood: Likelihood[P], init: str, rng: np.random.Generator, 
     return sampled_start(likelihood, init, rng, restart)
 
 
+def partial_start(
+    likelihood: Likelihood[P], given: Mapping[str, FloatArray], rng: np.random.Generator
+) -> Maximised[P]:
+    """Return some parameters as they are given, by name in user units, and estimate the others.
+
+    Rows belong to the nearest centre if centres are given, and else to the nearest seed of k-means++.
+    """
+    family, frame = likelihood.family, likelihood.frame
+    if family.location is not None and family.location in given:
+        estimated = nearest_start(likelihood, given[family.location], rng)
+    else:
+        estimated = sampled_start(likelihood, "k-means++", rng, 0)
+    user = family.to_user(estimated.parameters, frame)
+    values = {name: given.get(name, value) for name, value in family.values(user).items()}
+    weights = given.get("weights", user.weights)
+    user = family.check(weights, values, likelihood.source.n_features)
+    return Maximised(family.from_user(user, frame), [], [], estimated.floored)
+
+
 def _best_of_geometries(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P]:
     source = likelihood.source
     rows = source.sample(sample_size(likelihood, _ROWS), rng)
-    sample = replace(likelihood, source=ArraySource(rows, source.n_threads), base_measure=0.0)
+    sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
     geometries = _geometries(rows, source.dtype, likelihood.frame)
     weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
     labellings = _breathe(geometries, weights, likelihood.k, rng, source.n_threads)
@@ -92,13 +111,9 @@ def _breathe(
         tiles = np.stack([new_tiles(points, weights) for points in group])
         centres = np.stack([points[:, chosen].T for points, chosen in zip(group, seeds[i:], strict=False)])
         g = len(group)
-        scratch = (
-            np.empty((g, most, d)),
-            *np.empty((1, g, most)),
-            np.empty((g, most, d)),
-            *np.empty((2, g, most)),
-            np.zeros((g, most), np.int64),
-        )
+        more, sums = np.empty((2, g, most, d))
+        totals, errors, uses = np.empty((3, g, most))
+        scratch = more, totals, sums, errors, uses, np.zeros((g, most), np.int64)
         limits = np.array([_DEPTH, _LLOYD_ITERATIONS])
         run_slots(slot_breathe, (tiles, centres, noise, limits, *scratch, np.zeros((g, 2))), g, n_threads)
         for tile in tiles:

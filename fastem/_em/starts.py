@@ -45,17 +45,21 @@ def sampled_start(
     return _start_from(sample, given)
 
 
-def nearest_start(likelihood: Likelihood[P], centres: FloatArray) -> Maximised[P]:
+def nearest_start(likelihood: Likelihood[P], centres: FloatArray, rng: np.random.Generator) -> Maximised[P]:
     """Return the initial parameters from the rows of a sample that are nearest to each centre (K, d)."""
     source, frame = likelihood.source, likelihood.frame
-    rows = source.sample(sample_size(likelihood, _SAMPLE_ROWS), np.random.default_rng(0))
+    rows = source.sample(sample_size(likelihood, _SAMPLE_ROWS), rng)
     points = frame.standardise(np.asarray(rows.X, dtype=source.dtype))
     deviations = points.std(axis=0)
-    points /= np.where(deviations > 0, deviations, 1.0)
-    places = frame.standardise(centres) / np.where(deviations > 0, deviations, 1.0)
-    distances = np.stack([np.square(points - place).sum(axis=1) for place in places])
+    deviations[deviations == 0] = 1.0
+    points /= deviations
+    labels, nearest = np.zeros(len(points), np.int64), np.full(len(points), np.inf)
+    for component, place in enumerate(frame.standardise(centres) / deviations):
+        distances = np.square(points - place).sum(axis=1)
+        labels[distances < nearest] = component
+        np.minimum(nearest, distances, out=nearest)
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
-    return given_start(sample, distances.argmin(axis=0))
+    return given_start(sample, labels)
 
 
 def given_start(likelihood: Likelihood[P], init: Array) -> Maximised[P]:

@@ -9,7 +9,7 @@ Letters: K components, d features, P the parameters of the family, S its sums ov
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -208,7 +208,8 @@ class Family(ABC, Generic[P, S]):
         """The family in the words of a repr."""
         return f"distribution={self.distribution!r}"
 
-    def advice(self, cause: Literal["falls"]) -> str:
+    @property
+    def advice_on_fall(self) -> str:
         """Say what may be wrong if the log-likelihood falls. An empty string means that it is not known."""
         return ""
 

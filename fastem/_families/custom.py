@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -274,7 +274,8 @@ class Custom(Family[CustomParameters, CustomSums]):
     def label(self) -> str:
         return f"distribution={self.name}"
 
-    def advice(self, cause: Literal["falls"]) -> str:
+    @property
+    def advice_on_fall(self) -> str:
         return (
             f"{self._class}.maximise does not maximise the expected log-likelihood of "
             f"{self._class}.log_density given {self._class}.statistics: check that the three methods agree."

@@ -52,7 +52,7 @@ class Linear(CompiledFamily[P, ExponentialSums]):
 
     @abstractmethod
     def log_h(self, rows: Rows, n_threads: int | None) -> FloatArray:
-        """log h(x) of each row, (m,); an error for rows that the distribution does not have."""
+        """Return log h(x) of each row, (m,). Raise an error for rows that the distribution does not have."""
 
     @abstractmethod
     def mean_statistics(self, parameters: P) -> FloatArray:
@@ -87,7 +87,7 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         return log_h + (rows.X @ eta + b)
 
     def _reference(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
-        """(eta, b) of the reference distribution. Where the mean is 0, eta would be infinite: 1 will do."""
+        """Return (eta, b) of the reference distribution. A mean of 0, whose eta is infinite, becomes 1."""
         return self.natural(np.where(frame.mean > 0, frame.mean, 1.0))
 
     # --- passes

@@ -70,10 +70,8 @@ class Poisson(Linear[PoissonParameters]):
     def log_h(self, rows: Rows, n_threads: int | None) -> FloatArray:
         n = len(rows.X)
         slots = max(1, min(_MAX_SLOTS, n // _ROWS_PER_SLOT))
-        out, totals, failures = np.empty(n), np.zeros(slots), np.zeros(slots, np.int64)
-        no_weight = read_only(np.empty(0, rows.X.dtype))
-        arguments = (rows.X, no_weight, _log_factorials(), out, totals, failures)
-        run_slots(slot_log_factorials, arguments, slots, n_threads)
+        out, failures = np.empty(n), np.zeros(slots, np.int64)
+        run_slots(slot_log_factorials, (rows.X, _log_factorials(), out, failures), slots, n_threads)
         if failures.any():
             _raise_no_counts(rows)
         return out

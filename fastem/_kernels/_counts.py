@@ -13,16 +13,14 @@ from fastem._kernels._tile import slot_range
 
 
 @entry_kernel
-def slot_log_factorials(X, sample_weight, table, out, totals, failures, slot):
+def slot_log_factorials(X, table, out, failures, slot):
     """Sum log(x!) over the features of each row of one slot, in float64.
 
-    IN X (n, d) in C order; sample_weight (n,), or (0,) for weights of 1; table (T,): log(x!) for x < T
-    OUT out (n,): minus the sum of each row. It is not computed if its length is 0.
-    OUT totals (G,): increased by the weighted sum over the rows
+    IN X (n, d) in C order; table (T,): log(x!) for x < T
+    OUT out (n,): minus the sum of each row
     OUT failures (G,): 1 if a number is negative, not an integer or not finite. Then the kernel stops.
     """
-    start, stop = slot_range(X, slot, totals.shape[0])
-    total = 0.0
+    start, stop = slot_range(X, slot, failures.shape[0])
     for i in range(start, stop):
         row = 0.0
         for j in range(X.shape[1]):
@@ -38,10 +36,7 @@ def slot_log_factorials(X, sample_weight, table, out, totals, failures, slot):
             else:
                 failures[slot] = 1
                 return
-        if out.shape[0] > 0:
-            out[i] = -row
-        total += row * np.float64(sample_weight[i]) if sample_weight.shape[0] > 0 else row
-    totals[slot] += total
+        out[i] = -row
 
 
 @kernel

@@ -94,8 +94,8 @@ class ArraySource(SlabSource):
     def take(self, ranks: Array) -> Rows:
         """Return the rows with these (sorted) ranks among the rows of positive weight."""
         chosen = self._positive_rows(ranks)
-        weight = self._rows.weight
-        return Rows(self._rows.where, 0, self._taken(chosen), None if weight is None else weight[chosen])
+        known = {name: array[chosen] for name, array in self._rows.known().items() if name != "X"}
+        return Rows(self._rows.where, 0, self._taken(chosen), **known)
 
     def _taken(self, chosen: Array) -> Array:
         """Return the chosen rows (sorted). Reading range by range keeps a mapped file out of memory."""
