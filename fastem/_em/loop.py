@@ -55,6 +55,7 @@ class Run(Generic[P]):
     status: FitStatus
     parameters: P = field(init=False)
     singular: list[int] = field(default_factory=list)  # components that would be singular without the floor
+    masses: list[int] = field(default_factory=list)  # those of them that hold a real share of the rows
     history: list[float] = field(default_factory=list)  # the objective after each E-step
     log_likelihood: float = 0.0
     repairs: list[Repair] = field(default_factory=list)
@@ -70,9 +71,12 @@ class Run(Generic[P]):
 
     @property
     def rank(self) -> tuple[bool, bool, bool, float]:
-        """Key to compare restarts by. The unbounded likelihood of a singular component does not win."""
-        began = bool(self.history)
-        return began, not self.singular, self.failure is None, self.objective if began else 0.0
+        """Key to compare restarts by. The unbounded likelihood of a singular component does not win.
+
+        But that of a mass does.
+        """
+        began, sound = bool(self.history), set(self.singular) <= set(self.masses)
+        return began, sound, self.failure is None, self.objective if began else 0.0
 
 
 def ascend(
