@@ -27,10 +27,12 @@ _NOISE = 64  # directions in which new centres are put beside others
 _TILES_BYTES = 16 << 20
 # Correlations below this part of the largest eigenvalue are noise, which whitening must not blow up.
 _LEAST_EIGENVALUE = 1e-6
+# Geometries whose variances differ less than this many times are the same to k-means.
+_ROUND = 1.5
 # A dense spot has this share of the rows. It is looked for around so many of so many rows.
 _SPOT_SHARE = 0.03
 _SPOTS = 48
-_SPOT_ROWS = 4096
+_SPOT_ROWS = 2048
 # Labels whose clusters share at least this part of their rows, one to one, are the same start.
 _SAME = 0.95
 
@@ -74,16 +76,22 @@ def _geometries(
     scaled, weights = standardised(rows, dtype, frame, isotropic=False)
     if len(scaled) == 1:
         return [scaled], weights
+    geometries = [scaled]
     one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
     common, _ = standardised(rows, dtype, one_scale, isotropic=True)
     total = weights.sum()
+    variances = np.square(common) @ weights
+    if variances.max() > _ROUND * variances.min():
+        geometries.append(common)
     eigenvalues, directions = np.linalg.eigh((scaled * weights) @ scaled.T / total)
     least = _LEAST_EIGENVALUE * eigenvalues[-1]
     deviations = np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0))
     whitened = np.ascontiguousarray((directions / deviations).T @ scaled)
+    if eigenvalues[-1] > _ROUND * eigenvalues[0]:
+        geometries.append(whitened)
     fourth = (whitened * (weights * np.square(whitened).sum(axis=0))) @ whitened.T / total
     _, axes = np.linalg.eigh(fourth)
-    return [scaled, common, whitened, axes[:, :1].T @ whitened], weights
+    return [*geometries, axes[:, :1].T @ whitened], weights
 
 
 def _around(

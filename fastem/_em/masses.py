@@ -25,7 +25,7 @@ def repeated_rows(points: FloatArray, weights: FloatArray, most: int) -> list[Ar
     """Return the masks (m,) of at most `most` masses of equal points (d, m), the heaviest first."""
     keys = (points * np.random.default_rng(0).uniform(1, 2, (len(points), 1))).sum(axis=0)
     _, first, which = np.unique(keys, return_index=True, return_inverse=True)
-    totals = np.bincount(which, weights)
+    totals: FloatArray = np.bincount(which, weights).astype(np.float64)
     values = points[:, first]
     masses: list[Array] = []
     for value in np.argsort(-totals, kind="stable").tolist():
