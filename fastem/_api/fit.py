@@ -16,9 +16,10 @@ from fastem._api.models import model_of
 from fastem._api.options import Callback, Options, check_init, check_options, check_parameters, check_start
 from fastem._api.progress import Advance, progress_bar
 from fastem._em.auto import named_start, partial_start
-from fastem._em.loop import PassLost, Run, StoppingRule, ascend
+from fastem._em.loop import FLOORED, MASS, PassLost, Run, StoppingRule, ascend
+from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
-from fastem._em.starts import given_start
+from fastem._em.starts import given_start, sample_size
 from fastem._families.base import Maximised, P
 from fastem._families.distribution import Distribution
 from fastem._report import FitReport, FitStatus, WarningCause, warn
@@ -27,6 +28,9 @@ from fastem._sources.chunk_checks import check_spread
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
 from fastem._typing import Array, CovarianceType, FloatArray
+
+# Rows of the sample that tells whether a singular component is a mass.
+_MASS_ROWS = 16384
 
 # A checked `init`: a name, labels or responsibilities, a model, or some of its parameters by name.
 Given = str | Array | Mixture | dict[str, FloatArray]
@@ -69,7 +73,7 @@ def fit(
     sample_weight: Any = None,
     columns: Sequence[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    init: Any = "k-means++",
+    init: Any = "auto",
     n_init: int = 1,
     tol: float | StoppingRule = 1e-4,
     max_iter: int = 200,
@@ -278,7 +282,11 @@ class _Ascents(NamedTuple, Generic[P]):
     def _run(self, restart: int, rng: np.random.Generator, best: Run[P]) -> Run[P]:
         start = partial(self._start, restart, rng)
         try:
-            return ascend(self.likelihood, start, self.options.limits, k=self.options.k, watch=self._watch)
+            run = ascend(self.likelihood, start, self.options.limits, k=self.options.k, watch=self._watch)
+            if run.singular:
+                rows = self.likelihood.source.sample(sample_size(self.likelihood, _MASS_ROWS), rng)
+                run.masses = masses_of(self.likelihood, rows, run.parameters, run.singular)
+            return run
         except PassLost as lost:
             parameters = best.parameters if lost.parameters is None and best.history else lost.parameters
             if parameters is None:
@@ -317,7 +325,12 @@ def _report(best: Run[Any], elapsed: float) -> FitReport:
         n_iter=best.n_iter,
         log_likelihood=best.log_likelihood,
         history=tuple(best.history),
-        repairs=tuple(best.repairs),
+        repairs=tuple(
+            repair._replace(what=MASS)
+            if repair.what == FLOORED and repair.component in best.masses
+            else repair
+            for repair in best.repairs
+        ),
         elapsed=elapsed,
         objective=best.objective,
     )
@@ -333,5 +346,14 @@ def _warn_of_end(best: Run[Any], source: Source, options: Options[Any]) -> None:
         warn(
             WarningCause.DEGENERATE,
             f"Components {reprlib.repr(best.singular)} of {options.k}, in "
-            f"{source.n_positive} rows of {source.n_features} features.",
+            f"{source.n_positive} rows of {source.n_features} features.{_about(best.masses)}",
         )
+
+
+def _about(masses: list[int]) -> str:
+    if not masses:
+        return ""
+    return (
+        f" Of these, {reprlib.repr(masses)} hold a real share of the rows, at one point or in one plane, and few "
+        "others are near. They are a finding if the data are like that."
+    )

@@ -16,14 +16,12 @@ from fastem._report import FitReport, FitStatus
 # The step sizes are (t + 1)^-0.6. Cappe and Moulines (2009) find that exponents near 1/2 forget the start
 # fastest and that exponents near 1 give the least noise. They use 0.6.
 _EXPONENT = 0.6
-# Number of starts for the first chunk. Later chunks do not leave the mode of the likelihood that it finds.
-_STARTS = 5
 # The arguments of `fit` that apply to the first chunk only, and their defaults.
 _FIRST = {
     name: parameter.default
     for name, parameter in inspect.signature(fit).parameters.items()
     if name not in ("X", "k", "sample_weight", "reg_covar", "n_threads")
-} | {"n_init": _STARTS}
+}
 _CHECKED = ("covariance_type", "distribution", "init", "n_init", "tol", "max_iter", "callback", "rng")
 
 
@@ -77,9 +75,8 @@ def partial_fit(
     n_threads : int, optional
         The same as in `fit`.
     **first
-        `k` and other arguments of `fit`, for the first chunk. `n_init` is 5 by default, since later chunks
-        do not mend a bad start. Later calls may repeat these arguments. Then they are checked, and they
-        must agree with the model.
+        `k` and other arguments of `fit`, for the first chunk. Later calls may repeat these arguments. Then
+        they are checked, and they must agree with the model.
 
     Returns
     -------
@@ -109,8 +106,7 @@ def partial_fit(
         check_model(model)
     _check_first(first, model)
     if model is None:
-        options = {"n_init": _FIRST["n_init"], **first}
-        fitted = fit(chunk, sample_weight=sample_weight, reg_covar=reg_covar, n_threads=n_threads, **options)
+        fitted = fit(chunk, sample_weight=sample_weight, reg_covar=reg_covar, n_threads=n_threads, **first)
         return _with_report(fitted, 1, fitted.report.log_likelihood)
     family = family_of_model(model)
     absolute = check_reg_covar(reg_covar, family)

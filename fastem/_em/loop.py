@@ -19,6 +19,7 @@ _ROUNDING = 64.0
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
 KEPT = "kept: no data left to estimate its parameters from"
 FLOORED = "floored: covariance singular without reg_covar"
+MASS = "floored: a real share of the rows lies at one point or in one plane"
 
 # Takes the objective per row after each E-step so far, and returns whether to stop.
 StoppingRule = Callable[[Sequence[float]], bool]
