@@ -354,6 +354,6 @@ def _about(masses: list[int]) -> str:
     if not masses:
         return ""
     return (
-        f" Of these, {reprlib.repr(masses)} hold a real share of the rows, at one point or in one plane, and few "
-        "others are near. They are a finding if the data are like that."
+        f" Of these, {reprlib.repr(masses)} hold a real share of the rows, at one point or in one plane, and "
+        "few others are near. They are a finding if the data are like that."
     )

@@ -15,6 +15,7 @@ from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start, nearest_start, sample_size, sampled_start
 from fastem._families.base import Maximised, P
+from fastem._report import FitStatus
 from fastem._sources.arrays import ArraySource
 from fastem._typing import FloatArray, Rows
 
@@ -78,7 +79,7 @@ def _race(sample: Likelihood[P], rows: Rows, starts: list[partial[Maximised[P]]]
     heat = _HEAT
     while True:
         limits = replace(_REFINING, max_iter=heat if len(starts) > 1 else _REFINING.max_iter)
-        runs = [ascend(sample, start, limits, k=sample.k, watch=lambda *_: False) for start in starts]
+        runs = [_attempt(sample, start, limits) for start in starts]
         for run in runs:
             run.masses = masses_of(sample, rows, run.parameters, run.singular) if run.singular else []
         runs.sort(key=lambda run: run.rank, reverse=True)
@@ -91,3 +92,13 @@ def _race(sample: Likelihood[P], rows: Rows, starts: list[partial[Maximised[P]]]
                 leaders.append(run)
         starts = [partial(Maximised, run.parameters, [], [], run.singular) for run in leaders]
         heat *= 2
+
+
+def _attempt(sample: Likelihood[P], start: partial[Maximised[P]], limits: Limits) -> Run[P]:
+    """Ascend. Some labellings are too narrow for a user's distribution, but others may not be."""
+    try:
+        return ascend(sample, start, limits, k=sample.k, watch=lambda *_: False)
+    except ValueError as error:
+        run: Run[P] = Run(FitStatus.FAILED)
+        run.failure = error
+        return run

@@ -51,6 +51,8 @@ def labellings(
     scaled = geometries[0]
     masses = repeated_rows(scaled, weights, k - 1)
     found = _around(geometries, weights, masses, k, rng, n_threads)
+    if masses:
+        found += breathe([scaled], weights, k, rng, n_threads)
     if k > len(masses) + 1:
         spot = _dense_spot(scaled, np.where(np.any(masses, axis=0), 0.0, weights) if masses else weights, rng)
         found += _around([scaled], weights, [*masses, spot], k, rng, n_threads)

@@ -257,13 +257,12 @@ def _start(
         except ValueError:  # a singular component
             if complete or estimator.reg_covar == 0:
                 raise
-    named = estimator.init_params
     found: GaussianMixture = fit(
         X,
         estimator.n_components,
         covariance_type=estimator.covariance_type,
         sample_weight=weight,
-        init="auto" if named == "kmeans" else named,
+        init="auto",
         max_iter=0,
         reg_covar=estimator.reg_covar,
         rng=random_state.randint(2**31 - 1),
