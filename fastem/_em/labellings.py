@@ -29,8 +29,10 @@ _TILES_BYTES = 16 << 20
 _LEAST_EIGENVALUE = 1e-6
 # Geometries whose variances differ less than this many times are the same to k-means.
 _ROUND = 1.5
-# A dense spot has this share of the rows. It is looked for around so many of so many rows.
+# A dense spot has this share of the rows. With what is around it, where rows are rarer, it has so many times as
+# many. It is looked for around so many of so many rows.
 _SPOT_SHARE = 0.03
+_WIDER = 4
 _SPOTS = 48
 _SPOT_ROWS = 2048
 # Labels whose clusters share at least this part of their rows, one to one, are the same start.
@@ -142,7 +144,7 @@ def breathe(
 
 
 def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generator) -> Array:
-    """Return the mask of the rows of the densest of some spots, all of one weight."""
+    """Return the mask of the rows of a spot where rows, whatever their weights, are denser than around it."""
     positive = np.flatnonzero(weights)
     rows = (
         positive if len(positive) <= _SPOT_ROWS else np.sort(rng.choice(positive, _SPOT_ROWS, replace=False))
@@ -152,9 +154,12 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
     cloud = points[:, rows]
     lengths = np.square(cloud).sum(axis=0)
     distances = lengths - 2 * (places.T @ cloud) + np.square(places).sum(axis=0)[:, None]
-    reach = np.partition(distances, count - 1, axis=1)[:, count - 1]
-    centre = places[:, [reach.argmin()]]
-    return np.asarray((np.square(points - centre).sum(axis=0) <= reach.min()) & (weights > 0))
+    near, wide = count - 1, min(_WIDER * count, len(rows)) - 1
+    sorted_there = np.partition(distances, (near, wide), axis=1)
+    reach, around = sorted_there[:, near], sorted_there[:, wide]
+    densest = np.where(reach > 0, around / np.where(reach > 0, reach, 1.0), 0.0).argmax()
+    gaps = np.square(points - places[:, [densest]]).sum(axis=0)
+    return np.asarray((gaps <= reach[densest]) & (weights > 0))
 
 
 def _same(labels: Array, others: Array, k: int) -> bool:

@@ -15,6 +15,7 @@ from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows
 
 _LEAST_SHARE = 0.02  # of the weight of all rows
+_LEAST_ROWS = 20  # of average weight, since people round to some numbers more often than to others
 # A mass outweighs its two nearest neighbours together this many times.
 _OUTSTANDING = 3.0
 # A component is singular in the directions in which its deviation is this small, for features of variance 1.
@@ -29,7 +30,7 @@ def repeated_rows(points: FloatArray, weights: FloatArray, most: int) -> list[Ar
     values = points[:, first]
     masses: list[Array] = []
     for value in np.argsort(-totals, kind="stable").tolist():
-        if len(masses) == most or totals[value] < _LEAST_SHARE * weights.sum():
+        if len(masses) == most or not _is_enough(float(totals[value]), weights):
             break
         if _stands_out(values, totals, value, 0.0):
             masses.append(which == value)
@@ -46,8 +47,13 @@ def masses_of(sample: Likelihood[P], rows: Rows, parameters: P, singular: list[i
     return [component for component in singular if _is_mass(points, weights, labels == component)]
 
 
+def _is_enough(weight: float, weights: FloatArray) -> bool:
+    total = float(weights.sum())
+    return weight >= max(_LEAST_SHARE, _LEAST_ROWS / np.count_nonzero(weights)) * total
+
+
 def _is_mass(points: FloatArray, weights: FloatArray, own: Array) -> bool:
-    if weights[own].sum() < _LEAST_SHARE * weights.sum():
+    if not _is_enough(float(weights[own].sum()), weights):
         return False
     centre = np.median(points[:, own], axis=1, keepdims=True)
     gaps = points[:, own] - centre
