@@ -128,8 +128,9 @@ def fit(
     init : str, array, model or dict
         How to find the initial parameters.
 
-        - ``"auto"``: k-means that leaves its local optima, in three geometries of a sample of at most 16384
-          rows, and EM on the sample to choose. It finds clusters that the others miss, and takes longer.
+        - ``"auto"``: EM on a sample of 4096 to 16384 rows, from what k-means finds in several geometries
+          after it has left its local optima, from values that repeat, from a dense spot, and, where rows
+          are few, from random seeds. Starts that fall behind are dropped; the best one goes on.
         - ``"k-means++"``: assign each row to the nearest of k seeds, which k-means++ chooses. The first
           start chooses greedily. Restarts alternate between plain and greedy choice, for variety.
         - ``"kmeans"``: the same, but with at most 20 of Lloyd's iterations after the choice of seeds.
@@ -141,12 +142,13 @@ def fit(
           (Poisson: ``"rates"``): begin with these, in the shapes that a model has them in. The others are
           estimated from the rows that are nearest to each centre.
 
-        The methods with a name use a random sample of at most 32768 rows (fewer if X is wide, but at least
-        32 per component).
+        The other methods with a name use a random sample of at most 32768 rows (fewer if X is wide, but at
+        least 32 per component).
     n_init : int
         Number of starts. The fit returns the result with the highest log-likelihood. It returns a result
-        with a singular component only if all starts ended with one. If `init` is an array, a dict or a model,
-        there is only one start.
+        with a singular component only if all starts ended with one, or if the component holds a mass: at
+        least 2 % of the rows, and 20 of them, at one point or in one plane, and three times as many as the
+        nearest others. If `init` is an array, a dict or a model, there is only one start.
     tol : float or callable
         Stop when an iteration raises the mean log-likelihood per row by less than this. With 0 the fit
         makes all `max_iter` iterations. A callable replaces this rule: it takes the list of the mean

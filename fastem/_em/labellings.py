@@ -29,8 +29,8 @@ _TILES_BYTES = 16 << 20
 _LEAST_EIGENVALUE = 1e-6
 # Geometries whose variances differ less than this many times are the same to k-means.
 _ROUND = 1.5
-# A dense spot has this share of the rows. With what is around it, where rows are rarer, it has so many times as
-# many. It is looked for around so many of so many rows.
+# A dense spot has this share of the rows. With what is around it, where rows are rarer, it has so many times
+# as many. It is looked for around so many of so many rows.
 _SPOT_SHARE = 0.03
 _WIDER = 4
 _SPOTS = 48
