@@ -174,8 +174,9 @@ class SlabSource(Source):
             summed.sums,
             self.n_positive,
             summed.log_likelihood + base,
-            family.working_dtype(self.dtype),
+            family.working_dtype(sweep.packed),
             sweep.origin,
+            rows_dtype=self.dtype,
         )
 
     def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
