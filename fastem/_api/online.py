@@ -133,7 +133,10 @@ def partial_fit(
 def _blended_m_step(
     model: Mixture, statistics: Statistics[Any], gain: float, reg_covar: float | None
 ) -> Maximised[Any]:
-    """Make the M-step from what the parameters stand for, times 1 - gain, plus gain times the chunk's sums."""
+    """Blend the statistics that the old parameters stand for, times 1 - gain, with the chunk's, times gain.
+
+    Make the M-step from the result.
+    """
     family = family_of_model(model)
     before = in_frame(model, statistics.frame)
     old = (1 - gain) * statistics.total_weight * before.weights

@@ -1,7 +1,7 @@
 """The objective that EM maximises: the log-likelihood of the rows."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic
 
@@ -57,15 +57,14 @@ class Likelihood(Objective[P]):
         return self._pass(about, given)
 
     def _pass(self, parameters: P | None, given: Responsibilities | None) -> Statistics[Any]:
-        statistics = self._sums(parameters, given, self.source.dtype)
-        if statistics.dtype == np.float64:
-            return statistics
-        return replace(statistics, again=partial(self._sums, parameters, given, np.dtype(np.float64)))
+        packed = self.family.pack(parameters, self.frame, self.source.dtype)
+        again = None
+        if self.family.working_dtype(packed) != np.float64:
+            again = partial(self._pass_in_float64, parameters, given)
+        return self.source.reduce(Sweep(self.family, self.k, packed, self.frame, given, again))
 
-    def _sums(
-        self, parameters: P | None, given: Responsibilities | None, dtype: np.dtype[Any]
-    ) -> Statistics[Any]:
-        packed = self.family.pack(parameters, self.frame, dtype)
+    def _pass_in_float64(self, parameters: P | None, given: Responsibilities | None) -> Statistics[Any]:
+        packed = self.family.pack(parameters, self.frame, np.dtype(np.float64))
         return self.source.reduce(Sweep(self.family, self.k, packed, self.frame, given))
 
     def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[P]:

@@ -9,13 +9,15 @@ from fastem._families.base import Maximised
 from fastem._families.constraints import Constraint
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import alive_components, reseed
-from fastem._families.rounding import DOMINATED, ROUNDING, hides, is_coarse, noise, stored_noise
+from fastem._families.rounding import DOMINATED, ROUNDING, hides, noise, stored_noise
 from fastem._typing import Array, FloatArray
 
 RELATIVE_FLOOR = 1e-6
 # With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many
 # floors, the floor was not enough.
 _LEAST_RATIO = 0.5
+# Sums of this precision cannot be taken again more precisely.
+_FINEST = float(np.finfo(np.float64).eps)
 # We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
 # floors.
 _NEAR = 1e3
@@ -71,19 +73,20 @@ def maximise_gaussian(
     covariances += layout.diagonal(amount[None])
     pivots, variances = layout.pivots(covariances, d), layout.variances(covariances, d)
     unknown = noise(variances, precision, variance)
-    if stored is not None:
-        squares = np.square(sums.means + shift - stored.zero)
-        if m < k:
-            squares = weights @ squares / weights.sum()
-        unknown = np.maximum(unknown, stored_noise(squares + variances, stored.precision))
     least = np.maximum(amount, unknown)
     ratios = _ratios(layout, covariances, pivots, least)
     floored = ~(ratios > DOMINATED).all(axis=1)
-    imprecise = is_coarse(precision) and (
+    imprecise = precision > _FINEST and (
         hides(pivots, unknown, variances, None if layout.centred else sums.means)
         or bool((unknown > amount)[floored].any())
     )
     singular = ~(ratios > _LEAST_RATIO).all(axis=1)
+    if stored is not None:
+        # Arithmetic can cope with a variance as small as the rounding errors of rows. But it tells nothing.
+        distances = np.square(sums.means + shift - stored.zero)
+        squares = variances + (distances if m == k else weights @ distances / weights.sum())
+        rounded = np.maximum(unknown, stored_noise(squares, stored.precision))
+        floored |= ~(_ratios(layout, covariances, pivots, rounded) > DOMINATED).all(axis=1)
     if singular.any():
         covariances += layout.diagonal(np.outer(singular, floor))
         fallback(np.asarray(~(layout.pivots(covariances, d) > 0).all(axis=1)))

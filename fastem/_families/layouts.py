@@ -13,7 +13,7 @@ import numpy as np
 
 from fastem._families.frame import Frame
 from fastem._families.matrices import cholesky, diagonals, invert_lower, lower
-from fastem._families.rounding import pass_dtype
+from fastem._families.rounding import pass_dtype, pass_dtype_of_diagonals
 from fastem._kernels._params import DiagParams, FullParams, SphericalParams, Sums, TiedParams
 from fastem._typing import FloatArray
 
@@ -163,7 +163,7 @@ class Full(_Matrices):
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> FullParams:
         whiteners = invert_lower(np.linalg.cholesky(parameters.covariances))
-        dtype = _pass_dtype(dtype, parameters.covariances, whiteners, parameters.means)
+        dtype = pass_dtype(dtype, parameters.covariances, whiteners, parameters.means)
         log2_determinants = np.log2(diagonals(whiteners)).sum(axis=1)
         whiteners *= _ROOT
         means = parameters.means.astype(dtype)
@@ -200,7 +200,7 @@ class Tied(_Matrices):
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
         inverses = invert_lower(np.linalg.cholesky(parameters.covariances))
-        dtype, inverse = _pass_dtype(dtype, parameters.covariances, inverses, None), inverses[0]
+        dtype, inverse = pass_dtype(dtype, parameters.covariances, inverses, None), inverses[0]
         whitener = (_ROOT * inverse).astype(dtype)
         means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)
         return TiedParams(
@@ -247,7 +247,7 @@ class Diag(Layout):
         return _new_sums(slots, k, d, (k, 1, d), 0)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> DiagParams:
-        dtype = pass_dtype(dtype, parameters.covariances, 1 / parameters.covariances, None)
+        dtype = pass_dtype_of_diagonals(dtype, parameters.covariances)
         inverse = 1 / np.sqrt(parameters.covariances)
         means = parameters.means.astype(dtype)
         return DiagParams(
@@ -298,8 +298,8 @@ class Spherical(Layout):
         return _new_sums(slots, k, d, (k, 1, 1), 0)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> SphericalParams:
-        d, variances = parameters.means.shape[1], parameters.covariances[:, None]
-        dtype = pass_dtype(dtype, variances, 1 / variances, None)
+        d = parameters.means.shape[1]
+        dtype = pass_dtype_of_diagonals(dtype, parameters.covariances)
         log2_determinants = -0.5 * d * np.log2(parameters.covariances)
         return SphericalParams(
             **_common(parameters, frame, log2_determinants, dtype),
@@ -334,15 +334,6 @@ class Spherical(Layout):
 
     def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
         return noise * np.sqrt(covariance)
-
-
-def _pass_dtype(
-    dtype: np.dtype[Any], covariances: FloatArray, whiteners: FloatArray, means: FloatArray | None
-) -> np.dtype[Any]:
-    if dtype == np.float64:
-        return dtype
-    precisions = np.einsum("kij,kij->kj", whiteners, whiteners)
-    return pass_dtype(dtype, diagonals(covariances), precisions, means)
 
 
 def _new_sums(slots: int, k: int, d: int, second: tuple[int, int, int], pivots: int) -> Sums:

@@ -5,6 +5,7 @@ variance. So two features that nearly agree may look as if they did agree. The r
 their rounding errors enter as squares.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -38,44 +39,70 @@ def noise(variances: FloatArray, precision: float, total: FloatArray | float) ->
 def stored_noise(squares: FloatArray, precision: float) -> FloatArray:
     """Return the variance that rounding adds to numbers with these mean squares when they are stored.
 
-    Rounding errors are uniform on an interval of at most `precision` times the number.
+    Rounding errors are uniform on an interval as long as the spacing of numbers of this size. Since scales
+    are powers of two, this can be told in standard coordinates.
     """
-    return np.asarray(precision**2 / 12 * squares)
-
-
-def is_coarse(precision: float) -> bool:
-    """Return whether sums with this precision can be taken again in float64."""
-    return bool(precision > np.finfo(np.float64).eps)
+    with np.errstate(divide="ignore"):
+        spacing = precision * np.exp2(np.floor(np.log2(squares) / 2))
+    return np.asarray(spacing**2 / 12)
 
 
 def hides(pivots: FloatArray, least: FloatArray, variances: FloatArray, means: FloatArray | None) -> bool:
     """Return whether one of `pivots` (m, d) is near the noise `least` (m, d).
 
-    `pivots` are the variances of each feature given the features before it. If the sums centre only one factor, `means` (m, d) tell how far the other is from zero.
+    `pivots` are the variances of each feature given the features before it, and `variances` those of each
+    feature. If the sums centre only one factor, `means` (m, d) tell how far the other is from zero.
     """
-    return not bool((pivots > DOMINATED * least * _distance(variances, least, means)).all())
+    smallest = float(pivots.min())
+    reach = _reach(means, smallest) if smallest > 0 else np.inf
+    if smallest > DOMINATED * float(least.max()) * reach:
+        return False  # this is cheaper, and as a rule enough
+    return not bool((pivots > DOMINATED * least * _distance(np.maximum(variances, least), means)).all())
 
 
 def pass_dtype(
-    dtype: np.dtype[Any], variances: FloatArray, precisions: FloatArray, means: FloatArray | None
+    dtype: np.dtype[Any], covariances: FloatArray, whiteners: FloatArray, means: FloatArray | None
 ) -> np.dtype[Any]:
-    """Return the dtype for a pass over rows of `dtype`.
+    """Return the dtype for a pass over rows of `dtype`, given covariances and whiteners (m, d, d).
 
-    `variances` and `precisions` (m, d) are the diagonals of the covariances and of their inverses. The sum of
-    their products is at least the inverse of the smallest eigenvalue of the correlations.
+    The sum of the products of the diagonals of a covariance and of its inverse is at least the inverse of the
+    smallest eigenvalue of the correlations.
     """
     if dtype == np.float64:
         return dtype
-    precision = float(np.finfo(dtype).eps)
-    rounding = _NEAR * ROUNDING * precision * _distance(variances, noise(variances, precision, _TOTAL), means)
-    collinear = (variances * precisions).sum(axis=1, keepdims=True) * rounding >= 1
-    narrow = precisions * (_NEAR * _TOTAL * (ROUNDING * precision) ** 2) >= 1
-    return np.dtype(np.float64) if collinear.any() or narrow.any() else dtype
+    limit = float(np.finfo(dtype).eps) * ROUNDING * _NEAR
+    size = float(np.vdot(whiteners, whiteners))  # at least all inverse variances, also given other features
+    largest = max(1.0, math.sqrt(float(np.vdot(covariances, covariances))))
+    if size * largest * _reach(means, 1 / size) * limit < 1:
+        return dtype  # this is cheaper, and enough unless components are many or narrow
+    variances = np.diagonal(covariances, axis1=1, axis2=2)
+    precisions = np.einsum("kij,kij->kj", whiteners, whiteners)
+    relative = (variances * precisions).sum(axis=1, keepdims=True)
+    collinear = bool((relative * _distance(variances, means) * limit >= 1).any())
+    return np.dtype(np.float64) if collinear or _are_narrow(1 / precisions, dtype) else dtype
 
 
-def _distance(variances: FloatArray, least: FloatArray, means: FloatArray | None) -> FloatArray | float:
+def pass_dtype_of_diagonals(dtype: np.dtype[Any], variances: FloatArray) -> np.dtype[Any]:
+    """Return the dtype for a pass over rows of `dtype`, given variances of any shape."""
+    if dtype == np.float64:
+        return dtype
+    return np.dtype(np.float64) if _are_narrow(variances, dtype) else dtype
+
+
+def _are_narrow(variances: FloatArray, dtype: np.dtype[Any]) -> bool:
+    return float(variances.min()) <= _NEAR * _TOTAL * (ROUNDING * float(np.finfo(dtype).eps)) ** 2
+
+
+def _distance(variances: FloatArray, means: FloatArray | None) -> FloatArray | float:
     """Return by how much the distance from zero multiplies the rounding errors, (m, 1)."""
     if means is None:
         return 1.0
-    deviations = np.sqrt(np.maximum(variances, least))
-    return np.asarray(np.maximum(1.0, _FAR * (np.abs(means) / deviations).max(axis=1, keepdims=True)))
+    far = (np.abs(means) / np.sqrt(variances)).max(axis=1, keepdims=True)
+    return np.asarray(np.maximum(1.0, _FAR * far))
+
+
+def _reach(means: FloatArray | None, smallest: float) -> float:
+    """Return a bound of `_distance` for variances that are not less than `smallest`."""
+    if means is None:
+        return 1.0
+    return max(1.0, _FAR * math.sqrt(float(np.vdot(means, means)) / smallest))

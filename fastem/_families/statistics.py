@@ -48,7 +48,7 @@ class Statistics(Generic[M]):
     feature_names: tuple[str, ...] | None = None
     rows_dtype: np.dtype[Any] | None = None  # the dtype of the rows, if it is not `dtype`
     # Makes the same pass in float64, if it computed in float32 and the rows are at hand.
-    again: "Callable[[], Statistics[M]] | None" = None
+    again: Callable[[], "Statistics[M]"] | None = None
 
     @property
     def weights(self) -> FloatArray:

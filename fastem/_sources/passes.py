@@ -45,6 +45,7 @@ class Sweep(NamedTuple):
     packed: Any  # the parameters, as `family.pack` makes them
     frame: Frame
     given: Responsibilities | None = None  # known responsibilities in place of an E-step
+    again: Callable[[], Statistics[Any]] | None = None  # makes the same pass in float64
     origin: str = ""  # digest of the parameters, if the sums may be merged with those of other calls
     with_base_measure: bool = False  # whether the log-likelihood includes the base measure
 
@@ -177,6 +178,7 @@ class SlabSource(Source):
             family.working_dtype(sweep.packed),
             sweep.origin,
             rows_dtype=self.dtype,
+            again=sweep.again,
         )
 
     def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
