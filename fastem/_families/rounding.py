@@ -24,6 +24,9 @@ _TOTAL = 2.0
 # Sums of r z x' have rounding errors in proportion to |x|. We measured up to two rounding errors of the
 # variance for each deviation from zero to x.
 _FAR = 0.5
+# For covariances of no more numbers than this, a bound saves more time than it takes. For more, BLAS would also
+# start threads.
+_FEW = 1024
 
 
 def noise(variances: FloatArray, precision: float, total: FloatArray | float) -> FloatArray:
@@ -71,10 +74,13 @@ def pass_dtype(
     if dtype == np.float64:
         return dtype
     limit = float(np.finfo(dtype).eps) * ROUNDING * _NEAR
-    size = float(np.vdot(whiteners, whiteners))  # at least all inverse variances, also given other features
-    largest = max(1.0, math.sqrt(float(np.vdot(covariances, covariances))))
-    if size * largest * _reach(means, 1 / size) * limit < 1:
-        return dtype  # this is cheaper, and enough unless components are many or narrow
+    if whiteners.size <= _FEW:
+        size = float(
+            np.vdot(whiteners, whiteners)
+        )  # at least any inverse variance, also given other features
+        largest = max(1.0, math.sqrt(float(np.vdot(covariances, covariances))))
+        if size * largest * _reach(means, 1 / size) * limit < 1:
+            return dtype
     variances = np.diagonal(covariances, axis1=1, axis2=2)
     precisions = np.einsum("kij,kij->kj", whiteners, whiteners)
     relative = (variances * precisions).sum(axis=1, keepdims=True)
@@ -105,4 +111,4 @@ def _reach(means: FloatArray | None, smallest: float) -> float:
     """Return a bound of `_distance` for variances that are not less than `smallest`."""
     if means is None:
         return 1.0
-    return max(1.0, _FAR * math.sqrt(float(np.vdot(means, means)) / smallest))
+    return max(1.0, _FAR * float(np.abs(means).max()) / math.sqrt(smallest))
