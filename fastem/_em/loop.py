@@ -144,7 +144,9 @@ def _begin(start: Callable[[], Maximised[P]]) -> Maximised[P]:
 def _improve(
     objective: Objective[P], statistics: Statistics[Any], reseeds: int, parameters: P
 ) -> Maximised[P]:
-    with _reading(parameters):  # an M-step may read the rows again
+    if statistics.again is None:
+        return objective.m_step(statistics, reseeds)
+    with _reading(parameters):
         return objective.m_step(statistics, reseeds)
 
 

@@ -24,9 +24,9 @@ _TOTAL = 2.0
 # Sums of r z x' have rounding errors in proportion to |x|. We measured up to two rounding errors of the
 # variance for each deviation from zero to x.
 _FAR = 0.5
-# For covariances of no more numbers than this, a bound saves more time than it takes. For more, BLAS would also
-# start threads.
+# A bound from this many numbers or fewer saves more time than it takes. For more, BLAS would start threads.
 _FEW = 1024
+_EPSILON = float(np.finfo(np.float32).eps)
 
 
 def noise(variances: FloatArray, precision: float, total: FloatArray | float) -> FloatArray:
@@ -73,11 +73,9 @@ def pass_dtype(
     """
     if dtype == np.float64:
         return dtype
-    limit = float(np.finfo(dtype).eps) * ROUNDING * _NEAR
+    limit = _EPSILON * ROUNDING * _NEAR
     if whiteners.size <= _FEW:
-        size = float(
-            np.vdot(whiteners, whiteners)
-        )  # at least any inverse variance, also given other features
+        size = float(np.vdot(whiteners, whiteners))  # at least any inverse variance, given others or not
         largest = max(1.0, math.sqrt(float(np.vdot(covariances, covariances))))
         if size * largest * _reach(means, 1 / size) * limit < 1:
             return dtype
@@ -85,18 +83,18 @@ def pass_dtype(
     precisions = np.einsum("kij,kij->kj", whiteners, whiteners)
     relative = (variances * precisions).sum(axis=1, keepdims=True)
     collinear = bool((relative * _distance(variances, means) * limit >= 1).any())
-    return np.dtype(np.float64) if collinear or _are_narrow(1 / precisions, dtype) else dtype
+    return np.dtype(np.float64) if collinear or _are_narrow(1 / precisions) else dtype
 
 
 def pass_dtype_of_diagonals(dtype: np.dtype[Any], variances: FloatArray) -> np.dtype[Any]:
     """Return the dtype for a pass over rows of `dtype`, given variances of any shape."""
     if dtype == np.float64:
         return dtype
-    return np.dtype(np.float64) if _are_narrow(variances, dtype) else dtype
+    return np.dtype(np.float64) if _are_narrow(variances) else dtype
 
 
-def _are_narrow(variances: FloatArray, dtype: np.dtype[Any]) -> bool:
-    return float(variances.min()) <= _NEAR * _TOTAL * (ROUNDING * float(np.finfo(dtype).eps)) ** 2
+def _are_narrow(variances: FloatArray) -> bool:
+    return float(variances.min()) <= _NEAR * _TOTAL * (ROUNDING * _EPSILON) ** 2
 
 
 def _distance(variances: FloatArray, means: FloatArray | None) -> FloatArray | float:
@@ -111,4 +109,5 @@ def _reach(means: FloatArray | None, smallest: float) -> float:
     """Return a bound of `_distance` for variances that are not less than `smallest`."""
     if means is None:
         return 1.0
-    return max(1.0, _FAR * float(np.abs(means).max()) / math.sqrt(smallest))
+    largest = math.sqrt(float(np.vdot(means, means))) if means.size <= _FEW else float(np.abs(means).max())
+    return max(1.0, _FAR * largest / math.sqrt(smallest))
