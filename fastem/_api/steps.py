@@ -66,9 +66,10 @@ def m_step(statistics: Statistics[M], *, reg_covar: float | Literal["auto"] = "a
     Returns
     -------
     GaussianMixture, or Mixture of another distribution
-        The new model. Its `report` is None. If the rows are float32 and features nearly agree, the first model
-        may be blurred. `e_step` with a model whose features nearly agree computes in float64. A component without data takes half of the heaviest component;
-        if the distribution is your own, it keeps its parameters.
+        The new model. Its `report` is None. If the rows are float32 and features nearly agree, the first
+        model may be blurred. `e_step` with a model whose features nearly agree computes in float64. A
+        component without data takes half of the heaviest component; if the distribution is your own, it
+        keeps its parameters.
 
     Raises
     ------

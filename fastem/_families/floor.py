@@ -76,17 +76,18 @@ def maximise_gaussian(
     least = np.maximum(amount, unknown)
     ratios = _ratios(layout, covariances, pivots, least)
     floored = ~(ratios > DOMINATED).all(axis=1)
-    imprecise = precision > _FINEST and (
-        hides(pivots, unknown, variances, None if layout.centred else sums.means)
-        or bool((unknown > amount)[floored].any())
-    )
     singular = ~(ratios > _LEAST_RATIO).all(axis=1)
     if stored is not None:
         # Arithmetic can cope with a variance as small as the rounding errors of rows. But it tells nothing.
         distances = np.square(sums.means + shift - stored.zero)
-        squares = variances + (distances if m == k else weights @ distances / weights.sum())
+        squares = np.maximum(variances, 0) + (distances if m == k else weights @ distances / weights.sum())
         rounded = np.maximum(unknown, stored_noise(squares, stored.precision))
         floored |= ~(_ratios(layout, covariances, pivots, rounded) > DOMINATED).all(axis=1)
+    on_the_floor = [int(component) for component in np.flatnonzero(floored)]
+    imprecise = precision > _FINEST and (
+        bool(on_the_floor and (unknown > amount)[floored].any())
+        or hides(pivots, unknown, variances, None if layout.centred else sums.means)
+    )
     if singular.any():
         covariances += layout.diagonal(np.outer(singular, floor))
         fallback(np.asarray(~(layout.pivots(covariances, d) > 0).all(axis=1)))
@@ -100,7 +101,6 @@ def maximise_gaussian(
     ratios[floored] = np.inf
     slack = float(parameters.weights @ np.broadcast_to(np.square(1 / ratios).sum(axis=1), k))
     slack += float(ROUNDING * precision * d / np.sqrt((ratios * least).min()))
-    on_the_floor = [int(component) for component in np.flatnonzero(floored)]
     return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
 
 
