@@ -88,10 +88,11 @@ def fit(
     Parameters
     ----------
     X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
-        Finite real numbers. If X is float32, fastem computes in float32 (and sums in float64), otherwise in
-        float64. It never copies an array of numbers as a whole, and never writes to it. Tables of pandas,
-        polars, pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted. The
-        names of their columns become the `feature_names` of the model.
+        Finite real numbers. If X is float32, fastem computes in float32 (and sums in float64), unless that
+        would hide a variance: features that nearly agree need float64. Otherwise it computes in float64. It
+        never copies an array of numbers as a whole, and never writes to it. Tables of pandas, polars,
+        pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted. The names
+        of their columns become the `feature_names` of the model.
 
         X need not fit in memory. The following are read again in each pass, and the result has the same
         bits as that of an array with the same rows:

@@ -138,12 +138,21 @@ def ascend(
                 return run
         if run.n_iter >= limits.max_iter:
             return run
-        m_step = partial(objective.m_step, statistics, reseeds)
+        m_step = partial(_improve, objective, statistics, reseeds, current.parameters)
 
 
 def _begin(start: Callable[[], Maximised[P]]) -> Maximised[P]:
     with _reading(None):
         return start()
+
+
+def _improve(
+    objective: Objective[P], statistics: Statistics[Any], reseeds: int, parameters: P
+) -> Maximised[P]:
+    if statistics.again is None:
+        return objective.m_step(statistics, reseeds)
+    with _reading(parameters):
+        return objective.m_step(statistics, reseeds)
 
 
 @contextmanager
