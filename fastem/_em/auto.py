@@ -14,9 +14,9 @@ from fastem._em.loop import Limits, Run, ascend, gain_below
 from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start, nearest_start, sample_size, sampled_start
-from fastem._families.base import Maximised, P
+from fastem._families.base import Ascents, Maximised, P, Rule
 from fastem._sources.arrays import ArraySource
-from fastem._typing import FloatArray, Rows
+from fastem._typing import Array, FloatArray, Rows
 
 # Rows of the sample: so many for each component, and for each component and feature, within these bounds.
 _PER_COMPONENT = 256
@@ -31,6 +31,9 @@ _ALIKE = 1e-5
 # random starts the fewer numbers (rows x features x components) there are.
 _MOST_EXTRA = 16
 _EXTRA_NUMBERS = 1 << 17
+# Rough ascents: iterations of each heat, and how many go on.
+_ROUGH_HEATS = ((12, 5), (50, 2), (150, 1))
+_ROUGH_TOL = 1e-6
 
 
 def named_start(likelihood: Likelihood[P], init: str, rng: np.random.Generator, restart: int) -> Maximised[P]:
@@ -67,10 +70,53 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
     extra = min(_MOST_EXTRA, _EXTRA_NUMBERS // (rows.X.size * k)) if k > 1 else 0
     found = labellings(rows, source.dtype, likelihood.frame, k, extra, rng, source.n_threads)
+    if extra:
+        rough = _best_ascent(sample, rows, found)
+        if rough is not None:
+            return rough
     best = _race(sample, rows, [partial(given_start, sample, labels) for labels in found])
     if best.failure is not None and not best.history:
         raise best.failure
     return Maximised(best.parameters, [], [], best.singular)
+
+
+def _best_ascent(sample: Likelihood[P], rows: Rows, found: list[Array]) -> Maximised[P] | None:
+    """Return the best of rough ascents from all labels, or None if there is none."""
+    source, frame = sample.source, sample.frame
+    points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=source.dtype)).T)
+    weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
+    rule: Rule[P] = Rule(frame, float(weights.mean()), float(np.finfo(source.dtype).eps), sample.reg_covar)
+    ascents = sample.family.ascents(points, weights, np.stack(found), sample.k, rule, source.n_threads)
+    if ascents is None:
+        return None
+    chosen = list(range(len(found)))
+    for iterations, most in _ROUGH_HEATS:
+        ascents.go_on(chosen, iterations, _ROUGH_TOL)
+        chosen = _leaders(ascents, sample, rows, chosen, most)
+    return ascents.parameters(chosen[0]) if chosen else None
+
+
+def _leaders(
+    ascents: Ascents[P], sample: Likelihood[P], rows: Rows, chosen: list[int], most: int
+) -> list[int]:
+    """Return the best starts of those chosen, which have ended apart. Sound ones come first."""
+    reached = {start: value for start in chosen if (value := ascents.objective(start)) is not None}
+    order = sorted(reached, key=lambda start: -reached[start])
+    sound: list[int] = []
+    unsound: list[int] = []
+    last = np.inf
+    for start in order:
+        if last - reached[start] <= _ALIKE:
+            continue
+        last = reached[start]
+        parameters, _, _, singular, _ = ascents.parameters(start)
+        if set(singular) <= set(masses_of(sample, rows, parameters, singular) if singular else []):
+            sound.append(start)
+            if len(sound) == most:
+                return sound
+        else:
+            unsound.append(start)
+    return [*sound, *unsound][:most]
 
 
 def _race(sample: Likelihood[P], rows: Rows, starts: list[partial[Maximised[P]]]) -> Run[P]:

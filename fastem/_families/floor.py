@@ -22,7 +22,7 @@ _LEAST_RATIO = 0.5
 # floors.
 _NEAR = 1e3
 # A conditional variance or a deviation below this many rounding errors is noise.
-_ROUNDING = 16.0
+ROUNDING = 16.0
 
 
 def maximise_gaussian(
@@ -49,7 +49,7 @@ def maximise_gaussian(
     """
     k, d = sums.means.shape
     m = layout.shape(k, d)[0]
-    variance = _total_variance(layout, sums, _ROUNDING * precision)
+    variance = _total_variance(layout, sums, ROUNDING * precision)
     floor = RELATIVE_FLOOR * variance
     amount = floor if isinstance(reg_covar, str) else reg_covar
     alive = alive_components(sums.weights, mean_row_weight)
@@ -64,7 +64,7 @@ def maximise_gaussian(
     if m == k:
         fallback(~alive)
     covariances += layout.diagonal(amount[None])
-    rounding = _ROUNDING * precision
+    rounding = ROUNDING * precision
     noise = np.maximum(rounding * layout.variances(covariances, d), rounding**2 * variance)
     least = np.maximum(amount, noise)
     ratios = _ratios(layout, covariances, least)
