@@ -13,7 +13,7 @@ import numpy as np
 from fastem._kernels._jit import entry_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
 from fastem._kernels._math import exp2, log2_reciprocal
-from fastem._kernels._simd import lanes, load, maximum, splat, store, tile_rows
+from fastem._kernels._simd import lanes, load, maximum, splat, store, sum4, tile_rows
 from fastem._kernels._tile import least_exponent
 
 # Columns of the outcomes.
@@ -42,63 +42,71 @@ def tiles_of(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
 @spliced_kernel
 def first(i, C):
     """Return the first column of row i of a triangle: 0, or i if only the diagonal is stored (C = 1)."""
-    return max(np.int64(0), i + 1 - C)
+    return i if C == 1 else 0
 
 
 @kernel
 def share_points(tile, rows, means, whiteners, constants, shares):
-    """OUT shares (K, stride): responsibilities times weights. Returns the weighted sum of log2-densities."""
+    """OUT shares (K + 1, stride): responsibilities times weights. Returns the weighted sum of log2-densities."""
     (K, d), (M, _, C), step = means.shape, whiteners.shape, lanes(tile)
     least, zero, lowest = splat(least_exponent(tile)), splat(np.float64(0)), splat(_LOWEST)
     likelihood = zero
-    for b in range(0, rows, step):
-        peak, total = lowest, zero
+    for b in range(0, rows, 2 * step):
+        c = b + step
+        peak0 = peak1 = lowest
         for k in range(K):
-            g, q = min(k, M - 1), zero
+            g, q0, q1 = k if M == K else 0, zero, zero
             for i in range(d):
-                y, low = zero, first(i, C)
+                y0, y1, low = zero, zero, first(i, C)
                 for j in range(low, i + 1):
-                    y = y + (load(tile, 1 + j, b) - means[k, j]) * whiteners[g, i, j - low]
-                q = q + y * y
-            q = constants[k] - q * _HALF_LOG2_E
-            store(shares, k, b, q)
-            peak = maximum(q, peak)
+                    mean, factor = means[k, j], whiteners[g, i, j - low]
+                    y0 = y0 + (load(tile, 1 + j, b) - mean) * factor
+                    y1 = y1 + (load(tile, 1 + j, c) - mean) * factor
+                q0, q1 = q0 + y0 * y0, q1 + y1 * y1
+            q0, q1 = constants[k] - q0 * _HALF_LOG2_E, constants[k] - q1 * _HALF_LOG2_E
+            store(shares, k, b, q0)
+            store(shares, k, c, q1)
+            peak0, peak1 = maximum(q0, peak0), maximum(q1, peak1)
+        total0 = total1 = zero
         for k in range(K):
-            share = exp2(load(shares, k, b) - peak, least)
-            store(shares, k, b, share)
-            total = total + share
-        logarithm, reciprocal = log2_reciprocal(total)
-        weight = load(tile, 0, b)
-        likelihood = likelihood + weight * (logarithm + peak)
+            share0, share1 = exp2(load(shares, k, b) - peak0, least), exp2(load(shares, k, c) - peak1, least)
+            store(shares, k, b, share0)
+            store(shares, k, c, share1)
+            total0, total1 = total0 + share0, total1 + share1
+        logarithm0, factor0 = log2_reciprocal(total0)
+        logarithm1, factor1 = log2_reciprocal(total1)
+        weight0, weight1 = load(tile, 0, b), load(tile, 0, c)
+        likelihood = likelihood + weight0 * (logarithm0 + peak0) + weight1 * (logarithm1 + peak1)
+        factor0, factor1 = weight0 * factor0, weight1 * factor1
         for k in range(K):
-            store(shares, k, b, load(shares, k, b) * (weight * reciprocal))
-    store(shares, K, np.int64(0), likelihood)
-    result = 0.0
-    for lane in range(step):
-        result += shares[K, lane]
-    return result
+            store(shares, k, b, load(shares, k, b) * factor0)
+            store(shares, k, c, load(shares, k, c) * factor1)
+    return sum4(likelihood, zero, zero, zero)[0]
 
 
 @kernel
 def add_moments(tile, rows, means, shares, totals, sums, scatters):
     """Add the moments of points about the means. OUT totals (K,), sums (K, d), scatters (K, d, C)"""
-    (K, d), C = means.shape, scatters.shape[2]
+    (K, d), C, step, zero = means.shape, scatters.shape[2], lanes(tile), splat(np.float64(0))
     for k in range(K):
-        share, total = shares[k], 0.0
-        for b in range(rows):
-            total += share[b]
-        totals[k] += total
+        weight = zero
+        for b in range(0, rows, step):
+            weight = weight + load(shares, k, b)
         for i in range(d):
-            x, centre, total = tile[1 + i], means[k, i], 0.0
-            for b in range(rows):
-                total += share[b] * (x[b] - centre)
-            sums[k, i] += total
-            low = first(i, C)
+            low, total = first(i, C), zero
+            for b in range(0, rows, step):
+                product = load(shares, k, b) * (load(tile, 1 + i, b) - means[k, i])
+                store(shares, K, b, product)
+                total = total + product
             for j in range(low, i + 1):
-                other, about, total = tile[1 + j], means[k, j], 0.0
-                for b in range(rows):
-                    total += share[b] * (x[b] - centre) * (other[b] - about)
-                scatters[k, i, j - low] += total
+                one = other = zero
+                for b in range(0, rows, 2 * step):
+                    one = one + load(shares, K, b) * (load(tile, 1 + j, b) - means[k, j])
+                    other = other + load(shares, K, b + step) * (load(tile, 1 + j, b + step) - means[k, j])
+                heavy, linear, even, odd = sum4(weight, total, one, other)
+                scatters[k, i, j - low] += even + odd
+            sums[k, i] += linear
+        totals[k] += heavy
 
 
 @kernel
@@ -110,7 +118,7 @@ def estimate(totals, sums, scatters, isotropic, means, covariances):
         weight += totals[k]
     covariances[:] = 0.0
     for k in range(K):
-        g, divisor = min(k, M - 1), totals[k] if M == K else weight
+        g, divisor = k if M == K else 0, totals[k] if M == K else weight
         for i in range(d):
             low = first(i, C)
             for j in range(low, i + 1):
@@ -182,7 +190,7 @@ def slot_ascend(
     whiteners, constants, singular = whiteners[start], constants[start], singular[start]
     outcome = outcomes[start]
     shares, totals, sums, scatters, row = shares[slot], totals[slot], sums[slot], scatters[slot], row[slot]
-    K, M, m = means.shape[0], covariances.shape[0], labels.shape[0]
+    K, M, m, step = means.shape[0], covariances.shape[0], labels.shape[0], lanes(tiles)
     for _ in range(int(limits[0])):
         if outcome[SETTLED] + outcome[FAILED] > 0:
             return
@@ -191,11 +199,11 @@ def slot_ascend(
         scatters[:] = 0.0
         likelihood = 0.0
         for t in range(tiles.shape[0]):
-            tile, rows = tiles[t], min(size, m - t * size)
+            tile, rows = tiles[t], min(size, -(-(m - t * size) // (2 * step)) * (2 * step))
             if outcome[ITERATIONS] == 0:
                 for k in range(K):
                     for b in range(rows):
-                        shares[k, b] = tile[0, b] if labels[t * size + b] == k else 0.0
+                        shares[k, b] = tile[0, b] if labels[min(t * size + b, m - 1)] == k else 0.0
             else:
                 likelihood += share_points(tile, rows, means, whiteners, constants, shares)
             add_moments(tile, rows, means, shares, totals, sums, scatters)
