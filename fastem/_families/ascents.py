@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from fastem._families.base import Ascents, Maximised, Rule
-from fastem._families.floor import RELATIVE_FLOOR, ROUNDING
+from fastem._families.floor import NEAR, RELATIVE_FLOOR, ROUNDING, compare_with_floor
 from fastem._families.layouts import GaussianParameters, Layout
 from fastem._families.reseed import LEAST_ROWS
 from fastem._kernels._ascent import FAILED, MEAN, slot_ascend, tiles_of
@@ -39,13 +39,15 @@ class GaussianAscents(Ascents[GaussianParameters]):
         variance = np.square(points - (points @ weights / total)[:, None]) @ weights / total
         if layout.isotropic:
             variance[:] = variance.mean()
-        floor = RELATIVE_FLOOR * np.where(variance > rounding, variance, 1.0)
+        self._variance = np.where(variance > rounding, variance, 1.0)
+        floor = RELATIVE_FLOOR * self._variance
         self._fixed = tiles_of(points, weights), np.ascontiguousarray(labels)
         self._amounts = floor if isinstance(added, str) else np.broadcast_to(added, d).copy(), floor
         self._limits = np.array([0, 0, LEAST_ROWS * rule.mean_row_weight, rounding, layout.isotropic])
-        self._weights, self._constants, self._singular = np.zeros((3, s, k))
+        self._weights, self._constants = np.zeros((2, s, k))
         self._means = np.zeros((s, k, d))
         self._covariances, self._whiteners = np.zeros((2, s, m, d, columns))
+        self._ratios = np.zeros((s, m))
         self._outcomes = np.zeros((s, 4))
 
     @staticmethod
@@ -65,7 +67,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
             np.empty((g, d)),
         )
         given = *self._fixed, np.array(chosen), self._limits, *self._amounts
-        arguments = *given, *state, self._singular, self._outcomes, *scratch
+        arguments = *given, *state, self._ratios, self._outcomes, *scratch
         run_slots(slot_ascend, arguments, g, self._n_threads)
 
     def objective(self, start: int) -> float | None:
@@ -78,6 +80,10 @@ class GaussianAscents(Ascents[GaussianParameters]):
             covariances = covariances + np.tril(covariances, -1).transpose(0, 2, 1)
         elif self._layout.isotropic:
             covariances = covariances[:, 0]
-        singular = np.flatnonzero(self._singular[start, : shape[0]])
-        parameters = GaussianParameters(weights, means, covariances.reshape(shape))
-        return Maximised(parameters, [], [], [int(component) for component in singular])
+        covariances = covariances.reshape(shape)
+        singular: list[int] = []
+        if not (self._ratios[start] > NEAR).all():
+            amount, rounding = self._amounts[0], float(self._limits[3])
+            _, _, floored = compare_with_floor(self._layout, covariances, amount, self._variance, rounding)
+            singular = [int(component) for component in np.flatnonzero(floored)]
+        return Maximised(GaussianParameters(weights, means, covariances), [], [], singular)

@@ -20,7 +20,7 @@ _DOMINATED = 3.0
 _LEAST_RATIO = 0.5
 # We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
 # floors.
-_NEAR = 1e3
+NEAR = 1e3
 # A conditional variance or a deviation below this many rounding errors is noise.
 ROUNDING = 16.0
 
@@ -65,10 +65,7 @@ def maximise_gaussian(
         fallback(~alive)
     covariances += layout.diagonal(amount[None])
     rounding = ROUNDING * precision
-    noise = np.maximum(rounding * layout.variances(covariances, d), rounding**2 * variance)
-    least = np.maximum(amount, noise)
-    ratios = _ratios(layout, covariances, least)
-    floored = ~(ratios > _DOMINATED).all(axis=1)
+    ratios, least, floored = compare_with_floor(layout, covariances, amount, variance, rounding)
     singular = ~(ratios > _LEAST_RATIO).all(axis=1)
     if singular.any():
         covariances += layout.diagonal(np.outer(singular, floor))
@@ -87,6 +84,17 @@ def maximise_gaussian(
     return Maximised(parameters, reseeded, kept, on_the_floor, slack)
 
 
+def compare_with_floor(
+    layout: Layout, covariances: FloatArray, amount: FloatArray, variance: FloatArray, rounding: float
+) -> tuple[FloatArray, FloatArray, Array]:
+    """Return the ratios (m, d) of covariances to the least variances (m, d), and which are floored (m,)."""
+    d = len(variance)
+    noise = np.maximum(rounding * layout.variances(covariances, d), rounding**2 * variance)
+    least = np.maximum(amount, noise)
+    ratios = _ratios(layout, covariances, least)
+    return ratios, least, ~(ratios > _DOMINATED).all(axis=1)
+
+
 def _ratios(layout: Layout, covariances: FloatArray, least: FloatArray) -> FloatArray:
     """Return the ratios (m, d) of the variances of each covariance to `least` (m, d).
 
@@ -94,7 +102,7 @@ def _ratios(layout: Layout, covariances: FloatArray, least: FloatArray) -> Float
     are of the variance of each feature given the features before it, which is cheaper.
     """
     ratios = np.asarray(layout.pivots(covariances, least.shape[1]) / least)
-    near = ~(ratios > _NEAR).all(axis=1)
+    near = ~(ratios > NEAR).all(axis=1)
     ratios[near] = layout.ratios(covariances[near], least[near])
     return ratios
 

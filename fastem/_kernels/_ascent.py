@@ -138,10 +138,10 @@ def whiten(covariance, added, floor, rounding, whitener, row):
     """Invert the Cholesky factor, row by row, and repair the covariance where that needs it.
 
     IN added (d,) to the variances; floor (d,) to add in addition where that is not enough
-    OUT whitener (d, C). Returns its log2-determinant and whether the covariance is near what was added,
-    or (-inf, True) if it cannot be repaired. `row` (d,) is scratch.
+    OUT whitener (d, C). Returns its log2-determinant, and the least ratio of a variance of a feature, given
+    those before it, to what was added. It is negative if the covariance cannot be repaired. `row` (d,) is scratch.
     """
-    (d, C), logarithm, floored = covariance.shape, 0.0, False
+    (d, C), logarithm, ratio = covariance.shape, 0.0, np.inf
     for i in range(d):
         low = first(i, C)
         last = i - low
@@ -153,12 +153,12 @@ def whiten(covariance, added, floor, rounding, whitener, row):
             for t in range(j + 1):
                 row[j] += covariance[i, t] * whitener[j, t]
             pivot -= row[j] * row[j]
-        floored |= not pivot > 3 * least
+        ratio = min(ratio, max(pivot / least, 0.0))
         if not pivot > 0.5 * least:
             covariance[i, last] += floor[i]
             pivot += floor[i]
         if not pivot > 0:
-            return -np.inf, True
+            return 0.0, -1.0
         scale = 1 / np.sqrt(pivot)
         for t in range(low, i):
             total = 0.0
@@ -167,13 +167,13 @@ def whiten(covariance, added, floor, rounding, whitener, row):
             whitener[i, t - low] = -total * scale
         whitener[i, last] = scale
         logarithm += np.log2(scale)
-    return logarithm, floored
+    return logarithm, ratio
 
 
 @entry_kernel
 def slot_ascend(
     tiles, labels, chosen, limits, added, floor, weights, means, covariances, whiteners,
-    constants, singular, outcomes, shares, totals, sums, scatters, row, slot,
+    constants, ratios, outcomes, shares, totals, sums, scatters, row, slot,
 ):
     """Serial: one ascent, that of the start chosen[slot]. S starts of m points.
 
@@ -182,12 +182,12 @@ def slot_ascend(
     IN     added and floor (d,): see `whiten`
     IN/OUT means (S, K, d), covariances and whiteners (S, M, d, C), constants (S, K); outcomes (S, 4) with
            zeros at first. An ascent can go on later.
-    OUT    weights (S, K), singular (S, K) of 0 and 1
+    OUT    weights (S, K); ratios (S, M), see `whiten`
     Scratch: shares (G, K + 1, stride), totals (G, K), sums (G, K, d), scatters (G, K, d, C), row (G, d)
     """
     start, size = chosen[slot], tile_rows(tiles)
     labels, weights, means, covariances = labels[start], weights[start], means[start], covariances[start]
-    whiteners, constants, singular = whiteners[start], constants[start], singular[start]
+    whiteners, constants, ratios = whiteners[start], constants[start], ratios[start]
     outcome = outcomes[start]
     shares, totals, sums, scatters, row = shares[slot], totals[slot], sums[slot], scatters[slot], row[slot]
     K, M, m, step = means.shape[0], covariances.shape[0], labels.shape[0], lanes(tiles)
@@ -218,14 +218,15 @@ def slot_ascend(
             outcome[SETTLED] = 1
         outcome[MEAN] = likelihood
         outcome[ITERATIONS] += 1
-        logarithm, floored = 0.0, False
         estimate(totals, sums, scatters, limits[4] > 0, means, covariances)
+        logarithm = 0.0
         for k in range(K):
             weights[k] = totals[k] / weight
             if k < M:
-                logarithm, floored = whiten(covariances[k], added, floor, limits[3], whiteners[k], row)
-                if not logarithm > -np.inf:
+                logarithm, ratios[k] = whiten(
+                    covariances[k], added, floor, limits[3], whiteners[k], row
+                )
+                if ratios[k] < 0:
                     outcome[FAILED] = 1
                     return
-            singular[k] = 1 if floored else 0
             constants[k] = np.log2(weights[k]) + logarithm
