@@ -93,7 +93,9 @@ def _best_ascent(sample: Likelihood[P], rows: Rows, found: list[Array]) -> Maxim
     for iterations, most in _ROUGH_HEATS:
         ascents.go_on(chosen, iterations, _ROUGH_TOL)
         chosen = _leaders(ascents, sample, rows, chosen, most)
-    return ascents.parameters(chosen[0]) if chosen else None
+        if not chosen:
+            return None
+    return ascents.parameters(chosen[0])
 
 
 def _leaders(

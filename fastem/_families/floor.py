@@ -14,7 +14,7 @@ from fastem._typing import Array, FloatArray
 RELATIVE_FLOOR = 1e-6
 # A component is floored if, in some direction, its variance is at most this many times the floor. Then the
 # floor is a third or more of the variance.
-_DOMINATED = 3.0
+DOMINATED = 3.0
 # With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many
 # floors, the floor was not enough.
 _LEAST_RATIO = 0.5
@@ -92,7 +92,7 @@ def compare_with_floor(
     noise = np.maximum(rounding * layout.variances(covariances, d), rounding**2 * variance)
     least = np.maximum(amount, noise)
     ratios = _ratios(layout, covariances, least)
-    return ratios, least, ~(ratios > _DOMINATED).all(axis=1)
+    return ratios, least, ~(ratios > DOMINATED).all(axis=1)
 
 
 def _ratios(layout: Layout, covariances: FloatArray, least: FloatArray) -> FloatArray:

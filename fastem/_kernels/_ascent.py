@@ -172,8 +172,25 @@ def whiten(covariance, added, floor, rounding, whitener, row):
 
 @entry_kernel
 def slot_ascend(
-    tiles, labels, chosen, limits, added, floor, weights, means, covariances, whiteners,
-    constants, ratios, outcomes, shares, totals, sums, scatters, row, slot,
+    tiles,
+    labels,
+    chosen,
+    limits,
+    added,
+    floor,
+    weights,
+    means,
+    covariances,
+    whiteners,
+    constants,
+    ratios,
+    outcomes,
+    shares,
+    totals,
+    sums,
+    scatters,
+    row,
+    slot,
 ):
     """Serial: one ascent, that of the start chosen[slot]. S starts of m points.
 
@@ -223,9 +240,7 @@ def slot_ascend(
         for k in range(K):
             weights[k] = totals[k] / weight
             if k < M:
-                logarithm, ratios[k] = whiten(
-                    covariances[k], added, floor, limits[3], whiteners[k], row
-                )
+                logarithm, ratios[k] = whiten(covariances[k], added, floor, limits[3], whiteners[k], row)
                 if ratios[k] < 0:
                     outcome[FAILED] = 1
                     return
