@@ -82,7 +82,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
             covariances = covariances[:, 0]
         covariances = covariances.reshape(shape)
         floored = ~(self._ratios[start] > DOMINATED)  # before repairs
-        if not (self._ratios[start] > NEAR).all():
+        if self._layout.matrices and not (self._ratios[start] > NEAR).all():
             amount, rounding = self._amounts[0], float(self._limits[3])
             floored |= compare_with_floor(self._layout, covariances, amount, self._variance, rounding)[2]
         on_the_floor = [int(component) for component in np.flatnonzero(floored)]

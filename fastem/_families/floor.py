@@ -92,7 +92,7 @@ def compare_with_floor(
     noise = np.maximum(rounding * layout.variances(covariances, d), rounding**2 * variance)
     least = np.maximum(amount, noise)
     ratios = _ratios(layout, covariances, least)
-    return ratios, least, ~(ratios > DOMINATED).all(axis=1)
+    return ratios, least, np.asarray(~(ratios > DOMINATED).all(axis=1))
 
 
 def _ratios(layout: Layout, covariances: FloatArray, least: FloatArray) -> FloatArray:

@@ -47,7 +47,7 @@ def first(i, C):
 
 @kernel
 def share_points(tile, rows, means, whiteners, constants, shares):
-    """OUT shares (K + 1, stride): responsibilities times weights. Returns the weighted sum of log2-densities."""
+    """Return the weighted sum of log2-densities. OUT shares (K + 1, stride): responsibilities times weights"""
     (K, d), (M, _, C), step = means.shape, whiteners.shape, lanes(tile)
     least, zero, lowest = splat(least_exponent(tile)), splat(np.float64(0)), splat(_LOWEST)
     likelihood = zero
@@ -139,7 +139,8 @@ def whiten(covariance, added, floor, rounding, whitener, row):
 
     IN added (d,) to the variances; floor (d,) to add in addition where that is not enough
     OUT whitener (d, C). Returns its log2-determinant, and the least ratio of a variance of a feature, given
-    those before it, to what was added. It is negative if the covariance cannot be repaired. `row` (d,) is scratch.
+    those before it, to what was added. The ratio is -1 if the covariance cannot be repaired.
+    `row` (d,) is scratch.
     """
     (d, C), logarithm, ratio = covariance.shape, 0.0, np.inf
     for i in range(d):
