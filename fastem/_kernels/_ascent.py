@@ -47,7 +47,10 @@ def first(i, C):
 
 @kernel
 def share_points(tile, rows, means, whiteners, constants, shares):
-    """Return the weighted sum of log2-densities. OUT shares (K + 1, stride): responsibilities times weights"""
+    """Return the weighted sum of log2-densities.
+
+    OUT shares (K + 1, stride): responsibilities times weights; the last row is scratch
+    """
     (K, d), (M, _, C), step = means.shape, whiteners.shape, lanes(tile)
     least, zero, lowest = splat(least_exponent(tile)), splat(np.float64(0)), splat(_LOWEST)
     likelihood = zero
