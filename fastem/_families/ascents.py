@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from fastem._families.base import Ascents, Maximised, Rule
-from fastem._families.floor import DOMINATED, NEAR, RELATIVE_FLOOR, ROUNDING, compare_with_floor
+from fastem._families.floor import DOMINATED, NEAR, RELATIVE_FLOOR, ROUNDING, repair
 from fastem._families.layouts import GaussianParameters, Layout
 from fastem._families.reseed import LEAST_ROWS
 from fastem._kernels._ascent import FAILED, MEAN, slot_ascend, tiles_of
@@ -84,6 +84,6 @@ class GaussianAscents(Ascents[GaussianParameters]):
         floored = ~(self._ratios[start] > DOMINATED)  # before repairs
         if self._layout.matrices and not (self._ratios[start] > NEAR).all():
             amount, rounding = self._amounts[0], float(self._limits[3])
-            floored |= compare_with_floor(self._layout, covariances, amount, self._variance, rounding)[2]
+            floored |= repair(self._layout, covariances, amount, self._variance, rounding)[2]
         on_the_floor = [int(component) for component in np.flatnonzero(floored)]
         return Maximised(GaussianParameters(weights, means, covariances), [], [], on_the_floor)

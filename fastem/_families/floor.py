@@ -56,20 +56,12 @@ def maximise_gaussian(
     weights = np.where(alive, sums.weights, 1.0)
     shift = np.where(alive[:, None], sums.first / weights[:, None], 0.0)
 
-    def fallback(where: Array) -> None:
-        if where.any():
-            covariances[where] = layout.diagonal(variance[None])
-
     covariances = constraint.estimate(sums, shift, weights)
     if m == k:
-        fallback(~alive)
+        covariances[~alive] = layout.diagonal(variance[None])
     covariances += layout.diagonal(amount[None])
     rounding = ROUNDING * precision
-    ratios, least, floored = compare_with_floor(layout, covariances, amount, variance, rounding)
-    singular = ~(ratios > _LEAST_RATIO).all(axis=1)
-    if singular.any():
-        covariances += layout.diagonal(np.outer(singular, floor))
-        fallback(np.asarray(~(layout.pivots(covariances, d) > 0).all(axis=1)))
+    ratios, least, floored = repair(layout, covariances, amount, variance, rounding)
 
     parameters = GaussianParameters(sums.weights / sums.weights.sum(), sums.means + shift, covariances)
     split = partial(_split, layout, parameters)
@@ -84,14 +76,23 @@ def maximise_gaussian(
     return Maximised(parameters, reseeded, kept, on_the_floor, slack)
 
 
-def compare_with_floor(
+def repair(
     layout: Layout, covariances: FloatArray, amount: FloatArray, variance: FloatArray, rounding: float
 ) -> tuple[FloatArray, FloatArray, Array]:
-    """Return the ratios (m, d) of covariances to the least variances (m, d), and which are floored (m,)."""
+    """Repair singular covariances in place.
+
+    Return the ratios (m, d) of the covariances before that to the least variances (m, d), and which are
+    floored (m,).
+    """
     d = len(variance)
     noise = np.maximum(rounding * layout.variances(covariances, d), rounding**2 * variance)
     least = np.maximum(amount, noise)
     ratios = _ratios(layout, covariances, least)
+    singular = ~(ratios > _LEAST_RATIO).all(axis=1)
+    if singular.any():
+        covariances += layout.diagonal(np.outer(singular, RELATIVE_FLOOR * variance))
+        lost = ~(layout.pivots(covariances, d) > 0).all(axis=1)
+        covariances[lost] = layout.diagonal(variance[None])
     return ratios, least, np.asarray(~(ratios > DOMINATED).all(axis=1))
 
 
