@@ -82,3 +82,25 @@ class SmallFit:
         return -fastem.fit(self.X, 3, n_init=20, tol=1e-8, max_iter=2000, rng=0).report.log_likelihood
 
     track_negative_log_likelihood.unit = "nats"
+
+
+class SmallAuto:
+    """One fit from the start "auto" on 272 rows, which makes EM from many labellings."""
+
+    params = (TYPES,)
+    param_names = ("covariance_type",)
+
+    def setup(self, covariance_type):
+        self.X = old_faithful()
+        self.time_fit(covariance_type)
+
+    def time_fit(self, covariance_type):
+        fastem.fit(self.X, 3, covariance_type=covariance_type, init="auto", rng=0)
+
+    def track_negative_log_likelihood(self, covariance_type):
+        fit = fastem.fit(
+            self.X, 3, covariance_type=covariance_type, init="auto", tol=1e-8, max_iter=2000, rng=0
+        )
+        return -fit.report.log_likelihood
+
+    track_negative_log_likelihood.unit = "nats"

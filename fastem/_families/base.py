@@ -84,6 +84,25 @@ class Pass(ABC, Generic[S]):
         """Return the sums of the pass, or None if they are not finite."""
 
 
+class Ascents(ABC, Generic[P]):
+    """EM from several starts on a small sample that is held in memory, roughly but fast.
+
+    The kernel of a family makes them, so that a pass costs no Python.
+    """
+
+    @abstractmethod
+    def go_on(self, chosen: list[int], iterations: int, tol: float) -> None:
+        """Make more iterations from the chosen starts, until one gains less than `tol` a row."""
+
+    @abstractmethod
+    def objective(self, start: int) -> float | None:
+        """Return the mean log-density at the last E-step, up to a constant. None means that it failed."""
+
+    @abstractmethod
+    def parameters(self, start: int) -> Maximised[P]:
+        """Return the parameters that a start has reached."""
+
+
 class Family(ABC, Generic[P, S]):
     """What differs between distributions. Subclasses are final or abstract."""
 
@@ -172,6 +191,21 @@ class Family(ABC, Generic[P, S]):
     def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
         """Return log h(x), (m,), which no parameter changes. Raise an error if the rows are not valid."""
         return np.zeros(len(rows.X))
+
+    def ascents(
+        self,
+        points: FloatArray,
+        weights: FloatArray,
+        labels: Array,
+        k: int,
+        rule: Rule[P],
+        n_threads: int | None,
+    ) -> Ascents[P] | None:
+        """Return ascents from S labellings (S, m), or None if the family has no kernel for that.
+
+        points (d, m) are in standard coordinates, weights are (m,).
+        """
+        return None
 
     # --- sums and M-step
 

@@ -6,6 +6,7 @@ the coordinate axes (I).
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from fastem._typing import FloatArray
 
 class Constraint(ABC):
     """One of the models of mclust. Subclasses are final."""
+
+    # Whether each covariance is the scatter over the weight, entry by entry, as the layout stores it.
+    direct: ClassVar[bool] = False
 
     @abstractmethod
     def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
@@ -28,6 +32,8 @@ class Constraint(ABC):
 class VVV(Constraint):
     """A covariance matrix for each component."""
 
+    direct = True
+
     def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
         return sums.scatter / weights[:, None, None] - shift[:, :, None] * shift[:, None, :]
 
@@ -37,6 +43,8 @@ class VVV(Constraint):
 
 class EEE(Constraint):
     """One covariance matrix for all components."""
+
+    direct = True
 
     def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
         between = (shift * sums.weights[:, None]).T @ shift
@@ -49,6 +57,8 @@ class EEE(Constraint):
 class VVI(Constraint):
     """A variance for each component and feature."""
 
+    direct = True
+
     def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
         return sums.scatter / weights[:, None] - shift * shift
 
@@ -58,6 +68,8 @@ class VVI(Constraint):
 
 class VII(Constraint):
     """A variance for each component."""
+
+    direct = True
 
     def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
         return np.asarray((sums.scatter / weights - (shift * shift).sum(axis=1)) / shift.shape[1])

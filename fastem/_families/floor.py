@@ -20,7 +20,7 @@ _LEAST_RATIO = 0.5
 _FINEST = float(np.finfo(np.float64).eps)
 # We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
 # floors.
-_NEAR = 1e3
+NEAR = 1e3
 
 
 class Stored(NamedTuple):
@@ -63,20 +63,15 @@ def maximise_gaussian(
     weights = np.where(alive, sums.weights, 1.0)
     shift = np.where(alive[:, None], sums.first / weights[:, None], 0.0)
 
-    def fallback(where: Array) -> None:
-        if where.any():
-            covariances[where] = layout.diagonal(variance[None])
-
     covariances = constraint.estimate(sums, shift, weights)
     if m == k:
-        fallback(~alive)
+        covariances[~alive] = layout.diagonal(variance[None])
     covariances += layout.diagonal(amount[None])
     pivots, variances = layout.pivots(covariances, d), layout.variances(covariances, d)
     unknown = noise(variances, precision, variance)
     least = np.maximum(amount, unknown)
     ratios = _ratios(layout, covariances, pivots, least)
     floored = ~(ratios > DOMINATED).all(axis=1)
-    singular = ~(ratios > _LEAST_RATIO).all(axis=1)
     if stored is not None:
         # Arithmetic can cope with a variance as small as the rounding errors of rows. But it tells nothing.
         distances = np.square(sums.means + shift - stored.zero)
@@ -88,9 +83,7 @@ def maximise_gaussian(
         bool(on_the_floor and (unknown > amount)[floored].any())
         or hides(pivots, unknown, variances, None if layout.centred else sums.means)
     )
-    if singular.any():
-        covariances += layout.diagonal(np.outer(singular, floor))
-        fallback(np.asarray(~(layout.pivots(covariances, d) > 0).all(axis=1)))
+    _mend(layout, covariances, ratios, variance)
 
     parameters = GaussianParameters(sums.weights / sums.weights.sum(), sums.means + shift, covariances)
     split = partial(_split, layout, parameters)
@@ -104,6 +97,29 @@ def maximise_gaussian(
     return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
 
 
+def repair(
+    layout: Layout, covariances: FloatArray, amount: FloatArray, variance: FloatArray, precision: float
+) -> Array:
+    """Repair singular covariances in place, to which `amount` has been added. Tell which are floored (m,)."""
+    pivots, variances = (
+        layout.pivots(covariances, len(variance)),
+        layout.variances(covariances, len(variance)),
+    )
+    least = np.maximum(amount, noise(variances, precision, variance))
+    ratios = _ratios(layout, covariances, pivots, least)
+    _mend(layout, covariances, ratios, variance)
+    return np.asarray(~(ratios > DOMINATED).all(axis=1))
+
+
+def _mend(layout: Layout, covariances: FloatArray, ratios: FloatArray, variance: FloatArray) -> None:
+    """Repair in place the covariances whose ratios to the least variances (m, d) are too small."""
+    singular = ~(ratios > _LEAST_RATIO).all(axis=1)
+    if singular.any():
+        covariances += layout.diagonal(np.outer(singular, RELATIVE_FLOOR * variance))
+        lost = ~(layout.pivots(covariances, len(variance)) > 0).all(axis=1)
+        covariances[lost] = layout.diagonal(variance[None])
+
+
 def _ratios(layout: Layout, covariances: FloatArray, pivots: FloatArray, least: FloatArray) -> FloatArray:
     """Return the ratios (m, d) of the variances of each covariance to `least` (m, d).
 
@@ -111,7 +127,7 @@ def _ratios(layout: Layout, covariances: FloatArray, pivots: FloatArray, least: 
     are of the variance of each feature given the features before it, which is cheaper.
     """
     ratios = np.asarray(pivots / least)
-    near = ~(ratios > _NEAR).all(axis=1)
+    near = ~(ratios > NEAR).all(axis=1)
     ratios[near] = layout.ratios(covariances[near], least[near])
     return ratios
 

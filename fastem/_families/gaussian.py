@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fastem._checks import check_finite
+from fastem._families.ascents import GaussianAscents
 from fastem._families.base import Maximised, Rule, check_sums
 from fastem._families.compiled import CompiledFamily
 from fastem._families.constraints import Constraint
@@ -118,6 +119,22 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
 
     def multiply_adds(self, d: int) -> int:
         return d * (d + 1) if self._layout.matrices else 2 * d
+
+    def ascents(
+        self,
+        points: FloatArray,
+        weights: FloatArray,
+        labels: Array,
+        k: int,
+        rule: Rule[GaussianParameters],
+        n_threads: int | None,
+    ) -> GaussianAscents | None:
+        if not (
+            self._constraint.direct
+            and GaussianAscents.fit_in_memory(self._layout, len(labels), k, len(points))
+        ):
+            return None
+        return GaussianAscents(self._layout, points, weights, labels, k, rule, self._added(rule), n_threads)
 
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
         return self._layout.collect(packed, merged)

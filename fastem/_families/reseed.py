@@ -7,12 +7,12 @@ import numpy as np
 from fastem._typing import Array, FloatArray
 
 # A component has no rows of its own if its weight is at most this part of the weight of an average row.
-_DEAD = 1e-3
+LEAST_ROWS = 1e-3
 
 
 def alive_components(weights: FloatArray, mean_row_weight: float) -> Array:
     """Return which components have rows of their own, (K,) of bool."""
-    return np.asarray(weights > _DEAD * mean_row_weight)
+    return np.asarray(weights > LEAST_ROWS * mean_row_weight)
 
 
 def reseed(

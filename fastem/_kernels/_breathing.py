@@ -120,13 +120,16 @@ def settle(tiles, centres, K, iterations, totals, sums, errors, uses):
 
 
 @spliced_kernel
-def add_centres(centres, errors, K, count, noise, first):
+def add_centres(centres, errors, K, count, noise, step, first):
     """Put `count` centres beside those of the largest errors, which are spent."""
     for t in range(count):
-        worst = np.argmax(errors[:K])
+        worst = 0
+        for k in range(K):
+            if errors[k] > errors[worst]:
+                worst = k
         errors[worst] = -1.0
         for j in range(centres.shape[1]):
-            centres[K + t, j] = centres[worst, j] + noise[(first + t) % noise.shape[0], j]
+            centres[K + t, j] = centres[worst, j] + step * noise[(first + t) % noise.shape[0], j]
 
 
 @spliced_kernel
@@ -166,6 +169,13 @@ def choose_least_useful(centres, uses, K, count, marks):
                 protected += 1
 
 
+@kernel
+def copy_centres(source, target, K):
+    for k in range(K):
+        for j in range(source.shape[1]):
+            target[k, j] = source[k, j]
+
+
 @entry_kernel
 def slot_breathe(tiles, centres, noise, limits, more, totals, sums, errors, uses, marks, outcomes, slot):
     """Serial: one geometry. G geometries, at most L = K + depth centres.
@@ -178,31 +188,33 @@ def slot_breathe(tiles, centres, noise, limits, more, totals, sums, errors, uses
     K, depth, budget = centres.shape[1], limits[0], limits[1]
     tiles, kept, more, sums = tiles[slot], centres[slot], more[slot], sums[slot]
     totals, errors, uses, marks = totals[slot], errors[slot], uses[slot], marks[slot]
-    nudges = np.empty_like(noise)
-    more[:K] = kept
+    copy_centres(kept, more, K)
     error, used = settle(tiles, more, K, budget, totals, sums, errors, uses)
-    kept[:] = more[:K]
+    copy_centres(more, kept, K)
     count, breaths = min(depth, K), 0
     while count > 0 and used < budget and error > 0:
-        spread = np.sqrt(error / totals[:K].sum())
-        nudges[:] = _NUDGE * spread * noise
-        add_centres(more, errors, K, count, nudges, breaths * depth)
+        weight = 0.0
+        for k in range(K):
+            weight += totals[k]
+        spread = np.sqrt(error / weight)
+        add_centres(more, errors, K, count, noise, _NUDGE * spread, breaths * depth)
         _, n = settle(tiles, more, K + count, _ITERATIONS, totals, sums, errors, uses)
         used += n
         choose_least_useful(more, uses, K + count, count, marks)
         t = 0
         for k in range(K + count):
             if marks[k] != 1:
-                more[t] = more[k]
+                for j in range(kept.shape[1]):
+                    more[t, j] = more[k, j]
                 t += 1
         lower, n = settle(tiles, more, K, _ITERATIONS, totals, sums, errors, uses)
         used += n
         if lower < error * (1 - _WORTH):
             error = lower
-            kept[:] = more[:K]
+            copy_centres(more, kept, K)
         else:
             count -= 1
-            more[:K] = kept
+            copy_centres(kept, more, K)
             assign(tiles, more, K, totals, sums, errors, uses)
             used += 1
         breaths += 1

@@ -1,0 +1,89 @@
+"""Rough ascents of Gaussian mixtures on small samples, by the kernel that makes them as a whole."""
+
+from typing import Literal
+
+import numpy as np
+
+from fastem._families.base import Ascents, Maximised, Rule
+from fastem._families.floor import NEAR, RELATIVE_FLOOR, repair
+from fastem._families.layouts import GaussianParameters, Layout
+from fastem._families.reseed import LEAST_ROWS
+from fastem._families.rounding import DOMINATED, ROUNDING
+from fastem._kernels._ascent import FAILED, MEAN, slot_ascend, tiles_of
+from fastem._kernels._layout import STRIDE_BYTES
+from fastem._kernels._parallel import run_slots
+from fastem._typing import Array, FloatArray
+
+# The arrays of all ascents hold at most this many numbers (16 MB).
+_MOST_NUMBERS = 1 << 21
+
+
+class GaussianAscents(Ascents[GaussianParameters]):
+    """S ascents at once, in float64."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        points: FloatArray,
+        weights: FloatArray,
+        labels: Array,
+        k: int,
+        rule: Rule[GaussianParameters],
+        added: FloatArray | Literal["auto"],
+        n_threads: int | None,
+    ) -> None:
+        (d, _), s = points.shape, len(labels)
+        m, columns = layout.shape(k, d)[0], d if layout.matrices else 1
+        self._layout, self._n_threads = layout, n_threads
+        self._precision, rounding = rule.precision, ROUNDING * rule.precision
+        total = weights.sum()
+        variance = np.square(points - (points @ weights / total)[:, None]) @ weights / total
+        if layout.isotropic:
+            variance[:] = variance.mean()
+        self._variance = np.where(variance > rounding, variance, 1.0)
+        floor = RELATIVE_FLOOR * self._variance
+        self._fixed = tiles_of(points, weights), np.ascontiguousarray(labels)
+        self._amounts = floor if isinstance(added, str) else np.broadcast_to(added, d).copy(), floor
+        self._limits = np.array([0, 0, LEAST_ROWS * rule.mean_row_weight, rounding, layout.isotropic])
+        self._weights, self._constants = np.zeros((2, s, k))
+        self._means = np.zeros((s, k, d))
+        self._covariances, self._whiteners = np.zeros((2, s, m, d, columns))
+        self._ratios = np.zeros((s, m))
+        self._outcomes = np.zeros((s, 4))
+
+    @staticmethod
+    def fit_in_memory(layout: Layout, s: int, k: int, d: int) -> bool:
+        """Return whether the arrays of s ascents are small."""
+        return s * k * d * (d if layout.matrices else 1) <= _MOST_NUMBERS
+
+    def go_on(self, chosen: list[int], iterations: int, tol: float) -> None:
+        self._limits[:2] = iterations, tol
+        g, (_, k, d), (_, _, _, columns) = len(chosen), self._means.shape, self._covariances.shape
+        state = self._weights, self._means, self._covariances, self._whiteners, self._constants
+        scratch = (
+            np.empty((g, k + 1, STRIDE_BYTES // 8)),
+            np.empty((g, k)),
+            np.empty((g, k, d)),
+            np.empty((g, k, d, columns)),
+            np.empty((g, d)),
+        )
+        given = *self._fixed, np.array(chosen), self._limits, *self._amounts
+        arguments = *given, *state, self._ratios, self._outcomes, *scratch
+        run_slots(slot_ascend, arguments, g, self._n_threads)
+
+    def objective(self, start: int) -> float | None:
+        return None if self._outcomes[start, FAILED] else float(self._outcomes[start, MEAN])
+
+    def parameters(self, start: int) -> Maximised[GaussianParameters]:
+        weights, means, covariances = self._weights[start], self._means[start], self._covariances[start]
+        shape = self._layout.shape(*means.shape)
+        if self._layout.matrices:
+            covariances = covariances + np.tril(covariances, -1).transpose(0, 2, 1)
+        elif self._layout.isotropic:
+            covariances = covariances[:, 0]
+        covariances = covariances.reshape(shape)
+        floored = ~(self._ratios[start] > DOMINATED)  # before repairs
+        if self._layout.matrices and not (self._ratios[start] > NEAR).all():
+            floored |= repair(self._layout, covariances, self._amounts[0], self._variance, self._precision)
+        on_the_floor = [int(component) for component in np.flatnonzero(floored)]
+        return Maximised(GaussianParameters(weights, means, covariances), [], [], on_the_floor)

@@ -1,0 +1,190 @@
+"""Ascents that are compiled as a whole, and their part in the start "auto". Also runs interpreted."""
+
+import naive
+import numpy as np
+import pytest
+
+import fastem
+from fastem._families.ascents import GaussianAscents
+from fastem._families.base import Rule
+from fastem._families.frame import Frame
+from fastem._families.layouts import Full
+from fastem._families.registry import GAUSSIANS
+from fastem._kernels._ascent import ITERATIONS, slot_ascend
+
+REG_COVAR = 1e-3
+compiled_only = pytest.mark.skipif(
+    not hasattr(slot_ascend, "py_func"), reason="a fit by interpreted kernels takes long"
+)
+
+
+def ascents_of(X, weights, labels, covariance_type, k, reg_covar=REG_COVAR, n_threads=1):
+    d = X.shape[1]
+    frame = Frame(np.zeros(d), np.ones(d), np.zeros(d))
+    precision = float(np.finfo(np.float64).eps)
+    rule = Rule(frame, float(weights.mean()), precision, precision, reg_covar)
+    points = np.ascontiguousarray(X.T)
+    return GAUSSIANS[covariance_type].ascents(points, weights, labels, k, rule, n_threads)
+
+
+def problem(m, d, k, seed=0):
+    """Rows in overlapping clusters, weights of which some are 0, and labels of three starts."""
+    rng = np.random.default_rng([seed, m, d, k])
+    X = rng.normal(size=(m, d)) + 2 * rng.normal(size=(k, d))[rng.integers(k, size=m)]
+    weights = rng.uniform(0, 2, m)
+    weights[::7] = 0
+    return X, weights, rng.integers(k, size=(3, m))
+
+
+@pytest.mark.parametrize("covariance_type", GAUSSIANS)
+@pytest.mark.parametrize(("m", "d", "k"), [(5, 1, 1), (31, 2, 2), (257, 3, 4), (520, 9, 3), (400, 2, 20)])
+def test_an_ascent_is_the_textbook(m, d, k, covariance_type):
+    X, weights, labels = problem(m, d, k)
+    ascents = ascents_of(X, weights, labels, covariance_type, k)
+    ascents.go_on([0, 2], 6, -np.inf)
+    for start in (0, 2):
+        one_hot = (labels[start][:, None] == np.arange(k)).astype(float)
+        expected = naive.m_step(X, weights, one_hot, covariance_type, REG_COVAR)
+        expected, history = naive.em(X, weights, *expected, covariance_type, 5, REG_COVAR)
+        found = ascents.parameters(start)
+        assert not found.floored
+        np.testing.assert_allclose(found.parameters.weights, expected[0], rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(found.parameters.means, expected[1], rtol=1e-7, atol=1e-9)
+        reshaped = found.parameters.covariances.reshape(expected[2].shape)
+        np.testing.assert_allclose(reshaped, expected[2], rtol=1e-7, atol=1e-9)
+        constant = 0.5 * d * np.log(2 * np.pi)
+        assert ascents.objective(start) - constant == pytest.approx(history[4] / weights.sum(), rel=1e-9)
+
+
+def test_it_goes_on_where_it_stopped_by_any_number_of_threads():
+    X, weights, labels = problem(300, 3, 4)
+    at_once, by_steps = (ascents_of(X, weights, labels, "full", 4, n_threads=n) for n in (1, 2))
+    at_once.go_on([0, 1, 2], 9, 0.0)
+    by_steps.go_on([0, 1, 2], 4, 0.0)
+    by_steps.go_on([2, 1], 5, 0.0)
+    for start in (1, 2):
+        assert at_once.objective(start) == by_steps.objective(start)
+        pair = at_once.parameters(start), by_steps.parameters(start)
+        for one, other in zip(*(found.parameters for found in pair), strict=True):
+            assert one.tobytes() == other.tobytes()
+    assert at_once.objective(0) > by_steps.objective(0)
+
+
+def test_it_stops_when_an_iteration_gains_little():
+    X, weights, labels = problem(100, 2, 2)
+    loose, tight = (ascents_of(X, weights, labels, "diag", 2) for _ in range(2))
+    loose.go_on([0], 1000, 1e-3)
+    tight.go_on([0], 1000, 1e-9)
+    counts = [ascents._outcomes[0, ITERATIONS] for ascents in (loose, tight)]
+    assert 2 < counts[0] < counts[1] < 1000
+    before = loose.parameters(0).parameters.means.copy()
+    loose.go_on([0], 10, 1e-3)
+    np.testing.assert_array_equal(loose.parameters(0).parameters.means, before)
+
+
+@pytest.mark.parametrize("covariance_type", GAUSSIANS)
+def test_a_start_without_rows_for_a_component_fails_alone(covariance_type):
+    X, weights, labels = problem(60, 2, 3)
+    labels[1][labels[1] == 2] = 0
+    labels[2] = np.where(weights > 0, labels[0], 2)
+    labels[2][(weights > 0) & (labels[2] == 2)] = 1  # component 2 has rows, but they weigh nothing
+    ascents = ascents_of(X, weights, labels, covariance_type, 3)
+    ascents.go_on([0, 1, 2], 8, 0.0)
+    assert ascents.objective(0) is not None
+    assert ascents.objective(1) is None
+    assert ascents.objective(2) is None
+
+
+@pytest.mark.parametrize("reg_covar", [None, 0.0, 1e-12])
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
+def test_components_on_a_point_or_a_line_are_floored(covariance_type, reg_covar):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 3))
+    X[:30] = 9.0
+    X[30:60] = [-9, 0, 0] + rng.normal(size=(30, 1)) * np.ones(3)
+    labels = np.repeat([[0, 1, 2]], 30, axis=1)
+    ascents = ascents_of(X, np.ones(90), labels, covariance_type, 3, reg_covar)
+    ascents.go_on([0], 30, 0.0)
+    found = ascents.parameters(0)
+    assert found.floored == ([0, 1] if covariance_type == "full" else [0])
+    assert np.isfinite(ascents.objective(0))
+    for covariance in naive.dense(found.parameters.covariances, covariance_type, 3, 3):
+        np.linalg.cholesky(covariance)
+
+
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")
+def test_the_same_components_are_floored_as_in_the_m_step():
+    """A covariance may be singular although no feature is, given those before it."""
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        X = rng.normal(size=(40, 4))
+        scatter = np.linalg.qr(rng.normal(size=(4, 4)))[0] * [1, 1, 1, 10 ** rng.uniform(-4, -2)]
+        X[:20] = 5 + X[:20] @ scatter.T
+        labels = np.repeat([0, 1], 20)
+        ascents = ascents_of(X, np.ones(40), labels[None], "full", 2, None)
+        ascents.go_on([0], 1, 0.0)
+        model = fastem.fit(X, 2, init=labels, max_iter=0)
+        floored = [repair.component for repair in model.report.repairs]
+        assert ascents.parameters(0).floored == floored, seed
+
+
+def test_covariances_are_positive_definite_whatever_the_floor():
+    """The kernel computes pivots in another order than LAPACK, so the two may disagree by rounding."""
+    floored = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(40, 5)) ** 5
+        X[:, 1] = X[:, 0] * (1 + 1e-9 * rng.normal(size=40))
+        X /= X.std(axis=0)
+        ascents = ascents_of(X, np.ones(40), rng.integers(3, size=(1, 40)), "full", 3, [0.0, 1e-12][seed % 2])
+        ascents.go_on([0], 20, 0.0)
+        if ascents.objective(0) is not None:
+            found = ascents.parameters(0)
+            np.linalg.cholesky(found.parameters.covariances)
+            floored += found.floored
+    assert floored
+
+
+def test_large_samples_are_left_to_the_passes():
+    assert GaussianAscents.fit_in_memory(Full(), 21, 3, 13)
+    assert not GaussianAscents.fit_in_memory(Full(), 21, 2, 1000)
+
+
+@compiled_only
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")
+@pytest.mark.parametrize("place", [0.3, 8.0])
+def test_a_mass_is_found(place):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 2))
+    mass = rng.random(500) < 0.2
+    X[mass] = place
+    model = fastem.fit(X, 2, init="auto", rng=0)
+    component = np.argmin(np.abs(model.means - place).sum(axis=1))
+    assert model.weights[component] == pytest.approx(mass.mean(), abs=0.01)
+    assert np.trace(model.covariances[component]) < 1e-3
+    again = fastem.fit(X, 2, init="auto", rng=0, n_threads=1)
+    assert again.covariances.tobytes() == model.covariances.tobytes()
+
+
+@compiled_only
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")
+def test_a_singular_start_does_not_win():
+    """With few rows many ascents end on a handful of them, where the likelihood is unbounded."""
+    singular = []
+    for seed in range(8):
+        X = np.random.default_rng(seed).normal(size=(70, 4))
+        statuses = [fastem.fit(X, 4, init=i, rng=seed).report.status for i in ("auto", "k-means++")]
+        assert statuses[0] is fastem.FitStatus.CONVERGED
+        singular.append(statuses[1] is fastem.FitStatus.DEGENERATE)
+    assert any(singular)
+
+
+@compiled_only
+def test_the_best_optimum_of_a_hard_small_sample_is_found():
+    """A single start of k-means++ misses it three times of four."""
+    rng = np.random.default_rng(5)
+    wide, narrow = rng.normal(size=(150, 2)) * [4, 1], rng.normal(size=(60, 2)) * [0.3, 3] + [1, 0]
+    X = np.concatenate([wide, narrow, rng.normal(size=(60, 2)) * 0.4 + [-3, 2]])
+    reached = [fastem.fit(X, 3, init="auto", rng=seed).report.log_likelihood for seed in range(10)]
+    best = fastem.fit(X, 3, n_init=100, rng=0, init="k-means++").report.log_likelihood
+    assert sum(value > best - 0.1 for value in reached) >= 9
