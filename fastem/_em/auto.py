@@ -32,6 +32,8 @@ _ALIKE = 1e-5
 # random starts the fewer multiply-adds a pass takes.
 _MOST_EXTRA = 16
 _EXTRA_WORK = 1 << 19
+# A pass of fewer multiply-adds ends before another thread wakes up, if the machine is busy.
+_WORTH_THREADS = 1 << 22
 # Ascents by one kernel: the iterations of each heat, and how many go on. With 8 or 12 iterations in the first
 # heat, the start that would have been best is often dropped.
 _ASCENT_HEATS = ((20, 4), (60, 2), (150, 1))
@@ -69,8 +71,8 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     wanted = k * max(_PER_COMPONENT, _PER_NUMBER * source.n_features)
     size = sample_size(likelihood, min(max(wanted, _LEAST_ROWS), _MOST_ROWS))
     rows = source.sample(size, rng)
-    sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
     work = len(rows.X) * k * likelihood.family.multiply_adds(source.n_features)
+    sample = replace(likelihood, source=ArraySource(rows, source.n_threads if work > _WORTH_THREADS else 1))
     extra = min(_MOST_EXTRA, _EXTRA_WORK // work) if k > 1 else 0
     found = labellings(rows, source.dtype, likelihood.frame, k, extra, rng, source.n_threads)
     ascended = _best_ascent(sample, rows, found) if extra else None
@@ -132,30 +134,46 @@ def _leaders(
 
 
 def _race(sample: Likelihood[P], rows: Rows, starts: list[partial[Maximised[P]]]) -> Run[P]:
-    """Return the best run. After each heat the best third goes on, twice as long."""
-    heat = _HEAT
-    while True:
-        limits = replace(_REFINING, max_iter=heat if len(starts) > 1 else _REFINING.max_iter)
-        runs = [_attempt(sample, start, limits) for start in starts]
-        for run in runs:
-            run.masses = masses_of(sample, rows, run.parameters, run.singular) if run.singular else []
-        runs.sort(key=lambda run: run.rank, reverse=True)
-        if len(runs) == 1 or not runs[0].history:
+    """Return the best run. After each heat the best third goes on, twice as long.
+
+    A winner may lose its rank in the end, because a component becomes singular. Then the best of the runs
+    that were dropped goes on, if it ranks higher.
+    """
+    limits, dropped = replace(_REFINING, max_iter=_HEAT), list[Run[P]]()
+    while len(starts) > 1:
+        runs = sorted((_attempt(sample, rows, start, limits) for start in starts), key=_rank, reverse=True)
+        if not runs[0].history:
             return runs[0]
-        alike = _ALIKE * len(rows.X)
         leaders = [runs[0]]
         for run in runs[1 : -(-len(runs) // 3)]:
-            if run.history and leaders[-1].objective - run.objective > alike:
+            if run.history and leaders[-1].objective - run.objective > _ALIKE * len(rows.X):
                 leaders.append(run)
-        starts = [partial(Maximised, run.parameters, [], [], run.singular) for run in leaders]
-        heat *= 2
+        dropped += [run for run in runs if run not in leaders]
+        starts = [_going_on(run) for run in leaders]
+        limits = replace(limits, max_iter=2 * limits.max_iter)
+    best = _attempt(sample, rows, starts[0], _REFINING)
+    while dropped and max(map(_rank, dropped)) > best.rank:
+        following = max(dropped, key=_rank)
+        dropped.remove(following)
+        best = max(best, _attempt(sample, rows, _going_on(following), _REFINING), key=_rank)
+    return best
 
 
-def _attempt(sample: Likelihood[P], start: partial[Maximised[P]], limits: Limits) -> Run[P]:
+def _rank(run: Run[P]) -> tuple[bool, bool, bool, float]:
+    return run.rank
+
+
+def _going_on(run: Run[P]) -> partial[Maximised[P]]:
+    return partial(Maximised, run.parameters, [], [], run.singular)
+
+
+def _attempt(sample: Likelihood[P], rows: Rows, start: partial[Maximised[P]], limits: Limits) -> Run[P]:
     """Ascend. Some labellings are too narrow for a user's distribution, but others may not be."""
     try:
-        return ascend(sample, start, limits, k=sample.k, watch=lambda *_: False)
+        run = ascend(sample, start, limits, k=sample.k, watch=lambda *_: False)
     except ValueError as error:
-        run: Run[P] = Run(FitStatus.FAILED)
+        run = Run(FitStatus.FAILED)
         run.failure = error
-        return run
+    if run.singular:
+        run.masses = masses_of(sample, rows, run.parameters, run.singular)
+    return run

@@ -49,7 +49,7 @@ class Limits:
     reseeds: int = 3
 
 
-@dataclass
+@dataclass(eq=False)
 class Run(Generic[P]):
     """One run of EM: where it ended and how. If `history` is empty, the start failed with `failure`."""
 
