@@ -129,7 +129,7 @@ def fit(
     init : str, array, model or dict
         How to find the initial parameters.
 
-        - ``"auto"``: EM on a sample of 4096 to 16384 rows, from what k-means finds in several geometries
+        - ``"auto"``: EM on a sample of 2048 to 16384 rows, from what k-means finds in several geometries
           after it has left its local optima, from values that repeat, from a dense spot, and, where rows
           are few, from random seeds. Starts that fall behind are dropped; the best one goes on.
         - ``"k-means++"``: assign each row to the nearest of k seeds, which k-means++ chooses. The first

@@ -20,9 +20,9 @@ from fastem._sources.arrays import ArraySource
 from fastem._typing import Array, FloatArray, Rows
 
 # Rows of the sample: so many for each component, and for each component and feature, within these bounds.
-_PER_COMPONENT = 256
+_PER_COMPONENT = 128
 _PER_NUMBER = 16
-_LEAST_ROWS, _MOST_ROWS = 4096, 16384
+_LEAST_ROWS, _MOST_ROWS = 2048, 16384
 # The first heat of the race, and how long the ascent of its winner may be.
 _HEAT = 5
 _REFINING = Limits(gain_below(1e-6), 1e-4, 150)
