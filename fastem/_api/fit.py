@@ -16,8 +16,9 @@ from fastem._api.models import model_of
 from fastem._api.options import Callback, Options, check_init, check_options, check_parameters, check_start
 from fastem._api.progress import Advance, progress_bar
 from fastem._em.auto import named_start, partial_start
-from fastem._em.loop import PassLost, Run, StoppingRule, ascend
+from fastem._em.loop import PassLost, Run, StoppingRule
 from fastem._em.objective import Likelihood
+from fastem._em.saddles import climb
 from fastem._em.starts import given_start
 from fastem._families.base import Maximised, P
 from fastem._families.distribution import Distribution
@@ -278,7 +279,7 @@ class _Ascents(NamedTuple, Generic[P]):
     def _run(self, restart: int, rng: np.random.Generator, best: Run[P]) -> Run[P]:
         start = partial(self._start, restart, rng)
         try:
-            return ascend(self.likelihood, start, self.options.limits, k=self.options.k, watch=self._watch)
+            return climb(self.likelihood, start, self.options.limits, rng, self._watch)
         except PassLost as lost:
             parameters = best.parameters if lost.parameters is None and best.history else lost.parameters
             if parameters is None:

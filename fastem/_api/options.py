@@ -14,7 +14,7 @@ from fastem._checks import (
     check_rng,
     row_ranges,
 )
-from fastem._em.loop import Limits, StoppingRule, gain_below
+from fastem._em.loop import Limits, StoppingRule, gain_to_come_below
 from fastem._em.starts import INIT_NAMES
 from fastem._families.base import Family, P
 from fastem._families.frame import identity_frame
@@ -78,7 +78,7 @@ def check_limits(tol: Any, max_iter: Any) -> Limits:
         number, converged = 0.0, tol
     else:
         number = check_nonnegative("tol", tol, "It is the gain in mean log-likelihood below which to stop.")
-        converged = gain_below(number)
+        converged = gain_to_come_below(number)
     return Limits(converged, number, check_integer("max_iter", max_iter, 0))
 
 

@@ -1,5 +1,6 @@
 """The EM loop. It does not know about arrays: an objective makes the E-step and the M-step."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from fastem._families.statistics import Statistics
 from fastem._report import Breakdown, FitStatus, Repair
 
 # The error of the mean log-likelihood is at most this many rounding errors of a log-density.
-_ROUNDING = 64.0
+_ROUNDINGS = 64.0
 
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
 KEPT = "kept: no data left to estimate its parameters from"
@@ -27,6 +28,23 @@ StoppingRule = Callable[[Sequence[float]], bool]
 def gain_below(tol: float) -> StoppingRule:
     """Return a rule that stops when an iteration gains less than `tol`. With 0 it never stops."""
     return lambda means: tol > 0 and len(means) > 1 and means[-1] - means[-2] < tol
+
+
+def gain_to_come_below(tol: float) -> StoppingRule:
+    """Return a rule that stops when no more than `tol` is left to gain. With 0 it never stops.
+
+    Near its end EM gains by a geometric series: each gain g is a times the one before. So g a / (1 - a) is
+    still to come (Aitken; Boehning et al. 1994). While gains grow, it is not known how much. Early in a fit
+    the rate still changes, so the last gain must be less than `tol` too.
+    """
+
+    def converged(means: Sequence[float]) -> bool:
+        if tol == 0 or len(means) < 3:
+            return False
+        before, gain = means[-2] - means[-3], means[-1] - means[-2]
+        return gain <= 0 or (gain < tol and gain * gain < tol * (before - gain))
+
+    return converged
 
 
 class PassLost(Exception):
@@ -46,6 +64,7 @@ class Limits:
     max_iter: int
     # There are at most this many re-seedings per component, so that re-seeding cannot make a fit endless.
     reseeds: int = 3
+    leave_saddles: bool = True  # whether components that equal others are re-seeded (see `saddles`)
 
 
 @dataclass
@@ -82,6 +101,7 @@ def ascend(
     *,
     k: int,
     watch: Callable[[int, float, P], bool],
+    at_saddle: Callable[[P], bool] = lambda _: False,
 ) -> Run[P]:
     """Alternate E-steps and M-steps until converged.
 
@@ -95,6 +115,8 @@ def ascend(
     start : finds the initial parameters
     limits : when to stop
     watch : is called as watch(iteration, log_likelihood, parameters) after each E-step; True stops
+    at_saddle : is asked about the parameters when a gain is less than `tol` for the first time, since gains
+        near a saddle are small too, and may grow for long; True stops
 
     Raises
     ------
@@ -104,11 +126,12 @@ def ascend(
     run: Run[P] = Run(FitStatus.MAX_ITER if limits.max_iter > 0 else FitStatus.INITIAL)
     reseeds = limits.reseeds * k
     means: list[float] = []
+    slow = False
     m_step: Callable[[], Maximised[P]] = partial(_begin, start)
     while True:
         try:
             current = m_step()
-            with _reading(current.parameters):
+            with reading(current.parameters):
                 statistics = objective.e_step(current.parameters)
         except (Breakdown, LinAlgError) as error:
             run.status, run.failure = FitStatus.FAILED, error
@@ -122,10 +145,13 @@ def ascend(
         if watch(run.n_iter, run.log_likelihood, run.parameters):
             run.status = FitStatus.STOPPED
             return run
-        stop = limits.converged(means)
+        rounding = _rounding(statistics, means[-1])
+        stop = limits.converged(means) or (limits.tol > 0 and _gain(means) <= rounding)
+        if not stop and not slow and _gain(means) < limits.tol:
+            slow, stop = True, at_saddle(run.parameters)
         if run.n_iter > 0 and not current.reseeded:
             fall = means[-2] - means[-1]
-            if not run.singular and fall > limits.tol + current.slack + _rounding(statistics, means[-1]):
+            if not run.singular and fall > limits.tol + current.slack + _ROUNDINGS * rounding:
                 run.status = FitStatus.DECREASED
             elif stop:
                 run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED
@@ -137,12 +163,12 @@ def ascend(
 
 
 def _begin(start: Callable[[], Maximised[P]]) -> Maximised[P]:
-    with _reading(None):
+    with reading(None):
         return start()
 
 
 @contextmanager
-def _reading(parameters: object) -> Iterator[None]:
+def reading(parameters: object) -> Iterator[None]:
     """Wrap a pass. Errors that say what is wrong with the rows go through; any other becomes `PassLost`."""
     try:
         yield
@@ -153,8 +179,12 @@ def _reading(parameters: object) -> Iterator[None]:
 
 
 def _rounding(statistics: Statistics[Any], mean: float) -> float:
-    """Return a bound on the rounding error of the mean log-likelihood."""
-    return float(_ROUNDING * statistics.precision * (statistics.n_features + abs(mean)))
+    """Return the rounding error of a log-density."""
+    return float(statistics.precision * (statistics.n_features + abs(mean)))
+
+
+def _gain(means: Sequence[float]) -> float:
+    return means[-1] - means[-2] if len(means) > 1 else math.inf
 
 
 def _record(run: Run[P], current: Maximised[P]) -> None:

@@ -44,13 +44,13 @@ class Likelihood(Objective[P]):
     base_measure: float = 0.0
 
     def e_step(self, parameters: P) -> Statistics[Any]:
-        return self.source.reduce(self._sweep(parameters, None))
+        return self.source.reduce(self.sweep(parameters))
 
     def sums_given(self, about: P | None, given: Responsibilities) -> Statistics[Any]:
         """Return the sums over the rows with known responsibilities, about the parameters `about`."""
-        return self.source.reduce(self._sweep(about, given))
+        return self.source.reduce(self.sweep(about, given))
 
-    def _sweep(self, parameters: P | None, given: Responsibilities | None) -> Sweep:
+    def sweep(self, parameters: P | None, given: Responsibilities | None = None) -> Sweep:
         packed = self.family.pack(parameters, self.frame, self.source.dtype)
         return Sweep(self.family, self.k, packed, self.frame, given)
 

@@ -189,6 +189,13 @@ class Family(ABC, Generic[P, S]):
         """Return parameters for a second, more precise pass, or None if one pass is enough."""
         return None
 
+    def places(self, parameters: P) -> FloatArray | None:
+        """Return a point (d,) for each component, (K, d), in units of about a deviation of a component.
+
+        Components whose points are a deviation apart are not equal. None means that this is not known.
+        """
+        return None
+
     # --- files and messages
 
     @abstractmethod

@@ -174,6 +174,11 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         assert origin is not None
         return origin._replace(means=rough.means)
 
+    def places(self, parameters: GaussianParameters) -> FloatArray:
+        weights, means, covariances = parameters
+        variances = np.broadcast_to(self._layout.variances(covariances, means.shape[1]), means.shape)
+        return np.asarray(means / np.sqrt(weights @ variances))
+
     # --- files and messages
 
     def to_arrays(self, sums: GaussianSums) -> dict[str, Array]:

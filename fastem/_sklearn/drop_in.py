@@ -23,7 +23,7 @@ from fastem._api.fit import fit, fit_by
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interop import import_mixture, scoring_parameters
 from fastem._api.options import check_options
-from fastem._em.loop import KEPT
+from fastem._em.loop import KEPT, gain_below
 from fastem._report import FitReport, without_warnings
 from fastem._sources.checks import check_n_threads, check_sample_weight
 from fastem._typing import Array, FloatArray
@@ -243,8 +243,10 @@ def _ascend(
         None,
         None,
     )
+    limits = replace(options.limits, leave_saddles=False)
     if estimator.reg_covar == 0:  # asks for no repair
-        options = options._replace(limits=replace(options.limits, reseeds=0))
+        limits = replace(limits, reseeds=0)
+    options = options._replace(limits=limits)
     model = cast(GaussianMixture, fit_by(options, start, X, weight, n_threads))
     return Ascent(model, _refuse_repairs(estimator, model), lower_bounds)
 
@@ -318,7 +320,7 @@ def _fit_to_samples(
             covariance_type=estimator.covariance_type,
             sample_weight=weights,
             init=init,
-            tol=estimator.tol,
+            tol=gain_below(estimator.tol),
             max_iter=max(1, estimator.max_iter),
             reg_covar=estimator.reg_covar,
             rng=child,
