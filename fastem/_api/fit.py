@@ -45,6 +45,7 @@ class FitOptions(TypedDict, total=False):
     tol: float | StoppingRule
     max_iter: int
     reg_covar: float | Literal["auto"]
+    acceleration: Literal["auto"] | None
     rng: Any
     n_threads: int | None
     callback: Callback | None
@@ -75,6 +76,7 @@ def fit(
     tol: float | StoppingRule = 1e-4,
     max_iter: int = 200,
     reg_covar: float | Literal["auto"] = "auto",
+    acceleration: Literal["auto"] | None = "auto",
     rng: Any = None,
     n_threads: int | None = None,
     callback: Callback | None = None,
@@ -202,7 +204,7 @@ def fit(
     True
     """
     options = check_options(
-        k, covariance_type, distribution, init, n_init, tol, max_iter, reg_covar, callback, rng
+        k, covariance_type, distribution, init, n_init, tol, max_iter, reg_covar, acceleration, callback, rng
     )
     return fit_by(options, init, X, sample_weight, n_threads, progress, columns=columns, cache_dir=cache_dir)
 
@@ -279,7 +281,8 @@ class _Ascents(NamedTuple, Generic[P]):
     def _run(self, restart: int, rng: np.random.Generator, best: Run[P]) -> Run[P]:
         start = partial(self._start, restart, rng)
         try:
-            return climb(self.likelihood, start, self.options.limits, rng, self._watch)
+            accelerated = self.options.accelerated
+            return climb(self.likelihood, start, self.options.limits, rng, self._watch, accelerated)
         except PassLost as lost:
             parameters = best.parameters if lost.parameters is None and best.history else lost.parameters
             if parameters is None:

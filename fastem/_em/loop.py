@@ -9,6 +9,7 @@ from typing import Any, Generic
 
 from numpy.linalg import LinAlgError
 
+from fastem._em.acceleration import Squarem
 from fastem._em.objective import Objective
 from fastem._families.base import Maximised, P
 from fastem._families.statistics import Statistics
@@ -74,7 +75,8 @@ class Run(Generic[P]):
     status: FitStatus
     parameters: P = field(init=False)
     singular: list[int] = field(default_factory=list)  # components that would be singular without the floor
-    history: list[float] = field(default_factory=list)  # the objective after each E-step
+    history: list[float] = field(default_factory=list)  # the objective after each E-step but those in vain
+    in_vain: int = 0  # E-steps after leaps that were taken back
     log_likelihood: float = 0.0
     repairs: list[Repair] = field(default_factory=list)
     failure: ValueError | None = None
@@ -102,6 +104,7 @@ def ascend(
     k: int,
     watch: Callable[[int, float, P], bool],
     at_saddle: Callable[[P], bool] = lambda _: False,
+    squarem: Squarem[P] | None = None,
 ) -> Run[P]:
     """Alternate E-steps and M-steps until converged.
 
@@ -117,6 +120,7 @@ def ascend(
     watch : is called as watch(iteration, log_likelihood, parameters) after each E-step; True stops
     at_saddle : is asked about the parameters when a gain is less than `tol` for the first time, since gains
         near a saddle are small too, and may grow for long; True stops
+    squarem : accelerates the ascent; a run does not end with a leap, except if `watch` stops it
 
     Raises
     ------
@@ -131,8 +135,12 @@ def ascend(
     while True:
         try:
             current = m_step()
-            with reading(current.parameters):
-                statistics = objective.e_step(current.parameters)
+            leapt = _leap(objective, current, run, limits, squarem) if squarem else None
+            if leapt is None:
+                with reading(current.parameters):
+                    statistics = objective.e_step(current.parameters)
+            else:
+                current, statistics = leapt
         except (Breakdown, LinAlgError) as error:
             run.status, run.failure = FitStatus.FAILED, error
             return run
@@ -146,7 +154,10 @@ def ascend(
             run.status = FitStatus.STOPPED
             return run
         rounding = _rounding(statistics, means[-1])
-        stop = limits.converged(means) or (limits.tol > 0 and _gain(means) <= rounding)
+        stop = limits.converged(means)
+        if limits.tol > 0:
+            stop = stop and (squarem is None or squarem.settled(means, limits.tol))
+            stop = (stop or _gain(means) <= rounding) and leapt is None
         if not stop and not slow and _gain(means) < limits.tol:
             slow, stop = True, at_saddle(run.parameters)
         if run.n_iter > 0 and not current.reseeded:
@@ -157,9 +168,30 @@ def ascend(
                 run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED
             if stop:
                 return run
-        if run.n_iter >= limits.max_iter:
+        if run.n_iter + run.in_vain >= limits.max_iter:
             return run
         m_step = partial(objective.m_step, statistics, reseeds)
+
+
+def _leap(
+    objective: Objective[P], current: Maximised[P], run: Run[P], limits: Limits, squarem: Squarem[P]
+) -> tuple[Maximised[P], Statistics[Any]] | None:
+    """Return parameters farther on the path than `current`, and their E-step, unless the objective falls."""
+    leap = squarem.leap(current, run.history)
+    if leap is None or len(run.history) + run.in_vain >= limits.max_iter:
+        return None
+    try:
+        with reading(current.parameters):
+            statistics = objective.e_step(leap.parameters)
+    except (ValueError, LinAlgError):  # parameters out of range; wrong rows raise their error again
+        pass
+    else:
+        if objective.value(statistics) >= run.objective:
+            squarem.accept()
+            return leap, statistics
+    squarem.reject(current)
+    run.in_vain += 1
+    return None
 
 
 def _begin(start: Callable[[], Maximised[P]]) -> Maximised[P]:

@@ -12,6 +12,7 @@ from typing import Generic
 
 import numpy as np
 
+from fastem._em.acceleration import Squarem
 from fastem._em.loop import Limits, Run, ascend, gain_below, reading
 from fastem._em.objective import Likelihood
 from fastem._em.starts import sample_size, standardised
@@ -43,21 +44,29 @@ def climb(
     limits: Limits,
     rng: np.random.Generator,
     watch: Watch[P],
+    accelerated: bool,
 ) -> Run[P]:
     """Ascend, as `ascend` does. Go on from saddles, at most as often as a component may be re-seeded."""
-    if not limits.leave_saddles:
-        return ascend(likelihood, start, limits, k=likelihood.k, watch=watch)
     ways = _Ways(likelihood, rng)
-    run = ascend(likelihood, start, limits, k=likelihood.k, watch=watch, at_saddle=ways.found)
+
+    def ascent(start: Callable[[], Maximised[P]], limits: Limits, watch: Watch[P]) -> Run[P]:
+        squarem = Squarem(likelihood.family) if accelerated else None
+        found = ways.found if limits.leave_saddles else lambda _: False
+        return ascend(
+            likelihood, start, limits, k=likelihood.k, watch=watch, at_saddle=found, squarem=squarem
+        )
+
+    run = ascent(start, limits, watch)
+    if not limits.leave_saddles:
+        return run
     for attempt in range(1, limits.reseeds + 1):
-        passes = limits.max_iter - len(run.history)
+        passes = limits.max_iter - len(run.history) - run.in_vain
         ended = run.status in (FitStatus.CONVERGED, FitStatus.DEGENERATE)
         if not ended or passes < 1 or not (ways.start or ways.found(run.parameters)):
             break
         rest = replace(limits, max_iter=passes, reseeds=limits.reseeds - attempt)
         began, free = ways.taken()
-        later = _later(watch, len(run.history))
-        other = ascend(likelihood, began, rest, k=likelihood.k, watch=later, at_saddle=ways.found)
+        other = ascent(began, rest, _later(watch, len(run.history)))
         if other.failure is not None or other.rank <= run.rank:
             run.status = other.status if other.status is FitStatus.STOPPED else run.status
             break
@@ -79,6 +88,7 @@ def _joined(run: Run[P], other: Run[P], free: list[int]) -> Run[P]:
     later = [repair._replace(iteration=before + repair.iteration) for repair in other.repairs]
     other.history = run.history + other.history
     other.repairs = run.repairs + parted + later
+    other.in_vain += run.in_vain
     return other
 
 

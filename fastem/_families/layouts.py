@@ -104,6 +104,14 @@ class Layout(ABC):
         """Return the diagonal of each covariance, (m, d)."""
 
     @abstractmethod
+    def logarithms(self, covariances: FloatArray) -> FloatArray:
+        """Return covariances as log-variances or log-Cholesky factors, which have no bounds."""
+
+    @abstractmethod
+    def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+        """Return the covariances, in this shape, of the points that `logarithms` returns."""
+
+    @abstractmethod
     def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
         """Transform rows of white noise (..., d) to rows with this covariance."""
 
@@ -129,6 +137,21 @@ class _Matrices(Layout):
         ratios[large] = 1 / np.linalg.norm(inverses.transpose(0, 2, 1) @ inverses, axis=2)
         ratios[~large] = np.linalg.eigvalsh(scaled[~large])
         return ratios
+
+    def logarithms(self, covariances: FloatArray) -> FloatArray:
+        """Return the lower triangles of the Cholesky factors, with the logarithms of their diagonals."""
+        rows, columns = np.tril_indices(covariances.shape[1])
+        points = cholesky(covariances)[:, rows, columns]
+        points[:, rows == columns] = np.log(points[:, rows == columns])
+        return np.asarray(points)
+
+    def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+        rows, columns = np.tril_indices(shape[1])
+        points = logarithms.reshape(shape[0], -1).copy()
+        points[:, rows == columns] = np.exp(points[:, rows == columns])
+        factors = np.zeros(shape)
+        factors[:, rows, columns] = points
+        return np.asarray(factors @ factors.transpose(0, 2, 1))
 
     def diagonal(self, variances: FloatArray) -> FloatArray:
         return variances[:, :, None] * np.eye(variances.shape[1])
@@ -226,7 +249,17 @@ class Tied(_Matrices):
         return np.diagonal(collected.scatter[0])
 
 
-class Diag(Layout):
+class _Variances(Layout):
+    """Covariances that are variances. Abstract: diag and spherical differ in their number."""
+
+    def logarithms(self, covariances: FloatArray) -> FloatArray:
+        return np.log(covariances)
+
+    def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+        return np.exp(logarithms.reshape(shape))
+
+
+class Diag(_Variances):
     def shape(self, k: int, d: int) -> tuple[int, ...]:
         return (k, d)
 
@@ -274,7 +307,7 @@ class Diag(Layout):
         return noise * np.sqrt(covariance)
 
 
-class Spherical(Layout):
+class Spherical(_Variances):
     isotropic = True
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:

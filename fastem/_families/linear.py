@@ -147,10 +147,6 @@ class Linear(CompiledFamily[P, ExponentialSums]):
             products = np.where(means > 0, np.abs(means * (etas - less[0])), 0.0)
         return float(weights @ (products.sum(axis=1) + np.abs(offsets - less[1])))
 
-    def places(self, parameters: P) -> FloatArray:
-        """Return twice the roots of the means, which make the deviation of a count about 1."""
-        return 2 * np.sqrt(self.mean_statistics(parameters))
-
     # --- files
 
     def to_arrays(self, sums: ExponentialSums) -> dict[str, Array]:

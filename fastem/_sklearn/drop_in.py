@@ -242,6 +242,7 @@ def _ascend(
         estimator.reg_covar,
         None,
         None,
+        None,
     )
     limits = replace(options.limits, leave_saddles=False)
     if estimator.reg_covar == 0:  # asks for no repair
@@ -323,6 +324,7 @@ def _fit_to_samples(
             tol=gain_below(estimator.tol),
             max_iter=max(1, estimator.max_iter),
             reg_covar=estimator.reg_covar,
+            acceleration=None,
             rng=child,
             n_threads=1,
         )
