@@ -40,6 +40,7 @@ def test_iterations_match_the_broadcasting_twin(covariance_type, iterations, dty
         tol=0,
         max_iter=iterations,
         reg_covar=0,
+        acceleration=None,
         sample_weight=weight if weighted else None,
     )
     assert model.report.n_iter == iterations

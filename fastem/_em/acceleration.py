@@ -29,7 +29,8 @@ class Squarem(Generic[P]):
 
     def __init__(self, family: Family[P, Any]) -> None:
         self._family = family
-        self._path: list[P] = []  # parameters of successive steps since the last leap
+        self._path: list[P] = []  # parameters of successive steps since the last leap or repair
+        self._floored: list[int] = []  # on all of the path
         self._leaping = False
         self._limit = _LIMIT
         self._limited = False  # whether the last leap was
@@ -41,9 +42,9 @@ class Squarem(Generic[P]):
         IN the result of the last M-step, and the objective after each E-step
         """
         self._leaping = self._leaping or _is_slow(history)
-        if current.reseeded or current.kept or current.floored:
+        if current.reseeded or current.kept or current.floored != self._floored:
             self._path.clear()
-            return None
+            self._floored = current.floored
         self._path = [*self._path[-2:], current.parameters]
         if not self._leaping or len(self._path) < 3:
             return None
@@ -66,7 +67,7 @@ class Squarem(Generic[P]):
             self.reject(current)
             return None
         self._path = [parameters]
-        return Maximised(parameters, [], [], [], current.slack)
+        return Maximised(parameters, [], [], current.floored, current.slack)
 
     def accept(self) -> None:
         """The last leap was a success."""

@@ -105,7 +105,7 @@ class Layout(ABC):
 
     @abstractmethod
     def logarithms(self, covariances: FloatArray) -> FloatArray:
-        """Return covariances as log-variances or log-Cholesky factors, which have no bounds."""
+        """Return covariances as numbers that have no bounds, such as log-variances."""
 
     @abstractmethod
     def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
@@ -139,18 +139,23 @@ class _Matrices(Layout):
         return ratios
 
     def logarithms(self, covariances: FloatArray) -> FloatArray:
-        """Return the lower triangles of the Cholesky factors, with the logarithms of their diagonals."""
-        rows, columns = np.tril_indices(covariances.shape[1])
-        points = cholesky(covariances)[:, rows, columns]
-        points[:, rows == columns] = np.log(points[:, rows == columns])
-        return np.asarray(points)
+        """Return what is left of each feature given those before it: log-deviations and coefficients.
+
+        These are the factors of L D L' with ones on the diagonal of L. Features that are collinear stay so.
+        """
+        factors = cholesky(covariances)
+        deviations = diagonals(factors)
+        rows, columns = np.tril_indices(factors.shape[1], -1)
+        coefficients = (factors / deviations[:, None, :])[:, rows, columns]
+        return np.concatenate([np.log(deviations), coefficients], axis=1)
 
     def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-        rows, columns = np.tril_indices(shape[1])
-        points = logarithms.reshape(shape[0], -1).copy()
-        points[:, rows == columns] = np.exp(points[:, rows == columns])
-        factors = np.zeros(shape)
-        factors[:, rows, columns] = points
+        d = shape[1]
+        points = logarithms.reshape(shape[0], -1)
+        rows, columns = np.tril_indices(d, -1)
+        factors = np.tile(np.eye(d), (shape[0], 1, 1))
+        factors[:, rows, columns] = points[:, d:]
+        factors *= np.exp(points[:, None, :d])
         return np.asarray(factors @ factors.transpose(0, 2, 1))
 
     def diagonal(self, variances: FloatArray) -> FloatArray:
