@@ -147,16 +147,22 @@ def fit(
         with a singular component only if all starts ended with one. If `init` is an array, a dict or a model,
         there is only one start.
     tol : float or callable
-        Stop when an iteration raises the mean log-likelihood per row by less than this. With 0 the fit
-        makes all `max_iter` iterations. A callable replaces this rule: it takes the list of the mean
-        log-likelihoods so far, starting with that of the initial parameters, and returns whether to stop.
+        Stop when the mean log-likelihood per row has less than this to gain: in the last iteration, and in
+        all that would follow if gains went on to fall at the same rate (Aitken; Boehning et al. 1994). With n
+        rows, ``0.01 / n`` is less than any test or criterion notices. With 0 the fit makes all `max_iter`
+        iterations. A callable replaces this rule: it takes the list of the mean log-likelihoods so far,
+        starting with that of the initial parameters, and returns whether to stop.
     max_iter : int
-        Maximum number of M-steps. 0 returns the initial model. So labels with ``max_iter=0`` give the
-        supervised maximum-likelihood fit.
+        Maximum number of passes after the first. 0 returns the initial model. So labels with ``max_iter=0``
+        give the supervised maximum-likelihood fit.
     reg_covar : float or "auto"
         Amount added to the diagonals of the covariances in each M-step. ``"auto"`` adds a millionth of the
         variance of each feature, whatever its units. A float is absolute, as in scikit-learn. This option
         is for Gaussians only.
+    acceleration : "auto" or None
+        ``"auto"``: where EM converges slowly, leap along its path (SQUAREM, Varadhan and Roland 2008). A leap
+        to a lower log-likelihood is taken back. This costs a pass, which counts for `max_iter`, but is no
+        iteration in the report. Fits of up to 8 iterations are those of EM. None: EM alone.
     rng : None, int or numpy.random.Generator
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads.
     n_threads : int, optional

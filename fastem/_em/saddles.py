@@ -67,14 +67,18 @@ def climb(
         rest = replace(limits, max_iter=passes, reseeds=limits.reseeds - attempt)
         began, free = ways.taken()
         other = ascent(began, rest, _later(watch, len(run.history)))
-        if other.failure is not None or other.rank <= run.rank:
+        if not _is_better(other, run, limits.tol * likelihood.source.moments().weight):
             run.status = other.status if other.status is FitStatus.STOPPED else run.status
             break
-        gain = other.objective - run.objective
         run = _joined(run, other, free)
-        if gain < limits.tol * likelihood.source.moments().weight:
-            break
     return run
+
+
+def _is_better(other: Run[P], run: Run[P], tol: float) -> bool:
+    if other.failure is not None:
+        return False
+    gain = other.objective - run.objective
+    return gain > 0 and gain >= tol and other.rank > run.rank
 
 
 def _later(watch: Watch[P], iterations: int) -> Watch[P]:
