@@ -21,7 +21,7 @@ _SLOW = 0.8
 _LIMIT, _GROWTH, _SHRINKAGE = 4.0, 4.0, 2.0
 # Gains after a leap are no geometric series. So a run that leaps ends only if all of the last so many
 # iterations together gained less than `tol`.
-_WINDOW = 6
+_WINDOW = 5
 
 
 class Squarem(Generic[P]):
@@ -42,13 +42,13 @@ class Squarem(Generic[P]):
         IN the result of the last M-step, and the objective after each E-step
         """
         self._leaping = self._leaping or _is_slow(history)
+        if not self._leaping:
+            return None
         if current.reseeded or current.kept or current.floored != self._floored:
             self._path.clear()
             self._floored = current.floored
         self._path = [*self._path[-2:], current.parameters]
-        if not self._leaping or len(self._path) < 3:
-            return None
-        return self._extrapolated(current)
+        return self._extrapolated(current) if len(self._path) == 3 else None
 
     def _extrapolated(self, current: Maximised[P]) -> Maximised[P] | None:
         x0, x1, x2 = map(self._family.to_vector, self._path)

@@ -1,6 +1,5 @@
 """The EM loop. It does not know about arrays: an objective makes the E-step and the M-step."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -130,7 +129,7 @@ def ascend(
     run: Run[P] = Run(FitStatus.MAX_ITER if limits.max_iter > 0 else FitStatus.INITIAL)
     reseeds = limits.reseeds * k
     means: list[float] = []
-    slow = False
+    slow = False  # whether a gain was less than `tol`
     m_step: Callable[[], Maximised[P]] = partial(_begin, start)
     while True:
         try:
@@ -155,13 +154,13 @@ def ascend(
             return run
         rounding = _rounding(statistics, means[-1])
         stop = limits.converged(means)
-        if limits.tol > 0:
-            stop = stop and (squarem is None or squarem.settled(means, limits.tol))
-            stop = (stop or _gain(means) <= rounding) and leapt is None
-        if not stop and not slow and _gain(means) < limits.tol:
-            slow, stop = True, at_saddle(run.parameters)
         if run.n_iter > 0 and not current.reseeded:
             fall = means[-2] - means[-1]
+            if limits.tol > 0:
+                stop = stop and (squarem is None or squarem.settled(means, limits.tol))
+                stop = (stop or -fall <= rounding) and leapt is None
+                if not (stop or slow or leapt) and -fall < limits.tol:
+                    slow, stop = True, at_saddle(run.parameters)
             if not run.singular and fall > limits.tol + current.slack + _ROUNDINGS * rounding:
                 run.status = FitStatus.DECREASED
             elif stop:
@@ -213,10 +212,6 @@ def reading(parameters: object) -> Iterator[None]:
 def _rounding(statistics: Statistics[Any], mean: float) -> float:
     """Return the rounding error of a log-density."""
     return float(statistics.precision * (statistics.n_features + abs(mean)))
-
-
-def _gain(means: Sequence[float]) -> float:
-    return means[-1] - means[-2] if len(means) > 1 else math.inf
 
 
 def _record(run: Run[P], current: Maximised[P]) -> None:

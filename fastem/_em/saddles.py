@@ -102,6 +102,7 @@ class _Ways(Generic[P]):
 
     likelihood: Likelihood[P]
     rng: np.random.Generator
+    rows: Rows | None = None  # a sample
     start: Maximised[P] | None = None  # parameters without equal components
     free: list[int] = field(default_factory=list)  # the components that were equal to others
 
@@ -111,8 +112,10 @@ class _Ways(Generic[P]):
         places = likelihood.family.places(saddle)
         if likelihood.k == 1 or (places is not None and not _any_near(places)):
             return False
-        with reading(saddle):
-            rows = source.sample(sample_size(likelihood, _ROWS), self.rng)
+        if self.rows is None:
+            with reading(saddle):
+                self.rows = source.sample(sample_size(likelihood, _ROWS), self.rng)
+        rows = self.rows
         sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
         weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
         r, self.free = _merged(_responsibilities(sample, saddle), weights)
