@@ -5,6 +5,7 @@ component that equals another is as empty as one without rows: without it the mi
 take a part of the rows of the heaviest component. If the ascent from there ends higher, it counts.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Generic
 import numpy as np
 
 from fastem._em.acceleration import Squarem
-from fastem._em.loop import Limits, Run, ascend, gain_below, reading
+from fastem._em.loop import FLOORED, KEPT, RESEEDED, Limits, Run, ascend, gain_below, reading
 from fastem._em.objective import Likelihood
 from fastem._em.starts import sample_size, standardised
 from fastem._families.base import Maximised, P, Scores
@@ -46,25 +47,25 @@ def climb(
     watch: Watch[P],
     accelerated: bool,
 ) -> Run[P]:
-    """Ascend, as `ascend` does. Go on from saddles, at most as often as a component may be re-seeded."""
+    """Ascend, as `ascend` does, and go on from saddles as long as components may be re-seeded."""
     ways = _Ways(likelihood, rng)
 
     def ascent(start: Callable[[], Maximised[P]], limits: Limits, watch: Watch[P]) -> Run[P]:
         squarem = Squarem(likelihood.family) if accelerated else None
-        found = ways.found if limits.leave_saddles else lambda _: False
+        found = ways.found if limits.leave_saddles and limits.reseeds > 0 else lambda _: False
         return ascend(
             likelihood, start, limits, k=likelihood.k, watch=watch, at_saddle=found, squarem=squarem
         )
 
     run = ascent(start, limits, watch)
-    if not limits.leave_saddles:
-        return run
-    for attempt in range(1, limits.reseeds + 1):
+    while limits.leave_saddles:
+        used = sum(repair.what in (RESEEDED, PARTED) for repair in run.repairs)
+        reseeds = limits.reseeds - math.ceil(used / likelihood.k)
         passes = limits.max_iter - len(run.history) - run.in_vain
         ended = run.status in (FitStatus.CONVERGED, FitStatus.DEGENERATE)
-        if not ended or passes < 1 or not (ways.start or ways.found(run.parameters)):
+        if not ended or passes < 1 or reseeds < 1 or not (ways.start or ways.found(run.parameters)):
             break
-        rest = replace(limits, max_iter=passes, reseeds=limits.reseeds - attempt)
+        rest = replace(limits, max_iter=passes, reseeds=reseeds - 1)
         began, free = ways.taken()
         other = ascent(began, rest, _later(watch, len(run.history)))
         if not _is_better(other, run, limits.tol * likelihood.source.moments().weight):
@@ -88,8 +89,13 @@ def _later(watch: Watch[P], iterations: int) -> Watch[P]:
 def _joined(run: Run[P], other: Run[P], free: list[int]) -> Run[P]:
     """Return two runs as one. The second began where the components `free` were taken from the first."""
     before = len(run.history)
+    known = {(repair.component, repair.what) for repair in run.repairs if repair.what in (KEPT, FLOORED)}
     parted = [Repair(before, component, PARTED) for component in free]
-    later = [repair._replace(iteration=before + repair.iteration) for repair in other.repairs]
+    later = [
+        repair._replace(iteration=before + repair.iteration)
+        for repair in other.repairs
+        if (repair.component, repair.what) not in known
+    ]
     other.history = run.history + other.history
     other.repairs = run.repairs + parted + later
     other.in_vain += run.in_vain
