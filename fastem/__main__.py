@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("file", type=Path)
     fit.add_argument("-k", type=int, required=True, help="number of components")
     fit.add_argument("--covariance-type", choices=GAUSSIANS, default="full")
-    fit.add_argument("--init", choices=INIT_NAMES, default="k-means++")
+    fit.add_argument("--init", choices=INIT_NAMES, default="auto")
     fit.add_argument("--n-init", type=int, default=1)
     fit.add_argument("--tol", type=float, default=1e-4)
     fit.add_argument("--max-iter", type=int, default=200)

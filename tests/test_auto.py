@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastem
-from fastem._em.auto import _breathe
+from fastem._em.labellings import breathe
 
 
 def spaced(rng, k, box, gap):
@@ -94,7 +94,7 @@ def test_breathing_is_the_loop(m, d, k):
     points = np.ascontiguousarray((rng.normal(size=(m, d)) + 4 * rng.integers(3, size=(m, 1))).T)
     weights = rng.uniform(0, 2, m)
     weights[::5] = 0
-    (labels,) = _breathe([points], weights, k, np.random.default_rng(k), 1)
+    (labels,) = breathe([points], weights, k, np.random.default_rng(k), 1)
 
     again = np.random.default_rng(k)
     noise = again.standard_normal((64, d))

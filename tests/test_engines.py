@@ -72,7 +72,9 @@ def problem(tmp_path_factory):
     (folder / "X").mkdir()
     for number, (first, last) in enumerate(itertools.pairwise(CUTS)):
         pq.write_table(table.slice(first, last - first), folder / "X" / f"{number}.parquet")
-    start = fastem.fit(folder / "X" / "0.parquet", 3, columns=["a", "b", "c"], max_iter=0, rng=0)
+    start = fastem.fit(
+        folder / "X" / "0.parquet", 3, columns=["a", "b", "c"], init="k-means++", max_iter=0, rng=0
+    )
     start.save(folder / "start.npz")
     return folder
 

@@ -32,3 +32,16 @@ def test_twenty_starts_reach_the_reference(name, faithful, iris):
     assert model.aic(X) == pytest.approx(expected["aic_sklearn"], abs=0.01)
     order = np.argsort(-model.weights)
     np.testing.assert_allclose(model.weights[order], np.sort(expected["weights"])[::-1], atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_one_default_fit_reaches_the_reference(name, faithful, iris):
+    """In nine of ten seeds or more."""
+    data_set, letters, k = name.split("|")
+    X = {"waiting": faithful[:, 1:], "faithful": faithful, "iris": iris}[data_set]
+    options = {"covariance_type": MODELS[letters], "tol": 1e-8, "max_iter": 2000}
+    reached = [
+        fastem.fit(X, int(k), rng=seed, **options).report.log_likelihood > REFERENCE[name]["loglik"] - 1e-3
+        for seed in range(10)
+    ]
+    assert sum(reached) >= 9

@@ -472,7 +472,6 @@ def test_a_subclass_that_overrides_no_step_is_fitted_by_fastem(iris, caplog):
 @pytest.fixture
 def few_rows_are_many(monkeypatch):
     monkeypatch.setattr(_drop_in, "_SAME_START_ROWS", 1000)
-    monkeypatch.setattr(_drop_in, "_SAMPLE_ROWS", 2000)
 
 
 def test_it_has_the_parameters_of_scikit_learn():
@@ -498,7 +497,7 @@ def test_many_rows_converge_to_a_part_of_tol_or_within_max_iter_to_tol(max_iter)
     assert model.converged_
     assert model.n_iter_ == len(model.lower_bounds_) <= max_iter
     assert abs(model.lower_bounds_[-1] - model.lower_bounds_[-2]) < (
-        0.1 if model.n_iter_ == max_iter else 0.003
+        0.1 if model.n_iter_ == max_iter else 0.01
     )
 
 

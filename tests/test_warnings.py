@@ -114,16 +114,19 @@ def failing(monkeypatch, passes):
 
 def test_a_start_that_fails_does_not_lose_the_others(monkeypatch):
     failing(monkeypatch, {0})
-    causes, model = causes_of(X, 3, n_init=3, rng=0)
+    causes, model = causes_of(X, 3, init="k-means++", n_init=3, rng=0)
     assert causes == [WarningCause.FAILED]
     assert model.report.status is FitStatus.CONVERGED
     monkeypatch.undo()
-    assert model.report.log_likelihood <= fastem.fit(X, 3, n_init=3, rng=0).report.log_likelihood
+    assert (
+        model.report.log_likelihood
+        <= fastem.fit(X, 3, init="k-means++", n_init=3, rng=0).report.log_likelihood
+    )
 
 
 def test_a_breakdown_in_mid_fit_keeps_the_last_valid_parameters(monkeypatch):
     failing(monkeypatch, {3})
-    causes, model = causes_of(X, 3, rng=0, tol=0)
+    causes, model = causes_of(X, 3, init="k-means++", rng=0, tol=0)
     assert causes == [WarningCause.FAILED]
     assert model.report.status is FitStatus.FAILED
     assert not model.report.converged

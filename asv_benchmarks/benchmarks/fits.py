@@ -4,11 +4,13 @@ For asv lower numbers are better, and it compares ratios. So we track the negati
 positive for these data.
 """
 
+import numpy as np
+
 import fastem
 from fastem.datasets import old_faithful
 from fastem.sklearn import GaussianMixture
 
-from .common import TYPES, clusters, overlapping
+from .common import TYPES, clusters, overlapping, rows
 
 
 class Fit:
@@ -61,6 +63,30 @@ class DropIn:
     def time_two_fits(self):
         for _ in range(2):
             GaussianMixture(6, random_state=0).fit(self.X)
+
+
+class RightFits:
+    """Default fits to 50 clusters, and how many of a hundred leave a cluster without a component."""
+
+    def setup(self):
+        rng = np.random.default_rng(0)
+        self.centres = 9 * rng.permutation(np.stack(np.meshgrid(range(8), range(8)), -1).reshape(-1, 2))[:50]
+        self.X = self.centres[rng.integers(50, size=rows(20_000))] + rng.normal(size=(rows(20_000), 2))
+        self.time_five_fits()
+
+    def time_five_fits(self):
+        for seed in range(5):
+            fastem.fit(self.X, 50, rng=seed)
+
+    def track_percent_wrong(self):
+        wrong = 0
+        for seed in range(20):
+            means = fastem.fit(self.X, 50, rng=seed).means
+            nearest = np.linalg.norm(self.centres[:, None] - means, axis=2).argmin(axis=1)
+            wrong += len(set(nearest.tolist())) < 50
+        return 5 * wrong
+
+    track_percent_wrong.unit = "%"
 
 
 class SmallFit:

@@ -16,10 +16,11 @@ from fastem._api.models import model_of
 from fastem._api.options import Callback, Options, check_init, check_options, check_parameters, check_start
 from fastem._api.progress import Advance, progress_bar
 from fastem._em.auto import named_start, partial_start
-from fastem._em.loop import PassLost, Run, StoppingRule
+from fastem._em.loop import FLOORED, MASS, PassLost, Run, StoppingRule
+from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
 from fastem._em.saddles import climb
-from fastem._em.starts import given_start
+from fastem._em.starts import given_start, sample_size
 from fastem._families.base import Maximised, P
 from fastem._families.distribution import Distribution
 from fastem._report import FitReport, FitStatus, WarningCause, warn
@@ -28,6 +29,9 @@ from fastem._sources.chunk_checks import check_spread
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
 from fastem._typing import Array, CovarianceType, FloatArray
+
+# Rows of the sample that tells whether a singular component is a mass.
+_MASS_ROWS = 16384
 
 # A checked `init`: a name, labels or responsibilities, a model, or some of its parameters by name.
 Given = str | Array | Mixture | dict[str, FloatArray]
@@ -71,7 +75,7 @@ def fit(
     sample_weight: Any = None,
     columns: Sequence[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    init: Any = "k-means++",
+    init: Any = "auto",
     n_init: int = 1,
     tol: float | StoppingRule = 1e-4,
     max_iter: int = 200,
@@ -87,10 +91,11 @@ def fit(
     Parameters
     ----------
     X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
-        Finite real numbers. If X is float32, fastem computes in float32 (and sums in float64), otherwise in
-        float64. It never copies an array of numbers as a whole, and never writes to it. Tables of pandas,
-        polars, pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted. The
-        names of their columns become the `feature_names` of the model.
+        Finite real numbers. If X is float32, fastem computes in float32 (and sums in float64), unless that
+        would hide a variance: features that nearly agree need float64. Otherwise it computes in float64. It
+        never copies an array of numbers as a whole, and never writes to it. Tables of pandas, polars,
+        pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted. The names
+        of their columns become the `feature_names` of the model.
 
         X need not fit in memory. The following are read again in each pass, and the result has the same
         bits as that of an array with the same rows:
@@ -127,8 +132,9 @@ def fit(
     init : str, array, model or dict
         How to find the initial parameters.
 
-        - ``"auto"``: k-means that leaves its local optima, in three geometries of a sample of at most 16384
-          rows, and EM on the sample to choose. It finds clusters that the others miss, and takes longer.
+        - ``"auto"``: EM on a sample of 4096 to 16384 rows, from what k-means finds in several geometries
+          after it has left its local optima, from values that repeat, from a dense spot, and, where rows
+          are few, from random seeds. Starts that fall behind are dropped; the best one goes on.
         - ``"k-means++"``: assign each row to the nearest of k seeds, which k-means++ chooses. The first
           start chooses greedily. Restarts alternate between plain and greedy choice, for variety.
         - ``"kmeans"``: the same, but with at most 20 of Lloyd's iterations after the choice of seeds.
@@ -140,12 +146,13 @@ def fit(
           (Poisson: ``"rates"``): begin with these, in the shapes that a model has them in. The others are
           estimated from the rows that are nearest to each centre.
 
-        The methods with a name use a random sample of at most 32768 rows (fewer if X is wide, but at least
-        32 per component).
+        The other methods with a name use a random sample of at most 32768 rows (fewer if X is wide, but at
+        least 32 per component).
     n_init : int
         Number of starts. The fit returns the result with the highest log-likelihood. It returns a result
-        with a singular component only if all starts ended with one. If `init` is an array, a dict or a model,
-        there is only one start.
+        with a singular component only if all starts ended with one, or if the component holds a mass: at
+        least 2 % of the rows, and 20 of them, at one point or in one plane, and three times as many as the
+        nearest others. If `init` is an array, a dict or a model, there is only one start.
     tol : float or callable
         Stop when the mean log-likelihood per row has less than this to gain: in the last iteration, and in
         all that would follow if gains went on to fall at the same rate (Aitken; Boehning et al. 1994). With n
@@ -288,7 +295,11 @@ class _Ascents(NamedTuple, Generic[P]):
         start = partial(self._start, restart, rng)
         try:
             accelerated = self.options.accelerated
-            return climb(self.likelihood, start, self.options.limits, rng, self._watch, accelerated)
+            run = climb(self.likelihood, start, self.options.limits, rng, self._watch, accelerated)
+            if run.singular:
+                rows = self.likelihood.source.sample(sample_size(self.likelihood, _MASS_ROWS), rng)
+                run.masses = masses_of(self.likelihood, rows, run.parameters, run.singular)
+            return run
         except PassLost as lost:
             parameters = best.parameters if lost.parameters is None and best.history else lost.parameters
             if parameters is None:
@@ -327,7 +338,12 @@ def _report(best: Run[Any], elapsed: float) -> FitReport:
         n_iter=best.n_iter,
         log_likelihood=best.log_likelihood,
         history=tuple(best.history),
-        repairs=tuple(best.repairs),
+        repairs=tuple(
+            repair._replace(what=MASS)
+            if repair.what == FLOORED and repair.component in best.masses
+            else repair
+            for repair in best.repairs
+        ),
         elapsed=elapsed,
         objective=best.objective,
     )
@@ -343,5 +359,14 @@ def _warn_of_end(best: Run[Any], source: Source, options: Options[Any]) -> None:
         warn(
             WarningCause.DEGENERATE,
             f"Components {reprlib.repr(best.singular)} of {options.k}, in "
-            f"{source.n_positive} rows of {source.n_features} features.",
+            f"{source.n_positive} rows of {source.n_features} features.{_about(best.masses)}",
         )
+
+
+def _about(masses: list[int]) -> str:
+    if not masses:
+        return ""
+    return (
+        f" Of these, {reprlib.repr(masses)} hold a real share of the rows, at one point or in one plane, and "
+        "few others are near. They are a finding if the data are like that."
+    )

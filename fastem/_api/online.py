@@ -4,26 +4,28 @@ import inspect
 from dataclasses import replace
 from typing import Any, Literal, overload
 
+import numpy as np
+
 from fastem._api.fit import fit
-from fastem._api.mixture import M, Mixture, check_model, family_of_model, standardised, with_report
+from fastem._api.mixture import M, Mixture, check_model, family_of_model, in_frame, source_for, with_report
 from fastem._api.models import model_of
 from fastem._api.options import check_options, check_reg_covar
-from fastem._api.steps import e_step
+from fastem._api.steps import sums_under
 from fastem._checks import check_nonnegative
 from fastem._em.objective import maximise
+from fastem._families.base import Maximised
+from fastem._families.statistics import Statistics
 from fastem._report import FitReport, FitStatus
 
 # The step sizes are (t + 1)^-0.6. Cappe and Moulines (2009) find that exponents near 1/2 forget the start
 # fastest and that exponents near 1 give the least noise. They use 0.6.
 _EXPONENT = 0.6
-# Number of starts for the first chunk. Later chunks do not leave the mode of the likelihood that it finds.
-_STARTS = 5
 # The arguments of `fit` that apply to the first chunk only, and their defaults.
 _FIRST = {
     name: parameter.default
     for name, parameter in inspect.signature(fit).parameters.items()
     if name not in ("X", "k", "sample_weight", "reg_covar", "n_threads")
-} | {"n_init": _STARTS}
+}
 _CHECKED = (
     "covariance_type",
     "distribution",
@@ -87,9 +89,8 @@ def partial_fit(
     n_threads : int, optional
         The same as in `fit`.
     **first
-        `k` and other arguments of `fit`, for the first chunk. `n_init` is 5 by default, since later chunks
-        do not mend a bad start. Later calls may repeat these arguments. Then they are checked, and they
-        must agree with the model.
+        `k` and other arguments of `fit`, for the first chunk. Later calls may repeat these arguments. Then
+        they are checked, and they must agree with the model.
 
     Returns
     -------
@@ -119,21 +120,34 @@ def partial_fit(
         check_model(model)
     _check_first(first, model)
     if model is None:
-        options = {"n_init": _FIRST["n_init"], **first}
-        fitted = fit(chunk, sample_weight=sample_weight, reg_covar=reg_covar, n_threads=n_threads, **options)
+        fitted = fit(chunk, sample_weight=sample_weight, reg_covar=reg_covar, n_threads=n_threads, **first)
         return _with_report(fitted, 1, fitted.report.log_likelihood)
     family = family_of_model(model)
     absolute = check_reg_covar(reg_covar, family)
-    statistics = e_step(chunk, model, sample_weight, n_threads=n_threads)
+    source = source_for(model, chunk, sample_weight, n_threads)
+    statistics = sums_under(model, source, source.dtype)
     seen = model.report.n_iter if model.report and model.report.status is FitStatus.ONLINE else 1
     gain = float(seen + 1) ** -_EXPONENT if gain is None else gain
-    before, frame = standardised(model, statistics.dtype)
-    # Blend the statistics that the old parameters stand for, times 1 - gain, with the chunk's, times gain.
+    after = _blended_m_step(model, statistics, gain, absolute)
+    if after.imprecise:
+        statistics = sums_under(model, source, np.dtype(np.float64))
+        after = _blended_m_step(model, statistics, gain, absolute)
+    updated = model_of(family, after.parameters, statistics.frame, None, model.feature_names)
+    return _with_report(updated, seen + 1, statistics.log_likelihood)
+
+
+def _blended_m_step(
+    model: Mixture, statistics: Statistics[Any], gain: float, reg_covar: float | None
+) -> Maximised[Any]:
+    """Blend the statistics that the old parameters stand for, times 1 - gain, with the chunk's, times gain.
+
+    Make the M-step from the result.
+    """
+    family = family_of_model(model)
+    before = in_frame(model, statistics.frame)
     old = (1 - gain) * statistics.total_weight * before.weights
     blended = replace(statistics, summed=family.blend(before, old, statistics.summed, gain))
-    after = maximise(blended, absolute, share=gain, before=before)
-    updated = model_of(family, after.parameters, frame, None, model.feature_names)
-    return _with_report(updated, seen + 1, statistics.log_likelihood)
+    return maximise(blended, reg_covar, share=gain, before=before)
 
 
 def _check_step(step: Any) -> float | None:

@@ -3,11 +3,14 @@
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
+
 from fastem._api.mixture import M, check_model, source_for, sweep_of
 from fastem._api.models import model_of
 from fastem._api.options import check_reg_covar
 from fastem._em.objective import maximise
 from fastem._families.statistics import Statistics, digest
+from fastem._sources.passes import Source
 
 
 def e_step(X: Any, model: M, sample_weight: Any = None, *, n_threads: int | None = None) -> Statistics[M]:
@@ -40,7 +43,12 @@ def e_step(X: Any, model: M, sample_weight: Any = None, *, n_threads: int | None
     """
     check_model(model)
     source = source_for(model, X, sample_weight, n_threads)
-    sweep = sweep_of(model, source.dtype)
+    return sums_under(model, source, source.dtype)
+
+
+def sums_under(model: M, source: Source, dtype: np.dtype[Any]) -> Statistics[M]:
+    """Return the sums of an E-step that computes in `dtype`, or in float64 if the model needs it."""
+    sweep = sweep_of(model, dtype)
     sweep = sweep._replace(origin=digest(sweep.family, sweep.packed), with_base_measure=True)
     return replace(source.reduce(sweep), feature_names=model.feature_names)
 
@@ -58,8 +66,10 @@ def m_step(statistics: Statistics[M], *, reg_covar: float | Literal["auto"] = "a
     Returns
     -------
     GaussianMixture, or Mixture of another distribution
-        The new model. Its `report` is None. A component without data takes half of the heaviest component;
-        if the distribution is your own, it keeps its parameters.
+        The new model. Its `report` is None. If the rows are float32 and features nearly agree, the first
+        model may be blurred. `e_step` with a model whose features nearly agree computes in float64. A
+        component without data takes half of the heaviest component; if the distribution is your own, it
+        keeps its parameters.
 
     Raises
     ------

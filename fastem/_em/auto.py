@@ -1,46 +1,43 @@
-"""The start "auto": k-means that breathes in several geometries of a sample, and EM on the sample to choose.
+"""Initial parameters by name, and the start "auto": EM on a sample from many labellings. The best stays.
 
-Which clusters k-means can find depends on how features are compared. Features in different units need a scale
-each. Clusters along one axis need one scale for all features. Long clusters side by side need whitened rows.
-So we try all three, and let the log-likelihood of the mixture decide.
+The likelihood decides, not k-means. Starts that fall behind are dropped early.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from fastem._em.labellings import labellings
 from fastem._em.loop import Limits, Run, ascend, gain_below
+from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
-from fastem._em.starts import given_start, nearest_start, sample_size, sampled_start, standardised
+from fastem._em.starts import given_start, nearest_start, sample_size, sampled_start
 from fastem._families.base import Maximised, P
-from fastem._families.frame import Frame
-from fastem._kernels._breathing import labels_of, new_tiles, slot_breathe
-from fastem._kernels._kmeans import kmeans_plus_plus
-from fastem._kernels._parallel import run_slots
+from fastem._report import FitStatus
 from fastem._sources.arrays import ArraySource
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import FloatArray, Rows
 
-_ROWS = 16384  # of the sample
-_DEPTH = 5  # centres that the first breath adds
-# At most so many of Lloyd's iterations in each geometry. Most data need a quarter of them.
-_LLOYD_ITERATIONS = 200
-_NOISE = 64  # directions in which new centres are put beside others
-# Geometries run side by side while their tiles fit in this memory.
-_TILES_BYTES = 16 << 20
-# Correlations below this part of the largest eigenvalue are noise, which whitening must not blow up.
-_LEAST_EIGENVALUE = 1e-6
-# EM on the sample, for each geometry to choose one of them, and for the chosen one. An iteration costs a
-# small part of one on all rows.
-_CHOOSING = Limits(gain_below(1e-4), 1e-4, 30)
-_REFINING = Limits(gain_below(1e-4), 1e-4, 100)
+# Rows of the sample: so many for each component, and for each component and feature, within these bounds.
+_PER_COMPONENT = 256
+_PER_NUMBER = 16
+_LEAST_ROWS, _MOST_ROWS = 4096, 16384
+# The first heat of the race, and how long the ascent of its winner may be.
+_HEAT = 5
+_REFINING = Limits(gain_below(1e-6), 1e-4, 150)
+# A run that ends this near to a better one, in mean log-likelihood, has found the same.
+_ALIKE = 1e-5
+# Where rows are few, iterations cost little, and k-means alone often misses the best optimum. There are more
+# random starts the fewer numbers (rows x features x components) there are.
+_MOST_EXTRA = 16
+_EXTRA_NUMBERS = 1 << 17
 
 
 def named_start(likelihood: Likelihood[P], init: str, rng: np.random.Generator, restart: int) -> Maximised[P]:
     """Return the initial parameters that users call `init`."""
     if init == "auto":
-        return _best_of_geometries(likelihood, rng)
+        return _best_of_many(likelihood, rng)
     return sampled_start(likelihood, init, rng, restart)
 
 
@@ -63,58 +60,45 @@ def partial_start(
     return Maximised(family.from_user(user, frame), [], [], estimated.floored)
 
 
-def _best_of_geometries(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P]:
-    source = likelihood.source
-    rows = source.sample(sample_size(likelihood, _ROWS), rng)
+def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P]:
+    source, k = likelihood.source, likelihood.k
+    wanted = k * max(_PER_COMPONENT, _PER_NUMBER * source.n_features)
+    size = sample_size(likelihood, min(max(wanted, _LEAST_ROWS), _MOST_ROWS))
+    rows = source.sample(size, rng)
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
-    geometries = _geometries(rows, source.dtype, likelihood.frame)
-    weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
-    labellings = _breathe(geometries, weights, likelihood.k, rng, source.n_threads)
-    runs = [_ascend(sample, partial(given_start, sample, labels), _CHOOSING) for labels in labellings]
-    best = max(runs, key=lambda run: run.rank)
+    extra = min(_MOST_EXTRA, _EXTRA_NUMBERS // (rows.X.size * k)) if k > 1 else 0
+    found = labellings(rows, source.dtype, likelihood.frame, k, extra, rng, source.n_threads)
+    best = _race(sample, rows, [partial(given_start, sample, labels) for labels in found])
     if best.failure is not None and not best.history:
         raise best.failure
-    if len(rows.X) < source.n_samples:
-        chosen = Maximised(best.parameters, [], [], best.singular)
-        best = _ascend(sample, lambda: chosen, _REFINING)
     return Maximised(best.parameters, [], [], best.singular)
 
 
-def _ascend(sample: Likelihood[P], start: Callable[[], Maximised[P]], limits: Limits) -> Run[P]:
-    return ascend(sample, start, limits, k=sample.k, watch=lambda *_: False)
+def _race(sample: Likelihood[P], rows: Rows, starts: list[partial[Maximised[P]]]) -> Run[P]:
+    """Return the best run. After each heat the best third goes on, twice as long."""
+    heat = _HEAT
+    while True:
+        limits = replace(_REFINING, max_iter=heat if len(starts) > 1 else _REFINING.max_iter)
+        runs = [_attempt(sample, start, limits) for start in starts]
+        for run in runs:
+            run.masses = masses_of(sample, rows, run.parameters, run.singular) if run.singular else []
+        runs.sort(key=lambda run: run.rank, reverse=True)
+        if len(runs) == 1 or not runs[0].history:
+            return runs[0]
+        alike = _ALIKE * len(rows.X)
+        leaders = [runs[0]]
+        for run in runs[1 : -(-len(runs) // 3)]:
+            if run.history and leaders[-1].objective - run.objective > alike:
+                leaders.append(run)
+        starts = [partial(Maximised, run.parameters, [], [], run.singular) for run in leaders]
+        heat *= 2
 
 
-def _geometries(rows: Rows, dtype: np.dtype[np.floating], frame: Frame) -> list[FloatArray]:
-    """Return the rows with one scale for all features, with a scale for each, and whitened; each (d, m)."""
-    one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
-    common, _ = standardised(rows, dtype, one_scale, isotropic=True)
-    scaled, weights = standardised(rows, dtype, frame, isotropic=False)
-    if len(scaled) == 1:
-        return [scaled]
-    eigenvalues, directions = np.linalg.eigh((scaled * weights) @ scaled.T / weights.sum())
-    least = _LEAST_EIGENVALUE * eigenvalues[-1]
-    deviations = np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0))
-    return [common, scaled, np.ascontiguousarray((directions / deviations).T @ scaled)]
-
-
-def _breathe(
-    geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
-) -> Iterator[Array]:
-    """Yield the labels (m,) that k-means finds in each geometry, which may leave clusters without rows."""
-    d, m = geometries[0].shape
-    noise = rng.standard_normal((_NOISE, d))
-    seeds = [kmeans_plus_plus(points, weights, rng.random((k, 1))) for points in geometries]
-    together = max(1, _TILES_BYTES // (8 * m * (d + 4)))
-    most = k + _DEPTH
-    for i in range(0, len(geometries), together):
-        group = geometries[i : i + together]
-        tiles = np.stack([new_tiles(points, weights) for points in group])
-        centres = np.stack([points[:, chosen].T for points, chosen in zip(group, seeds[i:], strict=False)])
-        g = len(group)
-        more, sums = np.empty((2, g, most, d))
-        totals, errors, uses = np.empty((3, g, most))
-        scratch = more, totals, sums, errors, uses, np.zeros((g, most), np.int64)
-        limits = np.array([_DEPTH, _LLOYD_ITERATIONS])
-        run_slots(slot_breathe, (tiles, centres, noise, limits, *scratch, np.zeros((g, 2))), g, n_threads)
-        for tile in tiles:
-            yield labels_of(tile, m)
+def _attempt(sample: Likelihood[P], start: partial[Maximised[P]], limits: Limits) -> Run[P]:
+    """Ascend. Some labellings are too narrow for a user's distribution, but others may not be."""
+    try:
+        return ascend(sample, start, limits, k=sample.k, watch=lambda *_: False)
+    except ValueError as error:
+        run: Run[P] = Run(FitStatus.FAILED)
+        run.failure = error
+        return run

@@ -20,6 +20,7 @@ _ROUNDINGS = 64.0
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
 KEPT = "kept: no data left to estimate its parameters from"
 FLOORED = "floored: covariance singular without reg_covar"
+MASS = "floored: a real share of the rows lies at one point or in one plane"
 
 # Takes the objective per row after each E-step so far, and returns whether to stop.
 StoppingRule = Callable[[Sequence[float]], bool]
@@ -74,6 +75,7 @@ class Run(Generic[P]):
     status: FitStatus
     parameters: P = field(init=False)
     singular: list[int] = field(default_factory=list)  # components that would be singular without the floor
+    masses: list[int] = field(default_factory=list)  # those of them that hold a real share of the rows
     history: list[float] = field(default_factory=list)  # the objective after each E-step but those in vain
     in_vain: int = 0  # E-steps after leaps that were taken back
     log_likelihood: float = 0.0
@@ -90,9 +92,12 @@ class Run(Generic[P]):
 
     @property
     def rank(self) -> tuple[bool, bool, bool, float]:
-        """Key to compare restarts by. The unbounded likelihood of a singular component does not win."""
-        began = bool(self.history)
-        return began, not self.singular, self.failure is None, self.objective if began else 0.0
+        """Key to compare restarts by. The unbounded likelihood of a singular component does not win.
+
+        But that of a mass does.
+        """
+        began, sound = bool(self.history), set(self.singular) <= set(self.masses)
+        return began, sound, self.failure is None, self.objective if began else 0.0
 
 
 def ascend(
@@ -169,7 +174,7 @@ def ascend(
                 return run
         if run.n_iter + run.in_vain >= limits.max_iter:
             return run
-        m_step = partial(objective.m_step, statistics, reseeds)
+        m_step = partial(_improve, objective, statistics, reseeds, current.parameters)
 
 
 def _leap(
@@ -196,6 +201,15 @@ def _leap(
 def _begin(start: Callable[[], Maximised[P]]) -> Maximised[P]:
     with reading(None):
         return start()
+
+
+def _improve(
+    objective: Objective[P], statistics: Statistics[Any], reseeds: int, parameters: P
+) -> Maximised[P]:
+    if statistics.again is None:
+        return objective.m_step(statistics, reseeds)
+    with reading(parameters):
+        return objective.m_step(statistics, reseeds)
 
 
 @contextmanager

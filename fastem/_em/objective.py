@@ -2,7 +2,10 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic
+
+import numpy as np
 
 from fastem._families.base import Family, Maximised, P, Rule
 from fastem._families.frame import Frame
@@ -19,7 +22,10 @@ class Objective(ABC, Generic[P]):
 
     @abstractmethod
     def m_step(self, statistics: Statistics[Any], reseeds: int | None) -> Maximised[P]:
-        """Return parameters that raise the objective. At most `reseeds` components are re-seeded."""
+        """Return parameters that raise the objective. At most `reseeds` components are re-seeded.
+
+        It passes over the rows once more, in float64, if float32 hides one of the new variances.
+        """
 
     @abstractmethod
     def log_likelihood(self, statistics: Statistics[Any]) -> float:
@@ -44,18 +50,28 @@ class Likelihood(Objective[P]):
     base_measure: float = 0.0
 
     def e_step(self, parameters: P) -> Statistics[Any]:
-        return self.source.reduce(self.sweep(parameters))
+        return self._pass(parameters, None)
 
     def sums_given(self, about: P | None, given: Responsibilities) -> Statistics[Any]:
         """Return the sums over the rows with known responsibilities, about the parameters `about`."""
-        return self.source.reduce(self.sweep(about, given))
+        return self._pass(about, given)
 
-    def sweep(self, parameters: P | None, given: Responsibilities | None = None) -> Sweep:
+    def _pass(self, parameters: P | None, given: Responsibilities | None) -> Statistics[Any]:
         packed = self.family.pack(parameters, self.frame, self.source.dtype)
-        return Sweep(self.family, self.k, packed, self.frame, given)
+        again = None
+        if self.family.working_dtype(packed) != np.float64:
+            again = partial(self._pass_in_float64, parameters, given)
+        return self.source.reduce(Sweep(self.family, self.k, packed, self.frame, given, again))
+
+    def _pass_in_float64(self, parameters: P | None, given: Responsibilities | None) -> Statistics[Any]:
+        packed = self.family.pack(parameters, self.frame, np.dtype(np.float64))
+        return self.source.reduce(Sweep(self.family, self.k, packed, self.frame, given))
 
     def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[P]:
-        return maximise(statistics, self.reg_covar, reseeds)
+        maximised = maximise(statistics, self.reg_covar, reseeds)
+        if maximised.imprecise and statistics.again is not None:
+            maximised = maximise(statistics.again(), self.reg_covar, reseeds)
+        return maximised
 
     def log_likelihood(self, statistics: Statistics[Any]) -> float:
         return statistics.log_likelihood + self.base_measure
@@ -72,6 +88,7 @@ def maximise(
         statistics.frame,
         statistics.total_weight / statistics.n_samples,
         statistics.precision,
+        statistics.stored_precision,
         reg_covar,
         reseeds,
         **stepwise,

@@ -21,6 +21,7 @@ from fastem._families.base import Maximised, P, Scores
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._report import Breakdown, FitStatus, Repair
 from fastem._sources.arrays import ArraySource
+from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows
 
 PARTED = "re-seeded: equal to another component; took a part of the rows of the heaviest"
@@ -160,7 +161,9 @@ def _responsibilities(sample: Likelihood[P], parameters: P) -> FloatArray:
     source = sample.source
     assert isinstance(source, ArraySource)
     r = np.empty((source.n_samples, sample.k), source.dtype)
-    source.score(sample.sweep(parameters), Scores(responsibilities=r))
+    packed = sample.family.pack(parameters, sample.frame, source.dtype)
+    sweep = Sweep(sample.family, sample.k, packed, sample.frame)
+    source.score(sweep, Scores(responsibilities=r))
     return r.astype(np.float64)
 
 

@@ -45,6 +45,7 @@ class Rule(NamedTuple, Generic[P]):
     frame: Frame
     mean_row_weight: float  # a component much lighter than this has no rows of its own
     precision: float  # spacing of numbers at 1 in the arithmetic of the pass
+    stored: float  # the same in the dtype of the rows
     reg_covar: float | None = None  # added to variances, in user units; None means relative to each feature
     reseeds: int | None = None  # how many components without rows may be re-seeded; None means all
     # Stepwise EM blends the sums of a chunk with the sums that the parameters `before` stand for. `share` is
@@ -61,6 +62,7 @@ class Maximised(NamedTuple, Generic[P]):
     kept: list[int]  # components without rows of their own, which are not estimated
     floored: list[int]  # components that would be singular without reg_covar
     slack: float = 0.0  # how much of the mean log-likelihood repairs and rounding may have cost
+    imprecise: bool = False  # whether the sums should be taken again in float64, as float32 hides a variance
 
 
 class Summed(NamedTuple, Generic[S]):
@@ -135,15 +137,19 @@ class Family(ABC, Generic[P, S]):
     def own_frame(self, parameters: P, dtype: np.dtype[Any]) -> Frame:
         """Return standard coordinates for a mixture in user units, without any rows."""
 
-    def working_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """Return the dtype in which a pass over rows of `dtype` computes."""
-        return dtype
+    @abstractmethod
+    def working_dtype(self, packed: Any) -> np.dtype[Any]:
+        """Return the dtype in which a pass with these parameters computes."""
 
     # --- passes
 
     @abstractmethod
     def pack(self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        """Convert the parameters to a NamedTuple of arrays for a pass, or to None if `origin` is None."""
+        """Convert the parameters to a NamedTuple of arrays for a pass, or to None if `origin` is None.
+
+        `dtype` is that of the rows. The pass computes in the dtype of the arrays, which may be float64
+        although the rows are float32.
+        """
 
     @abstractmethod
     def bytes_per_slot(self, k: int, d: int) -> int:

@@ -31,6 +31,10 @@ class CompiledFamily(Family[P, S]):
         """Return what the kernels leave out of each log-density."""
         return 0.0
 
+    def working_dtype(self, packed: Any) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = packed.shift.dtype
+        return dtype
+
     def bytes_per_slot(self, k: int, d: int) -> int:
         return sum(array.nbytes for array in self.new_sums(1, k, d))
 
@@ -40,17 +44,23 @@ class CompiledFamily(Family[P, S]):
     def score(
         self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
     ) -> bool:
-        X, k = rows.X, len(packed.log2_weights)
+        k, dtype = len(packed.log2_weights), self.working_dtype(packed)
+        X = _in_dtype(rows.X, dtype)
         failures = np.zeros(slots, np.int64)
-        log2_densities = np.empty(0 if wanted.log_densities is None else len(X), X.dtype)
+        log2_densities = np.empty(0 if wanted.log_densities is None else len(X), dtype)
+        responsibilities = wanted.responsibilities
+        if responsibilities is None or responsibilities.dtype != dtype:
+            responsibilities = np.empty((0 if responsibilities is None else len(X), k), dtype)
         outputs = (
             log2_densities,
             np.empty(0, np.int64) if wanted.labels is None else wanted.labels,
-            np.empty((0, k), X.dtype) if wanted.responsibilities is None else wanted.responsibilities,
+            responsibilities,
         )
         run_slots(slot_scores, (X, packed, *outputs, failures), slots, n_threads)
         if failures.any():
             return False
+        if wanted.responsibilities is not None and wanted.responsibilities is not responsibilities:
+            wanted.responsibilities[:] = responsibilities
         if wanted.log_densities is not None:
             natural = log2_densities.astype(np.float64) * LN2
             natural[natural < self.impossible] = -np.inf
@@ -73,10 +83,10 @@ class _KernelPass(Pass[S]):
         self._sums = family.new_sums(slots, k, len(packed.shift))
 
     def add(self, rows: Rows, given: Array | None) -> None:
-        dtype, k = rows.X.dtype, self._k
-        weight = np.empty(0, dtype) if rows.weight is None else rows.weight
+        dtype, k = self._family.working_dtype(self._packed), self._k
+        weight = np.empty(0, dtype) if rows.weight is None else _in_dtype(rows.weight, dtype)
         known = np.empty((0, k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
-        arguments = (rows.X, read_only(weight), read_only(known), self._packed, self._sums)
+        arguments = (_in_dtype(rows.X, dtype), read_only(weight), read_only(known), self._packed, self._sums)
         run_slots(slot_statistics, arguments, self._slots, self._n_threads)
 
     def end(self) -> Summed[S] | None:
@@ -89,3 +99,8 @@ class _KernelPass(Pass[S]):
         if log_likelihood < self._family.impossible * weight:
             log_likelihood = -np.inf
         return Summed(sums, log_likelihood + self._family.log_constant(self._frame) * weight)
+
+
+def _in_dtype(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return an array as it is, or a copy in the dtype of the pass."""
+    return array if array.dtype == dtype else read_only(array.astype(dtype))

@@ -187,7 +187,7 @@ class Custom(Family[CustomParameters, CustomSums]):
     def own_frame(self, parameters: CustomParameters, dtype: np.dtype[Any]) -> Frame:
         return identity_frame(np.zeros(parameters.n_features))
 
-    def working_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    def working_dtype(self, packed: Any) -> np.dtype[Any]:
         return np.dtype(np.float64)
 
     # --- passes

@@ -1,7 +1,7 @@
 """The M-step of Gaussians. It repairs components for which maximum likelihood gives no valid covariance."""
 
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -9,20 +9,25 @@ from fastem._families.base import Maximised
 from fastem._families.constraints import Constraint
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import alive_components, reseed
+from fastem._families.rounding import DOMINATED, ROUNDING, hides, noise, stored_noise
 from fastem._typing import Array, FloatArray
 
 RELATIVE_FLOOR = 1e-6
-# A component is floored if, in some direction, its variance is at most this many times the floor. Then the
-# floor is a third or more of the variance.
-_DOMINATED = 3.0
 # With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many
 # floors, the floor was not enough.
 _LEAST_RATIO = 0.5
+# Sums of this precision cannot be taken again more precisely.
+_FINEST = float(np.finfo(np.float64).eps)
 # We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
 # floors.
 _NEAR = 1e3
-# A conditional variance or a deviation below this many rounding errors is noise.
-_ROUNDING = 16.0
+
+
+class Stored(NamedTuple):
+    """How the rows were rounded before a pass that is more precise than they are."""
+
+    precision: float  # spacing of numbers at 1 in the dtype of the rows
+    zero: FloatArray  # (d,) the rows of zeros, in standard coordinates
 
 
 def maximise_gaussian(
@@ -31,6 +36,7 @@ def maximise_gaussian(
     sums: GaussianSums,
     mean_row_weight: float,
     precision: float,
+    stored: Stored | None = None,
     reg_covar: FloatArray | Literal["auto"] = "auto",
     reseeds: int | None = None,
 ) -> Maximised[GaussianParameters]:
@@ -45,11 +51,12 @@ def maximise_gaussian(
     sums : in standard coordinates
     mean_row_weight : average weight of a row
     precision : spacing of numbers at 1 in the dtype that the sums were computed in
+    stored : how the rows were rounded, if not as in the pass
     reg_covar : (d,) amount added to the diagonals, or "auto": a millionth of each feature's variance
     """
     k, d = sums.means.shape
     m = layout.shape(k, d)[0]
-    variance = _total_variance(layout, sums, _ROUNDING * precision)
+    variance = _total_variance(layout, sums, ROUNDING * precision)
     floor = RELATIVE_FLOOR * variance
     amount = floor if isinstance(reg_covar, str) else reg_covar
     alive = alive_components(sums.weights, mean_row_weight)
@@ -64,12 +71,23 @@ def maximise_gaussian(
     if m == k:
         fallback(~alive)
     covariances += layout.diagonal(amount[None])
-    rounding = _ROUNDING * precision
-    noise = np.maximum(rounding * layout.variances(covariances, d), rounding**2 * variance)
-    least = np.maximum(amount, noise)
-    ratios = _ratios(layout, covariances, least)
-    floored = ~(ratios > _DOMINATED).all(axis=1)
+    pivots, variances = layout.pivots(covariances, d), layout.variances(covariances, d)
+    unknown = noise(variances, precision, variance)
+    least = np.maximum(amount, unknown)
+    ratios = _ratios(layout, covariances, pivots, least)
+    floored = ~(ratios > DOMINATED).all(axis=1)
     singular = ~(ratios > _LEAST_RATIO).all(axis=1)
+    if stored is not None:
+        # Arithmetic can cope with a variance as small as the rounding errors of rows. But it tells nothing.
+        distances = np.square(sums.means + shift - stored.zero)
+        squares = np.maximum(variances, 0) + (distances if m == k else weights @ distances / weights.sum())
+        rounded = np.maximum(unknown, stored_noise(squares, stored.precision))
+        floored |= ~(_ratios(layout, covariances, pivots, rounded) > DOMINATED).all(axis=1)
+    on_the_floor = [int(component) for component in np.flatnonzero(floored)]
+    imprecise = precision > _FINEST and (
+        bool(on_the_floor and (unknown > amount)[floored].any())
+        or hides(pivots, unknown, variances, None if layout.centred else sums.means)
+    )
     if singular.any():
         covariances += layout.diagonal(np.outer(singular, floor))
         fallback(np.asarray(~(layout.pivots(covariances, d) > 0).all(axis=1)))
@@ -82,18 +100,17 @@ def maximise_gaussian(
     # narrower the components are.
     ratios[floored] = np.inf
     slack = float(parameters.weights @ np.broadcast_to(np.square(1 / ratios).sum(axis=1), k))
-    slack += float(rounding * d / np.sqrt((ratios * least).min()))
-    on_the_floor = [int(component) for component in np.flatnonzero(floored)]
-    return Maximised(parameters, reseeded, kept, on_the_floor, slack)
+    slack += float(ROUNDING * precision * d / np.sqrt((ratios * least).min()))
+    return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
 
 
-def _ratios(layout: Layout, covariances: FloatArray, least: FloatArray) -> FloatArray:
+def _ratios(layout: Layout, covariances: FloatArray, pivots: FloatArray, least: FloatArray) -> FloatArray:
     """Return the ratios (m, d) of the variances of each covariance to `least` (m, d).
 
     Covariances near the floor get ratios of eigenvalues, one for each direction. For all others the ratios
     are of the variance of each feature given the features before it, which is cheaper.
     """
-    ratios = np.asarray(layout.pivots(covariances, least.shape[1]) / least)
+    ratios = np.asarray(pivots / least)
     near = ~(ratios > _NEAR).all(axis=1)
     ratios[near] = layout.ratios(covariances[near], least[near])
     return ratios

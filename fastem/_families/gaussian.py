@@ -9,7 +9,7 @@ from fastem._checks import check_finite
 from fastem._families.base import Maximised, Rule, check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
 from fastem._families.constraints import Constraint
-from fastem._families.floor import RELATIVE_FLOOR, maximise_gaussian
+from fastem._families.floor import RELATIVE_FLOOR, Stored, maximise_gaussian
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._typing import Array, FloatArray
@@ -148,9 +148,15 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             sums,
             rule.mean_row_weight,
             rule.precision,
+            self._stored(rule),
             self._added(rule),
             rule.reseeds,
         )
+
+    def _stored(self, rule: Rule[GaussianParameters]) -> Stored | None:
+        if rule.stored <= rule.precision:
+            return None
+        return Stored(rule.stored, -rule.frame.shift / rule.frame.scale)
 
     def _added(self, rule: Rule[GaussianParameters]) -> FloatArray | Literal["auto"]:
         """Return what the M-step adds to variances, in standard coordinates."""

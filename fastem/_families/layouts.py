@@ -13,6 +13,7 @@ import numpy as np
 
 from fastem._families.frame import Frame
 from fastem._families.matrices import cholesky, diagonals, invert_lower, lower
+from fastem._families.rounding import pass_dtype, pass_dtype_of_diagonals
 from fastem._kernels._params import DiagParams, FullParams, SphericalParams, Sums, TiedParams
 from fastem._typing import FloatArray
 
@@ -46,6 +47,8 @@ class Layout(ABC):
     isotropic: ClassVar[bool] = False
     # Whether covariances are matrices, with off-diagonal entries.
     matrices: ClassVar[bool] = False
+    # Whether kernels sum r z z', and not r z x' with only one centred factor.
+    centred: ClassVar[bool] = True
 
     @abstractmethod
     def shape(self, k: int, d: int) -> tuple[int, ...]:
@@ -61,7 +64,10 @@ class Layout(ABC):
 
     @abstractmethod
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        """Convert the parameters to what the kernels need. Covariances must be positive definite."""
+        """Convert the parameters to what the kernels need. Covariances must be positive definite.
+
+        `dtype` is that of the rows. The result is in float64 if float32 would hide one of the variances.
+        """
 
     @abstractmethod
     def collect(self, params: Any, sums: Sums) -> GaussianSums:
@@ -172,6 +178,8 @@ class _Matrices(Layout):
 
 
 class Full(_Matrices):
+    centred = False
+
     def shape(self, k: int, d: int) -> tuple[int, ...]:
         return (k, d, d)
 
@@ -183,6 +191,7 @@ class Full(_Matrices):
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> FullParams:
         whiteners = invert_lower(np.linalg.cholesky(parameters.covariances))
+        dtype = pass_dtype(dtype, parameters.covariances, whiteners, parameters.means)
         log2_determinants = np.log2(diagonals(whiteners)).sum(axis=1)
         whiteners *= _ROOT
         means = parameters.means.astype(dtype)
@@ -218,7 +227,8 @@ class Tied(_Matrices):
         return _new_sums(slots, k, d, (2, d, d), k)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
-        inverse = invert_lower(np.linalg.cholesky(parameters.covariances))[0]
+        inverses = invert_lower(np.linalg.cholesky(parameters.covariances))
+        dtype, inverse = pass_dtype(dtype, parameters.covariances, inverses, None), inverses[0]
         whitener = (_ROOT * inverse).astype(dtype)
         means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)
         return TiedParams(
@@ -275,6 +285,7 @@ class Diag(_Variances):
         return _new_sums(slots, k, d, (k, 1, d), 0)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> DiagParams:
+        dtype = pass_dtype_of_diagonals(dtype, parameters.covariances)
         inverse = 1 / np.sqrt(parameters.covariances)
         means = parameters.means.astype(dtype)
         return DiagParams(
@@ -326,6 +337,7 @@ class Spherical(_Variances):
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> SphericalParams:
         d = parameters.means.shape[1]
+        dtype = pass_dtype_of_diagonals(dtype, parameters.covariances)
         log2_determinants = -0.5 * d * np.log2(parameters.covariances)
         return SphericalParams(
             **_common(parameters, frame, log2_determinants, dtype),

@@ -82,9 +82,12 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         return identity_frame(parameters.weights @ self.mean_statistics(parameters))
 
     def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
-        log_h = self.log_h(rows, n_threads)
+        log_density = self.log_h(rows, n_threads)
         eta, b = self._reference(frame)
-        return log_h + (rows.X @ eta + b)
+        log_density += b
+        for j in range(rows.X.shape[1]):  # the bits of a matrix product would depend on where the row is
+            log_density += rows.X[:, j] * eta[j]
+        return log_density
 
     def _reference(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
         """Return (eta, b) of the reference distribution. A mean of 0, whose eta is infinite, becomes 1."""

@@ -1,6 +1,6 @@
 """The mergeable result of an E-step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
@@ -46,6 +46,9 @@ class Statistics(Generic[M]):
     dtype: np.dtype[Any]  # the dtype in which the pass computed
     origin: str  # digest of the parameters of the E-step
     feature_names: tuple[str, ...] | None = None
+    rows_dtype: np.dtype[Any] | None = None  # the dtype of the rows, if it is not `dtype`
+    # Makes the same pass in float64, if it computed in float32 and the rows are at hand.
+    again: Callable[[], "Statistics[M]"] | None = None
 
     @property
     def weights(self) -> FloatArray:
@@ -68,6 +71,11 @@ class Statistics(Generic[M]):
     def precision(self) -> float:
         """Spacing of numbers at 1 in the dtype of the pass."""
         return float(np.finfo(self.dtype).eps)
+
+    @property
+    def stored_precision(self) -> float:
+        """Spacing of numbers at 1 in the dtype of the rows."""
+        return float(np.finfo(self.rows_dtype or self.dtype).eps)
 
     def sums(self) -> dict[str, Any]:
         """Return the sums by name, in the units of X.
@@ -115,6 +123,7 @@ class Statistics(Generic[M]):
             "n_samples": self.n_samples,
             "log_likelihood": self.log_likelihood.hex(),
             "dtype": self.dtype.name,
+            "rows_dtype": (self.rows_dtype or self.dtype).name,
             "origin": self.origin,
             "feature_names": self.feature_names,
         }
@@ -185,8 +194,9 @@ def _from_archive(
     if not ((summed.weights >= 0).all() and summed.weights.sum() > 0):
         raise ValueError("its weights are not positive")
     log_likelihood = float.fromhex(header["log_likelihood"])
+    rows_dtype = header.get("rows_dtype", header["dtype"])
     if (
-        header["dtype"] not in ("float32", "float64")
+        not {header["dtype"], rows_dtype} <= {"float32", "float64"}
         or int(header["n_samples"]) < 1
         or np.isnan(log_likelihood)
     ):
@@ -200,4 +210,5 @@ def _from_archive(
         np.dtype(header["dtype"]),
         str(header["origin"]),
         check_feature_names(header["feature_names"], d),
+        np.dtype(rows_dtype),
     )

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from inspect import signature
-from itertools import cycle
 from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
@@ -23,31 +22,17 @@ from fastem._api.fit import fit, fit_by
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interop import import_mixture, scoring_parameters
 from fastem._api.options import check_options
-from fastem._em.loop import KEPT, gain_below
+from fastem._em.loop import KEPT
 from fastem._report import FitReport, without_warnings
 from fastem._sources.checks import check_n_threads, check_sample_weight
 from fastem._typing import Array, FloatArray
 
 # A fit to at most this many rows, all of the same weight, has the same start as scikit-learn, to the bit.
 _SAME_START_ROWS = 65536
-# A fit to more rows starts from the best of some fits to samples, since at 100,000 rows k-means alone may
-# take a third of scikit-learn's time. The k means have k d numbers. A sample has _ROWS_PER_NUMBER rows for
-# each of these, but at most _SMALL_PART of all rows. In any case it has at least _SAMPLE_ROWS rows, and at
-# least _LEAST_PER_NUMBER rows for each number.
-_SAMPLE_ROWS = 4096
-_ROWS_PER_NUMBER = 64
-_SMALL_PART = 1 / 12
-_LEAST_PER_NUMBER = 4
-# The fits to samples are compared on one sample that is this many times as large.
-_COMPARISON_FACTOR = 8
-# If rows times numbers of the means is at least this, a fit to all rows takes long. Then we make twice as
-# many fits to samples, unless their samples together would have more rows than X.
-_LONG = 6_000_000
-# Such a start is near a maximum, where gains are small. So the iterations continue down to this share of tol.
+# A fit to more rows has the start "auto", since at 100,000 rows k-means alone may take a third of
+# scikit-learn's time. It is near a maximum, where gains are small. So the iterations continue down to this
+# share of tol.
 _TOL_SHARE = 0.1
-# k-means often finds the same solution, which may be a bad start. Rows drawn at random add variety. Plain
-# k-means++ seeds add starts that cover all clusters.
-_INITS = ("kmeans", "random_from_data", "kmeans", "k-means++")
 
 # This is scikit-learn's message (sklearn/mixture/_base.py), since users' warning filters match it.
 _NOT_CONVERGED = (
@@ -261,7 +246,7 @@ def _start(
 ) -> tuple[GaussianMixture, float]:
     """Return the initial model and the tol to use from there.
 
-    The model is scikit-learn's own start, or the best of some fits to samples.
+    The model is scikit-learn's own start, or the start "auto".
     """
     if weight is not None and not weight.all():
         X, weight = X[weight > 0], weight[weight > 0]
@@ -275,64 +260,26 @@ def _start(
         except ValueError:  # a singular component
             if complete or estimator.reg_covar == 0:
                 raise
-    sampled = _fit_to_samples(estimator, X, weight, random_state.randint(2**31 - 1), n_threads)
+    found: GaussianMixture = fit(
+        X,
+        estimator.n_components,
+        covariance_type=estimator.covariance_type,
+        sample_weight=weight,
+        init="auto",
+        max_iter=0,
+        reg_covar=estimator.reg_covar,
+        rng=random_state.randint(2**31 - 1),
+        n_threads=n_threads,
+    )
     weights, means, precisions = given
     invert = np.linalg.inv if estimator.covariance_type in ("full", "tied") else np.reciprocal
     start = GaussianMixture(
-        sampled.weights if weights is None else weights,
-        sampled.means if means is None else means,
-        sampled.covariances if precisions is None else invert(precisions),
+        found.weights if weights is None else weights,
+        found.means if means is None else means,
+        found.covariances if precisions is None else invert(precisions),
         estimator.covariance_type,
     )
     return start, _TOL_SHARE * estimator.tol
-
-
-def _fit_to_samples(
-    estimator: Any, X: Array, weight: Array | None, seed: int, n_threads: int | None
-) -> GaussianMixture:
-    """Fit several samples, and return the fit with the highest log-likelihood on a larger sample.
-
-    The fits use one thread. A pass over so few rows ends before another thread wakes up.
-    """
-    k = estimator.n_components
-    numbers = k * X.shape[1]
-    wanted = min(_ROWS_PER_NUMBER * numbers, int(_SMALL_PART * len(X)))
-    size = max(_SAMPLE_ROWS, _LEAST_PER_NUMBER * numbers, wanted)
-
-    def sample(rng: np.random.Generator, size: int) -> tuple[Array, Array | None]:
-        if size >= len(X):
-            return X, weight
-        rows = np.sort(rng.integers(len(X), size=size))  # with replacement, which is faster
-        return X[rows], None if weight is None else weight[rows]
-
-    rng = np.random.default_rng(seed)
-    comparison = sample(rng, _COMPARISON_FACTOR * size)
-    starts = 4 + k // 2
-    if len(X) * numbers >= _LONG and 2 * starts * size <= len(X):
-        starts *= 2
-    named = estimator.init_params
-    inits = _INITS if named == "kmeans" else (named,)
-    best, highest = None, -np.inf
-    for child, init in zip(rng.spawn(starts), cycle(inits)):
-        rows, weights = sample(child, size)
-        model: GaussianMixture = fit(
-            rows,
-            k,
-            covariance_type=estimator.covariance_type,
-            sample_weight=weights,
-            init=init,
-            tol=gain_below(estimator.tol),
-            max_iter=max(1, estimator.max_iter),
-            reg_covar=estimator.reg_covar,
-            acceleration=None,
-            rng=child,
-            n_threads=1,
-        )
-        score = model.score(*comparison, n_threads=n_threads)
-        if best is None or score > highest:
-            best, highest = model, score
-    assert best is not None
-    return best
 
 
 def _refuse_repairs(estimator: Any, model: GaussianMixture) -> FitReport:

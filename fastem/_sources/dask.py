@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import accumulate, pairwise
 from typing import Any
@@ -104,7 +105,7 @@ class DaskSource(Source):
         return moments
 
     def reduce(self, sweep: Sweep) -> Statistics[Any]:
-        own = None
+        own, again, sweep = None, sweep.again, sweep._replace(again=None)
         if sweep.given is not None:
             ends = accumulate(self._survey.rows, initial=0)
             own = {i: (sweep.given(start, stop),) for i, (start, stop) in enumerate(pairwise(ends))}
@@ -112,7 +113,7 @@ class DaskSource(Source):
         statistics: Statistics[Any] = self._total(tasks.statistics, sweep, own=own)
         if statistics.n_samples == 0:
             self.moments()  # this raises an error that says what is wrong
-        return statistics
+        return statistics if again is None else replace(statistics, again=again)
 
     def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
         return float(self.total(partial(base_measure_of, family, frame))[0])

@@ -45,6 +45,7 @@ class Sweep(NamedTuple):
     packed: Any  # the parameters, as `family.pack` makes them
     frame: Frame
     given: Responsibilities | None = None  # known responsibilities in place of an E-step
+    again: Callable[[], Statistics[Any]] | None = None  # makes the same pass in float64
     origin: str = ""  # digest of the parameters, if the sums may be merged with those of other calls
     with_base_measure: bool = False  # whether the log-likelihood includes the base measure
 
@@ -135,7 +136,7 @@ class SlabSource(Source):
         d = self.n_features
         sums = np.zeros(_MAX_SLOTS), np.zeros((_MAX_SLOTS, d)), np.zeros((_MAX_SLOTS, d))
         used = 1
-        for slab in self.slabs(self._slab_rows(1, d, _MAX_SLOTS)):
+        for slab in self.slabs(self._slab_rows(1, d, _MAX_SLOTS, self.dtype.itemsize)):
             X, weight = slab.X, np.empty(0, self.dtype) if slab.weight is None else slab.weight
             # The slots depend on this slab alone, since a stream does not know how many slabs will follow.
             slots = max(1, min(_MAX_SLOTS, X.size // _NUMBERS_PER_SLOT))
@@ -174,13 +175,15 @@ class SlabSource(Source):
             summed.sums,
             self.n_positive,
             summed.log_likelihood + base,
-            family.working_dtype(self.dtype),
+            family.working_dtype(sweep.packed),
             sweep.origin,
+            rows_dtype=self.dtype,
+            again=sweep.again,
         )
 
     def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
         total = 0.0
-        for slab in self.slabs(self._slab_rows(1, self.n_features, 1)):
+        for slab in self.slabs(self._slab_rows(1, self.n_features, 1, self.dtype.itemsize)):
             total += slab.weighted_sum(family.base_measure(slab, frame, self.n_threads))
         return total
 
@@ -196,12 +199,13 @@ class SlabSource(Source):
 
     def _rows_of(self, sweep: Sweep, slots: int) -> int:
         """Rows of one slab of this pass."""
-        rows = self._slab_rows(sweep.k, sweep.family.multiply_adds(self.n_features), slots)
+        itemsize = sweep.family.working_dtype(sweep.packed).itemsize
+        rows = self._slab_rows(sweep.k, sweep.family.multiply_adds(self.n_features), slots, itemsize)
         if sweep.given is None and not sweep.family.holds_responsibilities:
             return rows
-        return min(rows, max(self._tile_rows, _SLAB_BYTES // (sweep.k * self.dtype.itemsize)))
+        return min(rows, max(self._tile_rows, _SLAB_BYTES // (sweep.k * itemsize)))
 
-    def _slab_rows(self, k: int, multiplies: int, slots: int) -> int:
+    def _slab_rows(self, k: int, multiplies: int, slots: int, itemsize: int) -> int:
         """Return the number of rows of one kernel call.
 
         They take at most about a fifth of a second on one thread, and at most 16 MB. The number must not
@@ -209,7 +213,7 @@ class SlabSource(Source):
         """
         seconds = k * (_SECONDS_PER_PAIR + multiplies * _SECONDS_PER_MULTIPLY)
         by_time = int(_SLAB_SECONDS / seconds)
-        by_memory = int(_SLAB_BYTES // (self.n_features * self.dtype.itemsize))
+        by_memory = int(_SLAB_BYTES // (self.n_features * itemsize))
         # Each slot gets whole tiles if possible. In any case the slab has whole tiles.
         rows = min(by_time, by_memory)
         tile = self._tile_rows

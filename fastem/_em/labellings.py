@@ -1,0 +1,171 @@
+"""Labels of a sample of rows, from which EM may start.
+
+Which clusters k-means can find depends on how features are compared. Features in different units need a scale
+each. Clusters along one axis need one scale for all features. Long clusters side by side need whitened rows,
+or the direction in which they are apart. So k-means, which breathes, tries all of them. It does not see
+clusters inside others. For these there are rows that repeat, and dense spots.
+"""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import numpy as np
+
+from fastem._em.masses import repeated_rows
+from fastem._em.starts import standardised
+from fastem._families.frame import Frame
+from fastem._kernels._breathing import labels_of, new_tiles, slot_breathe
+from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
+from fastem._kernels._parallel import run_slots
+from fastem._typing import Array, FloatArray, Rows
+
+_DEPTH = 5  # centres that the first breath adds
+# At most so many of Lloyd's iterations in each geometry. Most data need a quarter of them.
+_LLOYD_ITERATIONS = 200
+_NOISE = 64  # directions in which new centres are put beside others
+# Geometries run side by side while their tiles fit in this memory.
+_TILES_BYTES = 16 << 20
+# Correlations below this part of the largest eigenvalue are noise, which whitening must not blow up.
+_LEAST_EIGENVALUE = 1e-6
+# Geometries whose variances differ less than this many times are the same to k-means.
+_ROUND = 1.5
+# A dense spot has this share of the rows. With what is around it, where rows are rarer, it has so many times
+# as many. It is looked for around so many of so many rows.
+_SPOT_SHARE = 0.03
+_WIDER = 4
+_SPOTS = 48
+_SPOT_ROWS = 2048
+# Labels whose clusters share at least this part of their rows, one to one, are the same start.
+_SAME = 0.95
+
+
+def labellings(
+    rows: Rows,
+    dtype: np.dtype[np.floating],
+    frame: Frame,
+    k: int,
+    extra: int,
+    rng: np.random.Generator,
+    n_threads: int | None,
+) -> list[Array]:
+    """Return labels (m,) of the rows, and `extra` random ones."""
+    geometries, weights = _geometries(rows, dtype, frame)
+    scaled = geometries[0]
+    masses = repeated_rows(scaled, weights, k - 1)
+    found = _around(geometries, weights, masses, k, rng, n_threads)
+    if masses:
+        found += breathe([scaled], weights, k, rng, n_threads)
+    if k > len(masses) + 1:
+        spot = _dense_spot(scaled, np.where(np.any(masses, axis=0), 0.0, weights) if masses else weights, rng)
+        found += _around([scaled], weights, [*masses, spot], k, rng, n_threads)
+    different: list[Array] = []
+    for labels in found:
+        if not any(_same(labels, other, k) for other in different):
+            different.append(labels)
+    for _ in range(extra):
+        seeds = kmeans_plus_plus(scaled, weights, rng.random((k, 1)))
+        different.append(lloyd(scaled, weights, np.ascontiguousarray(scaled[:, seeds].T), 0))
+    return different
+
+
+def _geometries(
+    rows: Rows, dtype: np.dtype[np.floating], frame: Frame
+) -> tuple[list[FloatArray], FloatArray]:
+    """Return the rows in each geometry, (d, m) or (1, m), and their weights (m,).
+
+    First with a scale for each feature, then with one scale for all, then whitened. Last comes only the
+    direction of least kurtosis, in which clusters are apart most (Pena and Prieto 2001). It is an eigenvector
+    of the fourth moments of Cardoso (1989).
+    """
+    scaled, weights = standardised(rows, dtype, frame, isotropic=False)
+    if len(scaled) == 1:
+        return [scaled], weights
+    geometries = [scaled]
+    one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
+    common, _ = standardised(rows, dtype, one_scale, isotropic=True)
+    total = weights.sum()
+    variances = np.square(common) @ weights
+    if variances.max() > _ROUND * variances.min():
+        geometries.append(common)
+    eigenvalues, directions = np.linalg.eigh((scaled * weights) @ scaled.T / total)
+    least = _LEAST_EIGENVALUE * eigenvalues[-1]
+    deviations = np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0))
+    whitened = np.ascontiguousarray((directions / deviations).T @ scaled)
+    if eigenvalues[-1] > _ROUND * eigenvalues[0]:
+        geometries.append(whitened)
+    fourth = (whitened * (weights * np.square(whitened).sum(axis=0))) @ whitened.T / total
+    _, axes = np.linalg.eigh(fourth)
+    return [*geometries, axes[:, :1].T @ whitened], weights
+
+
+def _around(
+    geometries: list[FloatArray],
+    weights: FloatArray,
+    known: list[Array],
+    k: int,
+    rng: np.random.Generator,
+    n_threads: int | None,
+) -> list[Array]:
+    """Return the labels of k-means in each geometry. The last clusters are known."""
+    if not known:
+        return list(breathe(geometries, weights, k, rng, n_threads))
+    others = np.where(np.any(known, axis=0), 0.0, weights)
+    found = list(breathe(geometries, others, k - len(known), rng, n_threads))
+    for labels in found:
+        for label, own in enumerate(known, start=k - len(known)):
+            labels[own] = label
+    return found
+
+
+def breathe(
+    geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
+) -> Iterator[Array]:
+    """Yield the labels (m,) that k-means finds in each geometry, which may leave clusters without rows."""
+    m = len(weights)
+    most = k + _DEPTH
+    for d, alike in groupby(geometries, key=len):
+        same = list(alike)
+        noise = rng.standard_normal((_NOISE, d))
+        together = max(1, _TILES_BYTES // (8 * m * (d + 4)))
+        for i in range(0, len(same), together):
+            group = same[i : i + together]
+            g = len(group)
+            seeds = [kmeans_plus_plus(points, weights, rng.random((k, 1))) for points in group]
+            tiles = np.stack([new_tiles(points, weights) for points in group])
+            centres = np.stack([points[:, chosen].T for points, chosen in zip(group, seeds, strict=True)])
+            more, sums = np.empty((2, g, most, d))
+            totals, errors, uses = np.empty((3, g, most))
+            scratch = more, totals, sums, errors, uses, np.zeros((g, most), np.int64)
+            limits = np.array([_DEPTH, _LLOYD_ITERATIONS])
+            arguments = (tiles, centres, noise, limits, *scratch, np.zeros((g, 2)))
+            run_slots(slot_breathe, arguments, g, n_threads)
+            for tile in tiles:
+                yield labels_of(tile, m)
+
+
+def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generator) -> Array:
+    """Return the mask of the rows of a spot where rows, whatever their weights, are denser than around it."""
+    positive = np.flatnonzero(weights)
+    rows = (
+        positive if len(positive) <= _SPOT_ROWS else np.sort(rng.choice(positive, _SPOT_ROWS, replace=False))
+    )
+    count = max(1, int(_SPOT_SHARE * len(rows)))
+    places = points[:, rng.choice(rows, min(_SPOTS, len(rows)), replace=False)]
+    cloud = points[:, rows]
+    lengths = np.square(cloud).sum(axis=0)
+    distances = lengths - 2 * (places.T @ cloud) + np.square(places).sum(axis=0)[:, None]
+    near, wide = count - 1, min(_WIDER * count, len(rows)) - 1
+    sorted_there = np.partition(distances, (near, wide), axis=1)
+    reach, around = sorted_there[:, near], sorted_there[:, wide]
+    densest = np.where(reach > 0, around / np.where(reach > 0, reach, 1.0), 0.0).argmax()
+    gaps = np.square(points - places[:, [densest]]).sum(axis=0)
+    return np.asarray((gaps <= reach[densest]) & (weights > 0))
+
+
+def _same(labels: Array, others: Array, k: int) -> bool:
+    """Return whether the clusters of both correspond, one to one."""
+    shared = np.bincount(labels * k + others, minlength=k * k).reshape(k, k)
+    match = shared.argmax(axis=1)
+    both = shared[np.arange(k), match]
+    most = np.maximum(shared.sum(axis=1), shared.sum(axis=0)[match])
+    return len(set(match.tolist())) == k and bool((both >= _SAME * most).all())
