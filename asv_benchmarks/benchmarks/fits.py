@@ -40,7 +40,7 @@ class Overlapping:
 
     def setup(self, acceleration):
         self.X = overlapping(60_000, 4, 6, 1.1)
-        few = fastem.fit(self.X, 6, tol=0, max_iter=300, acceleration=None, rng=0)
+        few = fastem.fit(self.X, 6, tol=0, max_iter=300, acceleration=None, init="k-means++", rng=0)
         self.target = few.report.log_likelihood / len(self.X)
         self.time_to_the_same_likelihood(acceleration)
 
@@ -50,7 +50,8 @@ class Overlapping:
         def reached(means):
             return means[-1] >= self.target
 
-        fastem.fit(self.X, 6, tol=reached, max_iter=500, acceleration=acceleration, rng=0)
+        options = {"init": "k-means++", "rng": 0, "max_iter": 500, "acceleration": acceleration}
+        fastem.fit(self.X, 6, tol=reached, **options)
 
 
 class DropIn:
