@@ -13,7 +13,7 @@ from typing import NamedTuple
 class FitStatus(Enum):
     """Why a fit stopped. The value of each member is advice to the user."""
 
-    CONVERGED = "The gain in mean log-likelihood fell below tol."
+    CONVERGED = "Less than tol is still to gain in mean log-likelihood, as the last gains foretell."
     DEGENERATE = (
         "Converged, but the covariance of at least one component would be singular without reg_covar: the "
         "component has too few points, or its points are collinear. Use fewer components, more restarts "
@@ -55,17 +55,20 @@ class FitReport:
     status : FitStatus
         Why the fit stopped. ``status.value`` is advice in words.
     converged : bool
-        Whether the gain in mean log-likelihood fell below `tol`.
+        Whether the fit stopped because less than `tol` is still to gain in mean log-likelihood.
     n_iter : int
-        Number of M-steps.
+        Number of iterations, each of which is an M-step or a leap of the acceleration. Leaps that were taken
+        back are not among them, although each took a pass and counts for `max_iter`.
     log_likelihood : float
         Total log-likelihood of the returned parameters, without any penalty.
     history : tuple of float
         Total log-likelihood, which the fit maximises: first for the initial parameters, then after each
-        iteration. These are n_iter + 1 values.
+        iteration. These are n_iter + 1 values. They fall only by rounding, by a floor of the covariances, or
+        where a component was re-seeded. Leaps that were taken back left no value.
     repairs : tuple of Repair
-        (iteration, component, what) for each component that was re-seeded, that lost its rows and kept its
-        parameters, or whose covariance would be singular without `reg_covar`.
+        (iteration, component, what) for each component that was re-seeded since it had no rows or equalled
+        another one, that lost its rows and kept its parameters, or whose covariance would be singular without
+        `reg_covar`.
     elapsed : float
         Time of the fit in seconds, including initialisation and all restarts.
     objective : float

@@ -61,6 +61,7 @@ def test_a_poisson_distribution_gives_what_the_compiled_one_does(start, weight):
             sample_weight=weight,
             tol=0,
             max_iter=8,
+            acceleration=None,
             rng=0,
         )
         for distribution in (Poisson(), "poisson")
@@ -81,9 +82,10 @@ def test_a_poisson_distribution_gives_what_the_compiled_one_does(start, weight):
 def test_a_normal_distribution_gives_what_diagonal_covariances_do(weight):
     rows = clusters(0, 2000, 3, 3)
     labels = np.arange(2000) % 3
-    options = {"init": labels, "sample_weight": weight if weight is None else weight[:2000], "tol": 0}
-    model = fastem.fit(rows, 3, distribution=Normal(), max_iter=20, **options)
-    expected = fastem.fit(rows, 3, covariance_type="diag", reg_covar=0, max_iter=20, **options)
+    weight = weight if weight is None else weight[:2000]
+    options = {"init": labels, "sample_weight": weight, "tol": 0, "max_iter": 20, "acceleration": None}
+    model = fastem.fit(rows, 3, distribution=Normal(), **options)
+    expected = fastem.fit(rows, 3, covariance_type="diag", reg_covar=0, **options)
     np.testing.assert_allclose(model.weights, expected.weights, rtol=1e-9)
     np.testing.assert_allclose(model.parameters["means"], expected.means, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(model.parameters["variances"], expected.covariances, rtol=1e-9)
@@ -129,7 +131,7 @@ def test_it_is_the_loop_that_one_would_write():
             q = r.sum(axis=0)[:, None] / (
                 r.sum(axis=0)[:, None] + (r[:, :, None] * rows[:, None, :]).sum(axis=0)
             )
-    options = {"init": start, "sample_weight": weight, "tol": 0, "max_iter": 20}
+    options = {"init": start, "sample_weight": weight, "tol": 0, "max_iter": 20, "acceleration": None}
     model = fastem.fit(rows, 2, distribution=Geometric(), **options)
     np.testing.assert_allclose(model.weights, weights, rtol=1e-9)
     np.testing.assert_allclose(model.parameters["q"], q, rtol=1e-9)

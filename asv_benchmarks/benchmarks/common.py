@@ -24,6 +24,15 @@ def clusters(n, d, k, dtype="float64"):
     return X.astype(dtype)
 
 
+def overlapping(n, d, k, distance):
+    """Rows of k round clusters, whose nearest neighbours are on average so many deviations away."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(k, d))
+    between = np.linalg.norm(centres[:, None] - centres, axis=2) + np.diag(np.full(k, np.inf))
+    centres *= distance / between.min(axis=1).mean()
+    return centres[rng.integers(k, size=rows(n))] + rng.normal(size=(rows(n), d))
+
+
 def start(X, k, covariance_type):
     """A model to begin or to score with: one M-step from labels that have nothing to do with X."""
     labels = np.arange(len(X)) % k

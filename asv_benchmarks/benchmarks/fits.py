@@ -10,7 +10,7 @@ import fastem
 from fastem.datasets import old_faithful
 from fastem.sklearn import GaussianMixture
 
-from .common import TYPES, clusters, rows
+from .common import TYPES, clusters, overlapping, rows
 
 
 class Fit:
@@ -30,6 +30,28 @@ class Fit:
         return -fastem.fit(self.X, 8, covariance_type=covariance_type, rng=0).score(self.X)
 
     track_mean_negative_log_likelihood.unit = "nats"
+
+
+class Overlapping:
+    """A fit to clusters 1.1 deviations apart, where EM converges slowly, with and without acceleration."""
+
+    params = (["auto", None],)
+    param_names = ("acceleration",)
+
+    def setup(self, acceleration):
+        self.X = overlapping(60_000, 4, 6, 1.1)
+        few = fastem.fit(self.X, 6, tol=0, max_iter=300, acceleration=None, init="k-means++", rng=0)
+        self.target = few.report.log_likelihood / len(self.X)
+        self.time_to_the_same_likelihood(acceleration)
+
+    def time_to_the_same_likelihood(self, acceleration):
+        """Reach what 300 iterations of EM reach."""
+
+        def reached(means):
+            return means[-1] >= self.target
+
+        options = {"init": "k-means++", "rng": 0, "max_iter": 500, "acceleration": acceleration}
+        fastem.fit(self.X, 6, tol=reached, **options)
 
 
 class DropIn:

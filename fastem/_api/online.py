@@ -26,7 +26,17 @@ _FIRST = {
     for name, parameter in inspect.signature(fit).parameters.items()
     if name not in ("X", "k", "sample_weight", "reg_covar", "n_threads")
 }
-_CHECKED = ("covariance_type", "distribution", "init", "n_init", "tol", "max_iter", "callback", "rng")
+_CHECKED = (
+    "covariance_type",
+    "distribution",
+    "init",
+    "n_init",
+    "tol",
+    "max_iter",
+    "acceleration",
+    "callback",
+    "rng",
+)
 
 
 @overload

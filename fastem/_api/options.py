@@ -14,7 +14,7 @@ from fastem._checks import (
     check_rng,
     row_ranges,
 )
-from fastem._em.loop import Limits, StoppingRule, gain_below
+from fastem._em.loop import Limits, StoppingRule, gain_to_come_below
 from fastem._em.starts import INIT_NAMES
 from fastem._families.base import Family, P
 from fastem._families.frame import identity_frame
@@ -33,6 +33,7 @@ class Options(NamedTuple, Generic[P]):
     limits: Limits
     endless: bool  # whether the user asked for all max_iter iterations
     reg_covar: float | None  # None means "auto"
+    accelerated: bool
     callback: Callback | None
     rng: np.random.Generator
 
@@ -46,6 +47,7 @@ def check_options(
     tol: Any,
     max_iter: Any,
     reg_covar: Any,
+    acceleration: Any,
     callback: Any,
     rng: Any,
 ) -> Options[Any]:
@@ -67,6 +69,7 @@ def check_options(
         limits,
         not callable(tol) and limits.tol == 0,
         check_reg_covar(reg_covar, family),
+        _check_acceleration(acceleration),
         callback,
         check_rng(rng),
     )
@@ -78,8 +81,14 @@ def check_limits(tol: Any, max_iter: Any) -> Limits:
         number, converged = 0.0, tol
     else:
         number = check_nonnegative("tol", tol, "It is the gain in mean log-likelihood below which to stop.")
-        converged = gain_below(number)
+        converged = gain_to_come_below(number)
     return Limits(converged, number, check_integer("max_iter", max_iter, 0))
+
+
+def _check_acceleration(acceleration: Any) -> bool:
+    if acceleration is not None:
+        check_one_of("acceleration", acceleration, ("auto",), " or None")
+    return acceleration is not None
 
 
 def check_reg_covar(reg_covar: Any, family: Family[Any, Any]) -> float | None:

@@ -8,13 +8,14 @@ from typing import Any, Generic
 
 from numpy.linalg import LinAlgError
 
+from fastem._em.acceleration import Squarem
 from fastem._em.objective import Objective
 from fastem._families.base import Maximised, P
 from fastem._families.statistics import Statistics
 from fastem._report import Breakdown, FitStatus, Repair
 
 # The error of the mean log-likelihood is at most this many rounding errors of a log-density.
-_ROUNDING = 64.0
+_ROUNDINGS = 64.0
 
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
 KEPT = "kept: no data left to estimate its parameters from"
@@ -28,6 +29,23 @@ StoppingRule = Callable[[Sequence[float]], bool]
 def gain_below(tol: float) -> StoppingRule:
     """Return a rule that stops when an iteration gains less than `tol`. With 0 it never stops."""
     return lambda means: tol > 0 and len(means) > 1 and means[-1] - means[-2] < tol
+
+
+def gain_to_come_below(tol: float) -> StoppingRule:
+    """Return a rule that stops when no more than `tol` is left to gain. With 0 it never stops.
+
+    Near its end EM gains by a geometric series: each gain g is a times the one before. So g a / (1 - a) is
+    still to come (Aitken; Boehning et al. 1994). While gains grow, it is not known how much. Early in a fit
+    the rate still changes, so the last gain must be less than `tol` too.
+    """
+
+    def converged(means: Sequence[float]) -> bool:
+        if tol == 0 or len(means) < 3:
+            return False
+        before, gain = means[-2] - means[-3], means[-1] - means[-2]
+        return gain <= 0 or (gain < tol and gain * gain < tol * (before - gain))
+
+    return converged
 
 
 class PassLost(Exception):
@@ -47,6 +65,7 @@ class Limits:
     max_iter: int
     # There are at most this many re-seedings per component, so that re-seeding cannot make a fit endless.
     reseeds: int = 3
+    leave_saddles: bool = True  # whether components that equal others are re-seeded (see `saddles`)
 
 
 @dataclass(eq=False)
@@ -57,7 +76,8 @@ class Run(Generic[P]):
     parameters: P = field(init=False)
     singular: list[int] = field(default_factory=list)  # components that would be singular without the floor
     masses: list[int] = field(default_factory=list)  # those of them that hold a real share of the rows
-    history: list[float] = field(default_factory=list)  # the objective after each E-step
+    history: list[float] = field(default_factory=list)  # the objective after each E-step but those in vain
+    in_vain: int = 0  # E-steps after leaps that were taken back
     log_likelihood: float = 0.0
     repairs: list[Repair] = field(default_factory=list)
     failure: ValueError | None = None
@@ -87,6 +107,8 @@ def ascend(
     *,
     k: int,
     watch: Callable[[int, float, P], bool],
+    at_saddle: Callable[[P], bool] = lambda _: False,
+    squarem: Squarem[P] | None = None,
 ) -> Run[P]:
     """Alternate E-steps and M-steps until converged.
 
@@ -100,6 +122,9 @@ def ascend(
     start : finds the initial parameters
     limits : when to stop
     watch : is called as watch(iteration, log_likelihood, parameters) after each E-step; True stops
+    at_saddle : is asked about the parameters when a gain is less than `tol` for the first time, since gains
+        near a saddle are small too, and may grow for long; True stops
+    squarem : accelerates the ascent; a run does not end with a leap, except if `watch` stops it
 
     Raises
     ------
@@ -109,12 +134,17 @@ def ascend(
     run: Run[P] = Run(FitStatus.MAX_ITER if limits.max_iter > 0 else FitStatus.INITIAL)
     reseeds = limits.reseeds * k
     means: list[float] = []
+    slow = False  # whether a gain was less than `tol`
     m_step: Callable[[], Maximised[P]] = partial(_begin, start)
     while True:
         try:
             current = m_step()
-            with _reading(current.parameters):
-                statistics = objective.e_step(current.parameters)
+            leapt = _leap(objective, current, run, limits, squarem) if squarem else None
+            if leapt is None:
+                with reading(current.parameters):
+                    statistics = objective.e_step(current.parameters)
+            else:
+                current, statistics = leapt
         except (Breakdown, LinAlgError) as error:
             run.status, run.failure = FitStatus.FAILED, error
             return run
@@ -127,22 +157,49 @@ def ascend(
         if watch(run.n_iter, run.log_likelihood, run.parameters):
             run.status = FitStatus.STOPPED
             return run
+        rounding = _rounding(statistics, means[-1])
         stop = limits.converged(means)
         if run.n_iter > 0 and not current.reseeded:
             fall = means[-2] - means[-1]
-            if not run.singular and fall > limits.tol + current.slack + _rounding(statistics, means[-1]):
+            if limits.tol > 0:
+                stop = stop and (squarem is None or squarem.settled(means, limits.tol))
+                stop = (stop or -fall <= rounding) and leapt is None
+                if not (stop or slow or leapt) and -fall < limits.tol:
+                    slow, stop = True, at_saddle(run.parameters)
+            if not run.singular and fall > limits.tol + current.slack + _ROUNDINGS * rounding:
                 run.status = FitStatus.DECREASED
             elif stop:
                 run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED
             if stop:
                 return run
-        if run.n_iter >= limits.max_iter:
+        if run.n_iter + run.in_vain >= limits.max_iter:
             return run
         m_step = partial(_improve, objective, statistics, reseeds, current.parameters)
 
 
+def _leap(
+    objective: Objective[P], current: Maximised[P], run: Run[P], limits: Limits, squarem: Squarem[P]
+) -> tuple[Maximised[P], Statistics[Any]] | None:
+    """Return parameters farther on the path than `current`, and their E-step, unless the objective falls."""
+    leap = squarem.leap(current, run.history)
+    if leap is None or len(run.history) + run.in_vain >= limits.max_iter:
+        return None
+    try:
+        with reading(current.parameters):
+            statistics = objective.e_step(leap.parameters)
+    except (ValueError, LinAlgError):  # parameters out of range; wrong rows raise their error again
+        pass
+    else:
+        if objective.value(statistics) >= run.objective:
+            squarem.accept()
+            return leap, statistics
+    squarem.reject(current)
+    run.in_vain += 1
+    return None
+
+
 def _begin(start: Callable[[], Maximised[P]]) -> Maximised[P]:
-    with _reading(None):
+    with reading(None):
         return start()
 
 
@@ -151,12 +208,12 @@ def _improve(
 ) -> Maximised[P]:
     if statistics.again is None:
         return objective.m_step(statistics, reseeds)
-    with _reading(parameters):
+    with reading(parameters):
         return objective.m_step(statistics, reseeds)
 
 
 @contextmanager
-def _reading(parameters: object) -> Iterator[None]:
+def reading(parameters: object) -> Iterator[None]:
     """Wrap a pass. Errors that say what is wrong with the rows go through; any other becomes `PassLost`."""
     try:
         yield
@@ -167,8 +224,8 @@ def _reading(parameters: object) -> Iterator[None]:
 
 
 def _rounding(statistics: Statistics[Any], mean: float) -> float:
-    """Return a bound on the rounding error of the mean log-likelihood."""
-    return float(_ROUNDING * statistics.precision * (statistics.n_features + abs(mean)))
+    """Return the rounding error of a log-density."""
+    return float(statistics.precision * (statistics.n_features + abs(mean)))
 
 
 def _record(run: Run[P], current: Maximised[P]) -> None:

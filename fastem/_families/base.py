@@ -229,6 +229,24 @@ class Family(ABC, Generic[P, S]):
         """Return parameters for a second, more precise pass, or None if one pass is enough."""
         return None
 
+    @abstractmethod
+    def to_vector(self, parameters: P) -> FloatArray | None:
+        """Return the parameters, with the weights, as a point of a space without bounds, for acceleration.
+
+        None means that they are not known well enough for that.
+        """
+
+    @abstractmethod
+    def from_vector(self, vector: FloatArray, like: P) -> P | None:
+        """Return the parameters of a point, or None if they are not valid. They have the shapes of `like`."""
+
+    def places(self, parameters: P) -> FloatArray | None:
+        """Return a point (d,) for each component, (K, d), in units of about a deviation of a component.
+
+        Components whose points are a deviation apart are not equal. None means that this is not known.
+        """
+        return None
+
     # --- files and messages
 
     @abstractmethod
@@ -252,6 +270,12 @@ class Family(ABC, Generic[P, S]):
     def advice_on_fall(self) -> str:
         """Say what may be wrong if the log-likelihood falls. An empty string means that it is not known."""
         return ""
+
+
+def weights_of(roots: FloatArray) -> FloatArray:
+    """Return the weights, which sum to 1, from points whose squares they are. No point is out of bounds."""
+    squares = np.square(roots)
+    return np.asarray(squares / squares.sum())
 
 
 def check_sums(name: str, array: Array, shape: tuple[int, ...]) -> FloatArray:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._checks import check_finite, check_integer, check_numeric
-from fastem._families.base import Family, Maximised, Pass, Rule, Scores, Summed, check_sums
+from fastem._families.base import Family, Maximised, Pass, Rule, Scores, Summed, check_sums, weights_of
 from fastem._families.distribution import Distribution, Parameters
 from fastem._families.frame import Frame, Moments, identity_frame
 from fastem._families.reseed import alive_components
@@ -21,6 +21,7 @@ class CustomParameters(NamedTuple):
     weights: FloatArray  # (K,)
     values: Parameters
     n_features: int
+    basis: "CustomSums | None" = None  # the sums that the values maximise, if this is known
 
 
 class CustomSums(NamedTuple):
@@ -192,7 +193,7 @@ class Custom(Family[CustomParameters, CustomSums]):
     # --- passes
 
     def pack(self, parameters: CustomParameters | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        return parameters
+        return None if parameters is None else parameters._replace(basis=None)
 
     def bytes_per_slot(self, k: int, d: int) -> int:
         return 1
@@ -240,7 +241,36 @@ class Custom(Family[CustomParameters, CustomSums]):
         weights = sums.weights / sums.weights.sum()
         d = len(rule.frame.scale)
         kept = [int(component) for component in np.flatnonzero(dead)]
-        return Maximised(CustomParameters(weights, values, d), [], kept, [], _SLACK)
+        return Maximised(CustomParameters(weights, values, d, sums), [], kept, [], _SLACK)
+
+    # Where the user's parameters are valid is known to the user alone. So we extrapolate sums, of which the
+    # user's own method makes parameters, and refuse what leaves the bounds that all values kept so far.
+
+    def to_vector(self, parameters: CustomParameters) -> FloatArray | None:
+        if parameters.basis is None or parameters.basis.statistics is None:
+            return None
+        sums = parameters.basis
+        total = sums.weights.sum()
+        statistics = [array.ravel() / total for array in _lent_sums(sums)]
+        return np.concatenate([np.sqrt(parameters.weights), *statistics])
+
+    def from_vector(self, vector: FloatArray, like: CustomParameters) -> CustomParameters | None:
+        basis = like.basis
+        if basis is None or not np.isfinite(vector).all():
+            return None
+        shapes = [array.shape for array in _lent_sums(basis)]
+        ends = np.cumsum([len(like.weights), *(int(np.prod(shape)) for shape in shapes)])
+        roots, *parts = np.split(vector, ends[:-1])
+        weights, total = weights_of(roots), basis.weights.sum()
+        statistics = tuple(total * part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+        sums = CustomSums(total * weights, statistics, basis.about)
+        try:
+            values = self.parameters(sums, np.zeros(len(weights), dtype=bool))
+        except ValueError:
+            return None
+        if not all(_within_bounds(array, like.values[name]) for name, array in values.items()):
+            return None
+        return CustomParameters(weights, values, like.n_features, sums)
 
     def origin(self, k: int, d: int) -> None:
         return None
@@ -323,6 +353,27 @@ def _lent(parameters: CustomParameters | None) -> Any:
 def _lent_sums(sums: CustomSums) -> tuple[FloatArray, ...]:
     assert sums.statistics is not None
     return tuple(read_only(array) for array in sums.statistics)
+
+
+def _within_bounds(array: FloatArray, like: FloatArray) -> bool:
+    """Return whether an array is positive, at most 1 or positive definite if `like` is."""
+    if (like >= 0).all() and not ((array >= 0).all() and ((like == 0) | (array > 0)).all()):
+        return False
+    if (like >= 0).all() and (like <= 1).all() and (array > 1).any():
+        return False
+    if like.ndim < 2 or like.shape[-1] != like.shape[-2] or not _positive_definite(like):
+        return True
+    return _positive_definite(array)
+
+
+def _positive_definite(matrices: FloatArray) -> bool:
+    if not np.allclose(matrices, np.swapaxes(matrices, -1, -2)):
+        return False
+    try:
+        np.linalg.cholesky(matrices)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _normalised(log_densities: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from fastem._checks import check_finite
 from fastem._families.ascents import GaussianAscents
-from fastem._families.base import Maximised, Rule, check_sums
+from fastem._families.base import Maximised, Rule, check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
 from fastem._families.constraints import Constraint
 from fastem._families.floor import RELATIVE_FLOOR, Stored, maximise_gaussian
@@ -196,6 +196,26 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         precision is lost, however far apart and narrow the components are."""
         assert origin is not None
         return origin._replace(means=rough.means)
+
+    def to_vector(self, parameters: GaussianParameters) -> FloatArray:
+        weights, means, covariances = parameters
+        logarithms = self._layout.logarithms(covariances)
+        return np.concatenate([np.sqrt(weights), means.ravel(), logarithms.ravel()])
+
+    def from_vector(self, vector: FloatArray, like: GaussianParameters) -> GaussianParameters | None:
+        k, d = like.means.shape
+        roots, means, logarithms = np.split(vector, [k, k + k * d])
+        with np.errstate(all="ignore"):
+            covariances = self._layout.from_logarithms(logarithms, like.covariances.shape)
+            parameters = GaussianParameters(weights_of(roots), means.reshape(k, d), covariances)
+            valid = all(np.isfinite(array).all() for array in parameters)
+            valid = valid and bool((self._layout.pivots(covariances, d) > 0).all())
+        return parameters if valid else None
+
+    def places(self, parameters: GaussianParameters) -> FloatArray:
+        weights, means, covariances = parameters
+        variances = np.broadcast_to(self._layout.variances(covariances, means.shape[1]), means.shape)
+        return np.asarray(means / np.sqrt(weights @ variances))
 
     # --- files and messages
 

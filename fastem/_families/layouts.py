@@ -110,6 +110,14 @@ class Layout(ABC):
         """Return the diagonal of each covariance, (m, d)."""
 
     @abstractmethod
+    def logarithms(self, covariances: FloatArray) -> FloatArray:
+        """Return covariances as numbers that have no bounds, such as log-variances."""
+
+    @abstractmethod
+    def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+        """Return the covariances, in this shape, of the points that `logarithms` returns."""
+
+    @abstractmethod
     def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
         """Transform rows of white noise (..., d) to rows with this covariance."""
 
@@ -135,6 +143,26 @@ class _Matrices(Layout):
         ratios[large] = 1 / np.linalg.norm(inverses.transpose(0, 2, 1) @ inverses, axis=2)
         ratios[~large] = np.linalg.eigvalsh(scaled[~large])
         return ratios
+
+    def logarithms(self, covariances: FloatArray) -> FloatArray:
+        """Return what is left of each feature given those before it: log-deviations and coefficients.
+
+        These are the factors of L D L' with ones on the diagonal of L. Features that are collinear stay so.
+        """
+        factors = cholesky(covariances)
+        deviations = diagonals(factors)
+        rows, columns = np.tril_indices(factors.shape[1], -1)
+        coefficients = (factors / deviations[:, None, :])[:, rows, columns]
+        return np.concatenate([np.log(deviations), coefficients], axis=1)
+
+    def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+        d = shape[1]
+        points = logarithms.reshape(shape[0], -1)
+        rows, columns = np.tril_indices(d, -1)
+        factors = np.tile(np.eye(d), (shape[0], 1, 1))
+        factors[:, rows, columns] = points[:, d:]
+        factors *= np.exp(points[:, None, :d])
+        return np.asarray(factors @ factors.transpose(0, 2, 1))
 
     def diagonal(self, variances: FloatArray) -> FloatArray:
         return variances[:, :, None] * np.eye(variances.shape[1])
@@ -236,7 +264,17 @@ class Tied(_Matrices):
         return np.diagonal(collected.scatter[0])
 
 
-class Diag(Layout):
+class _Variances(Layout):
+    """Covariances that are variances. Abstract: diag and spherical differ in their number."""
+
+    def logarithms(self, covariances: FloatArray) -> FloatArray:
+        return np.log(covariances)
+
+    def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+        return np.exp(logarithms.reshape(shape))
+
+
+class Diag(_Variances):
     def shape(self, k: int, d: int) -> tuple[int, ...]:
         return (k, d)
 
@@ -285,7 +323,7 @@ class Diag(Layout):
         return noise * np.sqrt(covariance)
 
 
-class Spherical(Layout):
+class Spherical(_Variances):
     isotropic = True
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:

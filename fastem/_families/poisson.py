@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from fastem._checks import check_finite, row_ranges
+from fastem._families.base import weights_of
 from fastem._families.linear import Linear
 from fastem._kernels._counts import slot_log_factorials
 from fastem._kernels._parallel import run_slots
@@ -66,6 +67,21 @@ class Poisson(Linear[PoissonParameters]):
 
     def sample(self, parameters: PoissonParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
         return rng.poisson(parameters.rates[labels]).astype(np.float64)
+
+    # Roots of rates are points without bounds, also those of rates of 0, and the deviation of the root of a
+    # count is about 1/2.
+
+    def places(self, parameters: PoissonParameters) -> FloatArray:
+        return 2 * np.sqrt(parameters.rates)
+
+    def to_vector(self, parameters: PoissonParameters) -> FloatArray:
+        return np.concatenate([np.sqrt(parameters.weights), np.sqrt(parameters.rates).ravel()])
+
+    def from_vector(self, vector: FloatArray, like: PoissonParameters) -> PoissonParameters | None:
+        roots, rate_roots = np.split(vector, [len(like.weights)])
+        with np.errstate(all="ignore"):
+            parameters = PoissonParameters(weights_of(roots), np.square(rate_roots).reshape(like.rates.shape))
+        return parameters if all(np.isfinite(array).all() for array in parameters) else None
 
     def log_h(self, rows: Rows, n_threads: int | None) -> FloatArray:
         n = len(rows.X)

@@ -173,7 +173,7 @@ def _arrays(packed: Any) -> list[tuple[str, Array]]:
     found = []
     for name, value in ({} if packed is None else packed._asdict()).items():
         entries = value if isinstance(value, Mapping) else {name: value}
-        found += [(key, np.asarray(entry)) for key, entry in sorted(entries.items())]
+        found += [(key, np.asarray(entry)) for key, entry in sorted(entries.items()) if entry is not None]
     return found
 
 

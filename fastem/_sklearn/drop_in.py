@@ -227,9 +227,12 @@ def _ascend(
         estimator.reg_covar,
         None,
         None,
+        None,
     )
+    limits = replace(options.limits, leave_saddles=False)
     if estimator.reg_covar == 0:  # asks for no repair
-        options = options._replace(limits=replace(options.limits, reseeds=0))
+        limits = replace(limits, reseeds=0)
+    options = options._replace(limits=limits)
     model = cast(GaussianMixture, fit_by(options, start, X, weight, n_threads))
     return Ascent(model, _refuse_repairs(estimator, model), lower_bounds)
 

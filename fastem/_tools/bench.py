@@ -145,7 +145,7 @@ def _fastem_em(X: Array, start: GaussianMixture) -> Run:
 
     def run(passes: int) -> None:
         with without_warnings():
-            fit(X, start.n_components, tol=0, max_iter=passes, **options)
+            fit(X, start.n_components, tol=0, max_iter=passes, acceleration=None, **options)
 
     return run
 
