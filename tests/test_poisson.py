@@ -303,7 +303,7 @@ def test_one_component_has_the_means_of_the_columns(weight, dtype):
     np.testing.assert_allclose(model.parameters["rates"][0], expected, rtol=tolerance)
     np.testing.assert_array_equal(model.weights, 1)
     assert model.report.converged
-    assert model.report.n_iter == 1
+    assert model.report.n_iter <= 2
 
 
 @pytest.mark.parametrize("init", ["k-means++", "kmeans", "random", "random_from_data"])
