@@ -72,29 +72,33 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     size = sample_size(likelihood, min(max(wanted, _LEAST_ROWS), _MOST_ROWS))
     rows = source.sample(size, rng)
     work = len(rows.X) * k * likelihood.family.multiply_adds(source.n_features)
-    sample = replace(likelihood, source=ArraySource(rows, source.n_threads if work > _WORTH_THREADS else 1))
+    few = replace(likelihood, source=ArraySource(rows, source.n_threads if work > _WORTH_THREADS else 1))
     extra = min(_MOST_EXTRA, _EXTRA_WORK // work) if k > 1 else 0
     found = labellings(rows, source.dtype, likelihood.frame, k, extra, rng, source.n_threads)
-    ascended = _best_ascent(sample, rows, found) if extra else None
+    whole = len(rows.X) == source.n_samples
+    ascended = _best_ascent(few, rows, found, source.n_threads) if extra and whole else None
     if ascended is not None:
         return ascended
-    best = _race(sample, rows, [partial(given_start, sample, labels) for labels in found])
+    best = _race(few, rows, [partial(given_start, few, labels) for labels in found])
     if best.failure is not None and not best.history:
         raise best.failure
     return Maximised(best.parameters, [], [], best.singular)
 
 
-def _best_ascent(sample: Likelihood[P], rows: Rows, found: list[Array]) -> Maximised[P] | None:
+def _best_ascent(
+    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None
+) -> Maximised[P] | None:
     """Return the best of the ascents that the kernel of the family makes, or None if there is none.
 
     A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
+    Fits to more rows do not use it, since it takes two seconds to compile.
     """
     source, frame = sample.source, sample.frame
     points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=source.dtype)).T)
     weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
     finest, stored = (float(np.finfo(dtype).eps) for dtype in (np.float64, source.dtype))
     rule: Rule[P] = Rule(frame, float(weights.mean()), finest, stored, sample.reg_covar)
-    ascents = sample.family.ascents(points, weights, np.stack(found), sample.k, rule, source.n_threads)
+    ascents = sample.family.ascents(points, weights, np.stack(found), sample.k, rule, n_threads)
     if ascents is None:
         return None
     chosen = list(range(len(found)))

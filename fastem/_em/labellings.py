@@ -14,15 +14,18 @@ import numpy as np
 from fastem._em.masses import repeated_rows
 from fastem._em.starts import standardised
 from fastem._families.frame import Frame
+from fastem._families.matrices import gram, times
 from fastem._kernels._breathing import labels_of, new_tiles, slot_breathe
-from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
-from fastem._kernels._parallel import run_slots
+from fastem._kernels._kmeans import kmeans_plus_plus
+from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray, Rows
 
 _DEPTH = 5  # centres that the first breath adds
 # At most so many of Lloyd's iterations in each geometry. Most data need a quarter of them.
 _LLOYD_ITERATIONS = 200
 _NOISE = 64  # directions in which new centres are put beside others
+# Threads take longer to start than fewer numbers (rows x features x centres) take.
+_WORTH_THREADS = 1 << 14
 # Geometries run side by side while their tiles fit in this memory.
 _TILES_BYTES = 16 << 20
 # Correlations below this part of the largest eigenvalue are noise, which whitening must not blow up.
@@ -63,8 +66,9 @@ def labellings(
         if not any(_same(labels, other, k) for other in different):
             different.append(labels)
     for _ in range(extra):
-        seeds = kmeans_plus_plus(scaled, weights, rng.random((k, 1)))
-        different.append(lloyd(scaled, weights, np.ascontiguousarray(scaled[:, seeds].T), 0))
+        seeds = scaled[:, kmeans_plus_plus(scaled, weights, rng.random((k, 1)))]
+        distances = np.square(seeds).sum(axis=0)[:, None] - 2 * times(seeds.T, scaled)
+        different.append(distances.argmin(axis=0))
     return different
 
 
@@ -84,18 +88,18 @@ def _geometries(
     one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
     common, _ = standardised(rows, dtype, one_scale, isotropic=True)
     total = weights.sum()
-    variances = np.square(common) @ weights
+    variances = np.einsum("ji,ji,i->j", common, common, weights)
     if variances.max() > _ROUND * variances.min():
         geometries.append(common)
-    eigenvalues, directions = np.linalg.eigh((scaled * weights) @ scaled.T / total)
+    eigenvalues, directions = np.linalg.eigh(gram(scaled * weights, scaled) / total)
     least = _LEAST_EIGENVALUE * eigenvalues[-1]
     deviations = np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0))
-    whitened = np.ascontiguousarray((directions / deviations).T @ scaled)
+    whitened = times((directions / deviations).T, scaled)
     if eigenvalues[-1] > _ROUND * eigenvalues[0]:
         geometries.append(whitened)
-    fourth = (whitened * (weights * np.square(whitened).sum(axis=0))) @ whitened.T / total
+    fourth = gram(whitened * (weights * np.square(whitened).sum(axis=0)), whitened) / total
     _, axes = np.linalg.eigh(fourth)
-    return [*geometries, axes[:, :1].T @ whitened], weights
+    return [*geometries, times(axes[:, :1].T, whitened)], weights
 
 
 def _around(
@@ -138,7 +142,7 @@ def breathe(
             scratch = more, totals, sums, errors, uses, np.zeros((g, most), np.int64)
             limits = np.array([_DEPTH, _LLOYD_ITERATIONS])
             arguments = (tiles, centres, noise, limits, *scratch, np.zeros((g, 2)))
-            run_slots(slot_breathe, arguments, g, n_threads)
+            run_in_threads(slot_breathe, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
             for tile in tiles:
                 yield labels_of(tile, m)
 
@@ -153,7 +157,7 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
     places = points[:, rng.choice(rows, min(_SPOTS, len(rows)), replace=False)]
     cloud = points[:, rows]
     lengths = np.square(cloud).sum(axis=0)
-    distances = lengths - 2 * (places.T @ cloud) + np.square(places).sum(axis=0)[:, None]
+    distances = lengths - 2 * times(places.T, cloud) + np.square(places).sum(axis=0)[:, None]
     near, wide = count - 1, min(_WIDER * count, len(rows)) - 1
     sorted_there = np.partition(distances, (near, wide), axis=1)
     reach, around = sorted_there[:, near], sorted_there[:, wide]

@@ -10,6 +10,7 @@ import numpy as np
 from fastem._em.objective import Likelihood
 from fastem._em.starts import standardised
 from fastem._families.base import P, Scores
+from fastem._families.matrices import gram, times
 from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows
@@ -57,9 +58,9 @@ def _is_mass(points: FloatArray, weights: FloatArray, own: Array) -> bool:
         return False
     centre = np.median(points[:, own], axis=1, keepdims=True)
     gaps = points[:, own] - centre
-    variances, directions = np.linalg.eigh(gaps @ gaps.T / own.sum())
+    variances, directions = np.linalg.eigh(gram(gaps, gaps.copy()) / own.sum())
     narrow = max(_NARROW**2, 4 * float(variances[0]))
-    across = directions[:, variances <= narrow].T @ (points - centre)
+    across = times(directions[:, variances <= narrow].T, points - centre)
     reach = float(np.sqrt(np.square(across[:, own]).sum(axis=0).max()))
     heart = int(np.flatnonzero(own)[np.square(across[:, own]).sum(axis=0).argmin()])
     return _stands_out(across, weights, heart, reach)

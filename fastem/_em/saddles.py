@@ -18,6 +18,7 @@ from fastem._em.loop import FLOORED, KEPT, RESEEDED, Limits, Run, ascend, gain_b
 from fastem._em.objective import Likelihood
 from fastem._em.starts import sample_size, standardised
 from fastem._families.base import Maximised, P, Scores
+from fastem._families.matrices import gram
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._report import Breakdown, FitStatus, Repair
 from fastem._sources.arrays import ArraySource
@@ -186,7 +187,7 @@ def _merged(r: FloatArray, weights: FloatArray) -> tuple[FloatArray, list[int]]:
     """
     rooted = r * np.sqrt(weights)[:, None]
     norms = np.sqrt(np.einsum("ik,ik->k", rooted, rooted))
-    cosines = (rooted.T @ rooted) / np.maximum(np.outer(norms, norms), np.finfo(np.float64).tiny)
+    cosines = gram(rooted.T, rooted.T.copy()) / np.maximum(np.outer(norms, norms), np.finfo(np.float64).tiny)
     whole: list[int] = []
     free: list[int] = []
     for component, row in enumerate(cosines):

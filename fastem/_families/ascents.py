@@ -11,9 +11,11 @@ from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, ROUNDING
 from fastem._kernels._ascent import FAILED, MEAN, slot_ascend, tiles_of
 from fastem._kernels._layout import STRIDE_BYTES
-from fastem._kernels._parallel import run_slots
+from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray
 
+# Threads take longer to start than fewer numbers (rows x features x components x ascents) take.
+_WORTH_THREADS = 1 << 16
 # The arrays of all ascents hold at most this many numbers (16 MB).
 _MOST_NUMBERS = 1 << 21
 
@@ -37,7 +39,8 @@ class GaussianAscents(Ascents[GaussianParameters]):
         self._layout, self._n_threads = layout, n_threads
         self._precision, rounding = rule.precision, ROUNDING * rule.precision
         total = weights.sum()
-        variance = np.square(points - (points @ weights / total)[:, None]) @ weights / total
+        gaps = points - (np.einsum("ji,i->j", points, weights) / total)[:, None]
+        variance = np.einsum("ji,ji,i->j", gaps, gaps, weights) / total
         if layout.isotropic:
             variance[:] = variance.mean()
         self._variance = np.where(variance > rounding, variance, 1.0)
@@ -69,7 +72,8 @@ class GaussianAscents(Ascents[GaussianParameters]):
         )
         given = *self._fixed, np.array(chosen), self._limits, *self._amounts
         arguments = *given, *state, self._ratios, self._outcomes, *scratch
-        run_slots(slot_ascend, arguments, g, self._n_threads)
+        numbers = self._fixed[1].shape[1] * g * k * d
+        run_in_threads(slot_ascend, arguments, g, self._n_threads if numbers > _WORTH_THREADS else 1)
 
     def objective(self, start: int) -> float | None:
         return None if self._outcomes[start, FAILED] else float(self._outcomes[start, MEAN])

@@ -1,11 +1,15 @@
-"""Triangles, inverses and Cholesky factors of stacks of small matrices, (m, d, d)."""
+"""Triangles, inverses and Cholesky factors of stacks of small matrices, (m, d, d). Products of wide ones."""
 
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
 
 from fastem._typing import Array, FloatArray
 
+# BLAS makes products of fewer multiply-adds without other threads. Once awake, these spin for a while, and
+# passes that come next take longer.
+_FEW = 1 << 18
 _SMALL = 8  # triangular matrices of up to this size are inverted as general matrices
 
 
@@ -40,3 +44,24 @@ def cholesky(matrices: FloatArray) -> FloatArray:
         if len(matrices) == 1:
             return np.full_like(matrices, np.nan)
         return np.concatenate([cholesky(matrix[None]) for matrix in matrices])
+
+
+def gram(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return a @ b.T for (p, m) and (q, m), where m is large."""
+    total = np.zeros((len(a), len(b)))
+    for part in _parts(a.shape[1], total.size):
+        total += a[:, part] @ b[:, part].T
+    return total
+
+
+def times(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return a @ b for (p, d) and (d, m), where m is large."""
+    product = np.empty((len(a), b.shape[1]))
+    for part in _parts(b.shape[1], a.size):
+        product[:, part] = a @ b[:, part]
+    return product
+
+
+def _parts(m: int, work: int) -> Iterator[slice]:
+    step = max(1, _FEW // work)
+    return (slice(start, start + step) for start in range(0, m, step))

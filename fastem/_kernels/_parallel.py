@@ -13,7 +13,6 @@ does not document how to get or call an address. If that fails, Python's threads
 import os
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numba
@@ -88,10 +87,38 @@ def run_slots(
     if failed[0]:
         raise MemoryError("A kernel could not allocate the arrays that it computes in.")
     if address is None:
-        from concurrent.futures import ThreadPoolExecutor  # imported here because it is rarely needed
+        _in_threads(one_slot, arguments, slots, workers)
 
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(partial(one_slot, *arguments), range(slots)))
+
+def run_in_threads(
+    one_slot: Callable[..., None], arguments: tuple[Any, ...], slots: int, n_threads: int | None
+) -> None:
+    """Do the same in threads of Python, for slots that take a millisecond and are not run again and again.
+
+    This compiles no loop over arguments of these types, and its threads end. OpenMP's would spin for a while.
+    """
+    if _serial or slots == 1 or n_threads == 1 or INTERPRETED:
+        workers = 1
+    else:
+        workers = min(slots, numba.get_num_threads() if n_threads is None else n_threads)
+    if workers == 1:
+        for slot in range(slots):
+            one_slot(*arguments, slot)
+    else:
+        _in_threads(one_slot, arguments, slots, min(workers, numba.config.NUMBA_NUM_THREADS))
+
+
+def _in_threads(one_slot: Callable[..., None], arguments: tuple[Any, ...], slots: int, workers: int) -> None:
+    from concurrent.futures import ThreadPoolExecutor  # imported here because few processes need it
+
+    def run_each(first: int) -> None:
+        for slot in range(first, slots, workers):
+            one_slot(*arguments, slot)
+
+    with ThreadPoolExecutor(max(1, workers - 1)) as pool:
+        others = pool.map(run_each, range(1, workers))
+        run_each(0)
+        list(others)
 
 
 def _address(one_slot: Any, arguments: tuple[Any, ...], flat: tuple[Any, ...]) -> int | None:
