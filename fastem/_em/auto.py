@@ -75,7 +75,7 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     few = replace(likelihood, source=ArraySource(rows, source.n_threads if work > _WORTH_THREADS else 1))
     extra = min(_MOST_EXTRA, _EXTRA_WORK // work) if k > 1 else 0
     found = labellings(rows, source.dtype, likelihood.frame, k, extra, rng, source.n_threads)
-    whole = len(rows.X) == source.n_samples
+    whole = len(rows.X) == source.n_positive
     ascended = _best_ascent(few, rows, found, source.n_threads) if extra and whole else None
     if ascended is not None:
         return ascended
