@@ -28,7 +28,7 @@ _HEAT = 5
 _REFINING = Limits(gain_below(1e-6), 1e-4, 150)
 # A run that ends this near to a better one, in mean log-likelihood, has found the same.
 _ALIKE = 1e-5
-# Where rows are few, iterations cost little, and k-means alone often misses the best optimum. There are more
+# If rows are few, iterations cost little, and k-means alone often misses the best optimum. There are more
 # random starts the fewer multiply-adds a pass takes.
 _MOST_EXTRA = 16
 _EXTRA_WORK = 1 << 19
@@ -68,15 +68,15 @@ def partial_start(
 
 def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P]:
     source, k = likelihood.source, likelihood.k
-    wanted = k * max(_PER_COMPONENT, _PER_NUMBER * source.n_features)
-    size = sample_size(likelihood, min(max(wanted, _LEAST_ROWS), _MOST_ROWS))
+    wanted = max(k * max(_PER_COMPONENT, _PER_NUMBER * source.n_features), _LEAST_ROWS)
+    # If most rows are wanted, all of them are as good.
+    size = sample_size(likelihood, min(wanted if wanted < source.n_positive / 2 else 2 * wanted, _MOST_ROWS))
     rows = source.sample(size, rng)
     work = len(rows.X) * k * likelihood.family.multiply_adds(source.n_features)
     few = replace(likelihood, source=ArraySource(rows, source.n_threads if work > _WORTH_THREADS else 1))
-    extra = min(_MOST_EXTRA, _EXTRA_WORK // work) if k > 1 else 0
+    extra = min(_MOST_EXTRA, _EXTRA_WORK // work) if k > 1 and source.n_positive <= _MOST_ROWS else 0
     found = labellings(rows, source.dtype, likelihood.frame, k, extra, rng, source.n_threads)
-    whole = len(rows.X) == source.n_positive
-    ascended = _best_ascent(few, rows, found, source.n_threads) if extra and whole else None
+    ascended = _best_ascent(few, rows, found, source.n_threads) if extra else None
     if ascended is not None:
         return ascended
     best = _race(few, rows, [partial(given_start, few, labels) for labels in found])
@@ -91,7 +91,7 @@ def _best_ascent(
     """Return the best of the ascents that the kernel of the family makes, or None if there is none.
 
     A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
-    Fits to more rows do not use it, since it takes two seconds to compile.
+    Fits to more rows, which have no random starts, do not use it, since it takes two seconds to compile.
     """
     source, frame = sample.source, sample.frame
     points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=source.dtype)).T)
