@@ -178,7 +178,7 @@ PARTS = {
     "one geometry": (labellings, "_geometries", first_of(labellings._geometries)),
     "no masses": (labellings, "repeated_rows", lambda *_: []),
     "no dense spot": (labellings, "_dense_spot", lambda points, weights, rng: np.arange(len(weights)) == 0),
-    "no random seeds": (auto, "_EXTRA_NUMBERS", 0),
+    "no random seeds": (auto, "_MOST_EXTRA", 0),
 }
 
 

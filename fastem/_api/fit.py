@@ -266,7 +266,7 @@ def _likelihood(source: Source, options: Options[P]) -> Likelihood[P]:
     check_spread(source.chunks, source.stored_dtype, moments)
     frame = family.frame(moments, source.dtype)
     base = source.base_measure(family, frame) if family.has_base_measure else 0.0
-    return Likelihood(source, family, options.k, frame, options.reg_covar, base)
+    return Likelihood(source, family, options.k, frame, options.reg_covar, base, options.sound_first)
 
 
 class _Ascents(NamedTuple, Generic[P]):

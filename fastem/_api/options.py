@@ -36,6 +36,7 @@ class Options(NamedTuple, Generic[P]):
     accelerated: bool
     callback: Callback | None
     rng: np.random.Generator
+    sound_first: bool = True  # see `Likelihood`
 
 
 def check_options(

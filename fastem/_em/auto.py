@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from fastem._em.labellings import labellings
+from fastem._em.labellings import geometries_of, labellings, random_labels
 from fastem._em.loop import Limits, Run, ascend, gain_below
 from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
@@ -19,19 +19,26 @@ from fastem._report import FitStatus
 from fastem._sources.arrays import ArraySource
 from fastem._typing import Array, FloatArray, Rows
 
-# Rows of the sample: so many for each component, and for each component and feature, within these bounds.
+# Rows of the sample: so many for each component, and for each free parameter, within these bounds. There are
+# up to twice as many if that is a small part of all rows.
 _PER_COMPONENT = 128
-_PER_NUMBER = 16
+_PER_PARAMETER = 4
 _LEAST_ROWS, _MOST_ROWS = 2048, 16384
-# The first heat of the race, and how long the ascent of its winner may be.
-_HEAT = 5
-_REFINING = Limits(gain_below(1e-6), 1e-4, 150)
-# A run that ends this near to a better one, in mean log-likelihood, has found the same.
-_ALIKE = 1e-5
-# If rows are few, iterations cost little, and k-means alone often misses the best optimum. There are more
+_SMALL_PART = 64
+# If X has few rows, iterations cost little, and k-means alone often misses the best optimum. There are more
 # random starts the fewer multiply-adds a pass takes.
 _MOST_EXTRA = 16
 _EXTRA_WORK = 1 << 19
+# If X has more rows, and no clear clusters, the first heat of the race may cost so many passes over all of
+# them. An iteration on the sample costs this many multiply-adds in addition to those of its rows. Each start
+# has this many iterations at least and at most.
+_PASSES = 160
+_OVERHEAD = 1 << 24
+_HEAT, _LONGEST_HEAT = 5, 20
+# The ascent of the winner. Plateaus of small gains are common.
+_REFINING = Limits(gain_below(1e-6), 1e-4, 150)
+# A run that ends this near to a better one, in mean log-likelihood, has found the same.
+_ALIKE = 1e-5
 # A pass of fewer multiply-adds ends before another thread wakes up, if the machine is busy.
 _WORTH_THREADS = 1 << 22
 # Ascents by one kernel: the iterations of each heat, and how many go on. With 8 or 12 iterations in the first
@@ -67,22 +74,44 @@ def partial_start(
 
 
 def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P]:
-    source, k = likelihood.source, likelihood.k
-    wanted = max(k * max(_PER_COMPONENT, _PER_NUMBER * source.n_features), _LEAST_ROWS)
-    # If most rows are wanted, all of them are as good.
-    size = sample_size(likelihood, min(wanted if wanted < source.n_positive / 2 else 2 * wanted, _MOST_ROWS))
-    rows = source.sample(size, rng)
-    work = len(rows.X) * k * likelihood.family.multiply_adds(source.n_features)
-    few = replace(likelihood, source=ArraySource(rows, source.n_threads if work > _WORTH_THREADS else 1))
-    extra = min(_MOST_EXTRA, _EXTRA_WORK // work) if k > 1 and source.n_positive <= _MOST_ROWS else 0
-    found = labellings(rows, source.dtype, likelihood.frame, k, extra, rng, source.n_threads)
-    ascended = _best_ascent(few, rows, found, source.n_threads) if extra else None
+    source, frame, k, n_threads = (
+        likelihood.source,
+        likelihood.frame,
+        likelihood.k,
+        likelihood.source.n_threads,
+    )
+    rows = source.sample(_sample_rows(likelihood), rng)
+    geometries, weights = geometries_of(rows, source.dtype, frame)
+    found, clear = labellings(geometries, weights, k, rng, n_threads)
+    work = k * likelihood.family.multiply_adds(source.n_features)
+    few = source.n_positive <= _MOST_ROWS
+    if few:
+        extra, heat = min(_MOST_EXTRA, _EXTRA_WORK // (len(rows.X) * work)), _HEAT
+    elif clear:
+        extra, heat = 0, _HEAT
+    else:
+        iterations = _PASSES * source.n_positive * work // (len(rows.X) * work + _OVERHEAD)
+        heat = min(max(_HEAT, iterations // (len(found) + _MOST_EXTRA)), _LONGEST_HEAT)
+        extra = min(max(0, iterations // heat - len(found)), _MOST_EXTRA)
+    if k > 1:
+        found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
+    threads = n_threads if len(rows.X) * work > _WORTH_THREADS else 1
+    sample = replace(likelihood, source=ArraySource(rows, threads))
+    ascended = _best_ascent(sample, rows, found, n_threads) if few and extra else None
     if ascended is not None:
         return ascended
-    best = _race(few, rows, [partial(given_start, few, labels) for labels in found])
+    best = _race(sample, rows, [partial(given_start, sample, labels) for labels in found], heat)
     if best.failure is not None and not best.history:
         raise best.failure
     return Maximised(best.parameters, [], [], best.singular)
+
+
+def _sample_rows(likelihood: Likelihood[P]) -> int:
+    n, k = likelihood.source.n_positive, likelihood.k
+    n_parameters = likelihood.family.n_parameters(k, likelihood.source.n_features)
+    wanted = max(k * _PER_COMPONENT, _PER_PARAMETER * n_parameters, _LEAST_ROWS)
+    rows = max(wanted, min(n // _SMALL_PART, 2 * wanted)) if wanted < n / 2 else n
+    return sample_size(likelihood, min(rows, _MOST_ROWS))
 
 
 def _best_ascent(
@@ -91,7 +120,7 @@ def _best_ascent(
     """Return the best of the ascents that the kernel of the family makes, or None if there is none.
 
     A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
-    Fits to more rows, which have no random starts, do not use it, since it takes two seconds to compile.
+    Fits to more rows do not use it, since it takes two seconds to compile.
     """
     source, frame = sample.source, sample.frame
     points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=source.dtype)).T)
@@ -137,13 +166,13 @@ def _leaders(
     return [*sound, *unsound][:most]
 
 
-def _race(sample: Likelihood[P], rows: Rows, starts: list[partial[Maximised[P]]]) -> Run[P]:
+def _race(sample: Likelihood[P], rows: Rows, starts: list[partial[Maximised[P]]], heat: int) -> Run[P]:
     """Return the best run. After each heat the best third goes on, twice as long.
 
     A winner may lose its rank in the end, because a component becomes singular. Then the best of the runs
     that were dropped goes on, if it ranks higher.
     """
-    limits, dropped = replace(_REFINING, max_iter=_HEAT), list[Run[P]]()
+    limits, dropped = replace(_REFINING, max_iter=heat), list[Run[P]]()
     while len(starts) > 1:
         runs = sorted((_attempt(sample, rows, start, limits) for start in starts), key=_rank, reverse=True)
         if not runs[0].history:

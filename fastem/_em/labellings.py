@@ -38,24 +38,23 @@ _SPOT_SHARE = 0.03
 _WIDER = 4
 _SPOTS = 48
 _SPOT_ROWS = 2048
-# Labels whose clusters share at least this part of their rows, one to one, are the same start.
+# Clusters of two labellings that share at least this part of their rows are the same.
 _SAME = 0.95
+# Clusters are clear if k-means finds at least this share of them whatever the geometry.
+_CLEAR = 0.8
 
 
 def labellings(
-    rows: Rows,
-    dtype: np.dtype[np.floating],
-    frame: Frame,
-    k: int,
-    extra: int,
-    rng: np.random.Generator,
-    n_threads: int | None,
-) -> list[Array]:
-    """Return labels (m,) of the rows, and `extra` random ones."""
-    geometries, weights = _geometries(rows, dtype, frame)
+    geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
+) -> tuple[list[Array], bool]:
+    """Return different labels (m,) of the rows, and whether they have clear clusters.
+
+    Clusters are clear if k-means finds nearly the same ones in all geometries but the last.
+    """
     scaled = geometries[0]
     masses = repeated_rows(scaled, weights, k - 1)
     found = _around(geometries, weights, masses, k, rng, n_threads)
+    clear = all(_agreement(found[0], other, k) >= _CLEAR for other in found[1:-1])
     if masses:
         found += breathe([scaled], weights, k, rng, n_threads)
     if k > len(masses) + 1:
@@ -63,27 +62,30 @@ def labellings(
         found += _around([scaled], weights, [*masses, spot], k, rng, n_threads)
     different: list[Array] = []
     for labels in found:
-        if not any(_same(labels, other, k) for other in different):
+        if not any(_agreement(labels, other, k) == 1 for other in different):
             different.append(labels)
-    for _ in range(extra):
-        seeds = scaled[:, kmeans_plus_plus(scaled, weights, rng.random((k, 1)))]
-        distances = np.square(seeds).sum(axis=0)[:, None] - 2 * times(seeds.T, scaled)
-        different.append(distances.argmin(axis=0))
-    return different
+    return different, clear
 
 
-def _geometries(
+def random_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator) -> Array:
+    """Return the nearest of k seeds of each point (d, m)."""
+    seeds = points[:, kmeans_plus_plus(points, weights, rng.random((k, 1)))]
+    distances = np.square(seeds).sum(axis=0)[:, None] - 2 * times(seeds.T, points)
+    return np.asarray(distances.argmin(axis=0))
+
+
+def geometries_of(
     rows: Rows, dtype: np.dtype[np.floating], frame: Frame
 ) -> tuple[list[FloatArray], FloatArray]:
     """Return the rows in each geometry, (d, m) or (1, m), and their weights (m,).
 
-    First with a scale for each feature, then with one scale for all, then whitened. Last comes only the
-    direction of least kurtosis, in which clusters are apart most (Pena and Prieto 2001). It is an eigenvector
-    of the fourth moments of Cardoso (1989).
+    First with a scale for each feature, then with one scale for all, then whitened. If k-means cannot tell
+    these apart, the first comes twice. Last comes only the direction of least kurtosis, in which clusters are
+    apart most (Pena and Prieto 2001). It is an eigenvector of the fourth moments of Cardoso (1989).
     """
     scaled, weights = standardised(rows, dtype, frame, isotropic=False)
     if len(scaled) == 1:
-        return [scaled], weights
+        return [scaled, scaled], weights
     geometries = [scaled]
     one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
     common, _ = standardised(rows, dtype, one_scale, isotropic=True)
@@ -97,6 +99,8 @@ def _geometries(
     whitened = times((directions / deviations).T, scaled)
     if eigenvalues[-1] > _ROUND * eigenvalues[0]:
         geometries.append(whitened)
+    if len(geometries) == 1:
+        geometries.append(scaled)
     fourth = gram(whitened * (weights * np.square(whitened).sum(axis=0)), whitened) / total
     _, axes = np.linalg.eigh(fourth)
     return [*geometries, times(axes[:, :1].T, whitened)], weights
@@ -166,10 +170,8 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
     return np.asarray((gaps <= reach[densest]) & (weights > 0))
 
 
-def _same(labels: Array, others: Array, k: int) -> bool:
-    """Return whether the clusters of both correspond, one to one."""
+def _agreement(labels: Array, others: Array, k: int) -> float:
+    """Return the share of clusters that have a counterpart with nearly the same rows."""
     shared = np.bincount(labels * k + others, minlength=k * k).reshape(k, k)
-    match = shared.argmax(axis=1)
-    both = shared[np.arange(k), match]
-    most = np.maximum(shared.sum(axis=1), shared.sum(axis=0)[match])
-    return len(set(match.tolist())) == k and bool((both >= _SAME * most).all())
+    most = np.maximum(shared.sum(axis=1)[:, None], shared.sum(axis=0))
+    return float((shared >= np.maximum(_SAME * most, 1)).sum()) / k

@@ -39,7 +39,12 @@ def repeated_rows(points: FloatArray, weights: FloatArray, most: int) -> list[Ar
 
 
 def masses_of(sample: Likelihood[P], rows: Rows, parameters: P, singular: list[int]) -> list[int]:
-    """Return which of these singular components are masses, by a sample of the rows in memory."""
+    """Return which of these singular components are masses, by a sample of the rows in memory.
+
+    All of them pass if the likelihood alone counts.
+    """
+    if not sample.sound_first:
+        return singular
     family, frame, dtype = sample.family, sample.frame, sample.source.dtype
     labels = np.empty(len(rows.X), np.int64)
     packed = family.pack(parameters, frame, dtype)

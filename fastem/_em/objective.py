@@ -48,6 +48,8 @@ class Likelihood(Objective[P]):
 
     # The weighted sum of log h(x). Iterations do not change it.
     base_measure: float = 0.0
+    # Whether a singular component, unless it is a mass, makes a start lose against those without.
+    sound_first: bool = True
 
     def e_step(self, parameters: P) -> Statistics[Any]:
         return self._pass(parameters, None)

@@ -18,10 +18,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastem._api.fit import fit, fit_by
+from fastem._api.fit import fit_by
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interop import import_mixture, scoring_parameters
-from fastem._api.options import check_options
+from fastem._api.options import Options, check_options
 from fastem._em.loop import KEPT
 from fastem._report import FitReport, without_warnings
 from fastem._sources.checks import check_n_threads, check_sample_weight
@@ -216,25 +216,29 @@ def _ascend(
         estimator._print_verbose_msg_iter_end(len(lower_bounds), change)
         return bool(abs(change) < (tol if len(lower_bounds) < estimator.max_iter else estimator.tol))
 
-    options = check_options(
-        estimator.n_components,
-        estimator.covariance_type,
-        "gaussian",
-        start,
-        1,
-        converged,
-        estimator.max_iter,
-        estimator.reg_covar,
-        None,
-        None,
-        None,
-    )
+    options = _options(estimator, start, converged, estimator.max_iter, None)
     limits = replace(options.limits, leave_saddles=False)
     if estimator.reg_covar == 0:  # asks for no repair
         limits = replace(limits, reseeds=0)
     options = options._replace(limits=limits)
     model = cast(GaussianMixture, fit_by(options, start, X, weight, n_threads))
     return Ascent(model, _refuse_repairs(estimator, model), lower_bounds)
+
+
+def _options(estimator: Any, init: Any, tol: Any, max_iter: int, rng: int | None) -> Options[Any]:
+    return check_options(
+        estimator.n_components,
+        estimator.covariance_type,
+        "gaussian",
+        init,
+        1,
+        tol,
+        max_iter,
+        estimator.reg_covar,
+        None,
+        None,
+        rng,
+    )
 
 
 def _start(
@@ -260,17 +264,9 @@ def _start(
         except ValueError:  # a singular component
             if complete or estimator.reg_covar == 0:
                 raise
-    found: GaussianMixture = fit(
-        X,
-        estimator.n_components,
-        covariance_type=estimator.covariance_type,
-        sample_weight=weight,
-        init="auto",
-        max_iter=0,
-        reg_covar=estimator.reg_covar,
-        rng=random_state.randint(2**31 - 1),
-        n_threads=n_threads,
-    )
+    options = _options(estimator, "auto", estimator.tol, 0, random_state.randint(2**31 - 1))
+    # The likelihood alone decides, as between scikit-learn's restarts.
+    found = cast(GaussianMixture, fit_by(options._replace(sound_first=False), "auto", X, weight, n_threads))
     weights, means, precisions = given
     invert = np.linalg.inv if estimator.covariance_type in ("full", "tied") else np.reciprocal
     start = GaussianMixture(
