@@ -175,7 +175,7 @@ def first_of(geometries):
 PARTS = {
     "auto": (auto, "_HEAT", auto._HEAT),
     "no breathing": (labellings, "_DEPTH", 0),
-    "one geometry": (labellings, "_geometries", first_of(labellings._geometries)),
+    "one geometry": (auto, "geometries_of", first_of(auto.geometries_of)),
     "no masses": (labellings, "repeated_rows", lambda *_: []),
     "no dense spot": (labellings, "_dense_spot", lambda points, weights, rng: np.arange(len(weights)) == 0),
     "no random seeds": (auto, "_MOST_EXTRA", 0),

@@ -30,9 +30,9 @@ _SMALL_PART = 64
 _MOST_EXTRA = 16
 _EXTRA_WORK = 1 << 19
 # If X has more rows, and no clear clusters, the first heat of the race may cost so many passes over all of
-# them. An iteration on the sample costs this many multiply-adds in addition to those of its rows. Each start
-# has this many iterations at least and at most.
-_PASSES = 160
+# them. What Python adds to an iteration on the sample costs about as much as these multiply-adds. It may be more
+# passes, if these are short. Each start has this many iterations at least and at most.
+_PASSES, _SHORT_PASSES = 8, 160
 _OVERHEAD = 1 << 24
 _HEAT, _LONGEST_HEAT = 5, 20
 # The ascent of the winner. Plateaus of small gains are common.
@@ -90,7 +90,8 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     elif clear:
         extra, heat = 0, _HEAT
     else:
-        iterations = _PASSES * source.n_positive * work // (len(rows.X) * work + _OVERHEAD)
+        n = source.n_positive
+        iterations = min(_PASSES * n // len(rows.X), _SHORT_PASSES * n * work // _OVERHEAD)
         heat = min(max(_HEAT, iterations // (len(found) + _MOST_EXTRA)), _LONGEST_HEAT)
         extra = min(max(0, iterations // heat - len(found)), _MOST_EXTRA)
     if k > 1:

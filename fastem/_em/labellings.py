@@ -7,7 +7,7 @@ clusters inside others. For these there are rows that repeat, and dense spots.
 """
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import combinations, groupby
 
 import numpy as np
 
@@ -40,7 +40,7 @@ _SPOTS = 48
 _SPOT_ROWS = 2048
 # Clusters of two labellings that share at least this part of their rows are the same.
 _SAME = 0.95
-# Clusters are clear if k-means finds at least this share of them whatever the geometry.
+# Clusters are clear if k-means finds at least this share of them in two geometries.
 _CLEAR = 0.8
 
 
@@ -49,12 +49,12 @@ def labellings(
 ) -> tuple[list[Array], bool]:
     """Return different labels (m,) of the rows, and whether they have clear clusters.
 
-    Clusters are clear if k-means finds nearly the same ones in all geometries but the last.
+    Clusters are clear if k-means finds nearly the same ones in two geometries, not counting the last.
     """
     scaled = geometries[0]
     masses = repeated_rows(scaled, weights, k - 1)
     found = _around(geometries, weights, masses, k, rng, n_threads)
-    clear = all(_agreement(found[0], other, k) >= _CLEAR for other in found[1:-1])
+    clear = any(_agreement(*pair, k) >= _CLEAR for pair in combinations(found[:-1], 2))
     if masses:
         found += breathe([scaled], weights, k, rng, n_threads)
     if k > len(masses) + 1:
