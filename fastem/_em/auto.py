@@ -1,23 +1,17 @@
-"""Initial parameters by name, and the start "auto": EM on a sample from many labellings. The best stays.
-
-The likelihood decides, not k-means. Starts that fall behind are dropped early.
-"""
+"""Initial parameters by name, and the start "auto", which costs in proportion to a pass over all rows."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from fastem._em.labellings import geometries_of, labellings, random_labels
-from fastem._em.loop import Limits, Run, ascend, gain_below
-from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
-from fastem._em.starts import given_start, nearest_start, sample_size, sampled_start
-from fastem._families.base import Ascents, Maximised, P, Rule
-from fastem._report import FitStatus
+from fastem._em.race import best_ascent, best_run
+from fastem._em.starts import nearest_start, sample_size, sampled_start
+from fastem._families.base import Maximised, P
 from fastem._sources.arrays import ArraySource
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import FloatArray
 
 # Rows of the sample: so many for each component, and for each free parameter, within these bounds. There are
 # up to twice as many if that is a small part of all rows.
@@ -32,19 +26,11 @@ _EXTRA_WORK = 1 << 19
 # If X has more rows, and no clear clusters, the first heat of the race may cost so many passes over all of
 # them. What Python adds to an iteration on the sample costs about as much as these multiply-adds. It may be
 # more passes, if these are short. Each start has this many iterations at least and at most.
-_PASSES, _SHORT_PASSES = 8, 160
+_PASSES, _SHORT_PASSES = 8, 80
 _OVERHEAD = 1 << 24
 _HEAT, _LONGEST_HEAT = 5, 20
-# The ascent of the winner. Plateaus of small gains are common.
-_REFINING = Limits(gain_below(1e-6), 1e-4, 150)
-# A run that ends this near to a better one, in mean log-likelihood, has found the same.
-_ALIKE = 1e-5
 # A pass of fewer multiply-adds ends before another thread wakes up, if the machine is busy.
 _WORTH_THREADS = 1 << 22
-# Ascents by one kernel: the iterations of each heat, and how many go on. With 8 or 12 iterations in the first
-# heat, the start that would have been best is often dropped.
-_ASCENT_HEATS = ((20, 4), (60, 2), (150, 1))
-_ASCENT_TOL = 1e-6
 
 
 def named_start(likelihood: Likelihood[P], init: str, rng: np.random.Generator, restart: int) -> Maximised[P]:
@@ -74,37 +60,30 @@ def partial_start(
 
 
 def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P]:
-    source, frame, k, n_threads = (
-        likelihood.source,
-        likelihood.frame,
-        likelihood.k,
-        likelihood.source.n_threads,
-    )
+    source, k, n_threads = likelihood.source, likelihood.k, likelihood.source.n_threads
     rows = source.sample(_sample_rows(likelihood), rng)
-    geometries, weights = geometries_of(rows, source.dtype, frame)
+    geometries, weights = geometries_of(rows, source.dtype, likelihood.frame)
     found, clear = labellings(geometries, weights, k, rng, n_threads)
-    work = k * likelihood.family.multiply_adds(source.n_features)
-    few = source.n_positive <= _MOST_ROWS
-    if few:
-        extra, heat = min(_MOST_EXTRA, _EXTRA_WORK // (len(rows.X) * work)), _HEAT
-    elif clear:
-        extra, heat = 0, _HEAT
-    else:
-        n = source.n_positive
-        iterations = min(_PASSES * n // len(rows.X), _SHORT_PASSES * n * work // _OVERHEAD)
-        heat = min(max(_HEAT, iterations // (len(found) + _MOST_EXTRA)), _LONGEST_HEAT)
-        extra = min(max(0, iterations // heat - len(found)), _MOST_EXTRA)
-    if k > 1:
-        found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
-    threads = n_threads if len(rows.X) * work > _WORTH_THREADS else 1
-    sample = replace(likelihood, source=ArraySource(rows, threads))
-    ascended = _best_ascent(sample, rows, found, n_threads) if few and extra else None
-    if ascended is not None:
-        return ascended
-    best = _race(sample, rows, [partial(given_start, sample, labels) for labels in found], heat)
-    if best.failure is not None and not best.history:
-        raise best.failure
-    return Maximised(best.parameters, [], [], best.singular)
+    n, m, work = source.n_positive, len(rows.X), k * likelihood.family.multiply_adds(source.n_features)
+    extra, heat = _effort(n, m, work, len(found), clear) if k > 1 else (0, _HEAT)
+    found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
+    sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
+    ascended = best_ascent(sample, rows, found, n_threads) if extra and n <= _MOST_ROWS else None
+    return best_run(sample, rows, found, heat) if ascended is None else ascended
+
+
+def _effort(n: int, m: int, work: int, starts: int, clear: bool) -> tuple[int, int]:
+    """Return how many random starts there are, and how long the first heat is.
+
+    There are n rows, m of them in the sample, and a pass takes `work` multiply-adds a row.
+    """
+    if n <= _MOST_ROWS:
+        return min(_MOST_EXTRA, _EXTRA_WORK // (m * work)), _HEAT
+    if clear:
+        return 0, _HEAT
+    iterations = min(_PASSES * n // m, _SHORT_PASSES * n * work // _OVERHEAD)
+    heat = min(max(_HEAT, iterations // (starts + _MOST_EXTRA)), _LONGEST_HEAT)
+    return min(max(0, iterations // heat - starts), _MOST_EXTRA), heat
 
 
 def _sample_rows(likelihood: Likelihood[P]) -> int:
@@ -113,101 +92,3 @@ def _sample_rows(likelihood: Likelihood[P]) -> int:
     wanted = max(k * _PER_COMPONENT, _PER_PARAMETER * n_parameters, _LEAST_ROWS)
     rows = max(wanted, min(n // _SMALL_PART, 2 * wanted)) if wanted < n / 2 else n
     return sample_size(likelihood, min(rows, _MOST_ROWS))
-
-
-def _best_ascent(
-    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None
-) -> Maximised[P] | None:
-    """Return the best of the ascents that the kernel of the family makes, or None if there is none.
-
-    A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
-    Fits to more rows do not use it, since it takes two seconds to compile.
-    """
-    source, frame = sample.source, sample.frame
-    points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=source.dtype)).T)
-    weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
-    finest, stored = (float(np.finfo(dtype).eps) for dtype in (np.float64, source.dtype))
-    rule: Rule[P] = Rule(frame, float(weights.mean()), finest, stored, sample.reg_covar)
-    ascents = sample.family.ascents(points, weights, np.stack(found), sample.k, rule, n_threads)
-    if ascents is None:
-        return None
-    chosen = list(range(len(found)))
-    for iterations, most in _ASCENT_HEATS:
-        ascents.go_on(chosen, iterations, _ASCENT_TOL)
-        chosen = _leaders(ascents, sample, rows, chosen, most)
-        if not chosen:
-            return None
-    return ascents.parameters(chosen[0])
-
-
-def _leaders(
-    ascents: Ascents[P], sample: Likelihood[P], rows: Rows, chosen: list[int], most: int
-) -> list[int]:
-    """Return the best of the chosen starts, which must have ended apart. Singular ones come last.
-
-    Those on a mass are not meant by that.
-    """
-    reached = {start: value for start in chosen if (value := ascents.objective(start)) is not None}
-    order = sorted(reached, key=lambda start: -reached[start])
-    sound: list[int] = []
-    unsound: list[int] = []
-    last = np.inf
-    for start in order:
-        if last - reached[start] <= _ALIKE:
-            continue
-        last = reached[start]
-        ended = ascents.parameters(start)
-        singular = ended.floored
-        if set(singular) <= set(masses_of(sample, rows, ended.parameters, singular) if singular else []):
-            sound.append(start)
-            if len(sound) == most:
-                return sound
-        else:
-            unsound.append(start)
-    return [*sound, *unsound][:most]
-
-
-def _race(sample: Likelihood[P], rows: Rows, starts: list[partial[Maximised[P]]], heat: int) -> Run[P]:
-    """Return the best run. After each heat the best third goes on, twice as long.
-
-    A winner may lose its rank in the end, because a component becomes singular. Then the best of the runs
-    that were dropped goes on, if it ranks higher.
-    """
-    limits, dropped = replace(_REFINING, max_iter=heat), list[Run[P]]()
-    while len(starts) > 1:
-        runs = sorted((_attempt(sample, rows, start, limits) for start in starts), key=_rank, reverse=True)
-        if not runs[0].history:
-            return runs[0]
-        leaders = [runs[0]]
-        for run in runs[1 : -(-len(runs) // 3)]:
-            if run.history and leaders[-1].objective - run.objective > _ALIKE * len(rows.X):
-                leaders.append(run)
-        dropped += [run for run in runs if run not in leaders]
-        starts = [_going_on(run) for run in leaders]
-        limits = replace(limits, max_iter=2 * limits.max_iter)
-    best = _attempt(sample, rows, starts[0], _REFINING)
-    while dropped and max(map(_rank, dropped)) > best.rank:
-        following = max(dropped, key=_rank)
-        dropped.remove(following)
-        best = max(best, _attempt(sample, rows, _going_on(following), _REFINING), key=_rank)
-    return best
-
-
-def _rank(run: Run[P]) -> tuple[bool, bool, bool, float]:
-    return run.rank
-
-
-def _going_on(run: Run[P]) -> partial[Maximised[P]]:
-    return partial(Maximised, run.parameters, [], [], run.singular)
-
-
-def _attempt(sample: Likelihood[P], rows: Rows, start: partial[Maximised[P]], limits: Limits) -> Run[P]:
-    """Ascend. Some labellings are too narrow for a user's distribution, but others may not be."""
-    try:
-        run = ascend(sample, start, limits, k=sample.k, watch=lambda *_: False)
-    except ValueError as error:
-        run = Run(FitStatus.FAILED)
-        run.failure = error
-    if run.singular:
-        run.masses = masses_of(sample, rows, run.parameters, run.singular)
-    return run

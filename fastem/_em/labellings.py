@@ -20,6 +20,8 @@ from fastem._kernels._kmeans import kmeans_plus_plus
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray, Rows
 
+# Breathing takes so many rows for each centre, and at least as many as the second number says.
+_ROWS_PER_CENTRE, _LEAST_ROWS = 128, 2048
 _DEPTH = 5  # centres that the first breath adds
 # At most so many of Lloyd's iterations in each geometry. Most data need a quarter of them.
 _LLOYD_ITERATIONS = 200
@@ -69,9 +71,8 @@ def labellings(
 
 def random_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator) -> Array:
     """Return the nearest of k seeds of each point (d, m)."""
-    seeds = points[:, kmeans_plus_plus(points, weights, rng.random((k, 1)))]
-    distances = np.square(seeds).sum(axis=0)[:, None] - 2 * times(seeds.T, points)
-    return np.asarray(distances.argmin(axis=0))
+    seeds = kmeans_plus_plus(points, weights, rng.random((k, 1)))
+    return _nearest(points[:, seeds].T, points)
 
 
 def geometries_of(
@@ -128,18 +129,22 @@ def _around(
 def breathe(
     geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
 ) -> Iterator[Array]:
-    """Yield the labels (m,) that k-means finds in each geometry, which may leave clusters without rows."""
-    m = len(weights)
-    most = k + _DEPTH
+    """Yield the labels (m,) that k-means finds in each geometry, which may leave clusters without rows.
+
+    If there are many rows for each cluster, a part of them tells where the centres are.
+    """
+    part = slice(None, None, max(1, len(weights) // max(_ROWS_PER_CENTRE * k, _LEAST_ROWS)))
+    few = np.ascontiguousarray(weights[part])
+    m, most = len(few), k + _DEPTH
     for d, alike in groupby(geometries, key=len):
         same = list(alike)
         noise = rng.standard_normal((_NOISE, d))
         together = max(1, _TILES_BYTES // (8 * m * (d + 4)))
         for i in range(0, len(same), together):
-            group = same[i : i + together]
+            group = [np.ascontiguousarray(points[:, part]) for points in same[i : i + together]]
             g = len(group)
-            seeds = [kmeans_plus_plus(points, weights, rng.random((k, 1))) for points in group]
-            tiles = np.stack([new_tiles(points, weights) for points in group])
+            seeds = [kmeans_plus_plus(points, few, rng.random((k, 1))) for points in group]
+            tiles = np.stack([new_tiles(points, few) for points in group])
             centres = np.stack([points[:, chosen].T for points, chosen in zip(group, seeds, strict=True)])
             more, sums = np.empty((2, g, most, d))
             totals, errors, uses = np.empty((3, g, most))
@@ -147,8 +152,13 @@ def breathe(
             limits = np.array([_DEPTH, _LLOYD_ITERATIONS])
             arguments = (tiles, centres, noise, limits, *scratch, np.zeros((g, 2)))
             run_in_threads(slot_breathe, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
-            for tile in tiles:
-                yield labels_of(tile, m)
+            for tile, there, points in zip(tiles, centres, same[i : i + together], strict=True):
+                yield labels_of(tile, m) if m == len(weights) else _nearest(there, points)
+
+
+def _nearest(centres: FloatArray, points: FloatArray) -> Array:
+    """Return the nearest centre (k, d) of each point (d, m)."""
+    return np.asarray((np.square(centres).sum(axis=1)[:, None] - 2 * times(centres, points)).argmin(axis=0))
 
 
 def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generator) -> Array:

@@ -1,0 +1,127 @@
+"""The race of starts: EM on a sample from each of many labellings. Those that fall behind are dropped early.
+
+The likelihood decides, not k-means.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from fastem._em.loop import Limits, Run, ascend, gain_below
+from fastem._em.masses import masses_of
+from fastem._em.objective import Likelihood
+from fastem._em.starts import given_start
+from fastem._families.base import Ascents, Maximised, P, Rule
+from fastem._report import FitStatus
+from fastem._typing import Array, Rows
+
+# The ascent of the winner. Plateaus of small gains are common.
+_REFINING = Limits(gain_below(1e-6), 1e-4, 150)
+# A run that ends this near to a better one, in mean log-likelihood, has found the same.
+_ALIKE = 1e-5
+# Ascents by one kernel: the iterations of each heat, and how many go on. With 8 or 12 iterations in the first
+# heat, the start that would have been best is often dropped.
+_ASCENT_HEATS = ((20, 4), (60, 2), (150, 1))
+_ASCENT_TOL = 1e-6
+
+
+def best_ascent(
+    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None
+) -> Maximised[P] | None:
+    """Return the best of the ascents that the kernel of the family makes, or None if there is none.
+
+    A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
+    Fits to more rows do not use it, since it takes two seconds to compile.
+    """
+    source, frame = sample.source, sample.frame
+    points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=source.dtype)).T)
+    weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
+    finest, stored = (float(np.finfo(dtype).eps) for dtype in (np.float64, source.dtype))
+    rule: Rule[P] = Rule(frame, float(weights.mean()), finest, stored, sample.reg_covar)
+    ascents = sample.family.ascents(points, weights, np.stack(found), sample.k, rule, n_threads)
+    if ascents is None:
+        return None
+    chosen = list(range(len(found)))
+    for iterations, most in _ASCENT_HEATS:
+        ascents.go_on(chosen, iterations, _ASCENT_TOL)
+        chosen = _leaders(ascents, sample, rows, chosen, most)
+        if not chosen:
+            return None
+    return ascents.parameters(chosen[0])
+
+
+def _leaders(
+    ascents: Ascents[P], sample: Likelihood[P], rows: Rows, chosen: list[int], most: int
+) -> list[int]:
+    """Return the best of the chosen starts, which must have ended apart. Singular ones come last.
+
+    Those on a mass are not meant by that.
+    """
+    reached = {start: value for start in chosen if (value := ascents.objective(start)) is not None}
+    order = sorted(reached, key=lambda start: -reached[start])
+    sound: list[int] = []
+    unsound: list[int] = []
+    last = np.inf
+    for start in order:
+        if last - reached[start] <= _ALIKE:
+            continue
+        last = reached[start]
+        ended = ascents.parameters(start)
+        singular = ended.floored
+        if set(singular) <= set(masses_of(sample, rows, ended.parameters, singular) if singular else []):
+            sound.append(start)
+            if len(sound) == most:
+                return sound
+        else:
+            unsound.append(start)
+    return [*sound, *unsound][:most]
+
+
+def best_run(sample: Likelihood[P], rows: Rows, found: list[Array], heat: int) -> Maximised[P]:
+    """Return the parameters of the best run. After each heat the best third goes on, twice as long.
+
+    A winner may lose its rank in the end, because a component becomes singular. Then the best of the runs
+    that were dropped goes on, if it ranks higher.
+    """
+    starts = [partial(given_start, sample, labels) for labels in found]
+    limits, dropped = replace(_REFINING, max_iter=heat), list[Run[P]]()
+    while len(starts) > 1:
+        runs = sorted((_attempt(sample, rows, start, limits) for start in starts), key=_rank, reverse=True)
+        if runs[0].failure is not None and not runs[0].history:
+            raise runs[0].failure
+        leaders = [runs[0]]
+        for run in runs[1 : -(-len(runs) // 3)]:
+            if run.history and leaders[-1].objective - run.objective > _ALIKE * len(rows.X):
+                leaders.append(run)
+        dropped += [run for run in runs if run not in leaders]
+        starts = [_going_on(run) for run in leaders]
+        limits = replace(limits, max_iter=2 * limits.max_iter)
+    best = _attempt(sample, rows, starts[0], _REFINING)
+    while dropped and max(map(_rank, dropped)) > best.rank:
+        following = max(dropped, key=_rank)
+        dropped.remove(following)
+        best = max(best, _attempt(sample, rows, _going_on(following), _REFINING), key=_rank)
+    if best.failure is not None and not best.history:
+        raise best.failure
+    return Maximised(best.parameters, [], [], best.singular)
+
+
+def _rank(run: Run[P]) -> tuple[bool, bool, bool, float]:
+    return run.rank
+
+
+def _going_on(run: Run[P]) -> partial[Maximised[P]]:
+    return partial(Maximised, run.parameters, [], [], run.singular)
+
+
+def _attempt(sample: Likelihood[P], rows: Rows, start: partial[Maximised[P]], limits: Limits) -> Run[P]:
+    """Ascend. Some labellings are too narrow for a user's distribution, but others may not be."""
+    try:
+        run = ascend(sample, start, limits, k=sample.k, watch=lambda *_: False)
+    except ValueError as error:
+        run = Run(FitStatus.FAILED)
+        run.failure = error
+    if run.singular:
+        run.masses = masses_of(sample, rows, run.parameters, run.singular)
+    return run
