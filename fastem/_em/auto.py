@@ -26,7 +26,7 @@ _EXTRA_WORK = 1 << 19
 # If X has more rows, and no clear clusters, the first heat of the race may cost so many passes over all of
 # them. What Python adds to an iteration on the sample costs about as much as these multiply-adds. It may be
 # more passes, if these are short. Each start has this many iterations at least and at most.
-_PASSES, _SHORT_PASSES = 8, 80
+_PASSES, _SHORT_PASSES = 8, 60
 _OVERHEAD = 1 << 24
 _HEAT, _LONGEST_HEAT = 5, 20
 # A pass of fewer multiply-adds ends before another thread wakes up, if the machine is busy.

@@ -16,8 +16,10 @@ from fastem._families.base import Ascents, Maximised, P, Rule
 from fastem._report import FitStatus
 from fastem._typing import Array, Rows
 
-# The ascent of the winner. Plateaus of small gains are common.
-_REFINING = Limits(gain_below(1e-6), 1e-4, 150)
+# Plateaus of small gains are common.
+_LIMITS = Limits(gain_below(1e-6), 1e-4, 0)
+# The ascent of the winner may be so many times as long as the first heat.
+_REFINED = 10
 # A run that ends this near to a better one, in mean log-likelihood, has found the same.
 _ALIKE = 1e-5
 # Ascents by one kernel: the iterations of each heat, and how many go on. With 8 or 12 iterations in the first
@@ -85,7 +87,7 @@ def best_run(sample: Likelihood[P], rows: Rows, found: list[Array], heat: int) -
     that were dropped goes on, if it ranks higher.
     """
     starts = [partial(given_start, sample, labels) for labels in found]
-    limits, dropped = replace(_REFINING, max_iter=heat), list[Run[P]]()
+    limits, dropped = replace(_LIMITS, max_iter=heat), list[Run[P]]()
     while len(starts) > 1:
         runs = sorted((_attempt(sample, rows, start, limits) for start in starts), key=_rank, reverse=True)
         if runs[0].failure is not None and not runs[0].history:
@@ -97,11 +99,12 @@ def best_run(sample: Likelihood[P], rows: Rows, found: list[Array], heat: int) -
         dropped += [run for run in runs if run not in leaders]
         starts = [_going_on(run) for run in leaders]
         limits = replace(limits, max_iter=2 * limits.max_iter)
-    best = _attempt(sample, rows, starts[0], _REFINING)
+    limits = replace(_LIMITS, max_iter=_REFINED * heat)
+    best = _attempt(sample, rows, starts[0], limits)
     while dropped and max(map(_rank, dropped)) > best.rank:
         following = max(dropped, key=_rank)
         dropped.remove(following)
-        best = max(best, _attempt(sample, rows, _going_on(following), _REFINING), key=_rank)
+        best = max(best, _attempt(sample, rows, _going_on(following), limits), key=_rank)
     if best.failure is not None and not best.history:
         raise best.failure
     return Maximised(best.parameters, [], [], best.singular)
