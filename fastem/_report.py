@@ -94,6 +94,11 @@ class WarningCause(Enum):
         "too few points, or its points are collinear. Use fewer components, more restarts (n_init), or a "
         "simpler covariance_type."
     )
+    MASS = (
+        "Many rows lie at one point or in one plane, and few others are near. A component holds them, which "
+        "would be singular without reg_covar. That is a finding if the data are like that. If a column is "
+        "constant, leave it out."
+    )
     DECREASED = FitStatus.DECREASED.value
     PRECISION = (
         "Numbers so far from 0 have few digits left for the differences between rows. Subtract an offset "

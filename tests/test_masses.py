@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastem
-from fastem import FitStatus, FitWarning
+from fastem import FitStatus, FitWarning, WarningCause
 from fastem._em.loop import FLOORED, MASS
 from fastem._em.masses import repeated_rows
 
@@ -90,8 +90,34 @@ def test_partial_fit_and_counts():
 
 def test_the_warning_says_that_it_may_be_a_finding():
     X, _ = many_zeros(np.random.default_rng(0))
-    with pytest.warns(FitWarning, match=r"Of these, \[[01]\] hold a real share of the rows.*a finding"):
+    with pytest.warns(FitWarning, match=r"^MASS: Components \[[01]\] of 2.*a finding") as caught:
         fastem.fit(X, 2, rng=0)
+    assert caught[0].message.cause is WarningCause.MASS
+
+
+@pytest.mark.parametrize("d", [30, 40])
+def test_few_rows_in_many_features_lie_in_a_plane_by_necessity(d):
+    labels = np.arange(100) % 4
+    X = np.random.default_rng(d).normal(size=(100, d)) + 20 * np.eye(4, d)[labels]
+    with pytest.warns(FitWarning) as caught:
+        fastem.fit(X, 4, rng=0)
+    assert [warning.message.cause for warning in caught] == [WarningCause.DEGENERATE]
+
+
+def test_a_single_heavy_row_is_none():
+    rng = np.random.default_rng(0)
+    weight = rng.exponential(size=300) ** 3
+    model = fastem.fit(rng.normal(size=(300, 1)), 3, sample_weight=weight, n_init=3, rng=0)
+    assert MASS not in [repair.what for repair in model.report.repairs]
+
+
+@pytest.mark.parametrize("options", [{"reg_covar": 1e-2}, {"covariance_type": "diag"}, {}])
+def test_a_mass_is_a_way_from_a_saddle(options):
+    rng = np.random.default_rng(5)
+    X = np.where(rng.random(2000) < 0.3, 0, rng.normal(2, 1.5, 2000))[:, None]
+    for seed in range(3):
+        model = fastem.fit(X, 2, init="random", rng=seed, **options)
+        assert model.weights.min() == pytest.approx(0.3, abs=0.04)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])

@@ -132,9 +132,10 @@ def fit(
     init : str, array, model or dict
         How to find the initial parameters.
 
-        - ``"auto"``: EM on a sample of 2048 to 16384 rows, from what k-means finds in several geometries
-          after it has left its local optima, from values that repeat, from a dense spot, and, where rows
-          are few, from random seeds. Starts that fall behind are dropped; the best one goes on.
+        - ``"auto"``: EM on a sample of at most 16384 rows, from what k-means finds in several geometries
+          after it has left its local optima, from values that repeat, from a dense spot, and from random
+          seeds if X has few rows or no clear clusters. Starts that fall behind are dropped; the best goes on.
+          Clusters of fewer than one row in a hundred or so may not show in the sample.
         - ``"k-means++"``: assign each row to the nearest of k seeds, which k-means++ chooses. The first
           start chooses greedily. Restarts alternate between plain and greedy choice, for variety.
         - ``"kmeans"``: the same, but with at most 20 of Lloyd's iterations after the choice of seeds.
@@ -151,8 +152,8 @@ def fit(
     n_init : int
         Number of starts. The fit returns the result with the highest log-likelihood. It returns a result
         with a singular component only if all starts ended with one, or if the component holds a mass: at
-        least 2 % of the rows, and 20 of them, at one point or in one plane, and three times as many as the
-        nearest others. If `init` is an array, a dict or a model, there is only one start.
+        least 2 % of the weight, 20 rows, and 2 d + 2 rows, at one point or in one plane, and three times as
+        much as the nearest others. If `init` is an array, a dict or a model, there is only one start.
     tol : float or callable
         Stop when the mean log-likelihood per row has less than this to gain: in the last iteration, and in
         all that would follow if gains went on to fall at the same rate (Aitken; Boehning et al. 1994). With n
@@ -356,17 +357,9 @@ def _warn_of_end(best: Run[Any], source: Source, options: Options[Any]) -> None:
     if best.status is FitStatus.MAX_ITER and not options.endless:
         warn(WarningCause.MAX_ITER)
     if best.singular and best.status is not FitStatus.STOPPED:
+        spurious = set(best.singular) - set(best.masses)
         warn(
-            WarningCause.DEGENERATE,
+            WarningCause.DEGENERATE if spurious else WarningCause.MASS,
             f"Components {reprlib.repr(best.singular)} of {options.k}, in "
-            f"{source.n_positive} rows of {source.n_features} features.{_about(best.masses)}",
+            f"{source.n_positive} rows of {source.n_features} features.",
         )
-
-
-def _about(masses: list[int]) -> str:
-    if not masses:
-        return ""
-    return (
-        f" Of these, {reprlib.repr(masses)} hold a real share of the rows, at one point or in one plane, and "
-        "few others are near. They are a finding if the data are like that."
-    )

@@ -19,6 +19,7 @@ _PER_COMPONENT = 128
 _PER_PARAMETER = 4
 _LEAST_ROWS, _MOST_ROWS = 2048, 16384
 _SMALL_PART = 64
+_MOST_NUMBERS = 1 << 19  # of the sample (4 MB), of which there are several copies
 # If X has few rows, iterations cost little, and k-means alone often misses the best optimum. There are more
 # random starts the fewer multiply-adds a pass takes.
 _MOST_EXTRA = 16
@@ -29,6 +30,8 @@ _EXTRA_WORK = 1 << 19
 _PASSES, _SHORT_PASSES = 8, 60
 _OVERHEAD = 1 << 24
 _HEAT, _LONGEST_HEAT = 5, 20
+# On a sample of fewer rows for each free parameter, the best of many random starts is one that fits noise.
+_ROWS_PER_PARAMETER = 16
 # A pass of fewer multiply-adds ends before another thread wakes up, if the machine is busy.
 _WORTH_THREADS = 1 << 22
 
@@ -65,21 +68,23 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     geometries, weights = geometries_of(rows, source.dtype, likelihood.frame)
     found, clear = labellings(geometries, weights, k, rng, n_threads)
     n, m, work = source.n_positive, len(rows.X), k * likelihood.family.multiply_adds(source.n_features)
-    extra, heat = _effort(n, m, work, len(found), clear) if k > 1 else (0, _HEAT)
+    alone = clear or m < _ROWS_PER_PARAMETER * likelihood.family.n_parameters(k, source.n_features)
+    extra, heat = _effort(n, m, work, len(found), alone) if k > 1 else (0, _HEAT)
     found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
     ascended = best_ascent(sample, rows, found, n_threads) if extra and n <= _MOST_ROWS else None
     return best_run(sample, rows, found, heat) if ascended is None else ascended
 
 
-def _effort(n: int, m: int, work: int, starts: int, clear: bool) -> tuple[int, int]:
+def _effort(n: int, m: int, work: int, starts: int, alone: bool) -> tuple[int, int]:
     """Return how many random starts there are, and how long the first heat is.
 
-    There are n rows, m of them in the sample, and a pass takes `work` multiply-adds a row.
+    There are n rows, m of them in the sample, and a pass takes `work` multiply-adds a row. `alone` says that
+    there shall be no random starts beside the others, unless there are few rows.
     """
     if n <= _MOST_ROWS:
         return min(_MOST_EXTRA, _EXTRA_WORK // (m * work)), _HEAT
-    if clear:
+    if alone:
         return 0, _HEAT
     iterations = min(_PASSES * n // m, _SHORT_PASSES * n * work // _OVERHEAD)
     heat = min(max(_HEAT, iterations // (starts + _MOST_EXTRA)), _LONGEST_HEAT)
@@ -91,4 +96,4 @@ def _sample_rows(likelihood: Likelihood[P]) -> int:
     n_parameters = likelihood.family.n_parameters(k, likelihood.source.n_features)
     wanted = max(k * _PER_COMPONENT, _PER_PARAMETER * n_parameters, _LEAST_ROWS)
     rows = max(wanted, min(n // _SMALL_PART, 2 * wanted)) if wanted < n / 2 else n
-    return sample_size(likelihood, min(rows, _MOST_ROWS))
+    return sample_size(likelihood, min(rows, _MOST_ROWS, _MOST_NUMBERS // likelihood.source.n_features))

@@ -16,7 +16,9 @@ from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows
 
 _LEAST_SHARE = 0.02  # of the weight of all rows
-_LEAST_ROWS = 20  # of average weight, since people round to some numbers more often than to others
+# People round to some numbers more often than to others, and a few rows lie in a plane by necessity. So there
+# must be so many rows in any case, and so many for each feature.
+_LEAST_ROWS, _ROWS_PER_FEATURE = 20, 2
 # A mass outweighs its two nearest neighbours together this many times.
 _OUTSTANDING = 3.0
 # A component is singular in the directions in which its deviation is this small, for features of variance 1.
@@ -28,12 +30,13 @@ def repeated_rows(points: FloatArray, weights: FloatArray, most: int) -> list[Ar
     keys = (points * np.random.default_rng(0).uniform(1, 2, (len(points), 1))).sum(axis=0)
     _, first, which = np.unique(keys, return_index=True, return_inverse=True)
     totals: FloatArray = np.bincount(which, weights).astype(np.float64)
+    counts = np.bincount(which[weights > 0], minlength=len(first))
     values = points[:, first]
     masses: list[Array] = []
     for value in np.argsort(-totals, kind="stable").tolist():
-        if len(masses) == most or not _is_enough(float(totals[value]), weights):
+        if len(masses) == most or totals[value] < _LEAST_SHARE * weights.sum():
             break
-        if _stands_out(values, totals, value, 0.0):
+        if counts[value] >= _LEAST_ROWS and _stands_out(values, totals, value, 0.0):
             masses.append(which == value)
     return masses
 
@@ -53,13 +56,11 @@ def masses_of(sample: Likelihood[P], rows: Rows, parameters: P, singular: list[i
     return [component for component in singular if _is_mass(points, weights, labels == component)]
 
 
-def _is_enough(weight: float, weights: FloatArray) -> bool:
-    total = float(weights.sum())
-    return weight >= max(_LEAST_SHARE, _LEAST_ROWS / np.count_nonzero(weights)) * total
-
-
 def _is_mass(points: FloatArray, weights: FloatArray, own: Array) -> bool:
-    if not _is_enough(float(weights[own].sum()), weights):
+    own = own & (weights > 0)
+    if own.sum() < max(_LEAST_ROWS, _ROWS_PER_FEATURE * (len(points) + 1)):
+        return False
+    if weights[own].sum() < _LEAST_SHARE * weights.sum():
         return False
     centre = np.median(points[:, own], axis=1, keepdims=True)
     gaps = points[:, own] - centre

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastem._em.acceleration import Squarem
 from fastem._em.loop import FLOORED, KEPT, RESEEDED, Limits, Run, ascend, gain_below, reading
+from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
 from fastem._em.starts import sample_size, standardised
 from fastem._families.base import Maximised, P, Scores
@@ -69,7 +70,7 @@ def climb(
             break
         rest = replace(limits, max_iter=passes, reseeds=reseeds - 1)
         began, free = ways.taken()
-        other = ascent(began, rest, _later(watch, len(run.history)))
+        other = ways.judged(ascent(began, rest, _later(watch, len(run.history))))
         if not _is_better(other, run, limits.tol * likelihood.source.moments().weight):
             run.status = other.status if other.status is FitStatus.STOPPED else run.status
             break
@@ -132,10 +133,16 @@ class _Ways(Generic[P]):
         runs = []
         for _ in range(_TRIES):
             start = partial(_m_step, sample, saddle, _parted(r, self.free, weights, rows, sample, self.rng))
-            runs.append(ascend(sample, start, _TRYING, k=sample.k, watch=lambda *_: False))
+            runs.append(self.judged(ascend(sample, start, _TRYING, k=sample.k, watch=lambda *_: False)))
         best = max(runs, key=lambda run: run.rank)
         self.start = Maximised(best.parameters, [], [], best.singular) if best.history else None
         return self.start is not None
+
+    def judged(self, run: Run[P]) -> Run[P]:
+        """Return the run with its masses, which do not make it lose."""
+        if run.singular and self.rows is not None:
+            run.masses = masses_of(self.likelihood, self.rows, run.parameters, run.singular)
+        return run
 
     def taken(self) -> tuple[Callable[[], Maximised[P]], list[int]]:
         """Return the start that was found, and the components that were equal to others, once."""
