@@ -263,3 +263,50 @@ def test_near_places_are_found_in_blocks():
     assert not _any_near(places)
     places[599] = places[300] + 0.1
     assert _any_near(places)
+
+
+class Narrow(fastem.Distribution):
+    """Normal features, which cannot be narrow, or have no density far from the mean."""
+
+    def __init__(self, least, reach):
+        self.least, self.reach = least, reach
+
+    def log_density(self, X, parameters):
+        means, variances = parameters["means"], parameters["variances"]
+        if variances.min() < self.least:
+            raise ValueError("too narrow")
+        z = (X[:, None] - means) / np.sqrt(variances)
+        logs = -0.5 * (np.square(z) + np.log(2 * np.pi * variances)).sum(axis=2)
+        return np.where((abs(z) > self.reach).any(axis=2), -np.inf, logs)
+
+    def statistics(self, X, responsibilities, parameters):
+        return responsibilities.sum(axis=0), responsibilities.T @ X, responsibilities.T @ X**2
+
+    def maximise(self, statistics, parameters):
+        weights, first, second = statistics
+        means = first / weights[:, None]
+        return {"means": means, "variances": np.maximum(second / weights[:, None] - means**2, 1e-3)}
+
+    def n_parameters(self, k, d):
+        return 2 * k * d
+
+
+def test_a_way_from_a_saddle_that_fails_costs_no_fit():
+    """Ways from a saddle part the rows, and a user's distribution may refuse the parts."""
+    X = np.random.default_rng(2).normal(size=(200, 2))
+    fits = []
+    for seed in range(12):
+        try:
+            fits.append(fastem.fit(X, 3, distribution=Narrow(0.2, np.inf), init="random", rng=seed))
+        except ValueError:
+            continue  # the ascent itself became too narrow
+    assert len(fits) > 6
+    assert all(np.isfinite(model.report.log_likelihood) for model in fits)
+
+
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")
+def test_a_fall_to_minus_infinity_is_told():
+    X = np.r_[np.random.default_rng(0).normal(size=(200, 2)), [[60.0, 60.0]]]
+    model = fastem.fit(X, 2, distribution=Narrow(0, 3), init=np.arange(201) % 2, rng=0)
+    assert model.report.log_likelihood == -np.inf
+    assert model.report.status is FitStatus.DECREASED

@@ -32,6 +32,8 @@ _WORTH_THREADS = 1 << 14
 _TILES_BYTES = 16 << 20
 # Correlations below this part of the largest eigenvalue are noise, which whitening must not blow up.
 _LEAST_EIGENVALUE = 1e-6
+# So many features are whitened at most, since that takes d^3 operations, and half as many as there are rows.
+_MOST_WHITENED = 256
 # Geometries whose variances differ less than this many times are the same to k-means.
 _ROUND = 1.5
 # A dense spot has this share of the rows. With what is around it, where rows are rarer, it has so many times
@@ -94,6 +96,9 @@ def geometries_of(
     variances = np.einsum("ji,ji,i->j", common, common, weights)
     if variances.max() > _ROUND * variances.min():
         geometries.append(common)
+    d, m = scaled.shape
+    if d > min(_MOST_WHITENED, m // 2):
+        return [*geometries, scaled], weights
     eigenvalues, directions = np.linalg.eigh(gram(scaled * weights, scaled) / total)
     least = _LEAST_EIGENVALUE * eigenvalues[-1]
     deviations = np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0))

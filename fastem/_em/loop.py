@@ -1,5 +1,6 @@
 """The EM loop. It does not know about arrays: an objective makes the E-step and the M-step."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -224,8 +225,8 @@ def reading(parameters: object) -> Iterator[None]:
 
 
 def _rounding(statistics: Statistics[Any], mean: float) -> float:
-    """Return the rounding error of a log-density."""
-    return float(statistics.precision * (statistics.n_features + abs(mean)))
+    """Return the rounding error of a log-density. It has none if it is -inf."""
+    return float(statistics.precision * (statistics.n_features + abs(mean))) if math.isfinite(mean) else 0.0
 
 
 def _record(run: Run[P], current: Maximised[P]) -> None:

@@ -21,7 +21,7 @@ from fastem._em.starts import sample_size, standardised
 from fastem._families.base import Maximised, P, Scores
 from fastem._families.matrices import gram
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
-from fastem._report import Breakdown, FitStatus, Repair
+from fastem._report import FitStatus, Repair
 from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows
@@ -70,7 +70,10 @@ def climb(
             break
         rest = replace(limits, max_iter=passes, reseeds=reseeds - 1)
         began, free = ways.taken()
-        other = ways.judged(ascent(began, rest, _later(watch, len(run.history))))
+        try:
+            other = ways.judged(ascent(began, rest, _later(watch, len(run.history))))
+        except ValueError:  # a user's methods may not know what to do there
+            break
         if not _is_better(other, run, limits.tol * likelihood.source.moments().weight):
             run.status = other.status if other.status is FitStatus.STOPPED else run.status
             break
@@ -133,7 +136,7 @@ class _Ways(Generic[P]):
         runs = []
         for _ in range(_TRIES):
             start = partial(_m_step, sample, saddle, _parted(r, self.free, weights, rows, sample, self.rng))
-            runs.append(self.judged(ascend(sample, start, _TRYING, k=sample.k, watch=lambda *_: False)))
+            runs.append(self.judged(_tried(sample, start)))
         best = max(runs, key=lambda run: run.rank)
         self.start = Maximised(best.parameters, [], [], best.singular) if best.history else None
         return self.start is not None
@@ -151,14 +154,20 @@ class _Ways(Generic[P]):
         return lambda: start, self.free
 
 
+def _tried(sample: Likelihood[P], start: Callable[[], Maximised[P]]) -> Run[P]:
+    try:
+        return ascend(sample, start, _TRYING, k=sample.k, watch=lambda *_: False)
+    except ValueError as error:  # a user's methods may not know what to do here
+        run: Run[P] = Run(FitStatus.FAILED)
+        run.failure = error
+        return run
+
+
 def _m_step(sample: Likelihood[P], saddle: P, r: FloatArray) -> Maximised[P]:
     """Make the M-step from these responsibilities, with sums about the parameters of the saddle."""
 
     def maximised(about: P) -> Maximised[P]:
-        try:
-            return sample.m_step(sample.sums_given(about, lambda start, stop: r[start:stop]))
-        except ValueError as error:  # a user's methods may not know what to do here
-            raise Breakdown(str(error)) from error
+        return sample.m_step(sample.sums_given(about, lambda start, stop: r[start:stop]))
 
     rough = maximised(saddle)
     about = sample.family.recentred(saddle, rough.parameters)
