@@ -34,6 +34,11 @@ class Rows(NamedTuple):
         return {name: array for name, array in arrays.items() if array is not None}
 
     @property
+    def weights(self) -> FloatArray:
+        """The weight of each row in float64, which is 1 unless it is given."""
+        return np.ones(len(self.X)) if self.weight is None else self.weight.astype(np.float64)
+
+    @property
     def total_weight(self) -> float:
         if self.weight is None:
             return float(len(self.X))

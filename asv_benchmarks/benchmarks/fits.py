@@ -54,6 +54,23 @@ class Overlapping:
         fastem.fit(self.X, 6, tol=reached, **options)
 
 
+class NearlyAgree:
+    """A float32 fit whose features nearly agree, so that passes compute in float64, and one whose do not."""
+
+    params = ([1.0, 0.001],)
+    param_names = ("difference",)
+
+    def setup(self, difference):
+        rng = np.random.default_rng(0)
+        labels, first = rng.integers(2, size=rows(100_000)), rng.normal(size=rows(100_000))
+        second = first + difference * (rng.normal(size=len(first)) + 8 * labels)
+        self.X, self.labels = np.column_stack([first, second]).astype(np.float32), labels
+        self.time_ten_iterations(difference)
+
+    def time_ten_iterations(self, difference):
+        fastem.fit(self.X, 2, init=self.labels, reg_covar=0, tol=0, max_iter=10, acceleration=None)
+
+
 class DropIn:
     """Two fits with the estimator. Threads that the first fit leaves awake would slow down the second."""
 

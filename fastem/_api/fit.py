@@ -158,8 +158,9 @@ def fit(
         Stop when the mean log-likelihood per row has less than this to gain: in the last iteration, and in
         all that would follow if gains went on to fall at the same rate (Aitken; Boehning et al. 1994). With n
         rows, ``0.01 / n`` is less than any test or criterion notices. With 0 the fit makes all `max_iter`
-        iterations. A callable replaces this rule: it takes the list of the mean log-likelihoods so far,
-        starting with that of the initial parameters, and returns whether to stop.
+        iterations. A callable replaces this rule: it takes the list of the mean log-likelihoods per row so
+        far, starting with that of the initial parameters, and returns whether to stop. (The `history` of the
+        report has totals.)
     max_iter : int
         Maximum number of passes after the first. 0 returns the initial model. So labels with ``max_iter=0``
         give the supervised maximum-likelihood fit.

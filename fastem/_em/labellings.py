@@ -23,7 +23,7 @@ from fastem._typing import Array, FloatArray, Rows
 # Breathing takes so many rows for each centre, and at least as many as the second number says.
 _ROWS_PER_CENTRE, _LEAST_ROWS = 128, 2048
 _DEPTH = 5  # centres that the first breath adds
-# At most so many of Lloyd's iterations in each geometry. Most data need a quarter of them.
+# Lloyd's iterations in each geometry end after this many. Most data need a quarter of them.
 _LLOYD_ITERATIONS = 200
 _NOISE = 64  # directions in which new centres are put beside others
 # Threads take longer to start than fewer numbers (rows x features x centres) take.
@@ -32,12 +32,13 @@ _WORTH_THREADS = 1 << 14
 _TILES_BYTES = 16 << 20
 # Correlations below this part of the largest eigenvalue are noise, which whitening must not blow up.
 _LEAST_EIGENVALUE = 1e-6
-# So many features are whitened at most, since that takes d^3 operations, and half as many as there are rows.
+# Rows of more features than this are not whitened, since that takes d^3 operations. Neither are rows of more
+# features than half the number of rows, which have no covariance to whiten by.
 _MOST_WHITENED = 256
 # Geometries whose variances differ less than this many times are the same to k-means.
 _ROUND = 1.5
-# A dense spot has this share of the rows. With what is around it, where rows are rarer, it has so many times
-# as many. It is looked for around so many of so many rows.
+# A dense spot has this share of the rows, and the place around it, spot included, has _WIDER times as many. We
+# compare the places around _SPOTS rows, in a sample of _SPOT_ROWS.
 _SPOT_SHARE = 0.03
 _WIDER = 4
 _SPOTS = 48

@@ -16,7 +16,7 @@ from fastem._families.base import Ascents, Maximised, P, Rule
 from fastem._report import FitStatus
 from fastem._typing import Array, Rows
 
-# Plateaus of small gains are common.
+# The tolerance is small, because EM often crosses plateaus of small gains.
 _LIMITS = Limits(gain_below(1e-6), 1e-4, 0)
 # The ascent of the winner may be so many times as long as the first heat.
 _REFINED = 10
@@ -38,7 +38,7 @@ def best_ascent(
     """
     source, frame = sample.source, sample.frame
     points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=source.dtype)).T)
-    weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
+    weights = rows.weights
     finest, stored = (float(np.finfo(dtype).eps) for dtype in (np.float64, source.dtype))
     rule: Rule[P] = Rule(frame, float(weights.mean()), finest, stored, sample.reg_covar)
     ascents = sample.family.ascents(points, weights, np.stack(found), sample.k, rule, n_threads)

@@ -34,7 +34,7 @@ _ROWS = 4096  # of the sample on which components are compared
 _EQUAL = 0.99
 # Components are compared on rows only if some are so near each other, in deviations.
 _NEAR = 0.5
-# So many ways to part the rows are tried by some iterations on the sample.
+# We try this many ways to part the rows. EM makes some iterations from each, on the sample.
 _TRIES = 5
 _TRYING = Limits(gain_below(1e-4), 1e-4, 10)
 _BLOCK = 256  # rows of a matrix of distances that are computed at a time
@@ -129,7 +129,7 @@ class _Ways(Generic[P]):
                 self.rows = source.sample(sample_size(likelihood, _ROWS), self.rng)
         rows = self.rows
         sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
-        weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
+        weights = rows.weights
         r, self.free = _merged(_responsibilities(sample, saddle), weights)
         if not self.free:
             return False

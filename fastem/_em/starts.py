@@ -101,7 +101,7 @@ def standardised(
     The frame scales by powers of two only. That is not enough here, since the clusters that k-means finds
     must not depend on the units.
     """
-    weights = np.ones(len(rows.X)) if rows.weight is None else rows.weight.astype(np.float64)
+    weights = rows.weights
     points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=dtype)).T)
     total = weights.sum()
     points -= (np.einsum("ji,i->j", points, weights) / total)[:, None]
