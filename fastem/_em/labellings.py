@@ -37,8 +37,8 @@ _LEAST_EIGENVALUE = 1e-6
 _MOST_WHITENED = 256
 # Geometries whose variances differ less than this many times are the same to k-means.
 _ROUND = 1.5
-# A dense spot has this share of the rows, and the place around it, spot included, has _WIDER times as many. We
-# compare the places around _SPOTS rows, in a sample of _SPOT_ROWS.
+# A dense spot has this share of the rows, and the place around it, spot included, has _WIDER times as many.
+# We compare the places around _SPOTS rows, in a sample of _SPOT_ROWS.
 _SPOT_SHARE = 0.03
 _WIDER = 4
 _SPOTS = 48
