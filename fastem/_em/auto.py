@@ -65,7 +65,7 @@ def partial_start(
 def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P]:
     source, k, n_threads = likelihood.source, likelihood.k, likelihood.source.n_threads
     rows = source.sample(_sample_rows(likelihood), rng)
-    geometries, weights = geometries_of(rows, source.dtype, likelihood.frame)
+    geometries, weights = geometries_of(rows, source.dtype, likelihood.family, likelihood.frame)
     found, clear = labellings(geometries, weights, k, rng, n_threads)
     n, m, work = source.n_positive, len(rows.X), k * likelihood.family.multiply_adds(source.n_features)
     alone = clear or m < _ROWS_PER_PARAMETER * likelihood.family.n_parameters(k, source.n_features)

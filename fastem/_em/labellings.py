@@ -8,11 +8,13 @@ clusters inside others. For these there are rows that repeat, and dense spots.
 
 from collections.abc import Iterator
 from itertools import combinations, groupby
+from typing import Any
 
 import numpy as np
 
 from fastem._em.masses import repeated_rows
 from fastem._em.starts import standardised
+from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.matrices import gram, times
 from fastem._kernels._breathing import labels_of, new_tiles, slot_breathe
@@ -79,7 +81,7 @@ def random_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.rando
 
 
 def geometries_of(
-    rows: Rows, dtype: np.dtype[np.floating], frame: Frame
+    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame
 ) -> tuple[list[FloatArray], FloatArray]:
     """Return the rows in each geometry, (d, m) or (1, m), and their weights (m,).
 
@@ -87,12 +89,12 @@ def geometries_of(
     these apart, the first comes twice. Last comes only the direction of least kurtosis, in which clusters are
     apart most (Pena and Prieto 2001). It is an eigenvector of the fourth moments of Cardoso (1989).
     """
-    scaled, weights = standardised(rows, dtype, frame, isotropic=False)
+    scaled, weights = standardised(rows, dtype, family, frame, isotropic=False)
     if len(scaled) == 1:
         return [scaled, scaled], weights
     geometries = [scaled]
     one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
-    common, _ = standardised(rows, dtype, one_scale, isotropic=True)
+    common, _ = standardised(rows, dtype, family, one_scale, isotropic=True)
     total = weights.sum()
     variances = np.einsum("ji,ji,i->j", common, common, weights)
     if variances.max() > _ROUND * variances.min():

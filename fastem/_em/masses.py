@@ -52,7 +52,7 @@ def masses_of(sample: Likelihood[P], rows: Rows, parameters: P, singular: list[i
     labels = np.empty(len(rows.X), np.int64)
     packed = family.pack(parameters, frame, dtype)
     ArraySource(rows).score(Sweep(family, sample.k, packed, frame, None), Scores(labels=labels))
-    points, weights = standardised(rows, dtype, frame, isotropic=False)
+    points, weights = standardised(rows, dtype, family, frame, isotropic=False)
     return [component for component in singular if _is_mass(points, weights, labels == component)]
 
 

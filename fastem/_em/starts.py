@@ -1,11 +1,12 @@
 """Initial parameters: an M-step from responsibilities that are given or come from a sample of the rows."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from fastem._em.objective import Likelihood
-from fastem._families.base import Maximised, P
+from fastem._families.base import Family, Maximised, P
 from fastem._families.frame import Frame
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._sources.arrays import ArraySource
@@ -39,7 +40,8 @@ def sampled_start(
     if init == "random":
         given = _random_responsibilities(int(rng.integers(2**63)), k)
     else:
-        points, weights = standardised(rows, source.dtype, likelihood.frame, likelihood.family.isotropic)
+        family = likelihood.family
+        points, weights = standardised(rows, source.dtype, family, likelihood.frame, family.isotropic)
         given = _one_hot(_cluster(points, weights, k, init, rng, restart), k)
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
     return _start_from(sample, given)
@@ -94,15 +96,17 @@ def _random_responsibilities(seed: int, k: int) -> Responsibilities:
 
 
 def standardised(
-    rows: Rows, dtype: np.dtype[np.floating], frame: Frame, isotropic: bool
+    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame, isotropic: bool
 ) -> tuple[FloatArray, FloatArray]:
     """Return rows with variance 1 in every feature (on average, if isotropic), (d, m), and weights (m,).
+
+    The features are those that the family shows to k-means.
 
     The frame scales by powers of two only. That is not enough here, since the clusters that k-means finds
     must not depend on the units.
     """
     weights = rows.weights
-    points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=dtype)).T)
+    points = np.ascontiguousarray(family.seen(np.asarray(rows.X, dtype=dtype), frame).T)
     total = weights.sum()
     points -= (np.einsum("ji,i->j", points, weights) / total)[:, None]
     variance = np.einsum("ji,ji,i->j", points, points, weights) / total

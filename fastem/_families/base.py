@@ -160,6 +160,10 @@ class Family(ABC, Generic[P, S]):
     def working_dtype(self, packed: Any) -> np.dtype[Any]:
         """Return the dtype in which a pass with these parameters computes."""
 
+    def seen(self, X: Array, frame: Frame) -> FloatArray:
+        """Return rows (m, d) as k-means compares them, (m, any number of columns)."""
+        return frame.standardise(X)
+
     # --- passes
 
     @abstractmethod
