@@ -55,6 +55,25 @@ def check_finite(name: str, value: Any) -> FloatArray:
     return array
 
 
+def check_responsibilities(responsibilities: Any, n_samples: int, k: int, name: str) -> Array:
+    """Return responsibilities (n, k), which are at least 0 and sum to 1 in each row."""
+    array = check_numeric(responsibilities, name)
+    if array.shape != (n_samples, k):
+        raise ValueError(
+            f"{name} must have shape ({n_samples}, {k}), rows by components; got shape {array.shape}."
+        )
+    for rows in row_ranges(n_samples):
+        chunk = array[rows]
+        bad = ~((chunk >= 0).all(axis=1) & (np.abs(chunk.sum(axis=1) - 1) <= 1e-3))
+        if bad.any():
+            row = rows.start + int(np.argmax(bad))
+            raise ValueError(
+                f"{name} must be at least 0 and sum to 1 in each row; row {row} "
+                f"is {array[row]}. Divide each row by its sum."
+            )
+    return array
+
+
 def check_integer(name: str, value: Any, least: int, remedy: str = "Pass a plain int.") -> int:
     rule = f"{name} must be an integer of at least {least}"
     if isinstance(value, (bool, np.bool_)):

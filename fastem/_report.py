@@ -60,11 +60,13 @@ class FitReport:
         Number of iterations, each of which is an M-step or a leap of the acceleration. Leaps that were taken
         back are not among them, although each took a pass and counts for `max_iter`.
     log_likelihood : float
-        Total log-likelihood of the returned parameters, without any penalty.
+        Total log-likelihood of the returned parameters, without any penalty. If labels of rows are known, it
+        is that of the rows and these labels.
     history : tuple of float
-        Total log-likelihood, which the fit maximises: first for the initial parameters, then after each
-        iteration. These are n_iter + 1 values. They fall only by rounding, by a floor of the covariances, or
-        where a component was re-seeded. Leaps that were taken back left no value.
+        What the fit maximises, the total log-likelihood (with hard assignment, the classification
+        log-likelihood, which takes each row with its likeliest component): first for the initial parameters,
+        then after each iteration. These are n_iter + 1 values. They fall only by rounding, by a floor of the
+        covariances, or where a component was re-seeded. Leaps that were taken back left no value.
     repairs : tuple of Repair
         (iteration, component, what) for each component that was re-seeded since it had no rows or equalled
         another one, that lost its rows and kept its parameters, or whose covariance would be singular without

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
-CovarianceType: TypeAlias = Literal["full", "tied", "diag", "spherical"]
+CovarianceType: TypeAlias = Literal["full", "tied", "diag", "spherical", "EII"]
 
 
 class Rows(NamedTuple):
@@ -56,7 +56,8 @@ class RawChunk(NamedTuple):
 
     where: str  # the name of the chunk in messages: "chunk 3 of X"
     rows: Any
-    weight: Any
+    weight: Any = None
+    labels: Any = None
 
 
 def read_only(array: Array) -> Array:

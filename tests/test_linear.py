@@ -84,7 +84,9 @@ def statistics(params, X, weight=None, given=None, slots=1, n_threads=None):
     weight = read_only([] if weight is None else weight, dtype)
     given = read_only(np.empty((0, k)) if given is None else given, dtype)
     sums = LinearSums(np.zeros((slots, k)), np.zeros((slots, k, d)), np.zeros(slots))
-    run_slots(slot_statistics, (read_only(X, dtype), weight, given, params, sums), slots, n_threads)
+    labels = read_only([], np.int64)
+    arguments = (read_only(X, dtype), weight, labels, given, params, np.zeros(1, np.int64), sums)
+    run_slots(slot_statistics, arguments, slots, n_threads)
     return LinearSums(*(array.sum(axis=0) for array in sums))
 
 
@@ -93,7 +95,8 @@ def scores(params, X, slots=1):
     n, k, dtype = len(X), len(params.log2_weights), X.dtype
     outputs = np.empty(n, dtype), np.empty(n, np.int64), np.empty((n, k), dtype)
     failures = np.zeros(slots, np.int64)
-    run_slots(slot_scores, (read_only(X, dtype), params, *outputs, failures), slots, None)
+    joint = np.empty((0, k), dtype)
+    run_slots(slot_scores, (read_only(X, dtype), params, *outputs, joint, failures), slots, None)
     return outputs, failures.any()
 
 

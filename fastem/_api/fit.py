@@ -1,40 +1,16 @@
-"""`fit`: EM from the initial parameters to the report."""
+"""`fit`, the main function of fastem."""
 
 import os
-import reprlib
-import time
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any, Generic, Literal, NamedTuple, TypedDict, Unpack, overload
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict, Unpack, overload
 
-import numpy as np
-
+from fastem._api.fitting import fit_by
 from fastem._api.gaussian import GaussianMixture
-from fastem._api.interrupted import FitInterrupted
-from fastem._api.mixture import Mixture, in_frame
-from fastem._api.models import model_of
-from fastem._api.options import Callback, Options, check_init, check_options, check_parameters, check_start
-from fastem._api.progress import Advance, progress_bar
-from fastem._em.auto import named_start, partial_start
-from fastem._em.loop import FLOORED, MASS, PassLost, Run, StoppingRule
-from fastem._em.masses import masses_of
-from fastem._em.objective import Likelihood
-from fastem._em.saddles import climb
-from fastem._em.starts import given_start, sample_size
-from fastem._families.base import Maximised, P
+from fastem._api.mixture import Mixture
+from fastem._api.options import Callback, check_options
+from fastem._em.loop import StoppingRule
 from fastem._families.distribution import Distribution
-from fastem._report import FitReport, FitStatus, WarningCause, warn
-from fastem._sources.checks import check_enough_rows
-from fastem._sources.chunk_checks import check_spread
-from fastem._sources.open import source_of
-from fastem._sources.passes import Source
-from fastem._typing import Array, CovarianceType, FloatArray
-
-# Rows of the sample that tells whether a singular component is a mass.
-_MASS_ROWS = 16384
-
-# A checked `init`: a name, labels or responsibilities, a model, or some of its parameters by name.
-Given = str | Array | Mixture | dict[str, FloatArray]
+from fastem._typing import CovarianceType
 
 
 class FitOptions(TypedDict, total=False):
@@ -42,6 +18,8 @@ class FitOptions(TypedDict, total=False):
 
     covariance_type: CovarianceType
     sample_weight: Any
+    labels: Any
+    assignment: Literal["soft", "hard"]
     columns: Sequence[str] | None
     cache_dir: str | os.PathLike[str] | None
     init: Any
@@ -50,6 +28,7 @@ class FitOptions(TypedDict, total=False):
     max_iter: int
     reg_covar: float | Literal["auto"]
     acceleration: Literal["auto"] | None
+    fixed: Sequence[str]
     rng: Any
     n_threads: int | None
     callback: Callback | None
@@ -73,6 +52,8 @@ def fit(
     covariance_type: CovarianceType = "full",
     distribution: str | Distribution = "gaussian",
     sample_weight: Any = None,
+    labels: Any = None,
+    assignment: Literal["soft", "hard"] = "soft",
     columns: Sequence[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     init: Any = "auto",
@@ -81,6 +62,7 @@ def fit(
     max_iter: int = 200,
     reg_covar: float | Literal["auto"] = "auto",
     acceleration: Literal["auto"] | None = "auto",
+    fixed: Sequence[str] = (),
     rng: Any = None,
     n_threads: int | None = None,
     callback: Callback | None = None,
@@ -103,17 +85,17 @@ def fit(
         - a memory-mapped array;
         - a two-dimensional store with slices, ``shape`` and ``dtype`` (h5py, zarr);
         - the path of a Parquet file or folder, or a ``pyarrow.dataset.Dataset`` (the extra ``parquet``);
-        - chunks, or pairs (chunk, weights), from an iterable that can be read again or from a function that
-          returns an iterator.
+        - chunks, pairs (chunk, weights), or dicts with ``"X"`` and ``"sample_weight"`` or ``"labels"``, from
+          an iterable that can be read again or from a function that returns an iterator.
 
         Each block of a dask array or dataframe (the extra ``dask``) is one task on the active scheduler. In
         float64 the result agrees with that of the array to 1e-9. Its bits depend on the blocks alone.
     k : int
         Number of components, at most n.
-    covariance_type : {"full", "tied", "diag", "spherical"}
+    covariance_type : {"full", "tied", "diag", "spherical", "EII"}
         Covariances of Gaussian components. ``"full"``: each component has a matrix. ``"tied"``: all
         components share one matrix. ``"diag"``: each component has a variance for each feature.
-        ``"spherical"``: each component has one variance.
+        ``"spherical"``: each component has one variance. ``"EII"``: all components share one variance.
     distribution : "gaussian", "poisson" or Distribution
         Distribution of the components: Gaussians, Poisson counts that are independent within a component,
         or a `Distribution` of your own.
@@ -121,9 +103,19 @@ def fit(
         Weights of the rows, at least 0. An integer weight counts a row that many times. If X is Parquet or
         a dask dataframe, this may be the name of a column. If X is a dask array or dataframe, this may be a
         dask array or series with the same blocks as X.
+    labels : array of shape (n,) of int, or str, optional
+        The known component of each row, from 0 to k - 1, and -1 (or NaN) where it is unknown. In every E-step
+        a known row belongs to its component alone, and the log-likelihood is that of the rows and the known
+        labels. Components keep the numbers of the labels. A component may have no known row. The name of a
+        column and dask collections are taken as for `sample_weight`.
+    assignment : {"soft", "hard"}
+        ``"hard"``: in each E-step every row belongs to its likeliest component alone, the first one if there
+        are several (classification EM, Celeux and Govaert 1992). This maximises the classification
+        log-likelihood, which the `objective` and the `history` of the report hold. It is biased where
+        components overlap. k-means is a special case.
     columns : sequence of str, optional
         Names of the columns to use, if X is Parquet or a dask dataframe. By default all columns are used
-        except the one of the weights.
+        except those of the weights and the labels.
     cache_dir : str or path, optional
         Folder for a temporary copy of the rows of X, if X is Parquet, a store or chunks. Then X is read and
         decoded only once, and all later passes read the memory-mapped copy. The copy takes 8 bytes per
@@ -171,7 +163,11 @@ def fit(
     acceleration : "auto" or None
         ``"auto"``: where EM converges slowly, leap along its path (SQUAREM, Varadhan and Roland 2008). A leap
         to a lower log-likelihood is taken back. This costs a pass, which counts for `max_iter`, but is no
-        iteration in the report. Fits of up to 8 iterations are those of EM. None: EM alone.
+        iteration in the report. Fits of up to 8 iterations are those of EM. None: EM alone. Hard assignment
+        is never accelerated.
+    fixed : sequence of str
+        Names of parameters that stay as `init` gives them: ``"weights"``, and those that the distribution
+        allows. `n_parameters` counts them all the same.
     rng : None, int or numpy.random.Generator
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads.
     n_threads : int, optional
@@ -219,148 +215,19 @@ def fit(
     True
     """
     options = check_options(
-        k, covariance_type, distribution, init, n_init, tol, max_iter, reg_covar, acceleration, callback, rng
+        k,
+        covariance_type,
+        distribution,
+        init,
+        n_init,
+        tol,
+        max_iter,
+        reg_covar,
+        acceleration,
+        callback,
+        rng,
+        assignment,
+        fixed,
     )
-    return fit_by(options, init, X, sample_weight, n_threads, progress, columns=columns, cache_dir=cache_dir)
-
-
-def fit_by(
-    options: Options[Any],
-    init: Any,
-    X: Any,
-    sample_weight: Any,
-    n_threads: int | None,
-    progress: bool = False,
-    **reading: Any,
-) -> Mixture:
-    """Fit by checked options. `reading` are the options of `source_of`."""
-    began = time.perf_counter()
-    source = source_of(X, sample_weight, n_threads, **reading)
-    check_enough_rows(options.k, source.n_samples, source.n_positive)
-    given = _check_given(init, source, options)
-    options.family.n_parameters(options.k, source.n_features)  # a mistake in a user's shows here, not in bic
-    likelihood = _likelihood(source, options)
-    names = source.feature_names
-    with progress_bar(progress, options.restarts, options.limits.max_iter) as advance:
-        best, failures = _Ascents(likelihood, options, given, names, advance).best()
-    if not best.history:
-        raise failures[0]
-    report = _report(best, time.perf_counter() - began)
-    model = model_of(options.family, best.parameters, likelihood.frame, report, names)
-    if failures:
-        warn(WarningCause.FAILED, f"{len(failures)} of {options.restarts} start(s) failed: {failures[0]}")
-    _warn_of_end(best, source, options)
-    return model
-
-
-def _check_given(init: Any, source: Source, options: Options[Any]) -> Given:
-    if isinstance(init, Mixture):
-        check_start(init, options.family, options.k, source.n_features)
-        return init
-    if isinstance(init, Mapping):
-        return check_parameters(init, options.family, options.k, source.n_features)
-    return check_init(init, options.family, source.n_samples, options.k, source.n_features)
-
-
-def _likelihood(source: Source, options: Options[P]) -> Likelihood[P]:
-    """Return the log-likelihood of the rows, in standard coordinates. Bad rows raise their error here."""
-    family, moments = options.family, source.moments()
-    check_spread(source.chunks, source.stored_dtype, moments)
-    frame = family.frame(moments, source.dtype)
-    base = source.base_measure(family, frame) if family.has_base_measure else 0.0
-    return Likelihood(source, family, options.k, frame, options.reg_covar, base, options.sound_first)
-
-
-class _Ascents(NamedTuple, Generic[P]):
-    """The restarts of one fit."""
-
-    likelihood: Likelihood[P]
-    options: Options[P]
-    given: Given
-    feature_names: tuple[str, ...] | None
-    advance: Advance
-
-    def best(self) -> tuple[Run[P], list[ValueError]]:
-        """Return the best run, and the errors of the starts that failed."""
-        best: Run[P] = Run(FitStatus.FAILED)
-        failures: list[ValueError] = []
-        for restart, rng in enumerate(self.options.rng.spawn(self.options.restarts)):
-            run = self._run(restart, rng, best)
-            if run.failure is not None:
-                failures.append(run.failure)
-            if run.status is FitStatus.STOPPED:
-                return run, failures
-            best = max(best, run, key=lambda run: run.rank)
-        return best, failures
-
-    def _run(self, restart: int, rng: np.random.Generator, best: Run[P]) -> Run[P]:
-        start = partial(self._start, restart, rng)
-        try:
-            accelerated = self.options.accelerated
-            run = climb(self.likelihood, start, self.options.limits, rng, self._watch, accelerated)
-            if run.singular:
-                rows = self.likelihood.source.sample(sample_size(self.likelihood, _MASS_ROWS), rng)
-                run.masses = masses_of(self.likelihood, rows, run.parameters, run.singular)
-            return run
-        except PassLost as lost:
-            parameters = best.parameters if lost.parameters is None and best.history else lost.parameters
-            if parameters is None:
-                raise lost.reason from None
-            raise FitInterrupted(_in_words(lost.reason), self._model(parameters)) from lost.reason
-
-    def _start(self, restart: int, rng: np.random.Generator) -> Maximised[P]:
-        given = self.given
-        if isinstance(given, Mixture):
-            return Maximised(in_frame(given, self.likelihood.frame), [], [], [])
-        if isinstance(given, str):
-            return named_start(self.likelihood, given, rng, restart)
-        if isinstance(given, dict):
-            return partial_start(self.likelihood, given, rng)
-        return given_start(self.likelihood, given)
-
-    def _watch(self, iteration: int, log_likelihood: float, parameters: P) -> bool:
-        self.advance(log_likelihood)
-        callback = self.options.callback
-        stop = callback and callback(iteration, log_likelihood, self._model(parameters))
-        return isinstance(stop, (bool, np.bool_)) and bool(stop)
-
-    def _model(self, parameters: P) -> Mixture:
-        likelihood = self.likelihood
-        return model_of(likelihood.family, parameters, likelihood.frame, None, self.feature_names)
-
-
-def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _report(best: Run[Any], elapsed: float) -> FitReport:
-    return FitReport(
-        status=best.status,
-        converged=best.status in (FitStatus.CONVERGED, FitStatus.DEGENERATE),
-        n_iter=best.n_iter,
-        log_likelihood=best.log_likelihood,
-        history=tuple(best.history),
-        repairs=tuple(
-            repair._replace(what=MASS)
-            if repair.what == FLOORED and repair.component in best.masses
-            else repair
-            for repair in best.repairs
-        ),
-        elapsed=elapsed,
-        objective=best.objective,
-    )
-
-
-def _warn_of_end(best: Run[Any], source: Source, options: Options[Any]) -> None:
-    """Warn if the fit ended in a way that the user should know about at once and did not ask for."""
-    if best.status is FitStatus.DECREASED:
-        warn(WarningCause.DECREASED, options.family.advice_on_fall)
-    if best.status is FitStatus.MAX_ITER and not options.endless:
-        warn(WarningCause.MAX_ITER)
-    if best.singular and best.status is not FitStatus.STOPPED:
-        spurious = set(best.singular) - set(best.masses)
-        warn(
-            WarningCause.DEGENERATE if spurious else WarningCause.MASS,
-            f"Components {reprlib.repr(best.singular)} of {options.k}, in "
-            f"{source.n_positive} rows of {source.n_features} features.",
-        )
+    reading = {"columns": columns, "cache_dir": cache_dir, "labels": labels}
+    return fit_by(options, init, X, sample_weight, n_threads, progress, **reading)

@@ -21,10 +21,10 @@ class GaussianMixture(Mixture):
     weights : array of shape (k,)
         Mixing weights. They must be at least 0 and sum to 1.
     means : array of shape (k, d)
-    covariances : array of shape (k, d, d) full, (d, d) tied, (k, d) diag, (k,) spherical
-        Covariance matrices, which must be symmetric and positive definite. For diag and spherical these are
-        variances.
-    covariance_type : {"full", "tied", "diag", "spherical"}
+    covariances : array of shape (k, d, d) full, (d, d) tied, (k, d) diag, (k,) spherical and EII
+        Covariance matrices, which must be symmetric and positive definite. For diag, spherical and EII these
+        are variances.
+    covariance_type : {"full", "tied", "diag", "spherical", "EII"}
     report : FitReport, optional
         How the parameters were fitted.
     feature_names : sequence of d str, optional
@@ -96,9 +96,8 @@ class GaussianMixture(Mixture):
         ImportError
             If scikit-learn is missing.
         """
-        return interop.to_sklearn(
-            self.weights, self.means, self.covariances, self.covariance_type, self.report
-        )
+        kind = "spherical" if self.covariance_type == "EII" else self.covariance_type
+        return interop.to_sklearn(self.weights, self.means, self.covariances, kind, self.report)
 
     @classmethod
     def from_sklearn(cls, estimator: Any) -> "GaussianMixture":

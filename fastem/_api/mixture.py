@@ -9,17 +9,23 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 
 from fastem import _io
-from fastem._checks import check_feature_names, check_finite, check_integer, check_rng
-from fastem._families.base import Family, Scores
+from fastem._api.scoring import Scorer
+from fastem._checks import (
+    check_feature_names,
+    check_finite,
+    check_integer,
+    check_responsibilities,
+    check_rng,
+)
+from fastem._families.base import Family
 from fastem._families.distribution import Distribution
 from fastem._families.frame import Frame
 from fastem._families.registry import other_family
 from fastem._io import StoredMixture
 from fastem._report import FitReport
-from fastem._sources.arrays import ArraySource
 from fastem._sources.open import source_of
 from fastem._sources.passes import ScoreRows, Source, Sweep
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import Array, FloatArray
 
 M = TypeVar("M", bound="Mixture")
 
@@ -78,7 +84,7 @@ class Mixture:
     feature_names: tuple[str, ...] | None
     _family: Family[Any, Any]
     _user: Any  # the parameters as a NamedTuple of the family, in user units
-    _sweeps: dict[np.dtype[Any], Sweep]
+    _scorer: Scorer
 
     def __init__(
         self,
@@ -122,7 +128,7 @@ class Mixture:
             "feature_names": check_feature_names(feature_names, family.n_features(user)),
             "_family": family,
             "_user": user,
-            "_sweeps": {},
+            "_scorer": Scorer(family, user),
         }
         for name, value in kept.items():
             object.__setattr__(self, name, value)
@@ -180,21 +186,69 @@ class Mixture:
             If X is not a finite (n, d) array of real numbers, if X is a table with other columns than the
             model, or if X holds values that the distribution cannot have.
         """
-        return self._each(X, n_threads, self._rounded_log_densities)
+        return self._each(X, n_threads, self._scorer.log_densities)
 
     def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Return the most likely component of each row, (n,) of int64.
 
         The parameters are those of `score_samples`.
         """
-        return self._each(X, n_threads, self._labels)
+        return self._each(X, n_threads, self._scorer.labels)
 
     def predict_proba(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Return the responsibilities p(component | x), (n, k) (Bishop 2006, eq. 9.23).
 
         Each row sums to 1. The parameters are those of `score_samples`.
         """
-        return self._each(X, n_threads, self._responsibilities)
+        return self._each(X, n_threads, self._scorer.responsibilities)
+
+    def component_log_densities(self, X: Any, *, n_threads: int | None = None) -> Any:
+        """Return the log-density log p(x | k) of each row under each component, without the weights, (n, k).
+
+        It is in float64, and -inf where a component cannot produce a row. The parameters are those of
+        `score_samples`.
+        """
+        return self._each(X, n_threads, self._scorer.component_log_densities)
+
+    def lower_bound(
+        self, X: Any, responsibilities: Any = None, sample_weight: Any = None, *, n_threads: int | None = None
+    ) -> float:
+        """Return a lower bound of the total log-likelihood, by Jensen's inequality (Bishop 2006, eq. 9.71).
+
+        For responsibilities q it is sum_i w_i sum_k q_ik (log p(x_i, k) - log q_ik), where q of 0 adds
+        nothing. It is largest, and equals the log-likelihood, if q are those of the model. EM raises it in
+        turn over q, in the E-step, and over the parameters, in the M-step.
+
+        Parameters
+        ----------
+        X : array of shape (n, d), or anything else that `fit` takes
+        responsibilities : array of shape (n, k), optional
+            Numbers of at least 0 that sum to 1 in each row. None means those of the model. They must be None
+            if X is a dask collection.
+        sample_weight : array of shape (n,), optional
+            Weights of the rows.
+        n_threads : int, optional
+            The same as in `fit`.
+
+        Returns
+        -------
+        float
+            It is -inf if a row has a positive responsibility for a component that cannot produce it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not valid.
+        """
+        source = source_for(self, X, sample_weight, n_threads)
+        if responsibilities is None:
+            return float(source.total(self._scorer.totals)[0])
+        if source.lazy:
+            raise TypeError(
+                "responsibilities must be None where X is a dask collection. Compute the blocks one by one."
+            )
+        q = check_responsibilities(responsibilities, source.n_samples, self.n_components, "responsibilities")
+        return self._scorer.lower_bound(source.chunks(), q, n_threads)
 
     def score(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
         """Return the mean log-density of the rows. `sample_weight` (n,) makes it a weighted mean."""
@@ -255,35 +309,10 @@ class Mixture:
 
     def _totals(self, X: Any, sample_weight: Any, n_threads: int | None) -> tuple[float, float]:
         """Return the log-likelihood and the total weight."""
-        log_likelihood, total_weight = source_for(self, X, sample_weight, n_threads).total(self._totals_of)
+        log_likelihood, total_weight = source_for(self, X, sample_weight, n_threads).total(
+            self._scorer.totals
+        )
         return float(log_likelihood), float(total_weight)
-
-    def _totals_of(self, rows: Rows, n_threads: int | None) -> Array:
-        return np.array([rows.weighted_sum(self._log_densities(rows, n_threads)), rows.total_weight])
-
-    def _rounded_log_densities(self, rows: Rows, n_threads: int | None) -> Array:
-        return self._log_densities(rows, n_threads).astype(_dtype_of(rows.X), copy=False)
-
-    def _log_densities(self, rows: Rows, n_threads: int | None) -> FloatArray:
-        out = np.empty(len(rows.X))
-        self._score(rows, n_threads, Scores(log_densities=out))
-        return out
-
-    def _labels(self, rows: Rows, n_threads: int | None) -> Array:
-        out = np.empty(len(rows.X), np.int64)
-        self._score(rows, n_threads, Scores(labels=out))
-        return out
-
-    def _responsibilities(self, rows: Rows, n_threads: int | None) -> Array:
-        out = np.empty((len(rows.X), self.n_components), _dtype_of(rows.X))
-        self._score(rows, n_threads, Scores(responsibilities=out))
-        return out
-
-    def _score(self, rows: Rows, n_threads: int | None, wanted: Scores) -> None:
-        if len(rows.X) == 0:
-            return
-        source = ArraySource(rows._replace(weight=None), n_threads)
-        source.score(sweep_of(self, source.dtype), wanted)
 
 
 def family_of_model(model: Mixture) -> Family[Any, Any]:
@@ -328,24 +357,14 @@ def source_for(
     )
 
 
-def standardised(model: Mixture, dtype: np.dtype[Any]) -> tuple[Any, Frame]:
-    """Return the parameters in standard coordinates, and the frame, which depends on the model alone."""
-    frame = model._family.own_frame(model._user, dtype)
-    return model._family.from_user(model._user, frame), frame
-
-
 def in_frame(model: Mixture, frame: Frame) -> Any:
     """Return the parameters in the coordinates of a given frame."""
     return model._family.from_user(model._user, frame)
 
 
 def sweep_of(model: Mixture, dtype: np.dtype[Any]) -> Sweep:
-    """Return a pass with this model. It is prepared once for each dtype."""
-    if dtype not in model._sweeps:
-        parameters, frame = standardised(model, dtype)
-        packed = model._family.pack(parameters, frame, dtype)
-        model._sweeps[dtype] = Sweep(model._family, model.n_components, packed, frame)
-    return model._sweeps[dtype]
+    """Return a pass with this model."""
+    return model._scorer.sweep(dtype)
 
 
 def check_model(model: Any) -> None:
@@ -372,7 +391,3 @@ def _check_names(family: Family[Any, Any], parameters: Any) -> None:
         raise ValueError("parameters must have at least one name; got none.")
     if names and set(parameters) != set(names):
         raise ValueError(f"parameters must have the names {list(names)}; got {sorted(parameters)}.")
-
-
-def _dtype_of(X: Array) -> type[np.floating[Any]]:
-    return np.float32 if X.dtype == np.float32 else np.float64

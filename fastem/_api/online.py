@@ -36,6 +36,8 @@ _CHECKED = (
     "acceleration",
     "callback",
     "rng",
+    "assignment",
+    "fixed",
 )
 
 

@@ -11,6 +11,7 @@ from fastem._checks import (
     check_nonnegative,
     check_numeric,
     check_one_of,
+    check_responsibilities,
     check_rng,
     row_ranges,
 )
@@ -36,6 +37,8 @@ class Options(NamedTuple, Generic[P]):
     accelerated: bool
     callback: Callback | None
     rng: np.random.Generator
+    hard: bool = False  # whether each row belongs to its likeliest component alone
+    fixed: tuple[str, ...] = ()  # parameters that stay as in init
     sound_first: bool = True  # see `Likelihood`
 
 
@@ -51,6 +54,8 @@ def check_options(
     acceleration: Any,
     callback: Any,
     rng: Any,
+    assignment: Any = "soft",
+    fixed: Any = (),
 ) -> Options[Any]:
     family = family_of(distribution, covariance_type)
     k = check_integer("k", k, 1, "Pass the number of components.")
@@ -63,17 +68,43 @@ def check_options(
         raise TypeError(
             f"callback must be callable as callback(iteration, log_likelihood, model); got {callback!r}."
         )
+    hard = check_one_of("assignment", assignment, ("soft", "hard")) == "hard"
     return Options(
         family,
         k,
-        n_init if isinstance(init, str) else 1,
+        n_init if _leaves_choice(init, family) else 1,
         limits,
         not callable(tol) and limits.tol == 0,
         check_reg_covar(reg_covar, family),
-        _check_acceleration(acceleration),
+        _check_acceleration(acceleration) and not hard,
         callback,
         check_rng(rng),
+        hard,
+        _check_fixed(fixed, family, init),
     )
+
+
+def _leaves_choice(init: Any, family: Family[Any, Any]) -> bool:
+    """Return whether starts can differ."""
+    return isinstance(init, str) or (isinstance(init, Mapping) and family.location not in init)
+
+
+def _check_fixed(fixed: Any, family: Family[Any, Any], init: Any) -> tuple[str, ...]:
+    allowed = ("weights", *family.separable)
+    names = (fixed,) if isinstance(fixed, str) else tuple(fixed)
+    for name in names:
+        if name not in allowed:
+            raise ValueError(
+                f"fixed must hold names of parameters that can stay fixed for {family.label}: "
+                f"{', '.join(allowed)}; got {name!r}."
+            )
+        given = isinstance(init, Mixture) or (isinstance(init, Mapping) and name in init)
+        if not given:
+            raise ValueError(
+                f"fixed holds {name!r}, so init must give its values; got {init!r}. "
+                f'Pass init={{"{name}": values}}, or a model.'
+            )
+    return names
 
 
 def check_limits(tol: Any, max_iter: Any) -> Limits:
@@ -150,7 +181,7 @@ def check_init(init: Any, family: Family[Any, Any], n_samples: int, k: int, d: i
     if array.ndim == 1:
         return _check_labels(array, n_samples, k)
     if array.ndim == 2:
-        return _check_responsibilities(array, n_samples, k)
+        return check_responsibilities(array, n_samples, k, "init responsibilities")
     raise ValueError(
         f"init must be a name, labels of shape (n,), responsibilities of shape (n, k), a model or a dict of "
         f"its parameters; "
@@ -187,21 +218,3 @@ def _check_labels(labels: Array, n_samples: int, k: int) -> Array:
             f"init labels must use every component; component {int(np.argmin(counts))} of k={k} has no row."
         )
     return labels
-
-
-def _check_responsibilities(responsibilities: Array, n_samples: int, k: int) -> Array:
-    if responsibilities.shape != (n_samples, k):
-        raise ValueError(
-            f"init responsibilities must have shape ({n_samples}, {k}), rows by components; "
-            f"got shape {responsibilities.shape}."
-        )
-    for rows in row_ranges(n_samples):
-        chunk = responsibilities[rows]
-        bad = ~((chunk >= 0).all(axis=1) & (np.abs(chunk.sum(axis=1) - 1) <= 1e-3))
-        if bad.any():
-            row = rows.start + int(np.argmax(bad))
-            raise ValueError(
-                f"init responsibilities must be at least 0 and sum to 1 in each row; row {row} "
-                f"is {responsibilities[row]}. Divide each row by its sum."
-            )
-    return responsibilities

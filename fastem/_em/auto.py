@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastem._em.labellings import geometries_of, labellings, random_labels
+from fastem._em.labellings import geometries_of, labellings, nearest_known, random_labels
 from fastem._em.objective import Likelihood
 from fastem._em.race import best_ascent, best_run
-from fastem._em.starts import nearest_start, sample_size, sampled_start
+from fastem._em.starts import matched, nearest_start, sample_size, sampled_start
 from fastem._families.base import Maximised, P
 from fastem._sources.arrays import ArraySource
 from fastem._typing import FloatArray
@@ -48,13 +48,13 @@ def partial_start(
 ) -> Maximised[P]:
     """Return some parameters as they are given, by name in user units, and estimate the others.
 
-    Rows belong to the nearest centre if centres are given, and else to the nearest seed of k-means++.
+    Rows belong to the nearest centre if centres are given. Else the others are those of the start "auto".
     """
     family, frame = likelihood.family, likelihood.frame
     if family.location is not None and family.location in given:
         estimated = nearest_start(likelihood, given[family.location], rng)
     else:
-        estimated = sampled_start(likelihood, "k-means++", rng, 0)
+        estimated = _best_of_many(likelihood, rng)
     user = family.to_user(estimated.parameters, frame)
     values = {name: given.get(name, value) for name, value in family.values(user).items()}
     weights = given.get("weights", user.weights)
@@ -71,8 +71,13 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     alone = clear or m < _ROWS_PER_PARAMETER * likelihood.family.n_parameters(k, source.n_features)
     extra, heat = _effort(n, m, work, len(found), alone) if k > 1 else (0, _HEAT)
     found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
+    partly_known = rows.labels is not None and bool((rows.labels >= 0).any())
+    if rows.labels is not None and partly_known:
+        found = [matched(labels, rows, k) for labels in found]
+        found += [nearest_known(points, weights, rows.labels, k) for points in geometries[:-1]]
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
-    ascended = best_ascent(sample, rows, found, n_threads) if extra and n <= _MOST_ROWS else None
+    in_one_kernel = extra and n <= _MOST_ROWS and not (partly_known or likelihood.hard or likelihood.fixed)
+    ascended = best_ascent(sample, rows, found, n_threads) if in_one_kernel else None
     return best_run(sample, rows, found, heat) if ascended is None else ascended
 
 

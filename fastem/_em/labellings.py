@@ -80,6 +80,23 @@ def random_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.rando
     return _nearest(points[:, seeds].T, points)
 
 
+def nearest_known(points: FloatArray, weights: FloatArray, known: Array, k: int) -> Array:
+    """Return the nearest mean of the rows of a known label (m,), of each point (d, m).
+
+    A component without known rows has the point that is farthest from all others as its mean.
+    """
+    centres = np.empty((k, len(points)))
+    named = [label for label in range(k) if weights[known == label].sum() > 0]
+    for label in named:
+        own = known == label
+        centres[label] = points[:, own] @ weights[own] / weights[own].sum()
+    for label in set(range(k)) - set(named):
+        gaps = np.stack([np.square(points - centres[[other]].T).sum(axis=0) for other in named])
+        centres[label] = points[:, np.where(weights > 0, gaps.min(axis=0), -1.0).argmax()]
+        named.append(label)
+    return np.where(known >= 0, known, _nearest(centres, points))
+
+
 def geometries_of(
     rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame
 ) -> tuple[list[FloatArray], FloatArray]:

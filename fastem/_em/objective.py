@@ -1,7 +1,8 @@
 """The objective that EM maximises: the log-likelihood of the rows."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic
 
@@ -11,6 +12,7 @@ from fastem._families.base import Family, Maximised, P, Rule
 from fastem._families.frame import Frame
 from fastem._families.statistics import Statistics
 from fastem._sources.passes import Responsibilities, Source, Sweep
+from fastem._typing import FloatArray
 
 
 class Objective(ABC, Generic[P]):
@@ -50,6 +52,11 @@ class Likelihood(Objective[P]):
     base_measure: float = 0.0
     # Whether a singular component, unless it is a mass, makes a start lose against those without.
     sound_first: bool = True
+    # Whether each row belongs to its likeliest component alone. Then the log-likelihood is that of the rows
+    # and these components (classification EM, Celeux and Govaert 1992).
+    hard: bool = False
+    # Parameters that the M-step does not change, by name. What else it does must not depend on them.
+    fixed: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def e_step(self, parameters: P) -> Statistics[Any]:
         return self._pass(parameters, None)
@@ -63,17 +70,22 @@ class Likelihood(Objective[P]):
         again = None
         if self.family.working_dtype(packed) != np.float64:
             again = partial(self._pass_in_float64, parameters, given)
-        return self.source.reduce(Sweep(self.family, self.k, packed, self.frame, given, again))
+        sweep = Sweep(self.family, self.k, packed, self.frame, given, again, hard=self.hard)
+        return self.source.reduce(sweep)
 
     def _pass_in_float64(self, parameters: P | None, given: Responsibilities | None) -> Statistics[Any]:
         packed = self.family.pack(parameters, self.frame, np.dtype(np.float64))
-        return self.source.reduce(Sweep(self.family, self.k, packed, self.frame, given))
+        return self.source.reduce(Sweep(self.family, self.k, packed, self.frame, given, hard=self.hard))
 
     def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[P]:
         maximised = maximise(statistics, self.reg_covar, reseeds)
         if maximised.imprecise and statistics.again is not None:
             maximised = maximise(statistics.again(), self.reg_covar, reseeds)
-        return maximised
+        return maximised._replace(parameters=self.held(maximised.parameters))
+
+    def held(self, parameters: P) -> P:
+        """Return the parameters with those that are fixed as they were given."""
+        return parameters._replace(**self.fixed) if self.fixed else parameters  # type: ignore[attr-defined]
 
     def log_likelihood(self, statistics: Statistics[Any]) -> float:
         return statistics.log_likelihood + self.base_measure

@@ -38,11 +38,12 @@ def sampled_start(
     source, k = likelihood.source, likelihood.k
     rows = source.sample(sample_size(likelihood, _SAMPLE_ROWS), rng)
     if init == "random":
-        given = _random_responsibilities(int(rng.integers(2**63)), k)
+        given = _random_responsibilities(int(rng.integers(2**63)), k, rows.labels)
     else:
         family = likelihood.family
         points, weights = standardised(rows, source.dtype, family, likelihood.frame, family.isotropic)
-        given = _one_hot(_cluster(points, weights, k, init, rng, restart), k)
+        labels = matched(_cluster(points, weights, k, init, rng, restart), rows, k)
+        given = _one_hot(labels, k)
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
     return _start_from(sample, given)
 
@@ -84,15 +85,36 @@ def _one_hot(labels: Array, k: int) -> Responsibilities:
     return lambda start, stop: labels[start:stop, None] == np.arange(k)
 
 
-def _random_responsibilities(seed: int, k: int) -> Responsibilities:
-    """Return uniform random numbers, scaled to sum to 1 in each row."""
+def _random_responsibilities(seed: int, k: int, known: Array | None) -> Responsibilities:
+    """Return uniform random numbers, scaled to sum to 1 in each row, where the component is not known."""
 
     def rows(start: int, stop: int) -> FloatArray:
         uniforms = np.random.default_rng([seed, start]).random((stop - start, k))
         uniforms += np.finfo(np.float64).tiny
+        if known is not None:
+            here = known[start:stop]
+            uniforms[here >= 0] = here[here >= 0, None] == np.arange(k)
         return np.asarray(uniforms / uniforms.sum(axis=1, keepdims=True))
 
     return rows
+
+
+def matched(labels: Array, rows: Rows, k: int) -> Array:
+    """Return the labels of clusters, renamed so that they agree best with the known labels, if any.
+
+    The cluster that shares most weight with a known label gets its name first.
+    """
+    if rows.labels is None:
+        return labels
+    known = rows.labels >= 0
+    pairs = labels[known] * k + rows.labels[known]
+    shared = np.bincount(pairs, rows.weights[known], k * k).reshape(k, k)
+    names = np.full(k, -1)
+    for _ in range(k):
+        cluster, name = np.unravel_index(np.argmax(shared), shared.shape)
+        names[cluster] = name
+        shared[cluster] = shared[:, name] = -1.0
+    return np.where(known, rows.labels, names[labels])
 
 
 def standardised(

@@ -34,6 +34,7 @@ class Scores(NamedTuple):
     log_densities: FloatArray | None = None  # (m,)
     labels: Array | None = None  # (m,) int64
     responsibilities: Array | None = None  # (m, K)
+    joint: FloatArray | None = None  # (m, K) log of weight times density, of each component
 
     def part(self, chosen: slice) -> "Scores":
         return Scores(*(None if array is None else array[chosen] for array in self))
@@ -113,6 +114,8 @@ class Family(ABC, Generic[P, S]):
     isotropic: bool = False  # whether features are compared with each other, and so must share one scale
     has_covariances: ClassVar[bool] = False  # whether `reg_covar` applies
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
+    # Parameters, beside the weights, that may stay fixed: the M-step of the others does not depend on them.
+    separable: ClassVar[tuple[str, ...]] = ()
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
 
@@ -183,8 +186,13 @@ class Family(ABC, Generic[P, S]):
         """Return a bound on the multiply-adds for one row and component. It limits the length of a slab."""
 
     @abstractmethod
-    def begin_pass(self, packed: Any, k: int, frame: Frame, slots: int, n_threads: int | None) -> Pass[S]:
-        """Begin a pass whose rows are divided among `slots` slots."""
+    def begin_pass(
+        self, packed: Any, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None
+    ) -> Pass[S]:
+        """Begin a pass whose rows are divided among `slots` slots.
+
+        With `hard` each row belongs to its likeliest component alone.
+        """
 
     @abstractmethod
     def score(

@@ -38,8 +38,10 @@ class CompiledFamily(Family[P, S]):
     def bytes_per_slot(self, k: int, d: int) -> int:
         return sum(array.nbytes for array in self.new_sums(1, k, d))
 
-    def begin_pass(self, packed: Any, k: int, frame: Frame, slots: int, n_threads: int | None) -> Pass[S]:
-        return _KernelPass(self, packed, k, frame, slots, n_threads)
+    def begin_pass(
+        self, packed: Any, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None
+    ) -> Pass[S]:
+        return _KernelPass(self, packed, k, frame, hard, slots, n_threads)
 
     def score(
         self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
@@ -51,20 +53,23 @@ class CompiledFamily(Family[P, S]):
         responsibilities = wanted.responsibilities
         if responsibilities is None or responsibilities.dtype != dtype:
             responsibilities = np.empty((0 if responsibilities is None else len(X), k), dtype)
+        joint = np.empty((0 if wanted.joint is None else len(X), k), dtype)
         outputs = (
             log2_densities,
             np.empty(0, np.int64) if wanted.labels is None else wanted.labels,
             responsibilities,
+            joint,
         )
         run_slots(slot_scores, (X, packed, *outputs, failures), slots, n_threads)
         if failures.any():
             return False
         if wanted.responsibilities is not None and wanted.responsibilities is not responsibilities:
             wanted.responsibilities[:] = responsibilities
-        if wanted.log_densities is not None:
-            natural = log2_densities.astype(np.float64) * LN2
-            natural[natural < self.impossible] = -np.inf
-            wanted.log_densities[:] = natural + self.log_constant(frame)
+        for out, log2 in ((wanted.log_densities, log2_densities), (wanted.joint, joint)):
+            if out is not None:
+                natural = log2.astype(np.float64) * LN2
+                natural[natural < self.impossible] = -np.inf
+                out[:] = natural + self.log_constant(frame)
         return True
 
 
@@ -75,18 +80,22 @@ class _KernelPass(Pass[S]):
         packed: Any,
         k: int,
         frame: Frame,
+        hard: bool,
         slots: int,
         n_threads: int | None,
     ) -> None:
         self._family, self._packed, self._k, self._frame = family, packed, k, frame
+        self._hard = np.array([hard], np.int64)
         self._slots, self._n_threads = slots, n_threads
         self._sums = family.new_sums(slots, k, len(packed.shift))
 
     def add(self, rows: Rows, given: Array | None) -> None:
         dtype, k = self._family.working_dtype(self._packed), self._k
         weight = np.empty(0, dtype) if rows.weight is None else _in_dtype(rows.weight, dtype)
+        labels = np.empty(0, np.int64) if rows.labels is None else rows.labels
         known = np.empty((0, k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
-        arguments = (_in_dtype(rows.X, dtype), read_only(weight), read_only(known), self._packed, self._sums)
+        about = read_only(weight), read_only(labels), read_only(known)
+        arguments = (_in_dtype(rows.X, dtype), *about, self._packed, self._hard, self._sums)
         run_slots(slot_statistics, arguments, self._slots, self._n_threads)
 
     def end(self) -> Summed[S] | None:

@@ -76,3 +76,14 @@ class VII(Constraint):
 
     def n_parameters(self, k: int, d: int) -> int:
         return k
+
+
+class EII(Constraint):
+    """One variance for all components."""
+
+    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+        between = sums.weights * (shift * shift).sum(axis=1)
+        return np.full(len(weights), (sums.scatter - between).sum() / (sums.weights.sum() * shift.shape[1]))
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return 1

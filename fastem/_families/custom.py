@@ -10,6 +10,7 @@ from fastem._checks import check_finite, check_integer, check_numeric
 from fastem._families.base import Family, Maximised, Pass, Rule, Scores, Summed, check_sums, weights_of
 from fastem._families.distribution import Distribution, Parameters
 from fastem._families.frame import Frame, Moments, identity_frame
+from fastem._families.normalise import joint_densities, normalised
 from fastem._families.reseed import alive_components
 from fastem._typing import Array, FloatArray, Rows, read_only
 
@@ -202,16 +203,19 @@ class Custom(Family[CustomParameters, CustomSums]):
         return d * (d + 1)
 
     def begin_pass(
-        self, packed: Any, k: int, frame: Frame, slots: int, n_threads: int | None
+        self, packed: Any, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None
     ) -> Pass[CustomSums]:
-        return _CustomPass(self, packed, k)
+        return _CustomPass(self, packed, k, hard)
 
     def score(
         self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
     ) -> bool:
         if not np.isfinite(rows.X).all():
             return False
-        log_densities, r = _normalised(self.log_density(rows, packed), packed.weights)
+        joint = joint_densities(self.log_density(rows, packed), packed.weights)
+        if wanted.joint is not None:
+            wanted.joint[:] = joint
+        log_densities, r = normalised(joint)
         if wanted.labels is not None:
             wanted.labels[:] = r.argmax(axis=1)
         if wanted.log_densities is not None:
@@ -313,8 +317,8 @@ class Custom(Family[CustomParameters, CustomSums]):
 
 
 class _CustomPass(Pass[CustomSums]):
-    def __init__(self, family: Custom, about: CustomParameters | None, k: int) -> None:
-        self._family, self._about = family, about
+    def __init__(self, family: Custom, about: CustomParameters | None, k: int, hard: bool) -> None:
+        self._family, self._about, self._hard = family, about, hard
         self._sums = CustomSums(np.zeros(k), None, about)
         self._log_likelihood, self._finite = 0.0, True
 
@@ -324,7 +328,11 @@ class _CustomPass(Pass[CustomSums]):
             return
         if given is None:
             assert self._about is not None
-            log_densities, r = _normalised(self._family.log_density(rows, self._about), self._about.weights)
+            joint = joint_densities(self._family.log_density(rows, self._about), self._about.weights)
+            own = joint.argmax(axis=1) if self._hard else np.full(len(joint), -1)
+            if rows.labels is not None:
+                own = np.where(rows.labels >= 0, rows.labels, own)
+            log_densities, r = normalised(joint, own)
             self._log_likelihood += rows.weighted_sum(log_densities)
         else:
             r = np.array(given, dtype=np.float64)
@@ -374,22 +382,3 @@ def _positive_definite(matrices: FloatArray) -> bool:
     except np.linalg.LinAlgError:
         return False
     return True
-
-
-def _normalised(log_densities: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return log p(x) (m,) and responsibilities (m, K).
-
-    If no component can produce a row, the row has the same responsibility for all components.
-    """
-    with np.errstate(divide="ignore"):
-        joint = log_densities + np.log(weights)
-    peak = joint.max(axis=1, keepdims=True)
-    impossible = peak[:, 0] == -np.inf
-    joint[impossible], peak[impossible] = 0.0, 0.0
-    joint -= peak
-    r = np.exp(joint, out=joint)
-    total = r.sum(axis=1, keepdims=True)
-    r /= total
-    log_p = (peak + np.log(total))[:, 0]
-    log_p[impossible] = -np.inf
-    return log_p, r

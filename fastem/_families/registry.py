@@ -4,7 +4,7 @@ from typing import Any
 
 from fastem._checks import check_one_of
 from fastem._families.base import Family
-from fastem._families.constraints import EEE, VII, VVI, VVV
+from fastem._families.constraints import EEE, EII, VII, VVI, VVV
 from fastem._families.custom import Custom
 from fastem._families.distribution import Distribution
 from fastem._families.gaussian import Gaussian
@@ -16,6 +16,7 @@ GAUSSIANS: dict[str, Gaussian] = {
     "tied": Gaussian("tied", Tied(), EEE()),
     "diag": Gaussian("diag", Diag(), VVI()),
     "spherical": Gaussian("spherical", Spherical(), VII()),
+    "EII": Gaussian("EII", Spherical(), EII()),
 }
 OTHERS: dict[str, Family[Any, Any]] = {family.name: family for family in (Poisson(),)}
 

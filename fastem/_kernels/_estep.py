@@ -11,6 +11,7 @@ import numpy as np
 from numba.extending import overload
 
 from fastem._kernels import _diag, _full_estep, _full_mstep, _linear, _spherical, _tied
+from fastem._kernels._assignment import keep_best, keep_known
 from fastem._kernels._jit import KERNEL_OPTIONS, entry_kernel, kernel, python_function
 from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_share
 from fastem._kernels._packing import new_lists
@@ -131,11 +132,13 @@ def _accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, s
 
 
 @entry_kernel
-def slot_statistics(X, sample_weight, given, params, sums, slot):
+def slot_statistics(X, sample_weight, labels, given, params, hard, sums, slot):
     """Add the rows of one slot to its sums.
 
     IN X (n, d); sample_weight (n,), or (0,) for weights of 1
+    IN labels (n,): the known component of each row, or -1; or (0,) if none is known
     IN given (n, K): responsibilities, or (0, K) if the E-step shall compute them
+    IN hard (1,): 1 if each row belongs to its likeliest component alone
     OUT sums[slot]
     """
     d = X.shape[1]
@@ -153,17 +156,24 @@ def slot_statistics(X, sample_weight, given, params, sums, slot):
             load_rows(given, first, size, zeros, ones, space, shares)
             weigh(space, shares, WEIGHTS, tile_weights)
         else:
+            # Screening leaves bounds in place of densities that only a known label makes matter.
+            screened = screened and labels.shape[0] == 0
             screened = screened_log2_prob_tile(params, X, first, size, space, lists, screened)
+            if labels.shape[0] > 0:
+                keep_known(labels, first, size, space, shares, K)
+            if hard[0]:
+                keep_best(space, shares, K)
             sums.log2_likelihood[slot] += normalise(params.log2_weights, space, shares, tile_weights)
         last = first + tile_rows(X) >= stop
         accumulate_tile(params, X, first, space, tile_weights, lists, last, sums, slot)
 
 
 @entry_kernel
-def slot_scores(X, params, log2_densities, labels, responsibilities, failures, slot):
+def slot_scores(X, params, log2_densities, labels, responsibilities, joint, failures, slot):
     """Score the rows of one slot.
 
-    OUT log2_densities (n,), labels (n,), responsibilities (n, K). Those of length 0 are not computed.
+    OUT log2_densities (n,), labels (n,), responsibilities (n, K), joint (n, K): the log-densities of each
+    component, with its weight. Those of length 0 are not computed.
     OUT failures (G,): 1 if a number is not finite, or so large that arithmetic would overflow
     """
     d = X.shape[1]
@@ -178,6 +188,10 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, failures, s
             failures[slot] = 1
             return
         log2_prob_tile(params, space)
+        if joint.shape[0] > 0:
+            for k in range(K):
+                for b in range(size):
+                    joint[first + b, k] = space[shares + k, b]
         if labels.shape[0] > 0:
             find_labels(space, shares, K, PEAKS, TOTALS)
             for b in range(size):

@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastem._api.fit import fit_by
+from fastem._api.fitting import fit_by
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interop import import_mixture, scoring_parameters
 from fastem._api.options import Options, check_options

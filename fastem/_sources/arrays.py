@@ -10,6 +10,7 @@ import numpy as np
 from fastem._families.base import Family, Scores
 from fastem._families.frame import Frame
 from fastem._sources.chunk_checks import raise_not_finite
+from fastem._sources.known import Known, known_of, with_known
 from fastem._sources.pages import swept
 from fastem._sources.passes import ScoreRows, SlabSource, Sweep, drawn_ranks
 from fastem._typing import Array, FloatArray, Rows, read_only
@@ -84,12 +85,18 @@ class ArraySource(SlabSource):
                 base = family.base_measure(slab, sweep.frame, self.n_threads)
                 if part.log_densities is not None:
                     part.log_densities[:] += base
+                if part.joint is not None:
+                    part.joint[:] += base[:, None]
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         n = self.n_positive
         if n <= size and n == self.n_samples:
             return self._rows
-        return self.take(drawn_ranks(n, size, rng))
+        return self.take(with_known(drawn_ranks(n, size, rng), self._known))
+
+    @cached_property
+    def _known(self) -> Known:
+        return known_of(self._rows)
 
     def take(self, ranks: Array) -> Rows:
         """Return the rows with these (sorted) ranks among the rows of positive weight."""

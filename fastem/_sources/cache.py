@@ -1,4 +1,4 @@
-"""A copy of the rows in a temporary file, which is written once and then memory-mapped."""
+"""A copy of the rows in temporary files, which are written once and then memory-mapped."""
 
 import shutil
 from contextlib import ExitStack
@@ -8,18 +8,23 @@ from typing import IO, Any
 
 import numpy as np
 
-from fastem._typing import Array
+from fastem._typing import Array, Rows
 
 
 class RowsFile:
-    """Writes rows and weights to files without a name. These vanish with the arrays that map them."""
+    """Writes rows, weights and labels to files without a name. These vanish with the arrays that map them."""
 
-    def __init__(self, folder: Path, n_features: int, dtype: np.dtype[Any], weighted: bool) -> None:
-        self._folder, self._n_features, self._dtype = folder, n_features, dtype
-        self._n_samples = 0
+    def __init__(
+        self, folder: Path, n_features: int, dtype: np.dtype[Any], weighted: bool, labelled: bool
+    ) -> None:
+        self._folder, self._n_features, self._n_samples = folder, n_features, 0
+        self._dtypes = {"X": dtype}
+        if weighted:
+            self._dtypes["weight"] = dtype
+        if labelled:
+            self._dtypes["labels"] = np.dtype(np.int64)
         with ExitStack() as opened:
-            self._rows = opened.enter_context(TemporaryFile(dir=folder))
-            self._weights = opened.enter_context(TemporaryFile(dir=folder)) if weighted else None
+            self._kept = {name: opened.enter_context(TemporaryFile(dir=folder)) for name in self._dtypes}
             self._files = opened.pop_all()
 
     def __enter__(self) -> "RowsFile":
@@ -28,16 +33,21 @@ class RowsFile:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def write(self, rows: Array, weights: Array | None) -> None:
-        self._n_samples += len(rows)
-        self._write(self._rows, rows)
-        if self._weights is not None and weights is not None:
-            self._write(self._weights, weights)
+    def write(self, rows: Rows) -> None:
+        self._n_samples += len(rows.X)
+        known = rows.known()
+        for name, file in self._kept.items():
+            self._write(file, known[name])
 
-    def arrays(self) -> tuple[Array, Array | None]:
+    def rows(self) -> Rows:
         """Return everything that was written, memory-mapped."""
-        rows = self._mapped(self._rows, (self._n_samples, self._n_features))
-        return rows, None if self._weights is None else self._mapped(self._weights, (self._n_samples,))
+        n = self._n_samples
+        shapes = {name: (n, self._n_features) if name == "X" else (n,) for name in self._kept}
+        arrays = {
+            name: np.memmap(file, self._dtypes[name], "r", shape=shapes[name])
+            for name, file in self._kept.items()
+        }
+        return Rows("X", 0, **arrays)
 
     def _write(self, file: IO[bytes], array: Array) -> None:
         try:
@@ -49,9 +59,6 @@ class RowsFile:
                 f"cache_dir must have room for X; {self._n_samples} rows of it could not be written to "
                 f"{str(self._folder)!r}: {error}. Name a folder on another disk.",
             ) from None
-
-    def _mapped(self, file: IO[bytes], shape: tuple[int, ...]) -> Array:
-        return np.memmap(file, self._dtype, "r", shape=shape)
 
 
 def check_room(folder: Path, n_samples: int, n_features: int, dtype: np.dtype[Any], weighted: bool) -> None:

@@ -101,6 +101,22 @@ def check_weights(weights: Any, n_samples: int, name: str) -> Array:
     return array
 
 
+def check_labels(labels: Any, n_samples: int, k: int, name: str = "labels") -> Array:
+    """Check the known components of some rows, and return them as int64, with -1 where none is known."""
+    rule = f"{name} must be whole numbers from 0 to k - 1 = {k - 1}, or -1 (or NaN) where they are unknown"
+    array = check_numeric(labels, name)
+    if array.shape != (n_samples,):
+        raise ValueError(f"{name} must have shape ({n_samples},), one a row; got shape {array.shape}.")
+    if array.dtype.kind == "b":
+        raise TypeError(f"{rule}; got booleans. Convert them with {name}.astype(int).")
+    known = np.where(np.isnan(array), -1, array) if array.dtype.kind == "f" else array
+    bad = ~((known >= -1) & (known < k) & (known == np.floor(known)))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"{rule}; row {row} has {array[row]}. Number the components from 0.")
+    return np.ascontiguousarray(known, dtype=np.int64)
+
+
 def check_weight_totals(total: float, largest: float) -> None:
     if not (total > 0 and math.isfinite(total)):
         raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 from fastem._checks import row_ranges
 from fastem._families.frame import Moments
 from fastem._report import Breakdown, WarningCause, warn
-from fastem._sources.checks import check_weights, check_X
+from fastem._sources.checks import check_labels, check_weights, check_X
 from fastem._sources.tables import column_names
 from fastem._typing import Array, RawChunk, Rows
 
@@ -28,6 +28,9 @@ class Form(NamedTuple):
     feature_names: tuple[str, ...] | None
     weights_of_chunks: bool  # whether chunks come with weights
     weighted: bool  # whether rows have weights, from the chunks or from sample_weight
+    labels_of_chunks: bool = False  # whether chunks come with labels
+    labelled: bool = False  # whether rows have labels, from the chunks or from `labels`
+    k: int = 1  # the number of components
 
 
 def form_of(
@@ -35,24 +38,40 @@ def form_of(
     sample_weight: Any,
     n_features: int | None = None,
     feature_names: tuple[str, ...] | None = None,
+    labels: Any = None,
+    k: int = 1,
 ) -> Form:
     """Return the form of the first chunk. If X is for a model, the form must be that of the model."""
-    for where, rows, weight in chunks:
+    for where, rows, weight, own in chunks:
         array = check_X(rows, name=where, n_features=n_features, feature_names=feature_names, empty=True)
         if sample_weight is not None and weight is not None:
             raise ValueError(
                 "sample_weight must be None where the chunks of X come with weights. Leave one of them out."
             )
-        weighted = sample_weight is not None or weight is not None
-        return Form(array.shape[1], array.dtype, column_names(rows), weight is not None, weighted)
+        if labels is not None and own is not None:
+            raise ValueError(
+                "labels must be None where the chunks of X come with labels. Leave one of them out."
+            )
+        weighted, labelled = sample_weight is not None or weight is not None, labels is not None
+        return Form(
+            array.shape[1],
+            array.dtype,
+            column_names(rows),
+            weight is not None,
+            weighted,
+            own is not None,
+            labelled or own is not None,
+            k,
+        )
     raise ValueError(
         "X must have at least one chunk; it has none. If it is a generator that was used up, pass a function "
         "that makes a new one."
     )
 
 
-def check_chunk(where: str, rows: Any, weight: Any, form: Form) -> Rows:
-    """Check one chunk, and return its rows and weights in their dtypes."""
+def check_chunk(chunk: RawChunk, form: Form) -> Rows:
+    """Check one chunk, and return its rows, weights and labels, the first two in their dtypes."""
+    where, rows, weight, labels = chunk
     array = check_X(rows, name=where, empty=True)
     if array.shape[1] != form.n_features:
         raise ValueError(
@@ -69,13 +88,21 @@ def check_chunk(where: str, rows: Any, weight: Any, form: Form) -> Rows:
             f"{where} must have dtype {form.dtype}, as the first chunk; got {array.dtype}. "
             "Convert all chunks to one dtype."
         )
-    if (weight is not None) != form.weights_of_chunks:
-        has, first = ("no weights", "has") if weight is None else ("weights", "has none")
-        raise ValueError(f"{where} has {has} and the first chunk {first}. Give all chunks weights, or none.")
+    _check_given("weights", where, weight, form.weights_of_chunks)
+    _check_given("labels", where, labels, form.labels_of_chunks)
     weights: Array | None = None
     if weight is not None:
         weights = check_weights(weight, len(array), f"the weights of {where}")
-    return Rows(where, 0, array, weights)
+    known: Array | None = None
+    if labels is not None:
+        known = check_labels(labels, len(array), form.k, f"the labels of {where}")
+    return Rows(where, 0, array, weights, known)
+
+
+def _check_given(what: str, where: str, array: Any, of_chunks: bool) -> None:
+    if (array is not None) != of_chunks:
+        has, first = (f"no {what}", "has") if array is None else (what, "has none")
+        raise ValueError(f"{where} has {has} and the first chunk {first}. Give all chunks {what}, or none.")
 
 
 def check_rows_of_pass(where: str, seen: int, n_samples: int | None, *, ended: bool) -> None:
@@ -165,8 +192,8 @@ def raise_one_shot(X: Any) -> NoReturn:
 
 def raise_no_columns(X: Any) -> NoReturn:
     raise ValueError(
-        "columns and sample_weight may be names only where X is a Parquet file, folder or dataset, or a dask "
-        f"dataframe; X is a {type(X).__name__}. Select columns yourself, and pass the weights as an array."
+        "columns, sample_weight and labels may be names only where X is a Parquet file, folder or dataset, "
+        f"or a dask dataframe; X is a {type(X).__name__}. Select columns yourself, and pass arrays."
     )
 
 
@@ -188,7 +215,7 @@ def check_named_columns(wanted: Sequence[str], names: Sequence[Any]) -> None:
     for name in wanted:
         if name not in names:
             raise ValueError(
-                f"columns and sample_weight must name columns of X, {list(names)}; got {name!r}."
+                f"columns, sample_weight and labels must name columns of X, {list(names)}; got {name!r}."
             )
 
 
@@ -201,12 +228,12 @@ def check_whole_rows(X: Any) -> None:
         )
 
 
-def check_blocks(X: Any, sample_weight: Any) -> None:
-    """Check that X and its weights have the same number of blocks."""
-    if sample_weight.npartitions != X.npartitions:
+def check_blocks(X: Any, given: Any, name: str) -> None:
+    """Check that X and what is given about its rows have the same number of blocks."""
+    if given.npartitions != X.npartitions:
         raise ValueError(
-            f"sample_weight as a dask collection must have as many blocks as X, {X.npartitions}; it has "
-            f"{sample_weight.npartitions}. Rechunk or repartition it like X."
+            f"{name} as a dask collection must have as many blocks as X, {X.npartitions}; it has "
+            f"{given.npartitions}. Rechunk or repartition it like X."
         )
 
 

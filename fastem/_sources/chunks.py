@@ -11,8 +11,9 @@ import numpy as np
 
 from fastem._sources.arrays import ArraySource
 from fastem._sources.cache import RowsFile, check_room
-from fastem._sources.checks import check_sample_weight, check_weight_totals
+from fastem._sources.checks import check_labels, check_sample_weight, check_weight_totals
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_pass
+from fastem._sources.known import Known, known_of, with_known
 from fastem._sources.passes import ScoreRows, SlabSource, drawn_ranks
 from fastem._sources.readers import Reader
 from fastem._typing import Array, RawChunk, Rows, read_only
@@ -25,16 +26,19 @@ class _Tally(NamedTuple):
     positive: int = 0
     total: float = 0.0
     largest: float = 0.0
+    known: Known = known_of(Rows("X", 0, np.empty((0, 1))))
 
     def add(self, chunk: Rows) -> "_Tally":
         n = len(chunk.X)
+        known = self.known.followed_by(known_of(chunk), self.positive)
         if chunk.weight is None:
-            return _Tally(self.rows + n, self.positive + n, self.total + n, 1.0)
+            return _Tally(self.rows + n, self.positive + n, self.total + n, 1.0, known)
         return _Tally(
             self.rows + n,
             self.positive + int(np.count_nonzero(chunk.weight)),
             self.total + float(chunk.weight.sum(dtype=np.float64)),
             max(self.largest, float(chunk.weight.max(initial=0))),
+            known,
         )
 
 
@@ -53,15 +57,19 @@ class ChunkSource(SlabSource):
         n_threads: int | None,
         begun: Iterator[RawChunk],
         cache_dir: Path | None = None,
+        labels: Any = None,
     ) -> None:
         """`begun` is the pass that has begun with the first chunk, from which `form` was taken."""
         super().__init__(form.n_features, form.dtype, reader.feature_names or form.feature_names, n_threads)
         self._reader, self._form = reader, form
         self._begun: Iterator[RawChunk] | None = begun
         self._n_samples = reader.n_samples
-        if sample_weight is not None and self._n_samples is None:
-            self._n_samples = np.size(sample_weight)
-        self._weight = check_sample_weight(sample_weight, self._n_samples or 0)
+        for given in (sample_weight, labels):
+            if given is not None and self._n_samples is None:
+                self._n_samples = np.size(given)
+        n = self._n_samples or 0
+        self._weight = check_sample_weight(sample_weight, n)
+        self._labels = None if labels is None else check_labels(labels, n, form.k)
         self._tally: _Tally | None = None
         self._cache_dir = cache_dir
         self._cached: ArraySource | None = None
@@ -76,6 +84,9 @@ class ChunkSource(SlabSource):
     def n_positive(self) -> int:
         return self._counted().positive if self._form.weighted else self.n_samples
 
+    def _known(self) -> Known:
+        return self._counted().known
+
     def _counted(self) -> _Tally:
         if self._tally is None:
             self.moments()
@@ -88,12 +99,14 @@ class ChunkSource(SlabSource):
         # Scoring continues the pass that has begun. If it began anew, an iterable that can be read only once
         # would miss its first chunk.
         begun, self._begun = self._begun, None
-        for where, rows, weight in self._reader.chunks() if begun is None else begun:
-            chunk = check_chunk(where, rows, weight, self._form)
+        for raw in self._reader.chunks() if begun is None else begun:
+            where, chunk = raw.where, check_chunk(raw, self._form)
             start, stop = tally.rows, tally.rows + len(chunk.X)
             check_rows_of_pass(where, stop, self._n_samples, ended=False)
             if self._weight is not None:
                 chunk = chunk._replace(weight=self._weight[start:stop])
+            if self._labels is not None:
+                chunk = chunk._replace(labels=self._labels[start:stop])
             tally = tally.add(chunk)
             yield chunk
         check_rows_of_pass(where, tally.rows, self._n_samples, ended=True)
@@ -109,17 +122,21 @@ class ChunkSource(SlabSource):
         return _read_ahead(slabs if self._cache_dir is None else self._caching(slabs, self._cache_dir))
 
     def _caching(self, slabs: Generator[Rows], folder: Path) -> Generator[Rows]:
-        with closing(slabs), RowsFile(folder, self.n_features, self.dtype, self._form.weighted) as file:
+        with closing(slabs), self._rows_file(folder) as file:
             for slab in slabs:
-                file.write(slab.X, slab.weight)
+                file.write(slab)
                 yield slab
-            self._cached = ArraySource(Rows("X", 0, *file.arrays()), self.n_threads)
+            self._cached = ArraySource(file.rows(), self.n_threads)
+
+    def _rows_file(self, folder: Path) -> RowsFile:
+        form = self._form
+        return RowsFile(folder, self.n_features, self.dtype, form.weighted, form.labelled)
 
     def _slabs(self, rows: int) -> Generator[Rows]:
         start, filled = 0, 0
         # One slab is in use while the other is filled.
         slabs = cycle([self._new_slab(rows), self._new_slab(rows)])
-        X, weight = next(slabs)
+        X, weight, labels = next(slabs)
         for chunk in self.chunks():
             taken = 0
             while taken < len(chunk.X):
@@ -133,20 +150,30 @@ class ChunkSource(SlabSource):
                         X[target] = chunk.X[source]
                 if chunk.weight is not None:
                     weight[target] = chunk.weight[source]
+                if chunk.labels is not None:
+                    labels[target] = chunk.labels[source]
                 taken, filled = taken + size, filled + size
                 if filled == rows:
-                    yield self._slab(start, slab, weight)
+                    yield self._slab(start, slab, weight, labels)
                     start, filled = start + rows, 0
-                    X, weight = next(slabs)
+                    X, weight, labels = next(slabs)
         if filled:
-            yield self._slab(start, X[:filled], weight[:filled])
+            yield self._slab(start, X[:filled], weight[:filled], labels[:filled])
 
-    def _slab(self, start: int, X: Array, weight: Array) -> Rows:
-        return Rows("X", start, read_only(X), read_only(weight) if self._form.weighted else None)
+    def _slab(self, start: int, X: Array, weight: Array, labels: Array) -> Rows:
+        form = self._form
+        return Rows(
+            "X",
+            start,
+            read_only(X),
+            read_only(weight) if form.weighted else None,
+            read_only(labels) if form.labelled else None,
+        )
 
-    def _new_slab(self, rows: int) -> tuple[Array, Array]:
-        weights = rows if self._form.weighted else 0
-        return np.empty((rows, self.n_features), self.dtype), np.empty(weights, self.dtype)
+    def _new_slab(self, rows: int) -> tuple[Array, Array, Array]:
+        weights, labels = (rows if given else 0 for given in (self._form.weighted, self._form.labelled))
+        X = np.empty((rows, self.n_features), self.dtype)
+        return X, np.empty(weights, self.dtype), np.empty(labels, np.int64)
 
     def map(self, score: ScoreRows) -> Iterator[Array]:
         """Return an iterator. The first chunk is scored at once, so that this call raises its errors."""
@@ -154,10 +181,10 @@ class ChunkSource(SlabSource):
         return chain([next(scores)], scores)
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
-        ranks = drawn_ranks(self.n_positive, size, rng)
+        ranks = with_known(drawn_ranks(self.n_positive, size, rng), self._known())
         if self._cached is not None:
             return self._cached.take(ranks)
-        rows, weights, passed = [], [], 0
+        rows, weights, labels, passed = [], [], [], 0
         for chunk in self.chunks():
             X, weight = chunk.X, chunk.weight
             positive = np.arange(len(X)) if weight is None else np.flatnonzero(weight)
@@ -165,9 +192,12 @@ class ChunkSource(SlabSource):
             chosen = positive[ranks[first:last] - passed]
             rows.append(np.asarray(X[chosen], dtype=self.dtype))
             weights.append(np.empty(0) if weight is None else weight[chosen])
+            labels.append(np.empty(0, np.int64) if chunk.labels is None else chunk.labels[chosen])
             passed += len(positive)
         weight = np.concatenate(weights) if self._form.weighted else None
-        return Rows("X", 0, np.concatenate(rows), weight)
+        return Rows(
+            "X", 0, np.concatenate(rows), weight, np.concatenate(labels) if self._form.labelled else None
+        )
 
 
 def _read_ahead(items: Generator[T]) -> Iterator[T]:

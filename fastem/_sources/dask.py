@@ -14,7 +14,7 @@ from fastem._families.frame import Frame, Moments
 from fastem._families.statistics import Statistics
 from fastem._sources import dask_tasks as tasks
 from fastem._sources.arrays import base_measure_of
-from fastem._sources.checks import check_columns, check_sample_weight, check_weight_totals
+from fastem._sources.checks import check_columns, check_labels, check_sample_weight, check_weight_totals
 from fastem._sources.chunk_checks import (
     check_blocks,
     check_named_columns,
@@ -26,6 +26,7 @@ from fastem._sources.chunk_checks import (
     raise_not_finite,
 )
 from fastem._sources.dask_graph import Blocks
+from fastem._sources.known import with_known
 from fastem._sources.passes import ScoreRows, Source, Sweep, drawn_ranks
 from fastem._typing import Array, RawChunk, Rows
 
@@ -39,6 +40,8 @@ def is_dask(X: Any) -> bool:
 class DaskSource(Source):
     """The blocks of a dask array or dataframe. They stay where they are, and only small results come here."""
 
+    lazy = True
+
     def __init__(
         self,
         X: Any,
@@ -47,10 +50,12 @@ class DaskSource(Source):
         columns: Sequence[str] | None,
         n_features: int | None,
         feature_names: tuple[str, ...] | None,
+        labels: Any,
+        k: int,
     ) -> None:
-        X, sample_weight = _selected(X, sample_weight, check_columns(columns))
+        X, sample_weight, labels = _selected(X, sample_weight, labels, check_columns(columns))
         like = X._meta if _is_frame(X) else np.empty((0, *X.shape[1:]), X.dtype)
-        self._form = form_of([RawChunk("X", like, None)], None, n_features, feature_names)
+        self._form = form_of([RawChunk("X", like)], None, n_features, feature_names, k=k)
         self.n_features, self.feature_names = self._form.n_features, self._form.feature_names
         self.stored_dtype = self._form.dtype
         self.dtype = np.dtype(np.float32 if self.stored_dtype == np.float32 else np.float64)
@@ -58,21 +63,28 @@ class DaskSource(Source):
         # The number of rows of each block, or None if dask does not know it.
         self._block_rows = None if _is_frame(X) or np.isnan(X.shape[0]) else X.chunks[0]
         self._blocks = Blocks(X)
+        about = []
         if sample_weight is not None:
-            self._blocks = Blocks(X, self._in_blocks(sample_weight))
-            self._form = self._form._replace(weights_of_chunks=True, weighted=True)
+            about.append(self._in_blocks(sample_weight, "sample_weight", check_sample_weight))
+        if labels is not None:
+            about.append(self._in_blocks(labels, "labels", partial(check_labels, k=k)))
+        if about:
+            self._blocks = Blocks(X, *about)
+            weighted, labelled = sample_weight is not None, labels is not None
+            self._form = self._form._replace(
+                weights_of_chunks=weighted, weighted=weighted, labels_of_chunks=labelled, labelled=labelled
+            )
 
-    def _in_blocks(self, sample_weight: Any) -> Any:
-        """Return the weights as a dask collection. For an array, this may need a pass to count rows of X."""
-        if not is_dask(sample_weight):
+    def _in_blocks(self, given: Any, name: str, check: Callable[[Any, int], Any]) -> Any:
+        """Return an array as a dask collection like X. This may need a pass to count rows of X."""
+        if not is_dask(given):
             import dask.array as da
 
             if self._block_rows is None:
                 self._block_rows = self._total(tasks.count)
-            array = check_sample_weight(sample_weight, sum(self._block_rows))
-            return da.from_array(array, chunks=(self._block_rows,))
-        check_blocks(self._X, sample_weight)
-        return sample_weight
+            return da.from_array(check(given, sum(self._block_rows)), chunks=(self._block_rows,))
+        check_blocks(self._X, given, name)
+        return given
 
     def _total(self, function: Callable[..., Any], *arguments: Any, own: dict[int, Any] | None = None) -> Any:
         """Return the sum of function(chunk, *arguments, *own[i]) over the blocks in `own`, or over all."""
@@ -119,12 +131,12 @@ class DaskSource(Source):
         return float(self.total(partial(base_measure_of, family, frame))[0])
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
-        ranks = drawn_ranks(self.n_positive, size, rng)
+        ranks = with_known(drawn_ranks(self.n_positive, size, rng), self._survey.known)
         ends = list(accumulate(self._survey.positive, initial=0))
         cuts = enumerate(pairwise(np.searchsorted(ranks, ends)))
         own = {i: (ranks[first:last] - ends[i],) for i, (first, last) in cuts if first < last}
         sample: tasks.Sample = self._total(tasks.sample, own=own)
-        return Rows("X", 0, sample.X, sample.weight)
+        return sample.rows
 
     def chunks(self) -> Iterator[Rows]:
         """Yield two rows for each block: the least and the largest values of its columns."""
@@ -157,20 +169,23 @@ def _is_frame(X: Any) -> bool:
     return type(X).__module__.startswith("dask.dataframe.")
 
 
-def _selected(X: Any, sample_weight: Any, columns: tuple[str, ...] | None) -> tuple[Any, Any]:
-    """Return the wanted columns of X, and the weights, which may be another column of X."""
+def _selected(
+    X: Any, sample_weight: Any, labels: Any, columns: tuple[str, ...] | None
+) -> tuple[Any, Any, Any]:
+    """Return the wanted columns of X, and the weights and labels, which may be other columns of X."""
     import dask.array as da
 
     if not _is_frame(X) and not isinstance(X, da.Array):
         raise_no_rows(X)
-    named = isinstance(sample_weight, str)
     if not _is_frame(X):
         check_whole_rows(X)
+    named = [name for name in (sample_weight, labels) if isinstance(name, str)]
     if not named and columns is None:
-        return X, sample_weight
+        return X, sample_weight, labels
     if not _is_frame(X):
         raise_no_columns(X)
     names = list(X.columns)
-    columns = columns or tuple(name for name in names if name != sample_weight)
-    check_named_columns([*columns, *([sample_weight] if named else [])], names)
-    return X[list(columns)], X[sample_weight] if named else sample_weight
+    columns = columns or tuple(name for name in names if name not in named)
+    check_named_columns([*columns, *named], names)
+    weight, labels = (X[given] if isinstance(given, str) else given for given in (sample_weight, labels))
+    return X[list(columns)], weight, labels

@@ -14,8 +14,9 @@ from fastem._families.frame import Moments
 from fastem._families.statistics import Statistics
 from fastem._sources.arrays import ArraySource
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
+from fastem._sources.known import Known, known_of
 from fastem._sources.passes import ScoreRows, Sweep
-from fastem._typing import Array, Rows
+from fastem._typing import Array, RawChunk, Rows
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,25 @@ class Survey:
     positive: tuple[int, ...]  # number of rows of positive weight of each block
     largest: float  # largest weight
     moments: Moments | None  # None if all weights are 0
+    known: Known
 
     def __add__(self, other: "Survey") -> "Survey":
         moments = self.moments or other.moments
         if self.moments and other.moments:
             moments = self.moments.merge(other.moments)
         largest = max(self.largest, other.largest)
-        return Survey(self.rows + other.rows, self.positive + other.positive, largest, moments)
+        known = self.known.followed_by(other.known, sum(self.positive))
+        return Survey(self.rows + other.rows, self.positive + other.positive, largest, moments, known)
 
 
 @dataclass(frozen=True)
 class Sample:
-    X: Array
-    weight: Array | None
+    rows: Rows
 
     def __add__(self, other: "Sample") -> "Sample":
-        weight = None
-        if self.weight is not None and other.weight is not None:
-            weight = np.concatenate([self.weight, other.weight])
-        return Sample(np.concatenate([self.X, other.X]), weight)
+        known, others = self.rows.known(), other.rows.known()
+        joined = {name: np.concatenate([array, others[name]]) for name, array in known.items()}
+        return Sample(Rows("X", 0, **joined))
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,11 @@ class OnChunks:
     rows: tuple[int, ...] | None  # number of rows of each block, or None if unknown
     arguments: tuple[Any, ...]
 
-    def __call__(self, i: int, own: tuple[Any, ...], rows: Any, weight: Any = None) -> Any:
-        chunk = check_chunk(f"block {i} of X", rows, weight, self.form)
+    def __call__(self, i: int, own: tuple[Any, ...], rows: Any, *about: Any) -> Any:
+        """`about` are the weights and labels of the block, those that the form has."""
+        given, parts = (self.form.weights_of_chunks, self.form.labels_of_chunks), iter(about)
+        weight, labels = (next(parts, None) if has else None for has in given)
+        chunk = check_chunk(RawChunk(f"block {i} of X", rows, weight, labels), self.form)
         if self.rows is not None:
             check_rows_of_block(chunk, self.rows[i])
         return self.function(chunk, *self.arguments, *own)
@@ -74,7 +78,7 @@ def survey(chunk: Rows) -> Survey:
     if n > 0:  # a row without weight must be finite too
         moments = _source(chunk if largest > 0 else chunk._replace(weight=None)).moments()
     positive = n if weight is None else int(np.count_nonzero(weight))
-    return Survey((n,), (positive,), largest, moments if largest > 0 else None)
+    return Survey((n,), (positive,), largest, moments if largest > 0 else None, known_of(chunk))
 
 
 def statistics(chunk: Rows, sweep: Sweep, given: Array | None = None) -> Statistics[Any]:
@@ -90,8 +94,7 @@ def own_arrays(packed: Any) -> Any:
 
 
 def sample(chunk: Rows, ranks: Array) -> Sample:
-    rows = _source(chunk).take(ranks)
-    return Sample(rows.X, rows.weight)
+    return Sample(_source(chunk).take(ranks))
 
 
 def extremes(chunk: Rows) -> tuple[Rows, ...]:
@@ -110,7 +113,7 @@ def score(rows: Array, on_chunks: OnChunks, block_id: tuple[int, ...]) -> Any:
 
 
 def numbers(partition: Any, form: Form) -> Array:
-    return check_chunk("a block of X", partition, None, form).X
+    return check_chunk(RawChunk("a block of X", partition), form).X
 
 
 def _source(chunk: Rows) -> ArraySource:

@@ -8,6 +8,7 @@ from fastem._sources.arrays import ArraySource
 from fastem._sources.checks import (
     check_cache_dir,
     check_columns,
+    check_labels,
     check_n_threads,
     check_sample_weight,
     check_X,
@@ -32,32 +33,43 @@ def source_of(
     n_features: int | None = None,
     feature_names: tuple[str, ...] | None = None,
     empty: bool = False,
+    labels: Any = None,
+    k: int = 1,
 ) -> Source:
-    """Open X and its weights. If X is for a model, `n_features` and `feature_names` are the model's."""
+    """Open X, its weights and the known labels of its k components.
+
+    If X is for a model, `n_features` and `feature_names` are the model's.
+    """
     n_threads = check_n_threads(n_threads)
     cache_dir = check_cache_dir(cache_dir)
     if is_dask(X):
         if cache_dir is not None:
             raise_no_cache()
-        return DaskSource(X, sample_weight, n_threads, columns, n_features, feature_names)
+        return DaskSource(X, sample_weight, n_threads, columns, n_features, feature_names, labels, k)
     weight, sample_weight = (sample_weight, None) if isinstance(sample_weight, str) else (None, sample_weight)
-    reader = _reader_of(X, columns, weight, feature_names)
+    label, labels = (labels, None) if isinstance(labels, str) else (None, labels)
+    reader = _reader_of(X, columns, weight, label, feature_names)
     if reader is not None:
         begun = reader.chunks()
         first = list(islice(begun, 1))
-        form = form_of(first, sample_weight, n_features, feature_names)
-        return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun), cache_dir)
+        form = form_of(first, sample_weight, n_features, feature_names, labels, k)
+        return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun), cache_dir, labels)
     array = check_X(X, n_features=n_features, feature_names=feature_names, empty=empty)
     weights = check_sample_weight(sample_weight, len(array))
-    return ArraySource(Rows("X", 0, array, weights), n_threads, column_names(X))
+    known = None if labels is None else check_labels(labels, len(array), k)
+    return ArraySource(Rows("X", 0, array, weights, known), n_threads, column_names(X))
 
 
 def _reader_of(
-    X: Any, columns: Sequence[str] | None, weight: str | None, feature_names: tuple[str, ...] | None
+    X: Any,
+    columns: Sequence[str] | None,
+    weight: str | None,
+    label: str | None,
+    feature_names: tuple[str, ...] | None,
 ) -> Reader | None:
     """Return a reader of X in chunks, or None if X is in memory."""
     if is_parquet(X):
-        return ParquetReader(X, check_columns(columns) or feature_names, weight)
-    if columns is not None or weight is not None:
+        return ParquetReader(X, check_columns(columns) or feature_names, weight, label)
+    if columns is not None or weight is not None or label is not None:
         raise_no_columns(X)
     return reader_of(X)

@@ -29,7 +29,9 @@ class ParquetReader(Reader):
     Neither the files nor their row groups need to fit in memory, since pages are decoded only when needed.
     """
 
-    def __init__(self, X: Any, columns: Sequence[str] | None, weight: str | None) -> None:
+    def __init__(
+        self, X: Any, columns: Sequence[str] | None, weight: str | None, labels: str | None = None
+    ) -> None:
         dataset = _open(X)
         try:
             self._fragments = list(dataset.get_fragments())
@@ -38,16 +40,18 @@ class ParquetReader(Reader):
         if not self._fragments:
             raise ValueError(f"X must have at least one Parquet file; {X!r} has none.")
         names = tuple(dataset.schema.names)
-        columns = [name for name in names if name != weight] if columns is None else columns
+        columns = [name for name in names if name not in (weight, labels)] if columns is None else columns
         if not columns:
-            raise ValueError(f"X must have a column beside that of the weights; it has only {list(names)}.")
+            raise ValueError(
+                f"X must have a column beside those of weights and labels; it has only {list(names)}."
+            )
         self.feature_names = tuple(columns)
-        self._weight = weight
-        wanted = [*columns, *([] if weight is None else [weight])]
+        self._weight, self._labels = weight, labels
+        wanted = [*columns, *(name for name in (weight, labels) if name is not None)]
         for name in wanted:
             if name not in names:
                 raise ValueError(
-                    f"columns and sample_weight must name columns of X, {list(names)}; got {name!r}."
+                    f"columns, sample_weight and labels must name columns of X, {list(names)}; got {name!r}."
                 )
         for name in wanted:
             _check_type(name, dataset.schema.field(name).type)
@@ -73,8 +77,9 @@ class ParquetReader(Reader):
                 batches = file.iter_batches(size, row_groups=groups, columns=wanted, use_threads=False)
                 for batch in batches:
                     rows = np.array([_numbers(batch.column(name)) for name in columns], self._dtype).T
-                    weight = None if self._weight is None else _numbers(batch.column(self._weight))
-                    yield RawChunk(f"the chunk of {fragment.path} at row {start}", rows, weight)
+                    given = (self._weight, self._labels)
+                    about = (None if name is None else _numbers(batch.column(name)) for name in given)
+                    yield RawChunk(f"the chunk of {fragment.path} at row {start}", rows, *about)
                     start += len(batch)
 
     def _check_schema(self, fragment: Any) -> None:

@@ -48,6 +48,7 @@ class Sweep(NamedTuple):
     again: Callable[[], Statistics[Any]] | None = None  # makes the same pass in float64
     origin: str = ""  # digest of the parameters, if the sums may be merged with those of other calls
     with_base_measure: bool = False  # whether the log-likelihood includes the base measure
+    hard: bool = False  # whether each row belongs to its likeliest component alone
 
 
 class Source(ABC):
@@ -58,6 +59,7 @@ class Source(ABC):
     stored_dtype: np.dtype[Any]
     dtype: np.dtype[Any]  # the dtype of the kernels, float32 or float64
     n_threads: int | None
+    lazy = False  # whether only a cluster reads the rows
 
     @property
     @abstractmethod
@@ -159,7 +161,7 @@ class SlabSource(Source):
     def reduce(self, sweep: Sweep) -> Statistics[Any]:
         family, k = sweep.family, sweep.k
         slots = self._slots(family.bytes_per_slot(k, self.n_features))
-        running = family.begin_pass(sweep.packed, k, sweep.frame, slots, self.n_threads)
+        running = family.begin_pass(sweep.packed, k, sweep.frame, sweep.hard, slots, self.n_threads)
         base = 0.0
         for slab in self.slabs(self._rows_of(sweep, slots)):
             given = None if sweep.given is None else sweep.given(slab.start, slab.start + len(slab.X))

@@ -28,7 +28,7 @@ class Reader(ABC):
 
 
 class IterableReader(Reader):
-    """An iterable of chunks or of pairs (chunk, weights), or a function that returns one."""
+    """An iterable of chunks, pairs (chunk, weights) or dicts, or a function that returns one."""
 
     def __init__(self, X: Callable[[], Iterable[Any]] | Iterable[Any]) -> None:
         self._make = X if callable(X) else lambda: X
@@ -36,8 +36,7 @@ class IterableReader(Reader):
 
     def chunks(self) -> Iterator[RawChunk]:
         for number, item in enumerate(self._make()):
-            rows, weight = item if _is_pair(item) else (item, None)
-            yield RawChunk(f"chunk {number} of X", rows, weight)
+            yield RawChunk(f"chunk {number} of X", *_parts(item))
 
 
 class StoreReader(Reader):
@@ -85,12 +84,25 @@ def _is_table(X: Any) -> bool:
         return True
 
 
-def _is_pair(item: Any) -> bool:
-    return isinstance(item, tuple) and len(item) == 2
+_NAMES = ("X", "sample_weight", "labels")  # the keys of chunks that are dicts
+
+
+def _parts(item: Any) -> tuple[Any, ...]:
+    """Return the rows of a chunk, and the weights and labels that come with it, if any."""
+    if isinstance(item, dict):
+        if "X" not in item or set(item) - set(_NAMES):
+            raise ValueError(
+                f"chunks as dicts must have the key 'X', and no others than {', '.join(_NAMES)}; "
+                f"got {list(item)}."
+            )
+        return tuple(item.get(name) for name in _NAMES)
+    return item if isinstance(item, tuple) and len(item) == 2 else (item,)
 
 
 def _is_chunk(item: Any) -> bool:
-    rows = item[0] if _is_pair(item) else item
+    if isinstance(item, dict):
+        return True
+    rows = _parts(item)[0]
     return _is_table(rows) or (isinstance(rows, np.ndarray) and rows.ndim == 2)
 
 

@@ -1,0 +1,90 @@
+"""Scores of rows under known parameters. Their log-densities include the base measure."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from fastem._checks import row_ranges
+from fastem._families.base import Family, Scores
+from fastem._sources.arrays import ArraySource
+from fastem._sources.passes import Sweep
+from fastem._typing import Array, FloatArray, Rows
+
+
+class Scorer:
+    """The parameters of a mixture, in user units, prepared once for each dtype and use."""
+
+    def __init__(self, family: Family[Any, Any], user: Any) -> None:
+        self._family, self._user = family, user
+        self._sweeps: dict[tuple[np.dtype[Any], bool], Sweep] = {}
+
+    def sweep(self, dtype: np.dtype[Any], weighted: bool = True) -> Sweep:
+        """Return a pass over rows of this dtype. If it is not weighted, all components have the same weight.
+
+        Its frame depends on the model alone.
+        """
+        if (dtype, weighted) not in self._sweeps:
+            k = len(self._user.weights)
+            user = self._user if weighted else self._user._replace(weights=np.full(k, 1 / k))
+            frame = self._family.own_frame(self._user, dtype)
+            packed = self._family.pack(self._family.from_user(user, frame), frame, dtype)
+            self._sweeps[dtype, weighted] = Sweep(self._family, k, packed, frame)
+        return self._sweeps[dtype, weighted]
+
+    def log_densities(self, rows: Rows, n_threads: int | None) -> Array:
+        """Return log p(x), (m,), in float32 if the rows are."""
+        return self._log_densities(rows, n_threads).astype(_dtype_of(rows.X), copy=False)
+
+    def labels(self, rows: Rows, n_threads: int | None) -> Array:
+        out = np.empty(len(rows.X), np.int64)
+        self._score(rows, n_threads, Scores(labels=out))
+        return out
+
+    def responsibilities(self, rows: Rows, n_threads: int | None) -> Array:
+        out = np.empty((len(rows.X), len(self._user.weights)), _dtype_of(rows.X))
+        self._score(rows, n_threads, Scores(responsibilities=out))
+        return out
+
+    def component_log_densities(self, rows: Rows, n_threads: int | None) -> FloatArray:
+        """Return log p(x | k), (m, K), which a component of weight 0 has too."""
+        k = len(self._user.weights)
+        out = np.empty((len(rows.X), k))
+        self._score(rows, n_threads, Scores(joint=out), weighted=False)
+        return np.asarray(out + np.log(k))
+
+    def totals(self, rows: Rows, n_threads: int | None) -> Array:
+        """Return the log-likelihood and the total weight."""
+        return np.array([rows.weighted_sum(self._log_densities(rows, n_threads)), rows.total_weight])
+
+    def lower_bound(self, chunks: Iterable[Rows], responsibilities: Array, n_threads: int | None) -> float:
+        """Return Jensen's lower bound of the log-likelihood of all chunks, for responsibilities (n, K)."""
+        total, start = 0.0, 0
+        for chunk in chunks:
+            for chosen in row_ranges(len(chunk.X)):
+                rows = chunk.part(chosen)
+                q = np.asarray(responsibilities[start : start + len(rows.X)], dtype=np.float64)
+                total += rows.weighted_sum(self._bounds(rows, q, n_threads))
+                start += len(rows.X)
+        return total
+
+    def _bounds(self, rows: Rows, q: FloatArray, n_threads: int | None) -> FloatArray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            joint = self.component_log_densities(rows, n_threads) + np.log(self._user.weights)
+            terms = np.where(q > 0, q * (joint - np.log(q)), 0.0)
+        return np.asarray(terms.sum(axis=1))
+
+    def _log_densities(self, rows: Rows, n_threads: int | None) -> FloatArray:
+        out = np.empty(len(rows.X))
+        self._score(rows, n_threads, Scores(log_densities=out))
+        return out
+
+    def _score(self, rows: Rows, n_threads: int | None, wanted: Scores, weighted: bool = True) -> None:
+        if len(rows.X) == 0:
+            return
+        source = ArraySource(rows._replace(weight=None), n_threads)
+        source.score(self.sweep(source.dtype, weighted), wanted)
+
+
+def _dtype_of(X: Array) -> type[np.floating[Any]]:
+    return np.float32 if X.dtype == np.float32 else np.float64
