@@ -1,0 +1,386 @@
+"""Columns of different kinds, which are independent given the component.
+
+The columns of one kind are a block, with the family of that kind. The log-density of a row is the sum of
+those of its blocks. So a pass adds them up, finds the responsibilities, and gives these to each block. The
+kernels are those of the blocks, so that no combination of kinds compiles anew.
+"""
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem._families.base import Family, Maximised, Pass, Rule, Scores, Summed
+from fastem._families.compiled import LN2, CompiledFamily
+from fastem._families.frame import Frame, Moments
+from fastem._kernels._mixed import slot_responsibilities
+from fastem._kernels._parallel import run_slots
+from fastem._typing import Array, FloatArray, Rows, read_only
+
+# The kernel takes a log-density below this for -inf.
+_IMPOSSIBLE = -1e30
+
+
+class MixedParameters(NamedTuple):
+    weights: FloatArray  # (K,)
+    blocks: tuple[Any, ...]  # the parameters of each block, with weights of their own that do not count
+
+
+class MixedSums(NamedTuple):
+    weights: FloatArray  # (K,) sum of r
+    blocks: tuple[Any, ...]
+
+
+class MixedPacked(NamedTuple):
+    log_weights: FloatArray  # (2, K) natural, and to base 2
+    blocks: tuple[Any, ...]
+
+
+class Block(NamedTuple):
+    """The columns of one kind."""
+
+    kind: str
+    family: CompiledFamily[Any, Any]
+    columns: Array  # (d',) the numbers of its columns
+
+    def rows(self, rows: Rows) -> Rows:
+        """Return the columns of this block, with what is known about the rows."""
+        whole = len(self.columns) == rows.X.shape[1]
+        return rows if whole else rows._replace(X=read_only(np.ascontiguousarray(rows.X[:, self.columns])))
+
+    def frame(self, frame: Frame) -> Frame:
+        return Frame(*(array[self.columns] for array in frame))
+
+
+class Mixed(Family[MixedParameters, MixedSums]):
+    """log p(x | k) = the sum over blocks of log p(x_block | k)."""
+
+    name = "mixed"
+    holds_responsibilities = True
+    has_base_measure = True
+
+    def __init__(self, blocks: tuple[Block, ...]) -> None:
+        self._blocks = blocks
+        families = [block.family for block in blocks]
+        self.has_covariances = any(family.has_covariances for family in families)  # type: ignore[misc]
+        self.parameter_names = tuple(
+            f"{block.kind}_{name}" for block in blocks for name in block.family.parameter_names
+        )
+
+    def _each(self, values: tuple[Any, ...]) -> Any:
+        return zip(self._blocks, values, strict=True)
+
+    # --- parameters in user units
+
+    def check(
+        self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
+    ) -> MixedParameters:
+        blocks = []
+        for kind, family, columns in self._blocks:
+            own = {name: parameters[f"{kind}_{name}"] for name in family.parameter_names}
+            try:
+                blocks.append(family.check(weights, own, len(columns)))
+            except ValueError as error:
+                raise ValueError(f"{kind}_{error}") from None
+        return MixedParameters(weights, tuple(blocks))
+
+    def values(self, parameters: MixedParameters) -> dict[str, Any]:
+        return {
+            f"{block.kind}_{name}": value
+            for block, own in self._each(parameters.blocks)
+            for name, value in block.family.values(own).items()
+        }
+
+    def n_features(self, parameters: MixedParameters) -> int:
+        return sum(len(block.columns) for block in self._blocks)
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return sum(block.family.n_parameters(k, len(block.columns)) for block in self._blocks)
+
+    def to_user(self, parameters: MixedParameters, frame: Frame) -> MixedParameters:
+        return parameters._replace(
+            blocks=tuple(b.family.to_user(own, b.frame(frame)) for b, own in self._each(parameters.blocks))
+        )
+
+    def from_user(self, parameters: MixedParameters, frame: Frame) -> MixedParameters:
+        blocks = (
+            block.family.from_user(own._replace(weights=parameters.weights), block.frame(frame))
+            for block, own in self._each(parameters.blocks)
+        )
+        return parameters._replace(blocks=tuple(blocks))
+
+    def sample(self, parameters: MixedParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
+        X = np.empty((len(labels), self.n_features(parameters)))
+        for block, own in self._each(parameters.blocks):
+            X[:, block.columns] = block.family.sample(own, labels, rng)
+        return X
+
+    # --- coordinates
+
+    def _whole(self, frames: list[Frame]) -> Frame:
+        """Return the frame of all columns from those of the blocks."""
+        d = sum(len(block.columns) for block in self._blocks)
+        arrays = [np.empty(d) for _ in Frame._fields]
+        for block, frame in zip(self._blocks, frames, strict=True):
+            for array, own in zip(arrays, frame, strict=True):
+                array[block.columns] = own
+        return Frame(*arrays)
+
+    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
+        weight, mean, variance = moments
+        of_blocks = (Moments(weight, mean[b.columns], variance[b.columns]) for b in self._blocks)
+        return self._whole([b.family.frame(own, dtype) for b, own in self._each(tuple(of_blocks))])
+
+    def own_frame(self, parameters: MixedParameters, dtype: np.dtype[Any]) -> Frame:
+        weights = parameters.weights
+        return self._whole(
+            [
+                block.family.own_frame(own._replace(weights=weights), dtype)
+                for block, own in self._each(parameters.blocks)
+            ]
+        )
+
+    def seen(self, X: Array, frame: Frame) -> FloatArray:
+        return np.concatenate(
+            [block.family.seen(X[:, block.columns], block.frame(frame)) for block in self._blocks], axis=1
+        )
+
+    def working_dtype(self, packed: MixedPacked) -> np.dtype[Any]:
+        """Return float32 if a block computes in it."""
+        dtypes = [block.family.working_dtype(own) for block, own in self._each(packed.blocks)]
+        return np.dtype(np.float32) if np.dtype(np.float32) in dtypes else np.dtype(np.float64)
+
+    # --- passes
+
+    def pack(self, parameters: MixedParameters | None, frame: Frame, dtype: np.dtype[Any]) -> MixedPacked:
+        """The weights of the components are added to the sum of the blocks, and not to each."""
+        assert parameters is not None
+        ones = np.ones_like(parameters.weights)
+        blocks = (
+            block.family.pack(own._replace(weights=ones), block.frame(frame), dtype)
+            for block, own in self._each(parameters.blocks)
+        )
+        with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
+            weights = np.stack([np.log(parameters.weights), np.log2(parameters.weights)])
+        return MixedPacked(read_only(weights), tuple(blocks))
+
+    def bytes_per_slot(self, k: int, d: int) -> int:
+        return sum(block.family.bytes_per_slot(k, len(block.columns)) for block in self._blocks)
+
+    def multiply_adds(self, d: int) -> int:
+        return sum(block.family.multiply_adds(len(block.columns)) for block in self._blocks)
+
+    def begin_pass(
+        self, packed: Any, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None
+    ) -> Pass[MixedSums]:
+        return _MixedPass(self, packed, k, frame, hard, slots, n_threads)
+
+    def passes(self, packed: MixedPacked, k: int, frame: Frame, slots: int, n_threads: int | None) -> Any:
+        """Begin a pass of each block."""
+        return [
+            (block, block.family.begin_pass(own, k, block.frame(frame), False, slots, n_threads))
+            for block, own in self._each(packed.blocks)
+        ]
+
+    def joint(
+        self, packed: MixedPacked, frame: Frame, rows: Rows, slots: int, n_threads: int | None
+    ) -> FloatArray | None:
+        """Return log-densities (m, K) without the weights, or None if a row is not finite."""
+        total = np.zeros((len(rows.X), packed.log_weights.shape[1]))
+        own = np.empty_like(total)
+        for block, params in self._each(packed.blocks):
+            wanted = Scores(joint=own)
+            there = block.rows(rows)
+            if not block.family.score(params, block.frame(frame), there, wanted, slots, n_threads):
+                return None
+            total += own
+        return total
+
+    def score(
+        self, packed: MixedPacked, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
+    ) -> bool:
+        joint = self.joint(packed, frame, rows, slots, n_threads)
+        if joint is None:
+            return False
+        if wanted.joint is not None:
+            wanted.joint[:] = joint + packed.log_weights[0]
+        if wanted.labels is not None:
+            wanted.labels[:] = (joint + packed.log_weights[0]).argmax(axis=1)
+        if wanted.log_densities is not None or wanted.responsibilities is not None:
+            log2_densities = np.empty(len(joint))
+            share(
+                joint,
+                rows._replace(weight=None, labels=None),
+                packed,
+                False,
+                log2_densities,
+                slots,
+                n_threads,
+            )
+            if wanted.log_densities is not None:
+                natural = log2_densities * LN2
+                natural[natural < _IMPOSSIBLE] = -np.inf
+                wanted.log_densities[:] = natural
+            if wanted.responsibilities is not None:
+                wanted.responsibilities[:] = joint
+        return True
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        return reduce(
+            np.add,
+            (
+                block.family.base_measure(block.rows(rows), block.frame(frame), n_threads)
+                for block in self._blocks
+                if block.family.has_base_measure
+            ),
+            np.zeros(len(rows.X)),
+        )
+
+    # --- sums and M-step
+
+    def add(self, one: MixedSums, other: MixedSums) -> MixedSums:
+        pairs = zip(self._blocks, one.blocks, other.blocks, strict=True)
+        return MixedSums(one.weights + other.weights, tuple(b.family.add(*two) for b, *two in pairs))
+
+    def blend(self, before: MixedParameters, weights: FloatArray, sums: MixedSums, gain: float) -> MixedSums:
+        triples = zip(self._blocks, before.blocks, sums.blocks, strict=True)
+        blocks = (block.family.blend(own, weights, there, gain) for block, own, there in triples)
+        return MixedSums(weights + gain * sums.weights, tuple(blocks))
+
+    def maximise(self, sums: MixedSums, rule: Rule[MixedParameters]) -> Maximised[MixedParameters]:
+        """The weights decide which components have no rows, and all blocks have the same."""
+        found: list[Maximised[Any]] = []
+        for number, (block, own) in enumerate(self._each(sums.blocks)):
+            before = None if rule.before is None else rule.before.blocks[number]
+            there: Rule[Any] = rule._replace(frame=block.frame(rule.frame), before=before)
+            found.append(block.family.maximise(own._replace(weights=sums.weights), there))
+        return Maximised(
+            MixedParameters(found[0].parameters.weights, tuple(one.parameters for one in found)),
+            found[0].reseeded,
+            found[0].kept,
+            sorted({component for one in found for component in one.floored}),
+            sum(one.slack for one in found),
+            any(one.imprecise for one in found),
+        )
+
+    def origin(self, k: int, d: int) -> MixedParameters:
+        blocks = tuple(block.family.origin(k, len(block.columns)) for block in self._blocks)
+        return MixedParameters(np.full(k, 1 / k), blocks)
+
+    def recentred(self, origin: MixedParameters | None, rough: MixedParameters) -> MixedParameters | None:
+        assert origin is not None
+        triples = list(zip(self._blocks, origin.blocks, rough.blocks, strict=True))
+        about = [block.family.recentred(own, there) for block, own, there in triples]
+        if all(one is None for one in about):
+            return None
+        blocks = (own if one is None else one for one, own in zip(about, origin.blocks, strict=True))
+        return origin._replace(blocks=tuple(blocks))
+
+    def to_vector(self, parameters: MixedParameters) -> FloatArray | None:
+        vectors = []
+        for block, own in self._each(parameters.blocks):
+            vector = block.family.to_vector(own._replace(weights=parameters.weights))
+            if vector is None:
+                return None
+            vectors.append(vector)
+        return np.concatenate(vectors)
+
+    def from_vector(self, vector: FloatArray, like: MixedParameters) -> MixedParameters | None:
+        blocks, start = [], 0
+        for block, own in self._each(like.blocks):
+            stop = start + len(block.family.to_vector(own))
+            found = block.family.from_vector(vector[start:stop], own)
+            if found is None:
+                return None
+            blocks.append(found)
+            start = stop
+        return MixedParameters(blocks[0].weights, tuple(blocks))
+
+    def places(self, parameters: MixedParameters) -> FloatArray | None:
+        places = [block.family.places(own) for block, own in self._each(parameters.blocks)]
+        known = [place for place in places if place is not None]
+        return np.concatenate(known, axis=1) if len(known) == len(places) else None
+
+    # --- files and messages
+
+    def to_arrays(self, sums: MixedSums) -> dict[str, Array]:
+        return {
+            f"{block.kind} {name}": array
+            for block, own in self._each(sums.blocks)
+            for name, array in block.family.to_arrays(own).items()
+        }
+
+    def from_arrays(self, arrays: Mapping[str, Array], d: int) -> MixedSums:
+        blocks = []
+        for kind, family, columns in self._blocks:
+            prefix = f"{kind} "
+            own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+            blocks.append(family.from_arrays(own, len(columns)))
+        return MixedSums(blocks[0].weights, tuple(blocks))
+
+    def user_sums(self, sums: MixedSums, frame: Frame) -> dict[str, Any]:
+        return {
+            f"{block.kind}_{name}": value
+            for block, own in self._each(sums.blocks)
+            for name, value in block.family.user_sums(own, block.frame(frame)).items()
+        }
+
+
+class _MixedPass(Pass[MixedSums]):
+    def __init__(
+        self,
+        family: Mixed,
+        packed: MixedPacked,
+        k: int,
+        frame: Frame,
+        hard: bool,
+        slots: int,
+        n_threads: int | None,
+    ) -> None:
+        self._family, self._packed, self._frame, self._hard = family, packed, frame, hard
+        self._slots, self._n_threads = slots, n_threads
+        self._passes = family.passes(packed, k, frame, slots, n_threads)
+        self._log2_likelihood, self._finite = 0.0, True
+
+    def add(self, rows: Rows, given: Array | None) -> None:
+        if given is None:
+            joint = self._family.joint(self._packed, self._frame, rows, self._slots, self._n_threads)
+            if joint is None:
+                self._finite = False
+                return
+            nothing = np.empty(0)
+            self._log2_likelihood += share(
+                joint, rows, self._packed, self._hard, nothing, self._slots, self._n_threads
+            )
+            rows, given = rows._replace(weight=None), joint
+        for block, running in self._passes:
+            running.add(block.rows(rows), given)
+
+    def end(self) -> Summed[MixedSums] | None:
+        ends = [running.end() for _, running in self._passes]
+        if not self._finite or any(end is None for end in ends):
+            return None
+        blocks = tuple(end.sums for end in ends)
+        log_likelihood = LN2 * self._log2_likelihood
+        if log_likelihood < _IMPOSSIBLE * blocks[0].weights.sum():
+            log_likelihood = -np.inf
+        return Summed(MixedSums(blocks[0].weights, blocks), log_likelihood)
+
+
+def share(
+    joint: FloatArray,
+    rows: Rows,
+    packed: MixedPacked,
+    hard: bool,
+    log2_densities: FloatArray,
+    slots: int,
+    n_threads: int | None,
+) -> float:
+    """Replace log-densities by responsibilities times weights. Return the log2-likelihood of the rows."""
+    weight = np.empty(0) if rows.weight is None else rows.weight.astype(np.float64)
+    labels = np.empty(0, np.int64) if rows.labels is None else rows.labels
+    log2_likelihood = np.zeros(slots)
+    arguments = (joint, read_only(weight), read_only(labels), packed.log_weights, np.array([hard], np.int64))
+    run_slots(slot_responsibilities, (*arguments, log2_densities, log2_likelihood), slots, n_threads)
+    return float(log2_likelihood.sum())
