@@ -7,6 +7,7 @@ import numpy as np
 from fastem._typing import Array, Rows
 
 _MOST = 512  # rows of each label
+_MOST_IN_ALL = 4096  # in a sample
 
 
 class Known(NamedTuple):
@@ -29,14 +30,17 @@ def known_of(rows: Rows) -> Known:
     return _first(labels[ranks], ranks)
 
 
-def _first(labels: Array, ranks: Array) -> Known:
+def _first(labels: Array, ranks: Array, most: int = _MOST) -> Known:
     order = np.argsort(labels, kind="stable")
     grouped = labels[order]
     places = np.arange(len(order)) - np.searchsorted(grouped, grouped)
-    chosen = np.sort(order[places < _MOST])
+    chosen = np.sort(order[places < most])
     return Known(labels[chosen], ranks[chosen])
 
 
 def with_known(ranks: Array, known: Known) -> Array:
     """Return the ranks of a sample, sorted, and those of the known rows."""
-    return np.union1d(ranks, known.ranks) if len(known.ranks) else ranks
+    if not len(known.ranks):
+        return ranks
+    each = max(1, _MOST_IN_ALL // len(np.unique(known.labels)))
+    return np.union1d(ranks, _first(*known, each).ranks)
