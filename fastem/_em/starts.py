@@ -48,15 +48,18 @@ def sampled_start(
 
 
 def nearest_start(likelihood: Likelihood[P], centres: FloatArray, rng: np.random.Generator) -> Maximised[P]:
-    """Return the initial parameters from the rows of a sample that are nearest to each centre (K, d)."""
+    """Return the initial parameters from the rows of a sample that are nearest to each centre (K, d).
+
+    The centres are values of the parameter `location` of the family.
+    """
     source, frame = likelihood.source, likelihood.frame
     rows = source.sample(sample_size(likelihood, _SAMPLE_ROWS), rng)
-    points = frame.standardise(np.asarray(rows.X, dtype=source.dtype))
+    points = likelihood.family.seen(np.asarray(rows.X, dtype=source.dtype), frame)
     deviations = points.std(axis=0)
     deviations[deviations == 0] = 1.0
     points /= deviations
     labels, nearest = np.zeros(len(points), np.int64), np.full(len(points), np.inf)
-    for component, place in enumerate(frame.standardise(centres) / deviations):
+    for component, place in enumerate(likelihood.family.seen_location(centres, frame) / deviations):
         distances = np.square(points - place).sum(axis=1)
         labels[distances < nearest] = component
         np.minimum(nearest, distances, out=nearest)

@@ -164,6 +164,10 @@ class Family(ABC, Generic[P, S]):
         """Return rows (m, d) as k-means compares them, (m, any number of columns)."""
         return frame.standardise(X)
 
+    def seen_location(self, location: FloatArray, frame: Frame) -> FloatArray:
+        """Return where k-means sees the centres of components with this location (K, d), as `seen` does."""
+        return frame.standardise(location)
+
     # --- passes
 
     @abstractmethod
