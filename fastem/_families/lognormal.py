@@ -90,9 +90,8 @@ class Lognormal(Linear[LognormalParameters]):
         least = _LEAST_VARIANCE * total
         first = means[:, :d].copy()
         variances = means[:, d:] - np.square(first)
-        return LognormalParameters(weights, first, np.maximum(variances, least)), (np.asarray(variances < least)).any(
-            axis=1
-        )
+        at_bound = np.asarray(variances < least)
+        return LognormalParameters(weights, first, np.maximum(variances, least)), at_bound
 
     def reference(self, mean: FloatArray) -> None:
         """The terms of a component cancel whatever a reference takes away."""
