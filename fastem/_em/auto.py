@@ -1,14 +1,15 @@
 """Initial parameters by name, and the start "auto", which costs in proportion to a pass over all rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from fastem._em.labellings import geometries_of, labellings, random_labels
 from fastem._em.objective import Likelihood
 from fastem._em.race import best_ascent, best_run
-from fastem._em.starts import nearest_start, sample_size, sampled_start
+from fastem._em.starts import nearest_start, random_start, sample_size, sampled_start
 from fastem._families.base import Maximised, P
 from fastem._sources.arrays import ArraySource
 from fastem._typing import FloatArray
@@ -32,6 +33,8 @@ _OVERHEAD = 1 << 24
 _HEAT, _LONGEST_HEAT = 5, 20
 # On a sample of fewer rows for each free parameter, the best of many random starts is one that fits noise.
 _ROWS_PER_PARAMETER = 16
+# Starts from random responsibilities, for the families that try them.
+_RANDOM = 3
 # A pass of fewer multiply-adds ends before another thread wakes up, if the machine is busy.
 _WORTH_THREADS = 1 << 22
 
@@ -73,7 +76,15 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
     ascended = best_ascent(sample, rows, found, n_threads) if extra and n <= _MOST_ROWS else None
-    return best_run(sample, rows, found, heat) if ascended is None else ascended
+    if ascended is not None:
+        return ascended
+    return best_run(sample, rows, found, heat, _late_starts(sample, rng))
+
+
+def _late_starts(sample: Likelihood[P], rng: np.random.Generator) -> list[Callable[[], Maximised[P]]]:
+    """Return starts from random responsibilities, if they are worth their time for this family."""
+    count = _RANDOM if sample.family.tries_random and sample.k > 1 else 0
+    return [partial(random_start, sample, int(seed)) for seed in rng.integers(2**63, size=count)]
 
 
 def _effort(n: int, m: int, work: int, starts: int, alone: bool) -> tuple[int, int]:

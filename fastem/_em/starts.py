@@ -37,14 +37,17 @@ def sampled_start(
     """Return the initial parameters from one labelling of a random sample of the rows."""
     source, k = likelihood.source, likelihood.k
     rows = source.sample(sample_size(likelihood, _SAMPLE_ROWS), rng)
-    if init == "random":
-        given = _random_responsibilities(int(rng.integers(2**63)), k)
-    else:
-        family = likelihood.family
-        points, weights = standardised(rows, source.dtype, family, likelihood.frame, family.isotropic)
-        given = _one_hot(_cluster(points, weights, k, init, rng, restart), k)
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
-    return _start_from(sample, given)
+    if init == "random":
+        return random_start(sample, int(rng.integers(2**63)))
+    family = likelihood.family
+    points, weights = standardised(rows, source.dtype, family, likelihood.frame, family.isotropic)
+    return _start_from(sample, _one_hot(_cluster(points, weights, k, init, rng, restart), k))
+
+
+def random_start(likelihood: Likelihood[P], seed: int) -> Maximised[P]:
+    """Return the initial parameters from random responsibilities."""
+    return _start_from(likelihood, _random_responsibilities(seed, likelihood.k))
 
 
 def nearest_start(likelihood: Likelihood[P], centres: FloatArray, rng: np.random.Generator) -> Maximised[P]:

@@ -114,6 +114,8 @@ class Family(ABC, Generic[P, S]):
     has_covariances: ClassVar[bool] = False  # whether `reg_covar` applies
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
+    # Whether EM from random responsibilities may find what k-means cannot see, for the start "auto".
+    tries_random: ClassVar[bool] = False
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
 
     # --- parameters in user units

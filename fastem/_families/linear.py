@@ -77,6 +77,7 @@ class Linear(CompiledFamily[P, ExponentialSums]):
     # No row that is possible comes near, and few that are not make even the mean of all rows fall below.
     impossible = -1e21
     has_base_measure = True
+    tries_random = True
     domains: tuple[Domain, ...]
     record: Callable[..., P]
     logarithmic: ClassVar[bool] = False  # whether there are two statistics a column, computed in float64

@@ -12,7 +12,7 @@ from numba.extending import overload
 
 from fastem._kernels._float_bits import round_split, scale_by_power, split_exponent
 from fastem._kernels._jit import ORDERED_OPTIONS, ordered_kernel, python_function
-from fastem._kernels._simd import maximum, splat
+from fastem._kernels._simd import choose, maximum, splat
 
 # 1.5 * 2**52: adding this rounds a number to an integer, which is then in the low bits of the sum.
 _ROUND_64 = np.float64(6755399441055744.0)
@@ -21,6 +21,7 @@ _HALF_ROOT_64 = np.int64(0x3FE6A09E667F3BCD)  # the bits of sqrt(1/2)
 _HALF_ROOT_32 = np.int32(0x3F3504F3)
 _TINY_64 = np.float64(2.2250738585072014e-308)  # the smallest normal numbers
 _TINY_32 = np.float32(1.1754944e-38)
+_INF_64, _INF_32 = np.float64(np.inf), np.float32(np.inf)
 
 
 @ordered_kernel
@@ -95,14 +96,14 @@ def _log2_reciprocal_32(x):
 def _log2_64(x):
     exponent, m = split_exponent(maximum(x, splat(_TINY_64)), _HALF_ROOT_64)
     f = (m - 1.0) / (m + 1.0)
-    return exponent + f * _log2_series_64(f * f) + (x - x)
+    return choose(splat(_INF_64), x, exponent + f * _log2_series_64(f * f), x)
 
 
 @ordered_kernel
 def _log2_32(x):
     exponent, m = split_exponent(maximum(x, splat(_TINY_32)), _HALF_ROOT_32)
     f = (m - np.float32(1.0)) / (m + np.float32(1.0))
-    return exponent + f * _log2_series_32(f * f) + (x - x)
+    return choose(splat(_INF_32), x, exponent + f * _log2_series_32(f * f), x)
 
 
 def exp2(x, least):
@@ -119,9 +120,10 @@ def log2_reciprocal(x):
 
 
 def log2(x):
-    """Return the base-2 logarithm of a vector. It is NaN where x is not finite.
+    """Return the base-2 logarithm of a vector. Where x is inf or NaN, it is x.
 
-    Numbers below the smallest normal number, also those below 0, count as that.
+    Numbers below the smallest normal number, also those below 0, count as that. The choice between x and the
+    logarithm also keeps LLVM from moving a later difference into the exponent, which is (e + magic) - magic.
     """
     return _log2_32(x) if x.dtype == np.float32 else _log2_64(x)
 
