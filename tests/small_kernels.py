@@ -4,7 +4,7 @@ import numpy as np
 
 from fastem._kernels._blocks import accumulate_by_four, accumulate_by_two
 from fastem._kernels._jit import entry_kernel
-from fastem._kernels._math import exp2, log2_reciprocal
+from fastem._kernels._math import exp2, log2, log2_reciprocal
 from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 from fastem._kernels._tile import least_exponent
 
@@ -30,6 +30,13 @@ def log2_reciprocal_rows(x):
         logarithm, reciprocal = log2_reciprocal(load(x, 0, b))
         store(x, 0, b, logarithm)
         store(x, 1, b, reciprocal)
+
+
+@entry_kernel
+def log2_less_rows(x, less):
+    """Replace row 0 by its logarithms minus a number."""
+    for b in range(0, tile_rows(x), lanes(x)):
+        store(x, 0, b, log2(load(x, 0, b)) - less)
 
 
 @entry_kernel

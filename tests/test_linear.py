@@ -30,6 +30,7 @@ if not INTERPRETED:
     ]
 TOLERANCE = {np.float64: 1e-9, np.float32: 1e-4}
 LN2 = math.log(2)
+NONE, NO_NUMBERS = np.empty(0, np.int64), np.empty(0)
 NO_RATE = -1e30  # the eta of a rate of zero: finite, so that 0 * eta is 0
 
 
@@ -48,6 +49,10 @@ def random_params(seed, d, k, dtype):
         inverse_scale=rng.uniform(0.5, 2, d).astype(dtype),
         log2_weights=rng.normal(size=k).astype(dtype),
         etas=(2 * rng.normal(size=(1, k, d)) / np.sqrt(d)).astype(dtype),
+        columns=NONE,
+        transforms=NONE,
+        centres=NO_NUMBERS.astype(dtype),
+        factors=NO_NUMBERS.astype(dtype),
     )
 
 
@@ -57,7 +62,14 @@ def poisson_params(weights, rates, dtype):
         log2_weights = np.log2(weights) - rates.sum(axis=1) / LN2
     d = rates.shape[1]
     return LinearParams(
-        np.zeros(d, dtype), np.ones(d, dtype), log2_weights.astype(dtype), etas[None].astype(dtype)
+        np.zeros(d, dtype),
+        np.ones(d, dtype),
+        log2_weights.astype(dtype),
+        etas[None].astype(dtype),
+        NONE,
+        NONE,
+        NO_NUMBERS.astype(dtype),
+        NO_NUMBERS.astype(dtype),
     )
 
 

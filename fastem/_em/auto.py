@@ -1,17 +1,18 @@
 """Initial parameters by name, and the start "auto", which costs in proportion to a pass over all rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from fastem._em.labellings import geometries_of, labellings, nearest_known, random_labels
 from fastem._em.objective import Likelihood
 from fastem._em.race import best_ascent, best_run
-from fastem._em.starts import matched, nearest_start, sample_size, sampled_start
+from fastem._em.starts import matched, nearest_start, random_start, sample_size, sampled_start
 from fastem._families.base import Maximised, P
 from fastem._sources.arrays import ArraySource
-from fastem._typing import FloatArray
+from fastem._typing import FloatArray, Rows
 
 # Rows of the sample: so many for each component, and for each free parameter, within these bounds. There are
 # up to twice as many if that is a small part of all rows.
@@ -32,6 +33,8 @@ _OVERHEAD = 1 << 24
 _HEAT, _LONGEST_HEAT = 5, 20
 # On a sample of fewer rows for each free parameter, the best of many random starts is one that fits noise.
 _ROWS_PER_PARAMETER = 16
+# Starts from random responsibilities, for the families that try them.
+_RANDOM = 3
 # A pass of fewer multiply-adds ends before another thread wakes up, if the machine is busy.
 _WORTH_THREADS = 1 << 22
 
@@ -78,7 +81,17 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
     in_one_kernel = extra and n <= _MOST_ROWS and not (partly_known or likelihood.hard or likelihood.fixed)
     ascended = best_ascent(sample, rows, found, n_threads) if in_one_kernel else None
-    return best_run(sample, rows, found, heat) if ascended is None else ascended
+    if ascended is not None:
+        return ascended
+    return best_run(sample, rows, found, heat, _late_starts(sample, rows, rng))
+
+
+def _late_starts(
+    sample: Likelihood[P], rows: Rows, rng: np.random.Generator
+) -> list[Callable[[], Maximised[P]]]:
+    """Return starts from random responsibilities, if they are worth their time for this family."""
+    count = _RANDOM if sample.family.tries_random and sample.k > 1 else 0
+    return [partial(random_start, sample, rows, int(seed)) for seed in rng.integers(2**63, size=count)]
 
 
 def _effort(n: int, m: int, work: int, starts: int, alone: bool) -> tuple[int, int]:

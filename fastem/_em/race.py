@@ -3,12 +3,13 @@
 The likelihood decides, not k-means.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from fastem._em.loop import Limits, Run, ascend, gain_below
+from fastem._em.loop import Limits, Run, ascend, gain_below, gain_to_come_below
 from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start
@@ -20,6 +21,8 @@ from fastem._typing import Array, Rows
 _LIMITS = Limits(gain_below(1e-6), 1e-4, 0)
 # The ascent of the winner may be so many times as long as the first heat.
 _REFINED = 10
+# For starts that take long to leave a saddle, where gains are small and grow.
+_LONG = Limits(gain_to_come_below(1e-6), 1e-4, 300)
 # A run that ends this near to a better one, in mean log-likelihood, has found the same.
 _ALIKE = 1e-5
 # Ascents by one kernel: the iterations of each heat, and how many go on. With 8 or 12 iterations in the first
@@ -80,11 +83,14 @@ def _leaders(
     return [*sound, *unsound][:most]
 
 
-def best_run(sample: Likelihood[P], rows: Rows, found: list[Array], heat: int) -> Maximised[P]:
+def best_run(
+    sample: Likelihood[P], rows: Rows, found: list[Array], heat: int, late: list[Callable[[], Maximised[P]]]
+) -> Maximised[P]:
     """Return the parameters of the best run. After each heat the best third goes on, twice as long.
 
     A winner may lose its rank in the end, because a component becomes singular. Then the best of the runs
-    that were dropped goes on, if it ranks higher.
+    that were dropped goes on, if it ranks higher. The winner is compared with the `late` starts, for which no
+    heat is long enough, after long runs of all of them.
     """
     starts = [partial(given_start, sample, labels) for labels in found]
     limits, dropped = replace(_LIMITS, max_iter=heat), list[Run[P]]()
@@ -105,6 +111,9 @@ def best_run(sample: Likelihood[P], rows: Rows, found: list[Array], heat: int) -
         following = max(dropped, key=_rank)
         dropped.remove(following)
         best = max(best, _attempt(sample, rows, _going_on(following), limits), key=_rank)
+    if late:
+        last: list[Callable[[], Maximised[P]]] = [*late, _going_on(best)] if best.history else late
+        best = max((_attempt(sample, rows, start, _LONG) for start in last), key=_rank)
     if best.failure is not None and not best.history:
         raise best.failure
     return Maximised(best.parameters, [], [], best.singular)
@@ -118,7 +127,7 @@ def _going_on(run: Run[P]) -> partial[Maximised[P]]:
     return partial(Maximised, run.parameters, [], [], run.singular)
 
 
-def _attempt(sample: Likelihood[P], rows: Rows, start: partial[Maximised[P]], limits: Limits) -> Run[P]:
+def _attempt(sample: Likelihood[P], rows: Rows, start: Callable[[], Maximised[P]], limits: Limits) -> Run[P]:
     """Ascend. Some labellings are too narrow for a user's distribution, but others may not be."""
     try:
         run = ascend(sample, start, limits, k=sample.k, watch=lambda *_: False)

@@ -37,27 +37,33 @@ def sampled_start(
     """Return the initial parameters from one labelling of a random sample of the rows."""
     source, k = likelihood.source, likelihood.k
     rows = source.sample(sample_size(likelihood, _SAMPLE_ROWS), rng)
-    if init == "random":
-        given = _random_responsibilities(int(rng.integers(2**63)), k, rows.labels)
-    else:
-        family = likelihood.family
-        points, weights = standardised(rows, source.dtype, family, likelihood.frame, family.isotropic)
-        labels = matched(_cluster(points, weights, k, init, rng, restart), rows, k)
-        given = _one_hot(labels, k)
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
-    return _start_from(sample, given)
+    if init == "random":
+        return random_start(sample, rows, int(rng.integers(2**63)))
+    family = likelihood.family
+    points, weights = standardised(rows, source.dtype, family, likelihood.frame, family.isotropic)
+    labels = matched(_cluster(points, weights, k, init, rng, restart), rows, k)
+    return _start_from(sample, _one_hot(labels, k))
+
+
+def random_start(sample: Likelihood[P], rows: Rows, seed: int) -> Maximised[P]:
+    """Return the initial parameters from random responsibilities for the rows of a sample."""
+    return _start_from(sample, _random_responsibilities(seed, sample.k, rows.labels))
 
 
 def nearest_start(likelihood: Likelihood[P], centres: FloatArray, rng: np.random.Generator) -> Maximised[P]:
-    """Return the initial parameters from the rows of a sample that are nearest to each centre (K, d)."""
+    """Return the initial parameters from the rows of a sample that are nearest to each centre (K, d).
+
+    The centres are values of the parameter `location` of the family.
+    """
     source, frame = likelihood.source, likelihood.frame
     rows = source.sample(sample_size(likelihood, _SAMPLE_ROWS), rng)
-    points = frame.standardise(np.asarray(rows.X, dtype=source.dtype))
+    points = likelihood.family.seen(np.asarray(rows.X, dtype=source.dtype), frame)
     deviations = points.std(axis=0)
     deviations[deviations == 0] = 1.0
     points /= deviations
     labels, nearest = np.zeros(len(points), np.int64), np.full(len(points), np.inf)
-    for component, place in enumerate(frame.standardise(centres) / deviations):
+    for component, place in enumerate(likelihood.family.seen_location(centres, frame) / deviations):
         distances = np.square(points - place).sum(axis=1)
         labels[distances < nearest] = component
         np.minimum(nearest, distances, out=nearest)

@@ -117,6 +117,8 @@ class Family(ABC, Generic[P, S]):
     # Parameters, beside the weights, that may stay fixed: the M-step of the others does not depend on them.
     separable: ClassVar[tuple[str, ...]] = ()
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
+    # Whether EM from random responsibilities may find what k-means cannot see, for the start "auto".
+    tries_random: ClassVar[bool] = False
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
 
     # --- parameters in user units
@@ -166,6 +168,10 @@ class Family(ABC, Generic[P, S]):
     def seen(self, X: Array, frame: Frame) -> FloatArray:
         """Return rows (m, d) as k-means compares them, (m, any number of columns)."""
         return frame.standardise(X)
+
+    def seen_location(self, location: FloatArray, frame: Frame) -> FloatArray:
+        """Return where k-means sees the centres of components with this location (K, d), as `seen` does."""
+        return frame.standardise(location)
 
     # --- passes
 

@@ -28,7 +28,7 @@ class Moments(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """The map x -> (x - shift) / scale, where each scale is an exact power of two.
+    """The map x -> (x - shift) / scale, where each scale is an exact power of two (but see `gamma`).
 
     Because of the powers of two only the shift rounds. So a change of units by a power of two changes no bit
     of the result, offsets cost no precision, and no unit is too small or too large.
@@ -61,7 +61,6 @@ def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
     `isotropic` gives all features one scale, for a model that compares features with each other.
     A feature that is constant up to rounding is scaled by its magnitude, or by 1 if that is almost 0.
     """
-    info = np.finfo(dtype)
     mean = moments.mean.astype(dtype).astype(np.float64)
     deviation = np.sqrt(moments.variance)
     constant = deviation <= np.finfo(np.float64).eps * np.abs(moments.mean)
@@ -72,6 +71,12 @@ def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
         constant = np.full_like(constant, common == 0 or bool(constant.all()))
     magnitude = np.abs(moments.mean).max() if isotropic else np.abs(moments.mean)
     spread = np.where(constant, np.where(magnitude > _LEAST_MAGNITUDE, magnitude, 1.0), deviation)
+    return Frame(mean, power_of_two(spread, dtype), mean)
+
+
+def power_of_two(size: FloatArray, dtype: np.dtype) -> FloatArray:
+    """Return the powers of two nearest to positive numbers, exact in `dtype`, as their inverses are."""
+    info = np.finfo(dtype)
     # Stay one below the extreme exponents, since the inverse must be a normal number too.
-    exponent = np.clip(np.rint(np.log2(spread)), info.minexp + 1, info.maxexp - 2)
-    return Frame(mean, np.ldexp(1.0, exponent.astype(np.int64)), mean)
+    exponent = np.clip(np.rint(np.log2(size)), info.minexp + 1, info.maxexp - 2)
+    return np.ldexp(1.0, exponent.astype(np.int64))

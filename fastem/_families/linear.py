@@ -1,25 +1,30 @@
 """Exponential families with independent features: log p(x | k) = <eta_k, t(x)> + b_k + log h(x).
 
-A distribution is defined by its natural parameters eta, its b and the means of t (Wainwright and Jordan 2008,
-section 3.2). One kernel, a matrix product over a tile, computes all of them. The M-step of maximum likelihood
-sets the mean of t in each component to its weighted average over the rows (Bishop 2006, eq. 2.226).
+A distribution is defined by its statistics t, its natural parameters eta, its b and the means of t
+(Wainwright and Jordan 2008, section 3.2). One kernel, a matrix product over a tile, computes all of them. The
+M-step of maximum likelihood sets the mean of t in each component to its weighted average over the rows
+(Bishop 2006, eq. 2.226).
 
-We subtract from eta and b those of one reference distribution, which has the mean of all rows. The kernels
-get the differences. These are small, so that large counts keep their digits in float32. The reference stays
-the same in all of a fit. Its log-density is a part of the base measure, which is summed once, in float64.
+Sums of large terms that cancel would lose digits. There are two remedies. Where t is x itself, we subtract
+from eta and b those of one reference distribution, which has the mean of all rows. The kernels get the
+differences. These are small, so that large counts keep their digits in float32. The reference stays the same
+in all of a fit. Its log-density is a part of the base measure, which is summed once, in float64. Where t has
+logarithms (`logarithmic`), its terms cancel within a component. These passes compute in float64.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
-from fastem._families.base import Maximised, Rule, Weighted, check_sums
+from fastem._checks import check_finite
+from fastem._families.base import Maximised, Rule, Weighted, check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
-from fastem._families.frame import Frame, Moments, identity_frame
+from fastem._families.frame import Frame
 from fastem._families.reseed import alive_components, reseed
+from fastem._kernels._linear import PLAIN
 from fastem._kernels._params import LinearParams, LinearSums
 from fastem._typing import Array, FloatArray, Rows
 
@@ -36,83 +41,206 @@ class ExponentialSums(NamedTuple):
     """Weighted sums of one pass."""
 
     weights: FloatArray  # (K,) sum of r
-    first: FloatArray  # (K, d) sum of r t(x)
+    first: FloatArray  # (K, T) sum of r t(x)
+
+
+class Domain(NamedTuple):
+    """Which values a parameter may have."""
+
+    words: str
+    holds: Callable[[FloatArray], Array]
+
+
+AT_LEAST_0 = Domain("at least 0", lambda values: values >= 0)
+MORE_THAN_0 = Domain("more than 0", lambda values: values > 0)
+FINITE = Domain("finite", np.isfinite)
+
+
+class Measures(NamedTuple):
+    """The statistics t as the kernel computes them from a column. `LinearParams` describes the fields."""
+
+    shift: FloatArray
+    inverse_scale: FloatArray
+    columns: Array
+    transforms: Array
+    centres: FloatArray
+    factors: FloatArray
 
 
 class Linear(CompiledFamily[P, ExponentialSums]):
-    """An exponential family with independent features, whose statistic t(x) is x itself."""
+    """An exponential family with independent features. Its parameters are arrays (K, d).
+
+    `domains` says which values each of the `parameter_names` may have. `record` makes parameters from the
+    weights and these arrays.
+    """
 
     # No row that is possible comes near, and few that are not make even the mean of all rows fall below.
     impossible = -1e21
     has_base_measure = True
+    tries_random = True
+    domains: tuple[Domain, ...]
+    record: Callable[..., P]
+    logarithmic: ClassVar[bool] = False  # whether there are two statistics a column, computed in float64
+
+    # --- what defines the distribution
 
     @abstractmethod
-    def natural(self, means: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return eta (..., d) and b (...) of the distributions whose t has these means (..., d)."""
+    def measures(self, frame: Frame) -> Measures:
+        """Return the statistics of a row. The first d of them are finite only if the row is."""
 
     @abstractmethod
-    def log_h(self, rows: Rows, n_threads: int | None) -> FloatArray:
-        """Return log h(x) of each row, (m,). Raise an error for rows that the distribution does not have."""
+    def natural(self, parameters: P) -> tuple[FloatArray, FloatArray]:
+        """Return eta (K, T) and b (K,). An eta may be -inf if no t is below 0."""
 
     @abstractmethod
     def mean_statistics(self, parameters: P) -> FloatArray:
-        """Return the mean of t in each component, (K, d)."""
+        """Return the mean of t in each component, (K, T)."""
 
     @abstractmethod
-    def from_means(self, weights: FloatArray, means: FloatArray) -> P:
-        """Return the parameters for which t has these means (K, d)."""
+    def estimate(self, weights: FloatArray, means: FloatArray, everywhere: FloatArray) -> tuple[P, Array]:
+        """Return the most likely parameters if the means of t are (K, T), and `everywhere` (T,) in all rows.
+
+        Parameters stay within bounds that depend on `everywhere` alone, so that the likelihood is bounded and
+        rises in each iteration. Also return which are at a bound, (K, d).
+        """
 
     @abstractmethod
-    def part(self, means: FloatArray, component: int, heaviest: int) -> None:
-        """Split the means of the heaviest component in two, in place, about one deviation apart."""
+    def log_h(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        """Return log h(x) of each row, (m,). Raise an error for rows that the distribution does not have."""
+
+    @abstractmethod
+    def reference(self, mean: FloatArray) -> P | None:
+        """Return one component with this mean (d,), or None if there shall be no reference distribution."""
+
+    @abstractmethod
+    def part(self, parameters: P, component: int, heaviest: int) -> None:
+        """Split the heaviest component in two, in place, about one deviation apart."""
+
+    @abstractmethod
+    def unbounded(self, parameters: P) -> tuple[FloatArray, ...]:
+        """Return coordinates without bounds for each parameter, in arrays (K, d)."""
+
+    @abstractmethod
+    def bounded(self, weights: FloatArray, *coordinates: FloatArray) -> P:
+        """Return the parameters with these coordinates."""
+
+    @abstractmethod
+    def named_sums(self, sums: ExponentialSums, frame: Frame) -> dict[str, FloatArray]:
+        """Return the sums of t without centring and scaling, by name."""
+
+    def excludes_0(self, parameters: P) -> Array:
+        """Return where a component never produces a 0 although others do, (K, d)."""
+        return np.zeros((len(parameters.weights), self.n_features(parameters)), bool)
+
+    # --- parameters
+
+    def check(self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None) -> P:
+        arrays: list[FloatArray] = []
+        for name, domain in zip(self.parameter_names, self.domains, strict=True):
+            values = check_finite(name, parameters[name])
+            if values.ndim != 2 or len(values) != len(weights) or values.shape[1] == 0:
+                raise ValueError(
+                    f"{name} must have shape (k, d) with k = {len(weights)} as in weights; "
+                    f"got shape {values.shape}."
+                )
+            if arrays and values.shape != arrays[0].shape:
+                raise ValueError(
+                    f"{name} must have the shape of {self.parameter_names[0]}, {arrays[0].shape}; "
+                    f"got shape {values.shape}."
+                )
+            outside = ~domain.holds(values)
+            if outside.any():
+                raise ValueError(f"{name} must be {domain.words}; got {values[outside][0]}.")
+            arrays.append(values)
+        return self.record(weights, *arrays)
 
     def n_features(self, parameters: P) -> int:
-        return int(self.mean_statistics(parameters).shape[1])
+        return int(getattr(parameters, self.parameter_names[0]).shape[1])
 
-    def to_user(self, parameters: P, frame: Frame) -> P:
-        return parameters
+    def n_parameters(self, k: int, d: int) -> int:
+        return len(self.domains) * k * d
 
-    def from_user(self, parameters: P, frame: Frame) -> P:
-        return parameters
+    def to_vector(self, parameters: P) -> FloatArray:
+        roots = np.sqrt(parameters.weights)
+        return np.concatenate([roots, *(array.ravel() for array in self.unbounded(parameters))])
 
-    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(moments.mean)
-
-    def own_frame(self, parameters: P, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(parameters.weights @ self.mean_statistics(parameters))
-
-    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
-        log_density = self.log_h(rows, n_threads)
-        eta, b = self._reference(frame)
-        log_density += b
-        for j in range(rows.X.shape[1]):  # the bits of a matrix product would depend on where the row is
-            log_density += rows.X[:, j] * eta[j]
-        return log_density
-
-    def _reference(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
-        """Return (eta, b) of the reference distribution. A mean of 0, whose eta is infinite, becomes 1."""
-        return self.natural(np.where(frame.mean > 0, frame.mean, 1.0))
+    def from_vector(self, vector: FloatArray, like: P) -> P | None:
+        k = len(like.weights)
+        coordinates = vector[k:].reshape(len(self.domains), k, -1)
+        with np.errstate(all="ignore"):
+            parameters = self.bounded(weights_of(vector[:k]), *coordinates)
+        valid = all(
+            np.isfinite(values).all() and domain.holds(values).all()
+            for domain, values in zip(self.domains, self.values(parameters).values(), strict=True)
+        )
+        return parameters if valid and np.isfinite(parameters.weights).all() else None
 
     # --- passes
 
+    def log_constant(self, frame: Frame) -> float:
+        return -frame.log_scale
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        log_density = self.log_h(rows, frame, n_threads)
+        reference = self.reference(frame.mean)
+        if reference is not None:
+            etas, b = self.natural(reference)
+            log_density += b
+            # The bits of a matrix product would depend on where the row is.
+            for j, eta in enumerate(etas[0] / frame.scale):
+                log_density += rows.X[:, j] * eta
+        return log_density
+
+    def _natural_less_reference(self, parameters: P, frame: Frame) -> tuple[FloatArray, FloatArray]:
+        etas, b = self.natural(parameters)
+        reference = self.reference(frame.mean)
+        if reference is None:
+            return etas, b
+        its_etas, its_b = self.natural(reference)
+        return etas - its_etas, b - its_b
+
     def new_sums(self, slots: int, k: int, d: int) -> LinearSums:
-        return LinearSums(np.zeros((slots, k)), np.zeros((slots, k, d)), np.zeros(slots))
+        return LinearSums(np.zeros((slots, k)), np.zeros((slots, k, self._width(d))), np.zeros(slots))
+
+    def _width(self, d: int) -> int:
+        return 2 * d if self.logarithmic else d
 
     def multiply_adds(self, d: int) -> int:
-        return 2 * d
+        return 2 * self._width(d)
 
     def pack(self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]) -> LinearParams:
         assert parameters is not None
-        etas, offsets = self.natural(self.mean_statistics(parameters))
-        reference, offset = self._reference(frame)
-        etas = (etas - reference) * _LOG2_E
+        if self.logarithmic:
+            dtype = np.dtype(np.float64)
+        etas, offsets = self._natural_less_reference(parameters, frame)
         with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
-            log2_weights = np.log2(parameters.weights) + (offsets - offset) * _LOG2_E
+            log2_weights = np.log2(parameters.weights) + offsets * _LOG2_E
+        etas, measures = self._with_counts_of_0(parameters, np.maximum(etas * _LOG2_E, _IMPOSSIBLE), frame)
         return LinearParams(
-            shift=frame.shift.astype(dtype),
-            inverse_scale=(1 / frame.scale).astype(dtype),
+            shift=measures.shift.astype(dtype),
+            inverse_scale=measures.inverse_scale.astype(dtype),
             log2_weights=log2_weights.astype(dtype),
-            etas=np.maximum(etas, _IMPOSSIBLE).astype(dtype)[None],
+            etas=etas.astype(dtype)[None],
+            columns=measures.columns,
+            transforms=measures.transforms,
+            centres=measures.centres.astype(dtype),
+            factors=measures.factors.astype(dtype),
+        )
+
+    def _with_counts_of_0(self, parameters: P, etas: FloatArray, frame: Frame) -> tuple[FloatArray, Measures]:
+        """Add a statistic 1 - x for each column in which a component excludes 0. There is no sum over it."""
+        measures, excluded = self.measures(frame), self.excludes_0(parameters)
+        columns = np.flatnonzero(excluded.any(axis=0))
+        if not len(columns):
+            return etas, measures
+        d = excluded.shape[1]
+        etas = np.hstack([etas, np.where(excluded[:, columns], _IMPOSSIBLE, 0.0)])
+        ones = np.ones(len(columns))
+        return etas, measures._replace(
+            columns=np.concatenate([np.arange(d), columns]),
+            transforms=np.full(d + len(columns), PLAIN, np.int64),
+            centres=np.concatenate([np.zeros(d), ones]),
+            factors=np.concatenate([np.ones(d), -ones]),
         )
 
     def collect(self, packed: LinearParams, merged: LinearSums) -> ExponentialSums:
@@ -128,7 +256,7 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         return ExponentialSums(weights + gain * sums.weights, first + gain * sums.first)
 
     def origin(self, k: int, d: int) -> P:
-        return self.from_means(np.full(k, 1 / k), np.ones((k, d)))
+        return self.record(np.full(k, 1 / k), *(np.full((k, d), 0.5) for _ in self.domains))
 
     def maximise(self, sums: ExponentialSums, rule: Rule[P]) -> Maximised[P]:
         total = sums.weights.sum()
@@ -137,18 +265,21 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         weights = np.where(alive, sums.weights, 1.0)
         means = np.where(alive[:, None], sums.first / weights[:, None], everywhere)
         weights = sums.weights / total
-        reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(self.part, means))
+        parameters, at_bound = self.estimate(weights, means, everywhere)
+        reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(self.part, parameters))
         # Kernels see parameters less those of the reference; both are known to rounding errors of their own.
-        slack = rule.precision * self._size(weights, means, self._reference(rule.frame))
-        slack += np.finfo(np.float64).eps * self._size(weights, means, (0.0, 0.0))
-        return Maximised(self.from_means(weights, means), reseeded, kept, [], _ROUNDING * slack)
+        terms = self._natural_less_reference(parameters, rule.frame), self.natural(parameters)
+        less, whole = (self._size(parameters, *term) for term in terms)
+        slack = rule.precision * less + np.finfo(np.float64).eps * whole
+        floored = [int(component) for component in np.flatnonzero(at_bound.any(axis=1))]
+        return Maximised(parameters, reseeded, kept, floored, _ROUNDING * slack)
 
-    def _size(self, weights: FloatArray, means: FloatArray, less: tuple[Any, Any]) -> float:
-        """How large the terms of the log-density of a mean row are, with this (eta, b) taken away."""
-        etas, offsets = self.natural(means)
+    def _size(self, parameters: P, etas: FloatArray, offsets: FloatArray) -> float:
+        """How large the terms of the log-density of a mean row are."""
+        means = self.mean_statistics(parameters)
         with np.errstate(invalid="ignore"):
-            products = np.where(means > 0, np.abs(means * (etas - less[0])), 0.0)
-        return float(weights @ (products.sum(axis=1) + np.abs(offsets - less[1])))
+            products = np.where(means != 0, np.abs(means * etas), 0.0)
+        return float(parameters.weights @ (products.sum(axis=1) + np.abs(offsets)))
 
     # --- files
 
@@ -158,8 +289,20 @@ class Linear(CompiledFamily[P, ExponentialSums]):
     def from_arrays(self, arrays: Mapping[str, Array], d: int) -> ExponentialSums:
         k = len(arrays["weights"])
         return ExponentialSums(
-            check_sums("weights", arrays["weights"], (k,)), check_sums("first", arrays["first"], (k, d))
+            check_sums("weights", arrays["weights"], (k,)),
+            check_sums("first", arrays["first"], (k, self._width(d))),
         )
 
     def user_sums(self, sums: ExponentialSums, frame: Frame) -> dict[str, Any]:
-        return {"weights": sums.weights.copy(), "first": sums.first.copy()}
+        return {"weights": sums.weights.copy(), **self.named_sums(sums, frame)}
+
+
+class PlainLinear(Linear[P]):
+    """Such a family whose statistics are the columns themselves."""
+
+    def measures(self, frame: Frame) -> Measures:
+        none, no_numbers = np.empty(0, np.int64), np.empty(0)
+        return Measures(frame.shift, 1 / frame.scale, none, none, no_numbers, no_numbers)
+
+    def named_sums(self, sums: ExponentialSums, frame: Frame) -> dict[str, FloatArray]:
+        return {"first": sums.first * frame.scale}

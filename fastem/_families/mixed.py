@@ -64,6 +64,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
         self._blocks = blocks
         families = [block.family for block in blocks]
         self.has_covariances = any(family.has_covariances for family in families)  # type: ignore[misc]
+        self.tries_random = any(family.tries_random for family in families)  # type: ignore[misc]
         self.parameter_names = tuple(
             f"{block.kind}_{name}" for block in blocks for name in block.family.parameter_names
         )

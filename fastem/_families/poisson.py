@@ -1,15 +1,14 @@
 """Poisson distributions, for counts that are independent within a component."""
 
-from collections.abc import Mapping
 from functools import cache
 from math import lgamma
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._checks import check_finite, row_ranges
-from fastem._families.base import weights_of
-from fastem._families.linear import Linear
+from fastem._families.frame import Frame, Moments, identity_frame
+from fastem._families.linear import AT_LEAST_0, PlainLinear
+from fastem._families.support import raise_outside
 from fastem._kernels._counts import slot_log_factorials
 from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, FloatArray, Rows, read_only
@@ -24,46 +23,51 @@ class PoissonParameters(NamedTuple):
     rates: FloatArray  # (K, d)
 
 
-class Poisson(Linear[PoissonParameters]):
+class Poisson(PlainLinear[PoissonParameters]):
     """log p(x | k) = sum_j x_j log rate_kj - rate_kj - log x_j!"""
 
     name = distribution = "poisson"
     parameter_names = ("rates",)
+    domains = (AT_LEAST_0,)
     location = "rates"
+    record = PoissonParameters
 
-    def check(
-        self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
-    ) -> PoissonParameters:
-        rates = check_finite("rates", parameters["rates"])
-        if rates.ndim != 2 or len(rates) != len(weights) or rates.shape[1] == 0:
-            raise ValueError(
-                f"rates must have shape (k, d) with k = {len(weights)} as in weights; "
-                f"got shape {rates.shape}."
-            )
-        if (rates < 0).any():
-            raise ValueError(f"rates must be at least 0; got {rates.min()}.")
-        return PoissonParameters(weights, rates)
+    def to_user(self, parameters: PoissonParameters, frame: Frame) -> PoissonParameters:
+        return parameters
 
-    def n_parameters(self, k: int, d: int) -> int:
-        return k * d
+    def from_user(self, parameters: PoissonParameters, frame: Frame) -> PoissonParameters:
+        return parameters
 
-    def natural(self, means: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
+        return identity_frame(moments.mean)
+
+    def own_frame(self, parameters: PoissonParameters, dtype: np.dtype[Any]) -> Frame:
+        return identity_frame(parameters.weights @ parameters.rates)
+
+    def natural(self, parameters: PoissonParameters) -> tuple[FloatArray, FloatArray]:
         with np.errstate(divide="ignore"):  # with a rate of 0 the only possible count is 0
-            return np.log(means), -means.sum(axis=-1)
+            return np.log(parameters.rates), -parameters.rates.sum(axis=1)
 
     def mean_statistics(self, parameters: PoissonParameters) -> FloatArray:
         return parameters.rates
 
-    def from_means(self, weights: FloatArray, means: FloatArray) -> PoissonParameters:
-        return PoissonParameters(weights, means)
+    def estimate(
+        self, weights: FloatArray, means: FloatArray, everywhere: FloatArray
+    ) -> tuple[PoissonParameters, Array]:
+        return PoissonParameters(weights, means), np.zeros(means.shape, bool)
 
-    def part(self, means: FloatArray, component: int, heaviest: int) -> None:
-        widest = int(np.argmax(means[heaviest]))
-        rate = means[heaviest, widest]
+    def reference(self, mean: FloatArray) -> PoissonParameters:
+        """A mean of 0, whose eta is infinite, becomes 1."""
+        return PoissonParameters(np.ones(1), np.where(mean > 0, mean, 1.0)[None])
+
+    def part(self, parameters: PoissonParameters, component: int, heaviest: int) -> None:
+        rates = parameters.rates
+        widest = int(np.argmax(rates[heaviest]))
+        rate = rates[heaviest, widest]
         step = 0.5 * min(np.sqrt(rate), rate)
-        means[component] = means[heaviest]
-        means[component, widest] -= step
-        means[heaviest, widest] += step
+        rates[component] = rates[heaviest]
+        rates[component, widest] -= step
+        rates[heaviest, widest] += step
 
     def sample(self, parameters: PoissonParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
         return rng.poisson(parameters.rates[labels]).astype(np.float64)
@@ -74,22 +78,21 @@ class Poisson(Linear[PoissonParameters]):
     def places(self, parameters: PoissonParameters) -> FloatArray:
         return 2 * np.sqrt(parameters.rates)
 
-    def to_vector(self, parameters: PoissonParameters) -> FloatArray:
-        return np.concatenate([np.sqrt(parameters.weights), np.sqrt(parameters.rates).ravel()])
+    def unbounded(self, parameters: PoissonParameters) -> tuple[FloatArray, ...]:
+        return (np.sqrt(parameters.rates),)
 
-    def from_vector(self, vector: FloatArray, like: PoissonParameters) -> PoissonParameters | None:
-        roots, rate_roots = np.split(vector, [len(like.weights)])
-        with np.errstate(all="ignore"):
-            parameters = PoissonParameters(weights_of(roots), np.square(rate_roots).reshape(like.rates.shape))
-        return parameters if all(np.isfinite(array).all() for array in parameters) else None
+    def bounded(self, weights: FloatArray, *coordinates: FloatArray) -> PoissonParameters:
+        return PoissonParameters(weights, np.square(coordinates[0]))
 
-    def log_h(self, rows: Rows, n_threads: int | None) -> FloatArray:
+    def log_h(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
         n = len(rows.X)
         slots = max(1, min(_MAX_SLOTS, n // _ROWS_PER_SLOT))
         out, failures = np.empty(n), np.zeros(slots, np.int64)
         run_slots(slot_log_factorials, (rows.X, _log_factorials(), out, failures), slots, n_threads)
         if failures.any():
-            _raise_no_counts(rows)
+            raise_outside(
+                rows, _are_counts, "counts, whole numbers of at least 0", self.name, "Drop or round it."
+            )
         return out
 
 
@@ -98,15 +101,5 @@ def _log_factorials() -> Array:
     return read_only(np.array([lgamma(x + 1) for x in range(_TABLE)]))
 
 
-def _raise_no_counts(rows: Rows) -> NoReturn:
-    for chosen in row_ranges(len(rows.X)):
-        X = rows.X[chosen]
-        bad = ~((X >= 0) & (X == np.floor(X)) & (X < np.inf))
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            raise ValueError(
-                f'{rows.where} must hold counts, whole numbers of at least 0, for distribution="poisson"; '
-                f"row {rows.start + chosen.start + row}, column {column} is {X[row, column]}. "
-                "Drop or round it."
-            )
-    raise AssertionError("the kernel found a number that is not a count")
+def _are_counts(X: Array) -> Array:
+    return np.asarray((X >= 0) & (X == np.floor(X)) & (X < np.inf))

@@ -4,11 +4,15 @@ from typing import Any
 
 from fastem._checks import check_one_of
 from fastem._families.base import Family
+from fastem._families.bernoulli import Bernoulli
 from fastem._families.constraints import EEE, EII, VII, VVI, VVV
 from fastem._families.custom import Custom
 from fastem._families.distribution import Distribution
+from fastem._families.exponential import Exponential
+from fastem._families.gamma import Gamma
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import Diag, Full, Spherical, Tied
+from fastem._families.lognormal import Lognormal
 from fastem._families.poisson import Poisson
 
 GAUSSIANS: dict[str, Gaussian] = {
@@ -18,7 +22,9 @@ GAUSSIANS: dict[str, Gaussian] = {
     "spherical": Gaussian("spherical", Spherical(), VII()),
     "EII": Gaussian("EII", Spherical(), EII()),
 }
-OTHERS: dict[str, Family[Any, Any]] = {family.name: family for family in (Poisson(),)}
+OTHERS: dict[str, Family[Any, Any]] = {
+    family.name: family for family in (Bernoulli(), Poisson(), Exponential(), Gamma(), Lognormal())
+}
 
 DISTRIBUTIONS = ("gaussian", *OTHERS)
 

@@ -56,7 +56,7 @@ KERNELS = {
     TiedParams: Kernels(_tied.load_tile, _tied.log2_prob_tile, _tied.accumulate_tile),
     DiagParams: Kernels(load_plain_tile, _diag.log2_prob_tile, _diag.accumulate_tile),
     SphericalParams: Kernels(load_plain_tile, _spherical.log2_prob_tile, _spherical.accumulate_tile),
-    LinearParams: Kernels(load_plain_tile, _linear.log2_prob_tile, _linear.accumulate_tile),
+    LinearParams: Kernels(_linear.load_tile, _linear.log2_prob_tile, _linear.accumulate_tile),
 }
 
 

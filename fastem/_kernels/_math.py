@@ -12,13 +12,16 @@ from numba.extending import overload
 
 from fastem._kernels._float_bits import round_split, scale_by_power, split_exponent
 from fastem._kernels._jit import ORDERED_OPTIONS, ordered_kernel, python_function
-from fastem._kernels._simd import maximum, splat
+from fastem._kernels._simd import choose, maximum, splat
 
 # 1.5 * 2**52: adding this rounds a number to an integer, which is then in the low bits of the sum.
 _ROUND_64 = np.float64(6755399441055744.0)
 _ROUND_32 = np.float32(12582912.0)  # 1.5 * 2**23
 _HALF_ROOT_64 = np.int64(0x3FE6A09E667F3BCD)  # the bits of sqrt(1/2)
 _HALF_ROOT_32 = np.int32(0x3F3504F3)
+_TINY_64 = np.float64(2.2250738585072014e-308)  # the smallest normal numbers
+_TINY_32 = np.float32(1.1754944e-38)
+_INF_64, _INF_32 = np.float64(np.inf), np.float32(np.inf)
 
 
 @ordered_kernel
@@ -53,11 +56,8 @@ def _exp2_32(x, least):
 
 
 @ordered_kernel
-def _log2_reciprocal_64(x):
-    exponent, m = split_exponent(x, _HALF_ROOT_64)
-    z = 1.0 / (x * (m + 1.0))
-    f = (m - 1.0) * (x * z)
-    q = f * f
+def _log2_series_64(q):
+    """Return log2((1 + f) / (1 - f)) / f, where q = f * f."""
     p = splat(np.float64(0.2136589569431927))
     p = p * q + 0.2209130842311768
     p = p * q + 0.262334352504183
@@ -65,8 +65,23 @@ def _log2_reciprocal_64(x):
     p = p * q + 0.4121985858409005
     p = p * q + 0.5770780163455203
     p = p * q + 0.9617966939259898
-    p = p * q + 2.8853900817779268
-    return exponent + f * p, z * (m + 1.0)
+    return p * q + 2.8853900817779268
+
+
+@ordered_kernel
+def _log2_series_32(q):
+    p = splat(np.float32(0.43171769745887384))
+    p = p * q + np.float32(0.5767151860190234)
+    p = p * q + np.float32(0.96179883880211)
+    return p * q + np.float32(2.8853900798033365)
+
+
+@ordered_kernel
+def _log2_reciprocal_64(x):
+    exponent, m = split_exponent(x, _HALF_ROOT_64)
+    z = 1.0 / (x * (m + 1.0))
+    f = (m - 1.0) * (x * z)
+    return exponent + f * _log2_series_64(f * f), z * (m + 1.0)
 
 
 @ordered_kernel
@@ -74,12 +89,21 @@ def _log2_reciprocal_32(x):
     exponent, m = split_exponent(x, _HALF_ROOT_32)
     z = np.float32(1.0) / (x * (m + np.float32(1.0)))
     f = (m - np.float32(1.0)) * (x * z)
-    q = f * f
-    p = splat(np.float32(0.43171769745887384))
-    p = p * q + np.float32(0.5767151860190234)
-    p = p * q + np.float32(0.96179883880211)
-    p = p * q + np.float32(2.8853900798033365)
-    return exponent + f * p, z * (m + np.float32(1.0))
+    return exponent + f * _log2_series_32(f * f), z * (m + np.float32(1.0))
+
+
+@ordered_kernel
+def _log2_64(x):
+    exponent, m = split_exponent(maximum(x, splat(_TINY_64)), _HALF_ROOT_64)
+    f = (m - 1.0) / (m + 1.0)
+    return choose(splat(_INF_64), x, exponent + f * _log2_series_64(f * f), x)
+
+
+@ordered_kernel
+def _log2_32(x):
+    exponent, m = split_exponent(maximum(x, splat(_TINY_32)), _HALF_ROOT_32)
+    f = (m - np.float32(1.0)) / (m + np.float32(1.0))
+    return choose(splat(_INF_32), x, exponent + f * _log2_series_32(f * f), x)
 
 
 def exp2(x, least):
@@ -95,6 +119,15 @@ def log2_reciprocal(x):
     return _log2_reciprocal_32(x) if x.dtype == np.float32 else _log2_reciprocal_64(x)
 
 
+def log2(x):
+    """Return the base-2 logarithm of a vector. Where x is inf or NaN, it is x.
+
+    Numbers below the smallest normal number, also those below 0, count as that. The choice between x and the
+    logarithm also keeps LLVM from moving a later difference into the exponent, which is (e + magic) - magic.
+    """
+    return _log2_32(x) if x.dtype == np.float32 else _log2_64(x)
+
+
 @overload(exp2, jit_options=ORDERED_OPTIONS)
 def _exp2(x, least):
     return python_function(_exp2_32 if x.dtype == types.float32 else _exp2_64)
@@ -103,3 +136,8 @@ def _exp2(x, least):
 @overload(log2_reciprocal, jit_options=ORDERED_OPTIONS)
 def _log2_reciprocal(x):
     return python_function(_log2_reciprocal_32 if x.dtype == types.float32 else _log2_reciprocal_64)
+
+
+@overload(log2, jit_options=ORDERED_OPTIONS)
+def _log2(x):
+    return python_function(_log2_32 if x.dtype == types.float32 else _log2_64)

@@ -55,15 +55,22 @@ class SphericalParams(NamedTuple):
 class LinearParams(NamedTuple):
     """An exponential family with independent features: log p(x | k) = <eta_k, t(x)> + b_k + h(x).
 
-    t(x) is x in standard coordinates. The caller puts b_k into log2_weights. It adds h(x), which is the same
-    for all components, to the result. Every eta must be finite. An eta that would be -inf, such as that of a
-    rate of zero, must be -1e30. Then the density is zero too, but 0 * eta is zero and not NaN.
+    With u = (x - shift) * inverse_scale for each column, the T statistics t(x), T from d to 2 d, are those
+    that `transforms` (see `_linear`) names. If `columns` is empty, t(x) is u.
+
+    The caller puts b_k into log2_weights. It adds h(x), which is the same for all components, to the result.
+    Every eta must be finite. An eta that would be -inf, such as that of a rate of zero, must be -1e30. Then
+    the density is zero too, but 0 * eta is zero and not NaN.
     """
 
-    shift: np.ndarray
-    inverse_scale: np.ndarray
+    shift: np.ndarray  # (d,)
+    inverse_scale: np.ndarray  # (d,)
     log2_weights: np.ndarray  # (K,) log2 of the weight, plus b_k in base 2
-    etas: np.ndarray  # (1, K, d) natural parameters times log2(e)
+    etas: np.ndarray  # (1, K, T) natural parameters times log2(e)
+    columns: np.ndarray  # (T,) int64: which u a statistic is made of; or (0,)
+    transforms: np.ndarray  # (T,) int64; or (0,)
+    centres: np.ndarray  # (T,) a statistic is (f(u) - centre) * factor; or (0,)
+    factors: np.ndarray  # (T,); or (0,)
 
 
 class Sums(NamedTuple):
@@ -80,8 +87,8 @@ class Sums(NamedTuple):
 
 
 class LinearSums(NamedTuple):
-    """The same for LinearParams. They need no second moments."""
+    """The same for LinearParams, for the first S of the statistics t. They need no other moments."""
 
     weights: np.ndarray  # (G, K) sum of r
-    first: np.ndarray  # (G, K, d) sum of r t
+    first: np.ndarray  # (G, K, S) sum of r t
     log2_likelihood: np.ndarray  # (G,)

@@ -244,7 +244,10 @@ def find_labels(space, shares, K, best, labels):
 
 @kernel
 def within_bounds(space, d):
-    """Return whether all coordinates are finite, and too small for products with a whitener to overflow."""
+    """Return whether all coordinates are finite, and too small for products with a whitener to overflow.
+
+    Statistics of `_linear` beyond the first d are finite if these are.
+    """
     bound = space.dtype.type(_BOUND)
     outside = 0
     for j in range(POINTS, POINTS + d):

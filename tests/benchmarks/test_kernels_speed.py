@@ -99,6 +99,10 @@ class LinearProblem(Problem):
             np.ones(D),
             -rates.sum(axis=1) / np.log(2),
             np.log2(rates)[None],
+            np.empty(0, np.int64),
+            np.empty(0, np.int64),
+            np.empty(0),
+            np.empty(0),
         )
         self.compute()
 
