@@ -11,6 +11,7 @@ from fastem._families.frame import Moments
 from fastem._report import Breakdown, WarningCause, warn
 from fastem._sources.checks import check_weights, check_X
 from fastem._sources.tables import column_names
+from fastem._sources.texts import Vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
 
 # Variances of components and their floor must be normal numbers, also in the user's units.
@@ -28,6 +29,7 @@ class Form(NamedTuple):
     feature_names: tuple[str, ...] | None
     weights_of_chunks: bool  # whether chunks come with weights
     weighted: bool  # whether rows have weights, from the chunks or from sample_weight
+    vocabulary: Vocabulary | None = None  # the strings in columns of text; None if there must be no text
 
 
 def form_of(
@@ -35,25 +37,40 @@ def form_of(
     sample_weight: Any,
     n_features: int | None = None,
     feature_names: tuple[str, ...] | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> Form:
     """Return the form of the first chunk. If X is for a model, the form must be that of the model."""
     for where, rows, weight in chunks:
-        array = check_X(rows, name=where, n_features=n_features, feature_names=feature_names, empty=True)
+        array = check_X(
+            rows,
+            name=where,
+            n_features=n_features,
+            feature_names=feature_names,
+            empty=True,
+            vocabulary=vocabulary,
+            weight=np.zeros(len(rows)) if vocabulary else None,  # no text is wrong yet
+        )
         if sample_weight is not None and weight is not None:
             raise ValueError(
                 "sample_weight must be None where the chunks of X come with weights. Leave one of them out."
             )
         weighted = sample_weight is not None or weight is not None
-        return Form(array.shape[1], array.dtype, column_names(rows), weight is not None, weighted)
+        if vocabulary == ():
+            vocabulary = vocabulary_of(rows, where, None)
+        return Form(array.shape[1], array.dtype, column_names(rows), weight is not None, weighted, vocabulary)
     raise ValueError(
         "X must have at least one chunk; it has none. If it is a generator that was used up, pass a function "
         "that makes a new one."
     )
 
 
-def check_chunk(where: str, rows: Any, weight: Any, form: Form) -> Rows:
-    """Check one chunk, and return its rows and weights in their dtypes."""
-    array = check_X(rows, name=where, empty=True)
+def check_chunk(where: str, rows: Any, weight: Any, form: Form, known: Array | None = None) -> Rows:
+    """Check one chunk, and return its rows and weights in their dtypes.
+
+    If weights do not come with the chunk, `known` are those of its rows, and more, if there are any.
+    """
+    own = known if weight is None else np.asarray(weight)
+    array = check_X(rows, name=where, empty=True, vocabulary=form.vocabulary, weight=own)
     if array.shape[1] != form.n_features:
         raise ValueError(
             f"{where} must have {form.n_features} features, as the first chunk; got {array.shape[1]}."

@@ -57,6 +57,7 @@ class ChunkSource(SlabSource):
         """`begun` is the pass that has begun with the first chunk, from which `form` was taken."""
         super().__init__(form.n_features, form.dtype, reader.feature_names or form.feature_names, n_threads)
         self._reader, self._form = reader, form
+        self.vocabulary = form.vocabulary
         self._begun: Iterator[RawChunk] | None = begun
         self._n_samples = reader.n_samples
         if sample_weight is not None and self._n_samples is None:
@@ -89,7 +90,8 @@ class ChunkSource(SlabSource):
         # would miss its first chunk.
         begun, self._begun = self._begun, None
         for where, rows, weight in self._reader.chunks() if begun is None else begun:
-            chunk = check_chunk(where, rows, weight, self._form)
+            known = None if self._weight is None else self._weight[tally.rows :]
+            chunk = check_chunk(where, rows, weight, self._form, known)
             start, stop = tally.rows, tally.rows + len(chunk.X)
             check_rows_of_pass(where, stop, self._n_samples, ended=False)
             if self._weight is not None:

@@ -14,7 +14,9 @@ from fastem._families.frame import Moments
 from fastem._families.statistics import Statistics
 from fastem._sources.arrays import ArraySource
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
+from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.passes import ScoreRows, Sweep
+from fastem._sources.texts import Vocabulary, merged_vocabulary, vocabulary_of
 from fastem._typing import Array, Rows
 
 
@@ -75,6 +77,23 @@ def survey(chunk: Rows) -> Survey:
         moments = _source(chunk if largest > 0 else chunk._replace(weight=None)).moments()
     positive = n if weight is None else int(np.count_nonzero(weight))
     return Survey((n,), (positive,), largest, moments if largest > 0 else None)
+
+
+def distinct(chunk: Rows) -> Distinct:
+    return distinct_of(chunk)
+
+
+@dataclass(frozen=True)
+class Texts:
+    vocabulary: Vocabulary
+
+    def __add__(self, other: "Texts") -> "Texts":
+        return Texts(merged_vocabulary(self.vocabulary, other.vocabulary))
+
+
+def texts(i: int, own: tuple[Any, ...], rows: Any, weight: Any = None) -> Texts:
+    """Return the text in a block before it becomes numbers."""
+    return Texts(vocabulary_of(rows, f"block {i} of X", None if weight is None else np.asarray(weight)))
 
 
 def statistics(chunk: Rows, sweep: Sweep, given: Array | None = None) -> Statistics[Any]:

@@ -1,0 +1,376 @@
+"""Categories that are independent within a component: latent class analysis (Lazarsfeld and Henry 1968).
+
+The categories of a column are the distinct values seen in the fit, in their order, so a family that has none
+yet is only a name. `adapted` returns one that has them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from fastem._checks import check_finite, row_ranges
+from fastem._families.base import Family, Maximised, Rule, check_sums, weights_of
+from fastem._families.compiled import CompiledFamily
+from fastem._families.frame import Frame, Moments, identity_frame
+from fastem._families.reseed import alive_components, reseed
+from fastem._kernels._categorical import slot_unseen
+from fastem._kernels._layout import VECTOR_BYTES
+from fastem._kernels._parallel import run_slots
+from fastem._kernels._params import CategoricalParams, CategoricalSums
+from fastem._typing import Array, FloatArray, Rows, read_only
+
+# The logarithm of a probability of zero in the kernels.
+_IMPOSSIBLE = -1e30
+# Each of two passes knows the mean log-likelihood to about one rounding error of what its kernels add up.
+_ROUNDING = 2.0
+# A vector of float32 has so many lanes. float64 needs fewer, but the same rows serve both.
+_LANES = VECTOR_BYTES // 4
+_CACHE_LINE = 64
+# Categories that are whole numbers have a table of ranks if they span at most so many numbers.
+_MOST_SPANNED = 1 << 16
+_MOST_PLACES = 1 << 31
+# k-means compares at most so many categories.
+_MOST_SEEN = 256
+_ROWS_PER_SLOT, _MAX_SLOTS = 4096, 64
+
+
+class CategoricalParameters(NamedTuple):
+    weights: FloatArray  # (K,)
+    probabilities: FloatArray  # (K, d, C), where C is the largest number of categories of a column
+
+
+class CategoricalCounts(NamedTuple):
+    """Weighted sums of one pass."""
+
+    weights: FloatArray  # (K,) sum of r
+    counts: FloatArray  # (K, d, C) sum of r over the rows in each category
+
+
+class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
+    """log p(x | k) = sum_j log p_kj(x_j)"""
+
+    name = distribution = "categorical"
+    parameter_names = ("probabilities",)
+    impossible = -1e21
+    has_base_measure = True  # it is zero, and finds values that are no categories
+
+    def __init__(self, categories: Sequence[Array] = ()) -> None:
+        """The categories of each column are different and sorted. They are float64, or text."""
+        self.categories = tuple(map(read_only, categories)) or None
+        self.vocabulary = tuple(values if values.dtype.kind == "U" else None for values in categories)
+        self._counts = np.array([len(values) for values in categories], np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(self._counts)])
+        # (d, C) of bool: which places of the parameters belong to a category. The others are always zero.
+        self._own = np.arange(self._counts.max(initial=0)) < self._counts[:, None]
+
+    # --- categories
+
+    def adapted(self, distinct: Callable[[], tuple[Array, ...]]) -> "Categorical":
+        return Categorical(distinct())
+
+    def with_categories(self, categories: Any, parameters: Mapping[str, Any]) -> "Categorical":
+        if categories is not None:
+            return Categorical([_checked_categories(values, j) for j, values in enumerate(categories)])
+        shape = np.shape(parameters["probabilities"])
+        return Categorical([np.arange(float(shape[2]))] * shape[1] if len(shape) == 3 else [])
+
+    def state(self) -> dict[str, Array]:
+        categories = self.categories or ()
+        texts = [values for values in categories if values.dtype.kind == "U"]
+        numbers = [values for values in categories if values.dtype.kind != "U"]
+        return {
+            "sizes": self._counts,
+            "are_text": np.array([values.dtype.kind == "U" for values in categories], bool),
+            "texts": np.concatenate([np.empty(0, "U1"), *texts]),
+            "numbers": np.concatenate([np.empty(0), *numbers]),
+        }
+
+    def with_state(self, arrays: Mapping[str, Array]) -> "Categorical":
+        sizes, are_text = arrays["sizes"], arrays["are_text"].astype(bool)
+        if sizes.ndim != 1 or sizes.shape != are_text.shape or not (sizes > 0).all():
+            raise ValueError("its columns have no categories")
+        categories: list[Array] = [np.empty(0)] * len(sizes)
+        for kind, name in ((True, "texts"), (False, "numbers")):
+            chosen = np.flatnonzero(are_text == kind)
+            if len(chosen) == 0:
+                continue
+            if len(arrays[name]) != sizes[chosen].sum():
+                raise ValueError(f"its {name} are not those of the categories")
+            for j, values in zip(chosen, np.split(arrays[name], np.cumsum(sizes[chosen])[:-1]), strict=True):
+                categories[j] = _checked_categories(values, int(j))
+        return Categorical(categories)
+
+    # --- parameters
+
+    def check(
+        self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
+    ) -> CategoricalParameters:
+        probabilities = check_finite("probabilities", parameters["probabilities"])
+        shape = probabilities.shape
+        if len(shape) != 3 or shape[0] != len(weights) or 0 in shape or shape[1:] != self._own.shape:
+            d, most = self._own.shape if self.categories else ("d", "C")
+            raise ValueError(
+                f"probabilities must have shape (k, d, C) = {(len(weights), d, most)}, with k as in weights and "
+                f"C the largest number of categories of a column; got shape {shape}."
+            )
+        sums = probabilities.sum(axis=2)
+        if (probabilities < 0).any() or (np.abs(sums - 1) > 1e-6).any():
+            raise ValueError(
+                "probabilities must be at least 0 and sum to 1 over the categories of a column; got sums from "
+                f"{sums.min()} to {sums.max()} and a least probability of {probabilities.min()}."
+            )
+        if (probabilities[:, ~self._own] > 0).any():
+            raise ValueError(
+                "probabilities must be 0 beyond the categories of a column, whose numbers are "
+                f"{self._counts.tolist()}."
+            )
+        return CategoricalParameters(weights, probabilities)
+
+    def n_features(self, parameters: CategoricalParameters) -> int:
+        return int(parameters.probabilities.shape[1])
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k * int((self._counts - 1).sum())
+
+    def to_user(self, parameters: CategoricalParameters, frame: Frame) -> CategoricalParameters:
+        return parameters
+
+    def from_user(self, parameters: CategoricalParameters, frame: Frame) -> CategoricalParameters:
+        return parameters
+
+    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
+        return identity_frame(moments.mean)
+
+    def own_frame(self, parameters: CategoricalParameters, dtype: np.dtype[Any]) -> Frame:
+        return identity_frame(np.zeros(self.n_features(parameters)))
+
+    def sample(self, parameters: CategoricalParameters, labels: Array, rng: np.random.Generator) -> Array:
+        d = self.n_features(parameters)
+        text = any(values is not None for values in self.vocabulary)
+        rows = np.empty((len(labels), d), object if text else np.float64)
+        ends = np.cumsum(parameters.probabilities, axis=2)
+        for j, values in enumerate(self.categories or ()):
+            # No draw is beyond the last category that has a probability, whatever the rounding.
+            draws = rng.random(len(labels)) * ends[labels, j, -1]
+            codes = (draws[:, None] >= ends[labels, j, : len(values) - 1]).sum(axis=1)
+            rows[:, j] = values[codes]
+        return rows
+
+    # --- rows
+
+    def seen(self, X: Array, frame: Frame) -> FloatArray:
+        """Return a column of zeros and ones for each category, of the commonest if there are many."""
+        codes = [np.minimum(np.searchsorted(v, X[:, j]), len(v) - 1) for j, v in enumerate(self._numbers(X.dtype))]
+        counts = np.concatenate([np.bincount(c, minlength=n) for c, n in zip(codes, self._counts, strict=True)])
+        commonest = np.sort(np.argsort(-counts, kind="stable")[:_MOST_SEEN])
+        columns = np.searchsorted(self._starts, commonest, side="right") - 1
+        chosen = zip(columns, commonest - self._starts[columns], strict=True)
+        return np.stack([codes[j] == code for j, code in chosen], axis=1).astype(np.float64)
+
+    def _numbers(self, dtype: np.dtype[Any]) -> list[Array]:
+        """Return the categories of each column as sources show them: text is its rank."""
+        return [
+            (np.arange(len(values)) if values.dtype.kind == "U" else values).astype(dtype)
+            for values in self.categories or ()
+        ]
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        n = len(rows.X)
+        slots = max(1, min(_MAX_SLOTS, n // _ROWS_PER_SLOT))
+        failures, dtype = np.zeros(slots, np.int64), rows.X.dtype
+        weight = np.empty(0, dtype) if rows.weight is None else rows.weight
+        shift, values, consecutive = self._code_tables(dtype)[:3]
+        starts = read_only(self._starts)
+        arguments = (rows.X, read_only(weight), shift, values, starts, consecutive, failures)
+        run_slots(slot_unseen, arguments, slots, n_threads)
+        if failures.any():
+            self._raise_unseen(rows)
+        return np.zeros(n)
+
+    def _raise_unseen(self, rows: Rows) -> NoReturn:
+        for chosen in row_ranges(len(rows.X)):
+            X = rows.X[chosen]
+            known = np.stack([np.isin(X[:, j], v) for j, v in enumerate(self._numbers(X.dtype))], axis=1)
+            if rows.weight is not None:
+                known |= (rows.weight[chosen] == 0)[:, None]
+            if not known.all():
+                row, column = np.argwhere(~known)[0]
+                value = X[row, column]
+                rule = "hold the categories that the fit saw" if np.isfinite(value) else "be finite"
+                raise ValueError(
+                    f"{rows.where} must {rule}; row {rows.start + chosen.start + row}, column {column} is "
+                    f"{value}. Drop such rows{', or fit to rows with all categories' if np.isfinite(value) else ''}."
+                )
+        raise AssertionError("the kernel found a value that is no category")
+
+    # --- passes
+
+    def _code_tables(self, dtype: np.dtype[Any]) -> tuple[Array, Array, Array, Array, Array]:
+        """Return how values become codes: `shift`, `values`, `consecutive`, `ranks`, `rank_starts` of a pass."""
+        shifts, shifted, consecutive, ranks = [], [], [], []
+        exact = 2 / np.finfo(dtype).eps  # up to this all whole numbers are numbers of the dtype
+        for values in self._numbers(dtype):
+            whole = (values == np.floor(values)).all() and np.abs(values).max() < exact
+            spanned = int(values[-1] - values[0]) + 1 if whole and values[-1] - values[0] < _MOST_SPANNED else 0
+            shifts.append(values[0] if spanned else dtype.type(0))
+            shifted.append(values - shifts[-1])
+            consecutive.append(spanned == len(values))
+            here = np.arange(spanned if spanned > len(values) else 0)
+            ranks.append(np.searchsorted(shifted[-1], here))
+        arrays = (
+            np.array(shifts, dtype),
+            np.concatenate(shifted).astype(dtype),
+            np.array(consecutive, np.int64),
+            np.concatenate(ranks).astype(dtype),
+            np.concatenate([[0], np.cumsum([len(rank) for rank in ranks])]).astype(np.int64),
+        )
+        return tuple(map(read_only, arrays))  # type: ignore[return-value]
+
+    def pack(
+        self, parameters: CategoricalParameters | None, frame: Frame, dtype: np.dtype[Any]
+    ) -> CategoricalParams:
+        assert parameters is not None
+        with np.errstate(divide="ignore"):  # the logarithm of zero
+            log2_weights = np.log2(parameters.weights)
+            logs = np.maximum(np.log2(parameters.probabilities[:, self._own]), _IMPOSSIBLE)
+        logs[:, : self._counts[0]] += log2_weights[:, None]
+        table = _aligned((logs.shape[1], _width(len(log2_weights))), dtype)
+        if table.size > _MOST_PLACES:
+            raise ValueError(f"X must have fewer categories; it has {logs.shape[1]} in {len(self._counts)} columns.")
+        table[:, : len(log2_weights)] = logs.T
+        shift, values, consecutive, ranks, rank_starts = self._code_tables(dtype)
+        return CategoricalParams(
+            shift=shift,
+            inverse_scale=np.ones_like(shift),
+            log2_weights=log2_weights.astype(dtype),
+            table=table,
+            values=values,
+            starts=self._starts,
+            consecutive=consecutive,
+            ranks=ranks,
+            rank_starts=rank_starts,
+        )
+
+    def new_sums(self, slots: int, k: int, d: int) -> CategoricalSums:
+        counts = _aligned((slots, int(self._starts[-1]), _width(k)), np.dtype(np.float64))
+        return CategoricalSums(np.zeros((slots, k)), counts, np.zeros(slots))
+
+    def bytes_per_slot(self, k: int, d: int) -> int:
+        return 8 * (k + 1 + int(self._starts[-1]) * _width(k))
+
+    def multiply_adds(self, d: int) -> int:
+        return 2 * d
+
+    def collect(self, packed: CategoricalParams, merged: CategoricalSums) -> CategoricalCounts:
+        k = len(merged.weights)
+        counts = np.zeros((k, *self._own.shape))
+        counts[:, self._own] = merged.counts[:, :k].T
+        return CategoricalCounts(merged.weights, counts)
+
+    # --- sums and M-step
+
+    def add(self, one: CategoricalCounts, other: CategoricalCounts) -> CategoricalCounts:
+        return CategoricalCounts(one.weights + other.weights, one.counts + other.counts)
+
+    def blend(
+        self, before: CategoricalParameters, weights: FloatArray, sums: CategoricalCounts, gain: float
+    ) -> CategoricalCounts:
+        counts = weights[:, None, None] * before.probabilities
+        return CategoricalCounts(weights + gain * sums.weights, counts + gain * sums.counts)
+
+    def origin(self, k: int, d: int) -> CategoricalParameters:
+        uniform = self._own / self._counts[:, None]
+        return CategoricalParameters(np.full(k, 1 / k), np.repeat(uniform[None], k, axis=0))
+
+    def maximise(
+        self, sums: CategoricalCounts, rule: Rule[CategoricalParameters]
+    ) -> Maximised[CategoricalParameters]:
+        alive = alive_components(sums.weights, rule.mean_row_weight)
+        counts = np.where(alive[:, None, None], sums.counts, sums.counts.sum(axis=0))
+        # Each column has the weight of its component, but to rounding errors of its own.
+        probabilities = counts / counts.sum(axis=2, keepdims=True)
+        weights = sums.weights / sums.weights.sum()
+        reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(_part, probabilities))
+        parameters = CategoricalParameters(weights, probabilities)
+        slack = (rule.precision + np.finfo(np.float64).eps) * _size(parameters)
+        return Maximised(parameters, reseeded, kept, [], _ROUNDING * slack)
+
+    # Roots of probabilities are points on a sphere. In half of these units a single row knows about one.
+
+    def places(self, parameters: CategoricalParameters) -> FloatArray:
+        return 2 * np.sqrt(parameters.probabilities[:, self._own])
+
+    def to_vector(self, parameters: CategoricalParameters) -> FloatArray:
+        roots = np.sqrt(parameters.probabilities[:, self._own])
+        return np.concatenate([np.sqrt(parameters.weights), roots.ravel()])
+
+    def from_vector(self, vector: FloatArray, like: CategoricalParameters) -> CategoricalParameters | None:
+        k = len(like.weights)
+        probabilities = np.zeros_like(like.probabilities)
+        with np.errstate(all="ignore"):
+            probabilities[:, self._own] = np.square(vector[k:].reshape(k, -1))
+            probabilities /= probabilities.sum(axis=2, keepdims=True)
+            parameters = CategoricalParameters(weights_of(vector[:k]), probabilities)
+        return parameters if all(np.isfinite(array).all() for array in parameters) else None
+
+    # --- files
+
+    def to_arrays(self, sums: CategoricalCounts) -> dict[str, Array]:
+        return sums._asdict()
+
+    def from_arrays(self, arrays: Mapping[str, Array], d: int) -> CategoricalCounts:
+        k = len(arrays["weights"])
+        if len(self._counts) != d:
+            raise ValueError(f"it has {d} columns, and categories of {len(self._counts)}")
+        counts = check_sums("counts", arrays["counts"], (k, *self._own.shape))
+        return CategoricalCounts(check_sums("weights", arrays["weights"], (k,)), counts)
+
+    def user_sums(self, sums: CategoricalCounts, frame: Frame) -> dict[str, Any]:
+        return {"weights": sums.weights.copy(), "counts": sums.counts.copy()}
+
+
+def _checked_categories(values: Any, column: int) -> Array:
+    """Return the categories of a column as float64 or text."""
+    array = np.asarray(values)
+    if array.dtype.kind == "O":
+        array = np.array(array.tolist())
+    array = array if array.dtype.kind == "U" else check_finite(f"categories of column {column}", array)
+    if array.ndim != 1 or len(array) == 0 or (array[1:] <= array[:-1]).any():
+        raise ValueError(
+            f"categories must have at least one value in each column, sorted and each once; column {column} has "
+            f"{array}."
+        )
+    return array
+
+
+def _width(k: int) -> int:
+    return -(-k // _LANES) * _LANES
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return zeros that start at a cache line, since a load across two of them costs as much as two loads."""
+    size = int(np.prod(shape))
+    buffer = np.zeros(size + _CACHE_LINE // dtype.itemsize, dtype)
+    start = (-buffer.ctypes.data % _CACHE_LINE) // dtype.itemsize
+    return buffer[start : start + size].reshape(shape)
+
+
+def _part(probabilities: FloatArray, component: int, heaviest: int) -> None:
+    """Split the heaviest component in two: what is common in a mixed column gets commoner in one, rarer in the other."""
+    first, second = np.sort(probabilities[heaviest], axis=1).T[[-1, -2]] if probabilities.shape[2] > 1 else (1, 0)
+    j = int(np.argmax(second))
+    b, a = np.argsort(probabilities[heaviest, j], kind="stable")[-2:] if probabilities.shape[2] > 1 else (0, 0)
+    step = 0.5 * probabilities[heaviest, j, b] if a != b else 0.0
+    probabilities[component] = probabilities[heaviest]
+    probabilities[component, j, [a, b]] += [step, -step]
+    probabilities[heaviest, j, [a, b]] += [-step, step]
+
+
+def _size(parameters: CategoricalParameters) -> float:
+    """How large the terms of the log-density of a mean row are."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(parameters.probabilities > 0, -parameters.probabilities * np.log(parameters.probabilities), 0)
+    entropy = -float(sum(w * np.log(w) for w in parameters.weights if w > 0))
+    return float(parameters.weights @ terms.sum(axis=(1, 2))) + entropy
