@@ -115,7 +115,9 @@ class Family(ABC, Generic[P, S]):
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
-    categories: tuple[Array, ...] | None = None  # the values that the rows may have in each column, if limited
+    categories: tuple[Array, ...] | None = (
+        None  # the values that the rows may have in each column, if limited
+    )
     # The texts that each column may have, or None for a column of numbers; () if they are not known yet. None
     # means that all columns must be numbers.
     vocabulary: tuple[Array | None, ...] | None = None

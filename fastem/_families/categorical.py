@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from fastem._checks import check_finite, row_ranges
-from fastem._families.base import Family, Maximised, Rule, check_sums, weights_of
+from fastem._families.base import Maximised, Rule, check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
 from fastem._families.frame import Frame, Moments, identity_frame
 from fastem._families.reseed import alive_components, reseed
@@ -112,14 +112,14 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
         if len(shape) != 3 or shape[0] != len(weights) or 0 in shape or shape[1:] != self._own.shape:
             d, most = self._own.shape if self.categories else ("d", "C")
             raise ValueError(
-                f"probabilities must have shape (k, d, C) = {(len(weights), d, most)}, with k as in weights and "
-                f"C the largest number of categories of a column; got shape {shape}."
+                f"probabilities must have shape (k, d, C) = {(len(weights), d, most)}, with k as in weights "
+                f"and C the largest number of categories of a column; got shape {shape}."
             )
         sums = probabilities.sum(axis=2)
         if (probabilities < 0).any() or (np.abs(sums - 1) > 1e-6).any():
             raise ValueError(
-                "probabilities must be at least 0 and sum to 1 over the categories of a column; got sums from "
-                f"{sums.min()} to {sums.max()} and a least probability of {probabilities.min()}."
+                "probabilities must be at least 0 and sum to 1 over the categories of a column; got sums "
+                f"from {sums.min()} to {sums.max()} and a least probability of {probabilities.min()}."
             )
         if (probabilities[:, ~self._own] > 0).any():
             raise ValueError(
@@ -148,7 +148,7 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
 
     def sample(self, parameters: CategoricalParameters, labels: Array, rng: np.random.Generator) -> Array:
         d = self.n_features(parameters)
-        text = any(values is not None for values in self.vocabulary)
+        text = any(values.dtype.kind == "U" for values in self.categories or ())
         rows = np.empty((len(labels), d), object if text else np.float64)
         ends = np.cumsum(parameters.probabilities, axis=2)
         for j, values in enumerate(self.categories or ()):
@@ -162,8 +162,12 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
 
     def seen(self, X: Array, frame: Frame) -> FloatArray:
         """Return a column of zeros and ones for each category, of the commonest if there are many."""
-        codes = [np.minimum(np.searchsorted(v, X[:, j]), len(v) - 1) for j, v in enumerate(self._numbers(X.dtype))]
-        counts = np.concatenate([np.bincount(c, minlength=n) for c, n in zip(codes, self._counts, strict=True)])
+        codes = [
+            np.minimum(np.searchsorted(v, X[:, j]), len(v) - 1) for j, v in enumerate(self._numbers(X.dtype))
+        ]
+        counts = np.concatenate(
+            [np.bincount(c, minlength=n) for c, n in zip(codes, self._counts, strict=True)]
+        )
         commonest = np.sort(np.argsort(-counts, kind="stable")[:_MOST_SEEN])
         columns = np.searchsorted(self._starts, commonest, side="right") - 1
         chosen = zip(columns, commonest - self._starts[columns], strict=True)
@@ -198,22 +202,30 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
             if not known.all():
                 row, column = np.argwhere(~known)[0]
                 value = X[row, column]
-                rule = "hold the categories that the fit saw" if np.isfinite(value) else "be finite"
+                rule, remedy = "be finite", "Drop or impute such rows"
+                if np.isfinite(value):
+                    rule = "hold the categories that the fit saw"
+                    remedy = "Drop such rows, or fit to rows with all categories"
                 raise ValueError(
                     f"{rows.where} must {rule}; row {rows.start + chosen.start + row}, column {column} is "
-                    f"{value}. Drop such rows{', or fit to rows with all categories' if np.isfinite(value) else ''}."
+                    f"{value}. {remedy}."
                 )
         raise AssertionError("the kernel found a value that is no category")
 
     # --- passes
 
     def _code_tables(self, dtype: np.dtype[Any]) -> tuple[Array, Array, Array, Array, Array]:
-        """Return how values become codes: `shift`, `values`, `consecutive`, `ranks`, `rank_starts` of a pass."""
+        """Return what a pass needs to turn values into codes.
+
+        These are `shift`, `values`, `consecutive`, `ranks` and `rank_starts` of `CategoricalParams`.
+        """
         shifts, shifted, consecutive, ranks = [], [], [], []
         exact = 2 / np.finfo(dtype).eps  # up to this all whole numbers are numbers of the dtype
         for values in self._numbers(dtype):
             whole = (values == np.floor(values)).all() and np.abs(values).max() < exact
-            spanned = int(values[-1] - values[0]) + 1 if whole and values[-1] - values[0] < _MOST_SPANNED else 0
+            spanned = (
+                int(values[-1] - values[0]) + 1 if whole and values[-1] - values[0] < _MOST_SPANNED else 0
+            )
             shifts.append(values[0] if spanned else dtype.type(0))
             shifted.append(values - shifts[-1])
             consecutive.append(spanned == len(values))
@@ -238,7 +250,9 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
         logs[:, : self._counts[0]] += log2_weights[:, None]
         table = _aligned((logs.shape[1], _width(len(log2_weights))), dtype)
         if table.size > _MOST_PLACES:
-            raise ValueError(f"X must have fewer categories; it has {logs.shape[1]} in {len(self._counts)} columns.")
+            raise ValueError(
+                f"X must have fewer categories; it has {logs.shape[1]} in {len(self._counts)} columns."
+            )
         table[:, : len(log2_weights)] = logs.T
         shift, values, consecutive, ranks, rank_starts = self._code_tables(dtype)
         return CategoricalParams(
@@ -339,8 +353,8 @@ def _checked_categories(values: Any, column: int) -> Array:
     array = array if array.dtype.kind == "U" else check_finite(f"categories of column {column}", array)
     if array.ndim != 1 or len(array) == 0 or (array[1:] <= array[:-1]).any():
         raise ValueError(
-            f"categories must have at least one value in each column, sorted and each once; column {column} has "
-            f"{array}."
+            f"categories must have at least one value in each column, sorted and each once; column {column} "
+            f"has {array}."
         )
     return array
 
@@ -358,19 +372,23 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def _part(probabilities: FloatArray, component: int, heaviest: int) -> None:
-    """Split the heaviest component in two: what is common in a mixed column gets commoner in one, rarer in the other."""
-    first, second = np.sort(probabilities[heaviest], axis=1).T[[-1, -2]] if probabilities.shape[2] > 1 else (1, 0)
-    j = int(np.argmax(second))
-    b, a = np.argsort(probabilities[heaviest, j], kind="stable")[-2:] if probabilities.shape[2] > 1 else (0, 0)
-    step = 0.5 * probabilities[heaviest, j, b] if a != b else 0.0
+    """Split the heaviest component in two, which differ in the column whose second category is commonest."""
     probabilities[component] = probabilities[heaviest]
-    probabilities[component, j, [a, b]] += [step, -step]
-    probabilities[heaviest, j, [a, b]] += [-step, step]
+    if probabilities.shape[2] < 2:
+        return
+    j = int(np.argmax(np.sort(probabilities[heaviest], axis=1)[:, -2]))
+    second, first = np.argsort(probabilities[heaviest, j], kind="stable")[-2:]
+    step = 0.5 * probabilities[heaviest, j, second]
+    for part, sign in ((component, 1), (heaviest, -1)):
+        probabilities[part, j, first] += sign * step
+        probabilities[part, j, second] -= sign * step
 
 
 def _size(parameters: CategoricalParameters) -> float:
     """How large the terms of the log-density of a mean row are."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(parameters.probabilities > 0, -parameters.probabilities * np.log(parameters.probabilities), 0)
+        terms = np.where(
+            parameters.probabilities > 0, -parameters.probabilities * np.log(parameters.probabilities), 0
+        )
     entropy = -float(sum(w * np.log(w) for w in parameters.weights if w > 0))
     return float(parameters.weights @ terms.sum(axis=(1, 2))) + entropy

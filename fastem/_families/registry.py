@@ -55,9 +55,7 @@ def _written(distribution: Any) -> Family[Any, Any] | None:
     return Custom(distribution) if isinstance(distribution, Distribution) else None
 
 
-def family_named(
-    name: str, own: Family[Any, Any] | None, state: Mapping[str, Array]
-) -> Family[Any, Any]:
+def family_named(name: str, own: Family[Any, Any] | None, state: Mapping[str, Array]) -> Family[Any, Any]:
     """The family that a file or a message names; `own` is that of the user's distribution, if any."""
     return _family_named(name, own).with_state(state)
 

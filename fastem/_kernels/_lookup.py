@@ -64,7 +64,7 @@ def _look_up(typingctx, table, k, space, offsets, d, shares, K, b):
 
 @intrinsic
 def _add_up(typingctx, sums, slot, k, space, offsets, d, shares, K, b):
-    """Add the shares of the points b, b + 1, ... to their rows of sums[slot], for the components k, k + 1, ..."""
+    """Add the shares of the points b, b + 1, ... to their rows, for the components k, k + 1, ..."""
 
     def codegen(context, builder, signature, arguments):
         sums, slot, k, space, offsets, d, shares, K, b = arguments
@@ -82,14 +82,20 @@ def _add_up(typingctx, sums, slot, k, space, offsets, d, shares, K, b):
                 wide = context.get_value_type(total)
                 added = [builder.fpext(shuffle(builder, point, point, lanes), wide) for point in points]
 
-            def add(j, _, base=base, added=added):
-                arguments = signature.args[3], space, builder.add(offsets, j), b, base, total, kind.lanes
-                rows = _rows_of_table(context, builder, *arguments)
-                for row, share in zip(rows, added):
-                    builder.store(builder.fadd(builder.load(row, align=8), share, flags=FAST), row, align=8)
-                return []
+            # A half without components still adds one column, so that the loop needs no other form.
+            some = builder.icmp_signed("<", builder.add(k, I64(half)), K)
+            count = builder.select(some, d, I64(1))
+            # Columns are the inner loop, since points that follow each other often add to the same row.
+            for lane, share in enumerate(added):
 
-            _loop(builder, d, add, [])
+                def add(j, _, base=base, lane=lane, share=share):
+                    at = builder.add(b, I64(lane))
+                    arguments = signature.args[3], space, builder.add(offsets, j), at, base, total, 1
+                    (row,) = _rows_of_table(context, builder, *arguments)
+                    builder.store(builder.fadd(builder.load(row, align=8), share, flags=FAST), row, align=8)
+                    return []
+
+                _loop(builder, count, add, [])
         return nothing(context)
 
     integers = (types.intp,) * 5
@@ -97,7 +103,7 @@ def _add_up(typingctx, sums, slot, k, space, offsets, d, shares, K, b):
 
 
 def _rows_of_table(context, builder, kind, space, row, b, base, vector, points=None):
-    """Yield pointers to the vectors of the points b, b + 1, ..., each at base + the integer in space[row, b]."""
+    """Yield pointers to the vectors of the points b, b + 1, ...: base plus the integers in space[row, b:]."""
     bits = kind.dtype.bitwidth
     integer = ir.IntType(bits)
     address = builder.bitcast(tile_address(context, builder, kind, space, row, b), integer.as_pointer())

@@ -1,7 +1,8 @@
 """The parameters of mixtures as kernels need them, and the sums that a pass computes.
 
 There is one NamedTuple for each covariance type, one for all linear exponential families, and one for
-categories. All arrays of parameters have the dtype of the rows. K is the number of components and d the number of features.
+categories. All arrays of parameters have the dtype of the rows. K is the number of components and d the
+number of features.
 
 `shift` and `inverse_scale` map a row to standard coordinates, (x - shift) * inverse_scale. `means` are in
 standard coordinates.

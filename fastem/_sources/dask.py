@@ -151,7 +151,9 @@ class DaskSource(Source):
         if _is_frame(X):
             X = X.map_partitions(tasks.numbers, self._form, meta=nothing)
         shape = {"drop_axis": 1} if like.ndim == 1 else {"chunks": (X.chunks[0], like.shape[1:])}
-        form = self._form._replace(feature_names=None, **({"vocabulary": None} if _is_frame(self._X) else {}))
+        form = self._form._replace(feature_names=None)
+        if _is_frame(self._X):  # whose text has become numbers
+            form = form._replace(vocabulary=None)
         on_chunks = tasks.OnChunks(tasks.apply, form, None, (score,))
         # This is delayed, so that the graph holds the model once, and not in every task.
         return X.map_blocks(

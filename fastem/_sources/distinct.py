@@ -26,8 +26,8 @@ class Distinct:
         for j, values in enumerate(merged):
             if len(values) > MOST:
                 raise ValueError(
-                    f"X must have at most {MOST} categories in a column; column {j} has more. Join the rare ones, "
-                    "or leave the column out if it names the rows."
+                    f"X must have at most {MOST} categories in a column; column {j} has more. Join the rare "
+                    "ones, or leave the column out if it names the rows."
                 )
         return Distinct(merged)
 
@@ -49,5 +49,5 @@ def _distinct(column: Array) -> Array:
     if high - low < _COUNTED:
         ranks = (column - low).astype(np.int64)
         if (ranks == column - low).all():
-            return np.flatnonzero(np.bincount(ranks)) + low.astype(np.float64)
+            return np.asarray(np.flatnonzero(np.bincount(ranks)) + low.astype(np.float64))
     return np.unique(column)

@@ -76,7 +76,9 @@ def _learned(reader: Reader, sample_weight: Any) -> Vocabulary:
         if weight is None and sample_weight is not None:
             weight = np.asarray(sample_weight)[start : start + len(rows)]
         start += len(rows)
-        found = merged_vocabulary(found, vocabulary_of(rows, where, None if weight is None else np.asarray(weight)))
+        found = merged_vocabulary(
+            found, vocabulary_of(rows, where, None if weight is None else np.asarray(weight))
+        )
     return found
 
 

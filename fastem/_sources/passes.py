@@ -77,7 +77,7 @@ class Source(ABC):
         """Return the moments of all rows. Raise an error if X is not finite."""
 
     def distinct(self) -> tuple[Array, ...]:
-        """Return the sorted distinct values of each column, in one pass. Raise an error if X is not finite."""
+        """Return the sorted distinct values of each column. Raise an error if X is not finite."""
         self.moments()
         found = self._distinct().values
         texts = self.vocabulary or (None,) * len(found)

@@ -64,12 +64,14 @@ def has_text(vocabulary: Vocabulary | None) -> bool:
 
 
 def vocabulary_of(X: Any, name: str, weight: Array | None) -> Vocabulary:
-    """Return the strings in each column of rows of positive weight, or () if all columns are plain numbers."""
+    """Return the strings in rows of positive weight, or () if all columns are plain numbers."""
     columns = columns_of(X)
     if columns is None:
         return ()
     return tuple(
-        _sorted(_strings(column, name, j) if weight is None else _strings(column[weight > 0], name, j), j) if text else None
+        _sorted(_strings(column, name, j) if weight is None else _strings(column[weight > 0], name, j), j)
+        if text
+        else None
         for j, (column, text) in enumerate(zip(columns.arrays, columns.are_text, strict=True))
     )
 
@@ -109,7 +111,9 @@ def as_numbers(X: Any, name: str, vocabulary: Vocabulary, weight: Array | None) 
                 return X
             columns = Columns(tuple(array.T), (False,) * array.shape[1])
     if len(columns.arrays) != len(vocabulary):
-        raise ValueError(f"{name} must have {len(vocabulary)} features, as in the fit; got {len(columns.arrays)}.")
+        raise ValueError(
+            f"{name} must have {len(vocabulary)} features, as in the fit; got {len(columns.arrays)}."
+        )
     numbers = np.empty((len(columns), len(vocabulary)))
     for j, (column, text, values) in enumerate(zip(*columns, vocabulary, strict=True)):
         if text != (values is not None) and len(column):
@@ -135,8 +139,8 @@ def _strings(column: Array, name: str, j: int) -> list[str]:
     if column.dtype.kind != "U" and not all(isinstance(entry, str) for entry in strings):
         row = next(i for i, entry in enumerate(strings) if not isinstance(entry, str))
         raise ValueError(
-            f"{name} must have text throughout in a column of text; row {row}, column {j} is {strings[row]!r}. "
-            "Drop such rows, or give what is missing a name of its own."
+            f"{name} must have text throughout in a column of text; row {row}, column {j} is "
+            f"{strings[row]!r}. Drop such rows, or give what is missing a name of its own."
         )
     return strings
 
