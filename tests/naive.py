@@ -224,3 +224,23 @@ def breathing_k_means(X, weights, seeds, noise, depth, budget=200):
         breaths += 1
     labels, nearest, _ = nearest_centres(X, kept)
     return labels, float(weights @ nearest)
+
+
+def log_categorical(codes, probabilities):
+    """log p of the codes of one row, given probabilities (d, C)."""
+    total = 0.0
+    for j, code in enumerate(codes):
+        p = probabilities[j][code]
+        total += math.log(p) if p > 0 else -math.inf
+    return total
+
+
+def category_sums(codes, sample_weight, r, most):
+    """Sums over rows of w r for each component (k,), and for each component, column and code (k, d, most)."""
+    n_k, counts = np.zeros(r.shape[1]), np.zeros((r.shape[1], codes.shape[1], most))
+    for i, row in enumerate(codes):
+        share = sample_weight[i] * r[i]
+        n_k += share
+        for j, code in enumerate(row):
+            counts[:, j, code] += share
+    return n_k, counts

@@ -42,9 +42,14 @@ class Mixture:
         Mixing weights. They must be at least 0 and sum to 1.
     parameters : dict of str to array
         Parameters of the components, with the components along the first axis. For ``"poisson"`` they are
-        ``rates`` (k, d). For a `Distribution` they are what its `maximise` returns.
+        ``rates`` (k, d). For ``"categorical"`` they are ``probabilities`` (k, d, C), where C is the largest
+        number of categories of a column. Columns with fewer have zeros at the end. For a `Distribution` they
+        are what its `maximise` returns.
     distribution : str or Distribution
         Distribution of the components. For Gaussian mixtures, use `GaussianMixture`.
+    categories : sequence of d arrays, optional
+        The categories of each column, sorted, for ``"categorical"`` alone. They are numbers or strings. By
+        default they are 0, 1, ..., C - 1 in each column.
     n_features : int, optional
         Number of columns, d. It must be given for a `Distribution`, since its parameters do not tell d.
     report : FitReport, optional
@@ -59,6 +64,8 @@ class Mixture:
         None if the model was not fitted to a table.
     distribution : str or Distribution
         The parameter above. It is ``"gaussian"`` for a `GaussianMixture`.
+    categories : tuple of d arrays, or None
+        The categories of each column, in the order of ``probabilities``. None for other distributions.
     n_components, n_features : int
         k and d.
     n_parameters : int
@@ -92,11 +99,15 @@ class Mixture:
         parameters: Mapping[str, Any],
         distribution: str | Distribution,
         *,
+        categories: Sequence[Any] | None = None,
         n_features: int | None = None,
         report: FitReport | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        self._set(other_family(distribution), weights, parameters, n_features, report, feature_names)
+        family = other_family(distribution)
+        _check_names(family, parameters)
+        family = family.with_categories(categories, parameters)
+        self._set(family, weights, parameters, n_features, report, feature_names)
 
     def _set(
         self,
@@ -158,6 +169,10 @@ class Mixture:
     @property
     def n_features(self) -> int:
         return self._family.n_features(self._user)
+
+    @property
+    def categories(self) -> tuple[Array, ...] | None:
+        return self._family.categories
 
     @property
     def n_parameters(self) -> int:
@@ -302,7 +317,7 @@ class Mixture:
             "n_features": self.n_features,
             "feature_names": self.feature_names,
         }
-        _io.write(path, self.weights, dict(self.parameters), options, self.report)
+        _io.write(path, self.weights, dict(self.parameters), self._family.state(), options, self.report)
 
     def _each(self, X: Any, n_threads: int | None, score: ScoreRows) -> Any:
         return source_for(self, X, None, n_threads, empty=True).map(score)
@@ -328,7 +343,7 @@ def new_model(
 ) -> M:
     """Make a model of this class from the parameters of a family, in user units."""
     stored = StoredMixture(
-        user.weights, family.values(user), family.name, family.n_features(user), feature_names, report
+        user.weights, family.values(user), {}, family.name, family.n_features(user), feature_names, report
     )
     return read_model(kind, family, stored)
 
@@ -353,7 +368,13 @@ def source_for(
     """Open X as a source for this model, which sets the number and names of the features."""
     names = model.feature_names
     return source_of(
-        X, sample_weight, n_threads, n_features=model.n_features, feature_names=names, empty=empty
+        X,
+        sample_weight,
+        n_threads,
+        n_features=model.n_features,
+        feature_names=names,
+        vocabulary=model._family.vocabulary,
+        empty=empty,
     )
 
 

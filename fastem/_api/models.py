@@ -52,7 +52,7 @@ def load(path: str | os.PathLike[str], *, distribution: Distribution | None = No
     own = None if distribution is None else family_of(distribution)
     stored = _io.read(path)
     try:
-        family = family_named(stored.family, own)
+        family = family_named(stored.family, own, stored.state)
         kind = _CLASSES.get(type(family), Mixture)
         return read_model(kind, family, stored)
     except (TypeError, ValueError) as error:

@@ -200,6 +200,11 @@ def check_start(model: Mixture, family: Family[Any, Any], k: int, d: int) -> Non
     label = family_of_model(model).label
     if label != family.label:
         raise ValueError(f"init as a model must have {family.label} for this fit; it has {label}.")
+    if not family.agrees_with(family_of_model(model)):
+        raise ValueError(
+            "init as a model must have the categories that X has in each column; it has others. Make a "
+            "fastem.Mixture with those of X, or fit from another start."
+        )
 
 
 def _check_labels(labels: Array, n_samples: int, k: int) -> Array:

@@ -9,7 +9,14 @@ import numpy as np
 from fastem._em.labellings import geometries_of, labellings, nearest_known, random_labels
 from fastem._em.objective import Likelihood
 from fastem._em.race import best_ascent, best_run
-from fastem._em.starts import matched, nearest_start, random_start, sample_size, sampled_start
+from fastem._em.starts import (
+    matched,
+    nearest_start,
+    random_start,
+    sample_size,
+    sampled_start,
+    softened,
+)
 from fastem._families.base import Maximised, P
 from fastem._sources.arrays import ArraySource
 from fastem._typing import FloatArray, Rows
@@ -31,6 +38,8 @@ _EXTRA_WORK = 1 << 19
 _PASSES, _SHORT_PASSES = 8, 60
 _OVERHEAD = 1 << 24
 _HEAT, _LONGEST_HEAT = 5, 20
+# There are at least so many random starts, whose heats are long, where k-means does not see clusters.
+_BLIND = 8
 # On a sample of fewer rows for each free parameter, the best of many random starts is one that fits noise.
 _ROWS_PER_PARAMETER = 16
 # Starts from random responsibilities, for the families that try them.
@@ -73,6 +82,8 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     n, m, work = source.n_positive, len(rows.X), k * likelihood.family.multiply_adds(source.n_features)
     alone = clear or m < _ROWS_PER_PARAMETER * likelihood.family.n_parameters(k, source.n_features)
     extra, heat = _effort(n, m, work, len(found), alone) if k > 1 else (0, _HEAT)
+    if k > 1 and not likelihood.family.shows_clusters:
+        extra, heat = max(extra, _BLIND), _LONGEST_HEAT
     found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
     partly_known = rows.labels is not None and bool((rows.labels >= 0).any())
     if rows.labels is not None and partly_known:
@@ -81,9 +92,9 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
     in_one_kernel = extra and n <= _MOST_ROWS and not (partly_known or likelihood.hard or likelihood.fixed)
     ascended = best_ascent(sample, rows, found, n_threads) if in_one_kernel else None
-    if ascended is not None:
-        return ascended
-    return best_run(sample, rows, found, heat, _late_starts(sample, rows, rng))
+    if ascended is None:
+        ascended = best_run(sample, rows, found, heat, _late_starts(sample, rows, rng))
+    return softened(likelihood, ascended)
 
 
 def _late_starts(

@@ -43,12 +43,13 @@ def sampled_start(
     family = likelihood.family
     points, weights = standardised(rows, source.dtype, family, likelihood.frame, family.isotropic)
     labels = matched(_cluster(points, weights, k, init, rng, restart), rows, k)
-    return _start_from(sample, _one_hot(labels, k))
+    return softened(sample, _start_from(sample, _one_hot(labels, k)))
 
 
 def random_start(sample: Likelihood[P], rows: Rows, seed: int) -> Maximised[P]:
     """Return the initial parameters from random responsibilities for the rows of a sample."""
-    return _start_from(sample, _random_responsibilities(seed, sample.k, rows.labels))
+    given = _random_responsibilities(seed, sample.k, rows.labels)
+    return softened(sample, _start_from(sample, given))
 
 
 def nearest_start(likelihood: Likelihood[P], centres: FloatArray, rng: np.random.Generator) -> Maximised[P]:
@@ -76,6 +77,11 @@ def given_start(likelihood: Likelihood[P], init: Array) -> Maximised[P]:
     if init.ndim == 2:
         return _start_from(likelihood, lambda start, stop: init[start:stop])
     return _start_from(likelihood, _one_hot(init, likelihood.k))
+
+
+def softened(likelihood: Likelihood[P], start: Maximised[P]) -> Maximised[P]:
+    """Return a start from which EM can reach all parameters, although a sample may lack some values."""
+    return start._replace(parameters=likelihood.family.softened(start.parameters))
 
 
 def _start_from(likelihood: Likelihood[P], given: Responsibilities) -> Maximised[P]:

@@ -8,7 +8,7 @@ Letters: K components, d features, P the parameters of the family, S its sums ov
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -120,6 +120,38 @@ class Family(ABC, Generic[P, S]):
     # Whether EM from random responsibilities may find what k-means cannot see, for the start "auto".
     tries_random: ClassVar[bool] = False
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
+    shows_clusters: ClassVar[bool] = True  # whether k-means can see the clusters of rows
+    categories: tuple[Array, ...] | None = (
+        None  # the values that the rows may have in each column, if limited
+    )
+    # The texts that each column may have, or None for a column of numbers; () if they are not known yet. None
+    # means that all columns must be numbers.
+    vocabulary: tuple[Array | None, ...] | None = None
+
+    # --- what a family learns from rows, such as their categories
+
+    def adapted(self, distinct: Callable[[], tuple[Array, ...]]) -> "Family[P, S]":
+        """Return the family for rows with these distinct values, which are asked for only if they matter."""
+        return self
+
+    def with_categories(self, categories: Any, parameters: Mapping[str, Any]) -> "Family[P, S]":
+        """Return the family with the categories that a user gives, or those that the parameters suggest."""
+        if categories is not None:
+            raise ValueError(f"categories must be left out for {self.label}; got {categories!r}.")
+        return self
+
+    def state(self) -> dict[str, Array]:
+        """Return what the family has learned as arrays, for files. `with_state` gets them back unchecked."""
+        return {}
+
+    def with_state(self, arrays: Mapping[str, Array]) -> "Family[P, S]":
+        """Return the family with this state. Raise an error if the arrays cannot be a state."""
+        return self
+
+    def agrees_with(self, other: "Family[Any, Any]") -> bool:
+        """Return whether the same parameters mean the same mixture in the other family."""
+        mine, others = self.state(), other.state()
+        return self.label == other.label and all(np.array_equal(mine[name], others[name]) for name in mine)
 
     # --- parameters in user units
 
@@ -257,6 +289,10 @@ class Family(ABC, Generic[P, S]):
     @abstractmethod
     def from_vector(self, vector: FloatArray, like: P) -> P | None:
         """Return the parameters of a point, or None if they are not valid. They have the shapes of `like`."""
+
+    def softened(self, parameters: P) -> P:
+        """Return parameters near those of a start, but not at a bound that EM cannot leave."""
+        return parameters
 
     def places(self, parameters: P) -> FloatArray | None:
         """Return a point (d,) for each component, (K, d), in units of about a deviation of a component.

@@ -1,10 +1,12 @@
 """All families by name. A new family is one file and one line here."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastem._checks import check_one_of
 from fastem._families.base import Family
 from fastem._families.bernoulli import Bernoulli
+from fastem._families.categorical import Categorical
 from fastem._families.constraints import EEE, EII, VII, VVI, VVV
 from fastem._families.custom import Custom
 from fastem._families.distribution import Distribution
@@ -14,6 +16,7 @@ from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._families.lognormal import Lognormal
 from fastem._families.poisson import Poisson
+from fastem._typing import Array
 
 GAUSSIANS: dict[str, Gaussian] = {
     "full": Gaussian("full", Full(), VVV()),
@@ -23,7 +26,8 @@ GAUSSIANS: dict[str, Gaussian] = {
     "EII": Gaussian("EII", Spherical(), EII()),
 }
 OTHERS: dict[str, Family[Any, Any]] = {
-    family.name: family for family in (Bernoulli(), Poisson(), Exponential(), Gamma(), Lognormal())
+    family.name: family
+    for family in (Bernoulli(), Categorical(), Poisson(), Exponential(), Gamma(), Lognormal())
 }
 
 DISTRIBUTIONS = ("gaussian", *OTHERS)
@@ -59,8 +63,12 @@ def _written(distribution: Any) -> Family[Any, Any] | None:
     return Custom(distribution) if isinstance(distribution, Distribution) else None
 
 
-def family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
+def family_named(name: str, own: Family[Any, Any] | None, state: Mapping[str, Array]) -> Family[Any, Any]:
     """The family that a file or a message names; `own` is that of the user's distribution, if any."""
+    return _family_named(name, own).with_state(state)
+
+
+def _family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
     if own is not None:
         if own.name != name:
             raise ValueError(f"it is of {name}, and distribution is {own.name}; give its own, if any")

@@ -89,6 +89,7 @@ class Statistics(Generic[M]):
               r (x - mean). ``"scatter"`` is the sum of r (x - mean)(x - mean)', in the shape of the
               covariances, but (1, d, d) for tied.
             - Poisson: ``"first"`` (k, d) is the sum of r x.
+            - Categorical: ``"counts"`` (k, d, C) is the sum of r over the rows of each category.
             - A `fastem.Distribution`: ``"statistics"`` is the tuple of its statistics.
         """
         return self.family.user_sums(self.summed, self.frame)
@@ -127,7 +128,8 @@ class Statistics(Generic[M]):
             "origin": self.origin,
             "feature_names": self.feature_names,
         }
-        return _io.statistics_to_bytes(header, self.frame._asdict() | self.family.to_arrays(self.summed))
+        arrays = self.frame._asdict() | self.family.to_arrays(self.summed)
+        return _io.statistics_to_bytes(header, arrays, self.family.state())
 
     @classmethod
     def from_bytes(cls, content: bytes, *, distribution: Any = None) -> "Statistics[Any]":
@@ -146,8 +148,8 @@ class Statistics(Generic[M]):
         """
         own = None if distribution is None else family_of(distribution)
         try:
-            header, arrays = _io.statistics_from_bytes(content)
-            return _from_archive(header, arrays, own)
+            header, arrays, state = _io.statistics_from_bytes(content)
+            return _from_archive(header, arrays, state, own)
         except Exception as error:  # damaged or hostile content may make its readers raise anything
             raise ValueError(f"content is not readable fastem statistics: {error}.") from None
 
@@ -162,7 +164,7 @@ class Statistics(Generic[M]):
 def digest(family: Family[Any, Any], packed: Any) -> str:
     """Return a digest that identifies the parameters of a pass."""
     found = sha256(family.name.encode())
-    for name, array in _arrays(packed):
+    for name, array in [*_arrays(packed), *family.state().items()]:
         found.update(f"{name} {array.shape}".encode())
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()[:32]
@@ -178,11 +180,14 @@ def _arrays(packed: Any) -> list[tuple[str, Array]]:
 
 
 def _from_archive(
-    header: dict[str, Any], arrays: dict[str, Any], own: Family[Any, Any] | None
+    header: dict[str, Any],
+    arrays: dict[str, Any],
+    state: dict[str, Array],
+    own: Family[Any, Any] | None,
 ) -> Statistics[Any]:
     """Statistics whose arrays have the shapes and values that statistics have."""
     # Before format 2 there were Gaussians alone.
-    family = family_named(header.get("family") or header["covariance_type"], own)
+    family = family_named(header.get("family") or header["covariance_type"], own, state)
     d = len(arrays["scale"])
     shift, scale = arrays.pop("shift"), arrays.pop("scale")
     frame = Frame(shift, scale, arrays.pop("mean", shift))

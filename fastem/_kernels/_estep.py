@@ -10,12 +10,19 @@ from typing import NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from fastem._kernels import _diag, _full_estep, _full_mstep, _linear, _spherical, _tied
+from fastem._kernels import _categorical, _diag, _full_estep, _full_mstep, _linear, _spherical, _tied
 from fastem._kernels._assignment import keep_best, keep_known
 from fastem._kernels._jit import KERNEL_OPTIONS, entry_kernel, kernel, python_function
 from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_share
 from fastem._kernels._packing import new_lists
-from fastem._kernels._params import DiagParams, FullParams, LinearParams, SphericalParams, TiedParams
+from fastem._kernels._params import (
+    CategoricalParams,
+    DiagParams,
+    FullParams,
+    LinearParams,
+    SphericalParams,
+    TiedParams,
+)
 from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import (
     exponentiate,
@@ -57,6 +64,9 @@ KERNELS = {
     DiagParams: Kernels(load_plain_tile, _diag.log2_prob_tile, _diag.accumulate_tile),
     SphericalParams: Kernels(load_plain_tile, _spherical.log2_prob_tile, _spherical.accumulate_tile),
     LinearParams: Kernels(_linear.load_tile, _linear.log2_prob_tile, _linear.accumulate_tile),
+    CategoricalParams: Kernels(
+        _categorical.load_tile, _categorical.log2_prob_tile, _categorical.accumulate_tile
+    ),
 }
 
 

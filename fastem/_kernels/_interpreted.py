@@ -123,3 +123,40 @@ def lowest_bit(word):
 
 
 maximum, minimum, lane_minimum, count_bits = np.fmax, np.fmin, np.min, int.bit_count
+
+
+def _integers(space, row, b):
+    """Return the integers that `store_offsets` wrote, as a view."""
+    _check_tile(space, row, 1, b)
+    return space[row, b : b + lanes(space)].view(np.dtype(f"i{space.itemsize}"))
+
+
+def store_offsets(space, row, b, codes, first, width):
+    offsets = (codes.astype(np.int64) + first) * width
+    _check_range("offsets", offsets.min(), int(np.ptp(offsets)) + 1, np.iinfo(f"i{space.itemsize}").max)
+    _integers(space, row, b)[:] = offsets
+
+
+def look_up(table, k, space, offsets, d, shares, K, b):
+    step = lanes(space)
+    _check_c_order(table, space.dtype, 2)
+    table = table.reshape(-1)
+    sums = np.zeros((step, step), space.dtype)  # points, components
+    for j in range(d):
+        for point, offset in enumerate(_integers(space, offsets + j, b)):
+            _check_range("a row", offset + k, step, len(table))
+            sums[point] += table[offset + k : offset + k + step]
+    for lane in range(min(step, K - k)):
+        store(space, shares + k + lane, b, sums[:, lane])
+
+
+def add_up(sums, slot, k, space, offsets, d, shares, K, b):
+    step = lanes(space)
+    _check_c_order(sums, np.float64, 3)
+    _check_range("slots", slot, 1, len(sums))
+    flat = sums[slot].reshape(-1)
+    points = np.array([load(space, shares + min(k + lane, K - 1), b) for lane in range(step)]).T
+    for j in range(d):
+        for point, offset in enumerate(_integers(space, offsets + j, b)):
+            _check_range("a row", offset + k, step, flat.size)
+            flat[offset + k : offset + k + step] += points[point]

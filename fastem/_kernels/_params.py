@@ -1,7 +1,8 @@
 """The parameters of mixtures as kernels need them, and the sums that a pass computes.
 
-There is one NamedTuple for each covariance type, and one for all linear exponential families. All arrays of
-parameters have the dtype of the rows. K is the number of components and d the number of features.
+There is one NamedTuple for each covariance type, one for all linear exponential families, and one for
+categories. All arrays of parameters have the dtype of the rows. K is the number of components and d the
+number of features.
 
 `shift` and `inverse_scale` map a row to standard coordinates, (x - shift) * inverse_scale. `means` are in
 standard coordinates.
@@ -73,6 +74,24 @@ class LinearParams(NamedTuple):
     factors: np.ndarray  # (T,); or (0,)
 
 
+class CategoricalParams(NamedTuple):
+    """Categories: log2 p(x | k) is a sum of numbers of `table`, one for each column.
+
+    x in standard coordinates is x less the least category of the column if all of its categories are whole
+    numbers that are not far apart, and else x itself.
+    """
+
+    shift: np.ndarray
+    inverse_scale: np.ndarray  # ones
+    log2_weights: np.ndarray  # (K,)
+    table: np.ndarray  # (categories of all columns, width); the width is K, padded to whole vectors
+    values: np.ndarray  # the categories in standard coordinates, sorted in each column, one after another
+    starts: np.ndarray  # (d + 1,) int64: where the categories of each column start
+    consecutive: np.ndarray  # (d,) int64: 1 if the categories are 0, 1, 2 ... in standard coordinates
+    ranks: np.ndarray  # the ranks of the whole numbers 0, 1, 2 ... among the categories of some columns
+    rank_starts: np.ndarray  # (d + 1,) int64: where those of each column start; columns may have none
+
+
 class Sums(NamedTuple):
     """The weighted sums of a pass for each of G slots, always in float64.
 
@@ -91,4 +110,12 @@ class LinearSums(NamedTuple):
 
     weights: np.ndarray  # (G, K) sum of r
     first: np.ndarray  # (G, K, S) sum of r t
+    log2_likelihood: np.ndarray  # (G,)
+
+
+class CategoricalSums(NamedTuple):
+    """The same for CategoricalParams."""
+
+    weights: np.ndarray  # (G, K) sum of r
+    counts: np.ndarray  # (G, categories of all columns, width) sum of r; numbers beyond the K-th mean nothing
     log2_likelihood: np.ndarray  # (G,)

@@ -15,7 +15,7 @@ def _length(array_type, size):
     return size // (array_type.dtype.bitwidth // 8)
 
 
-def _address(context, builder, kind, array, i, b):
+def tile_address(context, builder, kind, array, i, b):
     """Return a pointer to the vector that starts at array[i, b].
 
     The stride is a constant, so that LLVM can make the arithmetic part of the addressing mode. The stride of
@@ -54,7 +54,7 @@ def _stride(typingctx, array):
 @intrinsic
 def _load(typingctx, array, i, b):
     def codegen(context, builder, signature, arguments):
-        address = _address(context, builder, array, *arguments)
+        address = tile_address(context, builder, array, *arguments)
         return builder.load(address, align=array.dtype.bitwidth // 8)
 
     return Vector(array.dtype)(array, types.intp, types.intp), codegen
@@ -63,7 +63,7 @@ def _load(typingctx, array, i, b):
 @intrinsic
 def _store(typingctx, array, i, b, vector):
     def codegen(context, builder, signature, arguments):
-        address = _address(context, builder, array, *arguments[:3])
+        address = tile_address(context, builder, array, *arguments[:3])
         builder.store(arguments[3], address, align=array.dtype.bitwidth // 8)
         return nothing(context)
 
@@ -149,13 +149,13 @@ def _copy_block(context, builder, signature, arguments):
         value = builder.load(address(x, builder.add(builder.mul(row, columns), j)), align=align)
         values.append(builder.fmul(builder.fsub(value, m, flags=FAST), a, flags=FAST))
     offset = builder.add(builder.mul(builder.add(top, j), stride), b)
-    for column in _transpose(builder, values):
+    for column in transposed(builder, values):
         builder.store(column, address(tile, offset), align=align)
         offset = builder.add(offset, stride)
     return nothing(context)
 
 
-def _transpose(builder, rows):
+def transposed(builder, rows):
     """Transpose a square of vectors by swapping larger and larger off-diagonal blocks."""
     lanes = len(rows)
     width = 1
@@ -176,7 +176,7 @@ def _take(typingctx, table, i, j, tile, row, b):
     vector = Vector(table.dtype)
 
     def codegen(context, builder, signature, arguments):
-        address = _address(context, builder, tile, *arguments[3:])
+        address = tile_address(context, builder, tile, *arguments[3:])
         align = table.dtype.bitwidth // 8
         labels = builder.fptosi(builder.load(address, align=align), ir.VectorType(I32, vector.lanes))
         array = array_struct(context, builder, table, arguments[0])

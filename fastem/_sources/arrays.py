@@ -13,6 +13,7 @@ from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.known import Known, known_of, with_known
 from fastem._sources.pages import swept
 from fastem._sources.passes import ScoreRows, SlabSource, Sweep, drawn_ranks
+from fastem._sources.texts import Vocabulary
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 _RANK_CHUNK = 65536
@@ -26,10 +27,14 @@ class ArraySource(SlabSource):
     """
 
     def __init__(
-        self, rows: Rows, n_threads: int | None = None, feature_names: tuple[str, ...] | None = None
+        self,
+        rows: Rows,
+        n_threads: int | None = None,
+        feature_names: tuple[str, ...] | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         super().__init__(rows.X.shape[1], rows.X.dtype, feature_names, n_threads)
-        self._rows = rows
+        self._rows, self.vocabulary = rows, vocabulary
         self._as_is = self.is_slab(rows.X)
 
     @property

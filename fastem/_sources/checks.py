@@ -10,6 +10,7 @@ import numpy as np
 
 from fastem._checks import check_integer, check_numeric, row_ranges
 from fastem._sources.tables import as_table, column_names
+from fastem._sources.texts import TEXT_TYPES, Vocabulary, as_numbers
 from fastem._typing import Array
 
 _LARGEST_WEIGHT = 1e30  # because weights are also summed in float32
@@ -22,12 +23,16 @@ def check_X(
     n_features: int | None = None,
     feature_names: tuple[str, ...] | None = None,
     empty: bool = False,
+    vocabulary: Vocabulary | None = None,
+    weight: Array | None = None,
 ) -> Array:
     """Return a 2-D array of real numbers. The pass that reads the values checks them.
 
-    If X is for a model, `n_features` and `feature_names` are those of the model.
+    If X is for a model, `n_features` and `feature_names` are those of the model. Columns of text are allowed
+    if there is a `vocabulary`. Text that is not in it is allowed in rows without `weight`.
     """
-    array = check_numeric(_check_table(X, name, feature_names), name)
+    X = _check_table(X, name, feature_names, vocabulary, weight)
+    array = check_numeric(X, name)
     if array.ndim != 2:
         hint = f" Use {name}.reshape(-1, 1) for one feature." if array.ndim == 1 else ""
         raise ValueError(
@@ -40,16 +45,23 @@ def check_X(
     return array
 
 
-def _check_table(X: Any, name: str, feature_names: tuple[str, ...] | None) -> Any:
+def _check_table(
+    X: Any,
+    name: str,
+    feature_names: tuple[str, ...] | None,
+    vocabulary: Vocabulary | None,
+    weight: Array | None,
+) -> Any:
     """Return X, or the numbers of X if it is a table. Its columns must be those of the model, if any."""
     try:
         table = as_table(X)
     except ValueError as error:
         raise ValueError(f"{name} must have columns of different names: {error}") from None
     if table is None:
-        return X
+        return X if vocabulary is None else as_numbers(X, name, vocabulary, weight)
+    allowed = ("Boolean", "Object") if vocabulary is None else ("Boolean", "Object", *TEXT_TYPES)
     for column, dtype in table.schema.items():
-        if not (dtype.is_numeric() or str(dtype) in ("Boolean", "Object")):
+        if not (dtype.is_numeric() or str(dtype).split("(")[0] in allowed):
             raise TypeError(
                 f"{name} must hold real numbers; column {column!r} has type {dtype}. Drop or encode it."
             )
@@ -59,7 +71,8 @@ def _check_table(X: Any, name: str, feature_names: tuple[str, ...] | None) -> An
             f"{name} must have the columns {list(feature_names)}, as the model has, in this order; "
             f"got {list(names)}. Select them with {name}[list(model.feature_names)]."
         )
-    return table.to_numpy()
+    numbers = X if vocabulary is None else as_numbers(X, name, vocabulary, weight)
+    return table.to_numpy() if numbers is X else numbers
 
 
 def check_enough_rows(k: int, n_samples: int, n_positive: int) -> None:

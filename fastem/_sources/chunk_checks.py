@@ -11,6 +11,7 @@ from fastem._families.frame import Moments
 from fastem._report import Breakdown, WarningCause, warn
 from fastem._sources.checks import check_labels, check_weights, check_X
 from fastem._sources.tables import column_names
+from fastem._sources.texts import Vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
 
 # Variances of components and their floor must be normal numbers, also in the user's units.
@@ -31,6 +32,7 @@ class Form(NamedTuple):
     labels_of_chunks: bool = False  # whether chunks come with labels
     labelled: bool = False  # whether rows have labels, from the chunks or from `labels`
     k: int = 1  # the number of components
+    vocabulary: Vocabulary | None = None  # the strings in columns of text; None if there must be no text
 
 
 def form_of(
@@ -40,10 +42,19 @@ def form_of(
     feature_names: tuple[str, ...] | None = None,
     labels: Any = None,
     k: int = 1,
+    vocabulary: Vocabulary | None = None,
 ) -> Form:
     """Return the form of the first chunk. If X is for a model, the form must be that of the model."""
     for where, rows, weight, own in chunks:
-        array = check_X(rows, name=where, n_features=n_features, feature_names=feature_names, empty=True)
+        array = check_X(
+            rows,
+            name=where,
+            n_features=n_features,
+            feature_names=feature_names,
+            empty=True,
+            vocabulary=vocabulary,
+            weight=np.zeros(len(rows)) if vocabulary else None,  # no text is wrong yet
+        )
         if sample_weight is not None and weight is not None:
             raise ValueError(
                 "sample_weight must be None where the chunks of X come with weights. Leave one of them out."
@@ -53,6 +64,8 @@ def form_of(
                 "labels must be None where the chunks of X come with labels. Leave one of them out."
             )
         weighted, labelled = sample_weight is not None or weight is not None, labels is not None
+        if vocabulary == ():
+            vocabulary = vocabulary_of(rows, where, None)
         return Form(
             array.shape[1],
             array.dtype,
@@ -62,6 +75,7 @@ def form_of(
             own is not None,
             labelled or own is not None,
             k,
+            vocabulary,
         )
     raise ValueError(
         "X must have at least one chunk; it has none. If it is a generator that was used up, pass a function "
@@ -69,10 +83,14 @@ def form_of(
     )
 
 
-def check_chunk(chunk: RawChunk, form: Form) -> Rows:
-    """Check one chunk, and return its rows, weights and labels, the first two in their dtypes."""
+def check_chunk(chunk: RawChunk, form: Form, weight_of_rows: Array | None = None) -> Rows:
+    """Check one chunk, and return its rows, weights and labels, the first two in their dtypes.
+
+    If weights do not come with the chunk, `weight_of_rows` are those of its rows, and more, if there are any.
+    """
     where, rows, weight, labels = chunk
-    array = check_X(rows, name=where, empty=True)
+    own = weight_of_rows if weight is None else np.asarray(weight)
+    array = check_X(rows, name=where, empty=True, vocabulary=form.vocabulary, weight=own)
     if array.shape[1] != form.n_features:
         raise ValueError(
             f"{where} must have {form.n_features} features, as the first chunk; got {array.shape[1]}."

@@ -62,6 +62,7 @@ class ChunkSource(SlabSource):
         """`begun` is the pass that has begun with the first chunk, from which `form` was taken."""
         super().__init__(form.n_features, form.dtype, reader.feature_names or form.feature_names, n_threads)
         self._reader, self._form = reader, form
+        self.vocabulary = form.vocabulary
         self._begun: Iterator[RawChunk] | None = begun
         self._n_samples = reader.n_samples
         for given in (sample_weight, labels):
@@ -100,7 +101,8 @@ class ChunkSource(SlabSource):
         # would miss its first chunk.
         begun, self._begun = self._begun, None
         for raw in self._reader.chunks() if begun is None else begun:
-            where, chunk = raw.where, check_chunk(raw, self._form)
+            known = None if self._weight is None else self._weight[tally.rows :]
+            where, chunk = raw.where, check_chunk(raw, self._form, known)
             start, stop = tally.rows, tally.rows + len(chunk.X)
             check_rows_of_pass(where, stop, self._n_samples, ended=False)
             if self._weight is not None:

@@ -26,8 +26,10 @@ from fastem._sources.chunk_checks import (
     raise_not_finite,
 )
 from fastem._sources.dask_graph import Blocks
+from fastem._sources.distinct import Distinct
 from fastem._sources.known import with_known
 from fastem._sources.passes import ScoreRows, Source, Sweep, drawn_ranks
+from fastem._sources.texts import Vocabulary, has_text
 from fastem._typing import Array, RawChunk, Rows
 
 
@@ -52,10 +54,13 @@ class DaskSource(Source):
         feature_names: tuple[str, ...] | None,
         labels: Any,
         k: int,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         X, sample_weight, labels = _selected(X, sample_weight, labels, check_columns(columns))
         like = X._meta if _is_frame(X) else np.empty((0, *X.shape[1:]), X.dtype)
-        self._form = form_of([RawChunk("X", like)], None, n_features, feature_names, k=k)
+        self._form = form_of(
+            [RawChunk("X", like)], None, n_features, feature_names, k=k, vocabulary=vocabulary
+        )
         self.n_features, self.feature_names = self._form.n_features, self._form.feature_names
         self.stored_dtype = self._form.dtype
         self.dtype = np.dtype(np.float32 if self.stored_dtype == np.float32 else np.float64)
@@ -74,6 +79,12 @@ class DaskSource(Source):
             self._form = self._form._replace(
                 weights_of_chunks=weighted, weighted=weighted, labels_of_chunks=labelled, labelled=labelled
             )
+        if vocabulary == () and has_text(self._form.vocabulary):
+            found = self._blocks.sum(
+                partial(tasks.texts, self._form.weighted), dict.fromkeys(range(len(self._blocks)), ())
+            )
+            self._form = self._form._replace(vocabulary=found.vocabulary)
+        self.vocabulary = self._form.vocabulary
 
     def _in_blocks(self, given: Any, name: str, check: Callable[[Any, int], Any]) -> Any:
         """Return an array as a dask collection like X. This may need a pass to count rows of X."""
@@ -116,6 +127,10 @@ class DaskSource(Source):
             raise_not_finite(self.chunks())
         return moments
 
+    def _distinct(self) -> Distinct:
+        found: Distinct = self._total(tasks.distinct)
+        return found
+
     def reduce(self, sweep: Sweep) -> Statistics[Any]:
         own, again, sweep = None, sweep.again, sweep._replace(again=None)
         if sweep.given is not None:
@@ -152,7 +167,10 @@ class DaskSource(Source):
         if _is_frame(X):
             X = X.map_partitions(tasks.numbers, self._form, meta=nothing)
         shape = {"drop_axis": 1} if like.ndim == 1 else {"chunks": (X.chunks[0], like.shape[1:])}
-        on_chunks = tasks.OnChunks(tasks.apply, self._form._replace(feature_names=None), None, (score,))
+        form = self._form._replace(feature_names=None)
+        if _is_frame(self._X):  # whose text has become numbers
+            form = form._replace(vocabulary=None)
+        on_chunks = tasks.OnChunks(tasks.apply, form, None, (score,))
         # This is delayed, so that the graph holds the model once, and not in every task.
         return X.map_blocks(
             tasks.score, dask.delayed(on_chunks, traverse=False), dtype=like.dtype, meta=like, **shape

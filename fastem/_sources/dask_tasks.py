@@ -14,8 +14,10 @@ from fastem._families.frame import Moments
 from fastem._families.statistics import Statistics
 from fastem._sources.arrays import ArraySource
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
+from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.known import Known, known_of
 from fastem._sources.passes import ScoreRows, Sweep
+from fastem._sources.texts import Vocabulary, merged_vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
 
 
@@ -79,6 +81,24 @@ def survey(chunk: Rows) -> Survey:
         moments = _source(chunk if largest > 0 else chunk._replace(weight=None)).moments()
     positive = n if weight is None else int(np.count_nonzero(weight))
     return Survey((n,), (positive,), largest, moments if largest > 0 else None, known_of(chunk))
+
+
+def distinct(chunk: Rows) -> Distinct:
+    return distinct_of(chunk)
+
+
+@dataclass(frozen=True)
+class Texts:
+    vocabulary: Vocabulary
+
+    def __add__(self, other: "Texts") -> "Texts":
+        return Texts(merged_vocabulary(self.vocabulary, other.vocabulary))
+
+
+def texts(weighted: bool, i: int, own: tuple[Any, ...], rows: Any, *about: Any) -> Texts:
+    """Return the text in a block before it becomes numbers. Weights come first in `about`, if there are any."""
+    weight = np.asarray(about[0]) if weighted else None
+    return Texts(vocabulary_of(rows, f"block {i} of X", weight))
 
 
 def statistics(chunk: Rows, sweep: Sweep, given: Array | None = None) -> Statistics[Any]:

@@ -1,8 +1,11 @@
 """Opening anything that `fit` takes as X, as a source."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import Any
+
+import numpy as np
 
 from fastem._sources.arrays import ArraySource
 from fastem._sources.checks import (
@@ -20,6 +23,7 @@ from fastem._sources.parquet import ParquetReader, is_parquet
 from fastem._sources.passes import Source
 from fastem._sources.readers import Reader, reader_of
 from fastem._sources.tables import column_names
+from fastem._sources.texts import Vocabulary, has_text, merged_vocabulary, vocabulary_of
 from fastem._typing import Rows
 
 
@@ -32,32 +36,58 @@ def source_of(
     cache_dir: Any = None,
     n_features: int | None = None,
     feature_names: tuple[str, ...] | None = None,
+    vocabulary: Vocabulary | None = None,
     empty: bool = False,
     labels: Any = None,
     k: int = 1,
 ) -> Source:
     """Open X, its weights and the known labels of its k components.
 
-    If X is for a model, `n_features` and `feature_names` are the model's.
+    If X is for a model, `n_features` and `feature_names` are the model's. `vocabulary` has the text that
+    columns may have. If it is (), X shall tell. If it is None, there is none.
     """
     n_threads = check_n_threads(n_threads)
     cache_dir = check_cache_dir(cache_dir)
     if is_dask(X):
         if cache_dir is not None:
             raise_no_cache()
-        return DaskSource(X, sample_weight, n_threads, columns, n_features, feature_names, labels, k)
+        return DaskSource(
+            X, sample_weight, n_threads, columns, n_features, feature_names, labels, k, vocabulary
+        )
     weight, sample_weight = (sample_weight, None) if isinstance(sample_weight, str) else (None, sample_weight)
     label, labels = (labels, None) if isinstance(labels, str) else (None, labels)
-    reader = _reader_of(X, columns, weight, label, feature_names)
+    reader = _reader_of(X, columns, weight, label, feature_names, vocabulary is not None)
     if reader is not None:
         begun = reader.chunks()
         first = list(islice(begun, 1))
-        form = form_of(first, sample_weight, n_features, feature_names, labels, k)
+        form = form_of(first, sample_weight, n_features, feature_names, labels, k, vocabulary)
+        if vocabulary == () and has_text(form.vocabulary):
+            form = form._replace(vocabulary=_learned(reader, sample_weight))
+            first, begun = [], reader.chunks()
         return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun), cache_dir, labels)
-    array = check_X(X, n_features=n_features, feature_names=feature_names, empty=empty)
+    check = partial(check_X, X, n_features=n_features, feature_names=feature_names, empty=empty)
+    array = check(vocabulary=vocabulary)
     weights = check_sample_weight(sample_weight, len(array))
+    if vocabulary == ():
+        vocabulary = vocabulary_of(X, "X", weights)
+        if weights is not None and has_text(vocabulary):
+            array = check(vocabulary=vocabulary, weight=weights)
     known = None if labels is None else check_labels(labels, len(array), k)
-    return ArraySource(Rows("X", 0, array, weights, known), n_threads, column_names(X))
+    return ArraySource(Rows("X", 0, array, weights, known), n_threads, column_names(X), vocabulary)
+
+
+def _learned(reader: Reader, sample_weight: Any) -> Vocabulary:
+    """Return the text in all chunks, in one pass."""
+    found: Vocabulary = ()
+    start = 0
+    for where, rows, weight, _ in reader.chunks():
+        if weight is None and sample_weight is not None:
+            weight = np.asarray(sample_weight)[start : start + len(rows)]
+        start += len(rows)
+        found = merged_vocabulary(
+            found, vocabulary_of(rows, where, None if weight is None else np.asarray(weight))
+        )
+    return found
 
 
 def _reader_of(
@@ -66,10 +96,11 @@ def _reader_of(
     weight: str | None,
     label: str | None,
     feature_names: tuple[str, ...] | None,
+    texts: bool,
 ) -> Reader | None:
     """Return a reader of X in chunks, or None if X is in memory."""
     if is_parquet(X):
-        return ParquetReader(X, check_columns(columns) or feature_names, weight, label)
+        return ParquetReader(X, check_columns(columns) or feature_names, weight, texts, label)
     if columns is not None or weight is not None or label is not None:
         raise_no_columns(X)
     return reader_of(X)

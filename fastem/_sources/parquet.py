@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastem._sources.readers import Reader
+from fastem._sources.texts import Columns
 from fastem._typing import Array, RawChunk
 
 # The size of a batch. It should stay in the cache of a core while its columns become rows.
@@ -30,7 +31,12 @@ class ParquetReader(Reader):
     """
 
     def __init__(
-        self, X: Any, columns: Sequence[str] | None, weight: str | None, labels: str | None = None
+        self,
+        X: Any,
+        columns: Sequence[str] | None,
+        weight: str | None,
+        texts: bool,
+        labels: str | None = None,
     ) -> None:
         dataset = _open(X)
         try:
@@ -54,11 +60,12 @@ class ParquetReader(Reader):
                     f"columns, sample_weight and labels must name columns of X, {list(names)}; got {name!r}."
                 )
         for name in wanted:
-            _check_type(name, dataset.schema.field(name).type)
+            _check_type(name, dataset.schema.field(name).type, texts and name in columns)
         self._types = {name: dataset.schema.field(name).type for name in wanted}
         for fragment in self._fragments:
             self._check_schema(fragment)
         self.n_samples = sum(group.num_rows for fragment in self._fragments for group in fragment.row_groups)
+        self._has_text = any(_is_text(self._types[name]) for name in columns)
         single = all(str(self._types[name]) == "float" for name in columns)
         self._dtype = np.dtype(np.float32 if single else np.float64)
 
@@ -76,11 +83,22 @@ class ParquetReader(Reader):
                 groups = [group.id for group in fragment.row_groups]  # a dataset may use only some of them
                 batches = file.iter_batches(size, row_groups=groups, columns=wanted, use_threads=False)
                 for batch in batches:
-                    rows = np.array([_numbers(batch.column(name)) for name in columns], self._dtype).T
+                    rows = self._rows(batch)
                     given = (self._weight, self._labels)
                     about = (None if name is None else _numbers(batch.column(name)) for name in given)
                     yield RawChunk(f"the chunk of {fragment.path} at row {start}", rows, *about)
                     start += len(batch)
+
+    def _rows(self, batch: Any) -> Array | Columns:
+        names = self.feature_names or ()
+        if not self._has_text:
+            return np.array([_numbers(batch.column(name)) for name in names], self._dtype).T
+        are_text = tuple(_is_text(self._types[name]) for name in names)
+        arrays = (
+            (_strings if text else _numbers)(batch.column(name))
+            for name, text in zip(names, are_text, strict=True)
+        )
+        return Columns(tuple(arrays), are_text)
 
     def _check_schema(self, fragment: Any) -> None:
         schema = fragment.physical_schema
@@ -116,13 +134,27 @@ def _open(X: Any) -> Any:
     return dataset
 
 
-def _check_type(name: str, kind: Any) -> None:
+def _is_text(kind: Any) -> bool:
     from pyarrow import types
 
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _check_type(name: str, kind: Any, texts: bool) -> None:
+    from pyarrow import types
+
+    if texts and _is_text(kind):
+        return
     if not (types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind)):
         raise TypeError(
             f"X must hold real numbers; column {name!r} has type {kind}. Choose others with columns=[...]."
         )
+
+
+def _strings(column: Any) -> Array:
+    """Return the strings of a column, with None for missing values."""
+    return np.asarray(column.cast("string").to_numpy(zero_copy_only=False), dtype=object)
 
 
 def _numbers(column: Any) -> Array:

@@ -15,6 +15,8 @@ from fastem._kernels._layout import TILE_BYTES
 from fastem._kernels._moments import slot_moments
 from fastem._kernels._parallel import run_slots
 from fastem._sources.chunk_checks import raise_not_finite
+from fastem._sources.distinct import Distinct, distinct_of
+from fastem._sources.texts import Vocabulary
 from fastem._typing import Array, Rows, read_only
 
 _MAX_SLOTS = 64
@@ -60,6 +62,7 @@ class Source(ABC):
     dtype: np.dtype[Any]  # the dtype of the kernels, float32 or float64
     n_threads: int | None
     lazy = False  # whether only a cluster reads the rows
+    vocabulary: Vocabulary | None = None  # the strings in columns of text, which are numbers here
 
     @property
     @abstractmethod
@@ -74,6 +77,17 @@ class Source(ABC):
     @abstractmethod
     def moments(self) -> Moments:
         """Return the moments of all rows. Raise an error if X is not finite."""
+
+    def distinct(self) -> tuple[Array, ...]:
+        """Return the sorted distinct values of each column. Raise an error if X is not finite."""
+        self.moments()
+        found = self._distinct().values
+        texts = self.vocabulary or (None,) * len(found)
+        return tuple(own if text is None else text for own, text in zip(found, texts, strict=True))
+
+    @abstractmethod
+    def _distinct(self) -> Distinct:
+        """Return the distinct numbers of each column in rows of positive weight."""
 
     @abstractmethod
     def reduce(self, sweep: Sweep) -> Statistics[Any]:
@@ -157,6 +171,10 @@ class SlabSource(Source):
         if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
             raise_not_finite(self.chunks())
         return Moments(float(total), mean, variance)
+
+    def _distinct(self) -> Distinct:
+        rows = self._slab_rows(1, self.n_features, 1, self.dtype.itemsize)
+        return reduce(add, (distinct_of(slab) for slab in self.slabs(rows)))
 
     def reduce(self, sweep: Sweep) -> Statistics[Any]:
         family, k = sweep.family, sweep.k

@@ -1,0 +1,327 @@
+"""Categories that are independent within a component: latent class analysis (Lazarsfeld and Henry 1968).
+
+The categories of a column are the distinct values seen in the fit, in their order, so a family that has none
+yet is only a name. `adapted` returns one that has them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem._checks import check_finite
+from fastem._families.base import Maximised, Rule, check_sums, weights_of
+from fastem._families.categories import (
+    arrays_of,
+    categories_from,
+    checked_categories,
+    code_tables,
+    raise_unseen,
+    ranks_of_text,
+)
+from fastem._families.compiled import CompiledFamily
+from fastem._families.frame import Frame, Moments, identity_frame
+from fastem._families.reseed import alive_components, reseed
+from fastem._kernels._categorical import slot_unseen
+from fastem._kernels._layout import VECTOR_BYTES
+from fastem._kernels._parallel import run_slots
+from fastem._kernels._params import CategoricalParams, CategoricalSums
+from fastem._typing import Array, FloatArray, Rows, read_only
+
+# The logarithm of a probability of zero in the kernels.
+_IMPOSSIBLE = -1e30
+# Each of two passes knows the mean log-likelihood to about one rounding error of what its kernels add up.
+_ROUNDING = 2.0
+# A vector of float32 has so many lanes. float64 needs fewer, but the same rows serve both.
+_LANES = VECTOR_BYTES // 4
+_CACHE_LINE = 64
+_MOST_PLACES = 1 << 31
+# k-means compares at most so many categories.
+_MOST_SEEN = 256
+# A start takes this part of its probabilities from those of all rows, which count as at least the second.
+_SOFT, _RAREST = 0.2, 1e-4
+_ROWS_PER_SLOT, _MAX_SLOTS = 4096, 64
+
+
+class CategoricalParameters(NamedTuple):
+    weights: FloatArray  # (K,)
+    probabilities: FloatArray  # (K, d, C), where C is the largest number of categories of a column
+
+
+class CategoricalCounts(NamedTuple):
+    """Weighted sums of one pass."""
+
+    weights: FloatArray  # (K,) sum of r
+    counts: FloatArray  # (K, d, C) sum of r over the rows in each category
+
+
+class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
+    """log p(x | k) = sum_j log p_kj(x_j)"""
+
+    name = distribution = "categorical"
+    parameter_names = ("probabilities",)
+    impossible = -1e21
+    shows_clusters = False
+    has_base_measure = True  # it is zero, and finds values that are no categories
+
+    def __init__(self, categories: Sequence[Array] = ()) -> None:
+        """The categories of each column are different and sorted. They are float64, or text."""
+        self.categories = tuple(map(read_only, categories)) or None
+        self.vocabulary = tuple(values if values.dtype.kind == "U" else None for values in categories)
+        self._counts = np.array([len(values) for values in categories], np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(self._counts)])
+        # (d, C) of bool: which places of the parameters belong to a category. The others are always zero.
+        self._own = np.arange(self._counts.max(initial=0)) < self._counts[:, None]
+
+    # --- categories
+
+    def adapted(self, distinct: Callable[[], tuple[Array, ...]]) -> "Categorical":
+        return Categorical(distinct())
+
+    def with_categories(self, categories: Any, parameters: Mapping[str, Any]) -> "Categorical":
+        if categories is not None:
+            return Categorical([checked_categories(values, j) for j, values in enumerate(categories)])
+        shape = np.shape(parameters["probabilities"])
+        return Categorical([np.arange(float(shape[2]))] * shape[1] if len(shape) == 3 else [])
+
+    def state(self) -> dict[str, Array]:
+        return arrays_of(self.categories or ())
+
+    def with_state(self, arrays: Mapping[str, Array]) -> "Categorical":
+        return Categorical(categories_from(arrays))
+
+    # --- parameters
+
+    def check(
+        self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
+    ) -> CategoricalParameters:
+        probabilities = check_finite("probabilities", parameters["probabilities"])
+        shape = probabilities.shape
+        if len(shape) != 3 or shape[0] != len(weights) or 0 in shape or shape[1:] != self._own.shape:
+            d, most = self._own.shape if self.categories else ("d", "C")
+            raise ValueError(
+                f"probabilities must have shape (k, d, C) = {(len(weights), d, most)}, with k as in weights "
+                f"and C the largest number of categories of a column; got shape {shape}."
+            )
+        sums = probabilities.sum(axis=2)
+        if (probabilities < 0).any() or (np.abs(sums - 1) > 1e-6).any():
+            raise ValueError(
+                "probabilities must be at least 0 and sum to 1 over the categories of a column; got sums "
+                f"from {sums.min()} to {sums.max()} and a least probability of {probabilities.min()}."
+            )
+        if (probabilities[:, ~self._own] > 0).any():
+            raise ValueError(
+                "probabilities must be 0 beyond the categories of a column, whose numbers are "
+                f"{self._counts.tolist()}."
+            )
+        return CategoricalParameters(weights, probabilities)
+
+    def n_features(self, parameters: CategoricalParameters) -> int:
+        return int(parameters.probabilities.shape[1])
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k * int((self._counts - 1).sum())
+
+    def to_user(self, parameters: CategoricalParameters, frame: Frame) -> CategoricalParameters:
+        return parameters
+
+    def from_user(self, parameters: CategoricalParameters, frame: Frame) -> CategoricalParameters:
+        return parameters
+
+    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
+        return identity_frame(moments.mean)
+
+    def own_frame(self, parameters: CategoricalParameters, dtype: np.dtype[Any]) -> Frame:
+        return identity_frame(np.zeros(self.n_features(parameters)))
+
+    def sample(self, parameters: CategoricalParameters, labels: Array, rng: np.random.Generator) -> Array:
+        d = self.n_features(parameters)
+        text = any(values.dtype.kind == "U" for values in self.categories or ())
+        rows = np.empty((len(labels), d), object if text else np.float64)
+        ends = np.cumsum(parameters.probabilities, axis=2)
+        for j, values in enumerate(self.categories or ()):
+            # No draw is beyond the last category that has a probability, whatever the rounding.
+            draws = rng.random(len(labels)) * ends[labels, j, -1]
+            codes = (draws[:, None] >= ends[labels, j, : len(values) - 1]).sum(axis=1)
+            rows[:, j] = values[codes]
+        return rows
+
+    # --- rows
+
+    def seen(self, X: Array, frame: Frame) -> FloatArray:
+        """Return a column of zeros and ones for each category, of the commonest if there are many."""
+        codes = [
+            np.minimum(np.searchsorted(v, X[:, j]), len(v) - 1)
+            for j, v in enumerate(ranks_of_text(self.categories or (), X.dtype))
+        ]
+        counts = np.concatenate(
+            [np.bincount(c, minlength=n) for c, n in zip(codes, self._counts, strict=True)]
+        )
+        commonest = np.sort(np.argsort(-counts, kind="stable")[:_MOST_SEEN])
+        columns = np.searchsorted(self._starts, commonest, side="right") - 1
+        chosen = zip(columns, commonest - self._starts[columns], strict=True)
+        return np.stack([codes[j] == code for j, code in chosen], axis=1).astype(np.float64)
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        n = len(rows.X)
+        slots = max(1, min(_MAX_SLOTS, n // _ROWS_PER_SLOT))
+        failures, dtype = np.zeros(slots, np.int64), rows.X.dtype
+        weight = np.empty(0, dtype) if rows.weight is None else rows.weight
+        shift, values, consecutive, *_ = code_tables(self.categories or (), dtype)
+        starts = read_only(self._starts)
+        arguments = (rows.X, read_only(weight), shift, values, starts, consecutive, failures)
+        run_slots(slot_unseen, arguments, slots, n_threads)
+        if failures.any():
+            raise_unseen(rows, self.categories or ())
+        return np.zeros(n)
+
+    # --- passes
+
+    def pack(
+        self, parameters: CategoricalParameters | None, frame: Frame, dtype: np.dtype[Any]
+    ) -> CategoricalParams:
+        assert parameters is not None
+        with np.errstate(divide="ignore"):  # the logarithm of zero
+            log2_weights = np.log2(parameters.weights)
+            logs = np.maximum(np.log2(parameters.probabilities[:, self._own]), _IMPOSSIBLE)
+        logs[:, : self._counts[0]] += log2_weights[:, None]
+        table = _aligned((logs.shape[1], _width(len(log2_weights))), dtype)
+        if table.size > _MOST_PLACES:
+            raise ValueError(
+                f"X must have fewer categories; it has {logs.shape[1]} in {len(self._counts)} columns."
+            )
+        table[:, : len(log2_weights)] = logs.T
+        shift, values, consecutive, ranks, rank_starts = code_tables(self.categories or (), dtype)
+        return CategoricalParams(
+            shift=shift,
+            inverse_scale=np.ones_like(shift),
+            log2_weights=log2_weights.astype(dtype),
+            table=table,
+            values=values,
+            starts=self._starts,
+            consecutive=consecutive,
+            ranks=ranks,
+            rank_starts=rank_starts,
+        )
+
+    def new_sums(self, slots: int, k: int, d: int) -> CategoricalSums:
+        counts = _aligned((slots, int(self._starts[-1]), _width(k)), np.dtype(np.float64))
+        return CategoricalSums(np.zeros((slots, k)), counts, np.zeros(slots))
+
+    def bytes_per_slot(self, k: int, d: int) -> int:
+        return 8 * (k + 1 + int(self._starts[-1]) * _width(k))
+
+    def multiply_adds(self, d: int) -> int:
+        return 2 * d
+
+    def collect(self, packed: CategoricalParams, merged: CategoricalSums) -> CategoricalCounts:
+        k = len(merged.weights)
+        counts = np.zeros((k, *self._own.shape))
+        counts[:, self._own] = merged.counts[:, :k].T
+        return CategoricalCounts(merged.weights, counts)
+
+    # --- sums and M-step
+
+    def add(self, one: CategoricalCounts, other: CategoricalCounts) -> CategoricalCounts:
+        return CategoricalCounts(one.weights + other.weights, one.counts + other.counts)
+
+    def blend(
+        self, before: CategoricalParameters, weights: FloatArray, sums: CategoricalCounts, gain: float
+    ) -> CategoricalCounts:
+        counts = weights[:, None, None] * before.probabilities
+        return CategoricalCounts(weights + gain * sums.weights, counts + gain * sums.counts)
+
+    def origin(self, k: int, d: int) -> CategoricalParameters:
+        uniform = self._own / self._counts[:, None]
+        return CategoricalParameters(np.full(k, 1 / k), np.repeat(uniform[None], k, axis=0))
+
+    def maximise(
+        self, sums: CategoricalCounts, rule: Rule[CategoricalParameters]
+    ) -> Maximised[CategoricalParameters]:
+        alive = alive_components(sums.weights, rule.mean_row_weight)
+        counts = np.where(alive[:, None, None], sums.counts, sums.counts.sum(axis=0))
+        # Each column has the weight of its component, but to rounding errors of its own.
+        probabilities = counts / counts.sum(axis=2, keepdims=True)
+        weights = sums.weights / sums.weights.sum()
+        reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(_part, probabilities))
+        parameters = CategoricalParameters(weights, probabilities)
+        slack = (rule.precision + np.finfo(np.float64).eps) * _size(parameters)
+        return Maximised(parameters, reseeded, kept, [], _ROUNDING * slack)
+
+    # Roots of probabilities are points on a sphere. In half of these units a single row knows about one.
+
+    def places(self, parameters: CategoricalParameters) -> FloatArray:
+        return 2 * np.sqrt(parameters.probabilities[:, self._own])
+
+    def to_vector(self, parameters: CategoricalParameters) -> FloatArray:
+        roots = np.sqrt(parameters.probabilities[:, self._own])
+        return np.concatenate([np.sqrt(parameters.weights), roots.ravel()])
+
+    def from_vector(self, vector: FloatArray, like: CategoricalParameters) -> CategoricalParameters | None:
+        k = len(like.weights)
+        probabilities = np.zeros_like(like.probabilities)
+        with np.errstate(all="ignore"):
+            probabilities[:, self._own] = np.square(vector[k:].reshape(k, -1))
+            probabilities /= probabilities.sum(axis=2, keepdims=True)
+            parameters = CategoricalParameters(weights_of(vector[:k]), probabilities)
+        return parameters if all(np.isfinite(array).all() for array in parameters) else None
+
+    def softened(self, parameters: CategoricalParameters) -> CategoricalParameters:
+        """Return probabilities a little nearer to those of all rows. EM would never change one of zero."""
+        weights, probabilities = parameters
+        everywhere = np.tensordot(weights, probabilities, 1)
+        # A category that no row of the sample has becomes as rare as the sample allows to tell.
+        everywhere = np.where(self._own, np.maximum(everywhere, _RAREST), 0.0)
+        everywhere /= everywhere.sum(axis=1, keepdims=True)
+        return CategoricalParameters(weights, (1 - _SOFT) * probabilities + _SOFT * everywhere)
+
+    # --- files
+
+    def to_arrays(self, sums: CategoricalCounts) -> dict[str, Array]:
+        return sums._asdict()
+
+    def from_arrays(self, arrays: Mapping[str, Array], d: int) -> CategoricalCounts:
+        k = len(arrays["weights"])
+        if len(self._counts) != d:
+            raise ValueError(f"it has {d} columns, and categories of {len(self._counts)}")
+        counts = check_sums("counts", arrays["counts"], (k, *self._own.shape))
+        return CategoricalCounts(check_sums("weights", arrays["weights"], (k,)), counts)
+
+    def user_sums(self, sums: CategoricalCounts, frame: Frame) -> dict[str, Any]:
+        return {"weights": sums.weights.copy(), "counts": sums.counts.copy()}
+
+
+def _width(k: int) -> int:
+    return -(-k // _LANES) * _LANES
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return zeros that start at a cache line, since a load across two of them costs as much as two loads."""
+    size = int(np.prod(shape))
+    buffer = np.zeros(size + _CACHE_LINE // dtype.itemsize, dtype)
+    start = (-buffer.ctypes.data % _CACHE_LINE) // dtype.itemsize
+    return buffer[start : start + size].reshape(shape)
+
+
+def _part(probabilities: FloatArray, component: int, heaviest: int) -> None:
+    """Split the heaviest component in two, which differ in the column whose second category is commonest."""
+    probabilities[component] = probabilities[heaviest]
+    if probabilities.shape[2] < 2:
+        return
+    j = int(np.argmax(np.sort(probabilities[heaviest], axis=1)[:, -2]))
+    second, first = np.argsort(probabilities[heaviest, j], kind="stable")[-2:]
+    step = 0.5 * probabilities[heaviest, j, second]
+    for part, sign in ((component, 1), (heaviest, -1)):
+        probabilities[part, j, first] += sign * step
+        probabilities[part, j, second] -= sign * step
+
+
+def _size(parameters: CategoricalParameters) -> float:
+    """How large the terms of the log-density of a mean row are."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(
+            parameters.probabilities > 0, -parameters.probabilities * np.log(parameters.probabilities), 0
+        )
+    entropy = -float(sum(w * np.log(w) for w in parameters.weights if w > 0))
+    return float(parameters.weights @ terms.sum(axis=(1, 2))) + entropy

@@ -1,0 +1,159 @@
+"""Columns of text, which become numbers before anything else sees them: the ranks of their strings.
+
+The vocabulary of X says for each column which strings it may have, sorted, or None if it holds numbers.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem._sources.tables import as_table
+from fastem._typing import Array, FloatArray
+
+Vocabulary = tuple[Array | None, ...]
+
+TEXT_TYPES = ("String", "Categorical", "Enum")
+
+
+class Columns(NamedTuple):
+    """The columns of some rows, where some are text."""
+
+    arrays: tuple[Array, ...]
+    are_text: tuple[bool, ...]
+
+    def __len__(self) -> int:
+        return len(self.arrays[0]) if self.arrays else 0
+
+
+def columns_of(X: Any) -> Columns | None:
+    """Return the columns of a table, or of an array of objects or strings. None if all are plain numbers."""
+    if isinstance(X, Columns):
+        return X
+    table = as_table(X)
+    if table is not None:
+        kinds = [str(kind).split("(")[0] for kind in table.schema.values()]
+        if not {"Object", *TEXT_TYPES}.intersection(kinds):
+            return None
+        arrays = tuple(np.asarray(table[name].to_numpy()) for name in table.columns)
+        # Categories of pandas may be numbers. The type of a block of dask has no rows.
+        text = (
+            _has_text(array) or (kind in TEXT_TYPES and (kind != "Categorical" or len(array) == 0))
+            for kind, array in zip(kinds, arrays, strict=True)
+        )
+        return Columns(arrays, tuple(text))
+    try:
+        array = X if isinstance(X, np.ndarray) else np.asarray(X)
+    except ValueError:  # rows of different lengths, which a check will find
+        return None
+    if array.ndim != 2 or array.dtype.kind not in "UO":
+        return None
+    if array.dtype.kind == "U":
+        return Columns(tuple(array.T), (True,) * array.shape[1])
+    return Columns(tuple(array.T), tuple(map(_has_text, array.T)))
+
+
+def _has_text(column: Array) -> bool:
+    return column.dtype.kind == "U" or (
+        column.dtype.kind == "O" and any(isinstance(entry, str) for entry in column.tolist())
+    )
+
+
+def has_text(vocabulary: Vocabulary | None) -> bool:
+    return any(values is not None for values in vocabulary or ())
+
+
+def vocabulary_of(X: Any, name: str, weight: Array | None) -> Vocabulary:
+    """Return the strings in rows of positive weight, or () if all columns are plain numbers."""
+    columns = columns_of(X)
+    if columns is None:
+        return ()
+    return tuple(
+        _sorted(_strings(column, name, j) if weight is None else _strings(column[weight > 0], name, j), j)
+        if text
+        else None
+        for j, (column, text) in enumerate(zip(columns.arrays, columns.are_text, strict=True))
+    )
+
+
+def _sorted(strings: Sequence[str], column: int) -> Array:
+    found = sorted(set(strings))
+    values = np.array(found, dtype=np.str_)
+    if values.tolist() != found:
+        raise ValueError(f"X must have no text that ends in a NUL; column {column} has such. Strip it.")
+    return values
+
+
+def merged_vocabulary(one: Vocabulary, other: Vocabulary) -> Vocabulary:
+    """Return the vocabulary of the rows of both. A column of which both know text has the text of both."""
+    if not (one and other):
+        return one or other
+    return tuple(
+        a if b is None else b if a is None else np.union1d(a, b) for a, b in zip(one, other, strict=True)
+    )
+
+
+def as_numbers(X: Any, name: str, vocabulary: Vocabulary, weight: Array | None) -> Any:
+    """Return X with each text replaced by its rank in the vocabulary, which X has itself if it is ().
+
+    A text that is not in the vocabulary is an error, unless the weight of its row is 0.
+    """
+    vocabulary = vocabulary or vocabulary_of(X, name, None)
+    if not has_text(vocabulary):
+        columns = columns_of(X)
+        if columns is None or not any(columns.are_text):
+            return X
+    else:
+        columns = columns_of(X)
+        if columns is None:
+            array = np.asarray(X)
+            if array.ndim != 2:
+                return X
+            columns = Columns(tuple(array.T), (False,) * array.shape[1])
+    if len(columns.arrays) != len(vocabulary):
+        raise ValueError(
+            f"{name} must have {len(vocabulary)} features, as in the fit; got {len(columns.arrays)}."
+        )
+    numbers = np.empty((len(columns), len(vocabulary)))
+    for j, (column, text, values) in enumerate(zip(*columns, vocabulary, strict=True)):
+        if text != (values is not None) and len(column):
+            wanted, got = ("numbers", "text") if text else ("text", "numbers")
+            raise TypeError(f"{name} must hold {wanted} in column {j}, as in the fit; got {got}.")
+        if values is None:
+            numbers[:, j] = _plain(column, name, j)
+        else:
+            numbers[:, j] = _ranks(_strings(column, name, j), values, name, j, weight)
+    return numbers
+
+
+def _plain(column: Array, name: str, j: int) -> FloatArray:
+    try:
+        return column.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must hold real numbers or text; column {j} has {error}.") from None
+
+
+def _strings(column: Array, name: str, j: int) -> list[str]:
+    """Return a column of text as a list."""
+    strings: list[str] = column.tolist()
+    if column.dtype.kind != "U" and not all(isinstance(entry, str) for entry in strings):
+        row = next(i for i, entry in enumerate(strings) if not isinstance(entry, str))
+        raise ValueError(
+            f"{name} must have text throughout in a column of text; row {row}, column {j} is "
+            f"{strings[row]!r}. Drop such rows, or give what is missing a name of its own."
+        )
+    return strings
+
+
+def _ranks(strings: list[str], values: Array, name: str, j: int, weight: Array | None) -> FloatArray:
+    ranks = {value: float(rank) for rank, value in enumerate(values.tolist())}
+    try:
+        return np.fromiter(map(ranks.__getitem__, strings), np.float64, len(strings))
+    except KeyError:
+        for row, string in enumerate(strings):
+            if string not in ranks and (weight is None or weight[row] > 0):
+                raise ValueError(
+                    f"{name} must hold the categories that the fit saw; row {row}, column {j} is {string!r}. "
+                    "Drop such rows, or fit to rows with all categories."
+                ) from None
+    return np.array([ranks.get(string, 0.0) for string in strings])
