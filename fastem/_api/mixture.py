@@ -9,10 +9,10 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 
 from fastem import _io
+from fastem._api.parameters import check_mixing_weights, check_names
 from fastem._api.scoring import Scorer
 from fastem._checks import (
     check_feature_names,
-    check_finite,
     check_integer,
     check_responsibilities,
     check_rng,
@@ -105,7 +105,7 @@ class Mixture:
         feature_names: Sequence[str] | None = None,
     ) -> None:
         family = other_family(distribution)
-        _check_names(family, parameters)
+        check_names(family, parameters)
         family = family.with_categories(categories, parameters)
         self._set(family, weights, parameters, n_features, report, feature_names)
 
@@ -119,7 +119,7 @@ class Mixture:
         feature_names: Sequence[str] | None,
     ) -> None:
         """Check everything and set the attributes, without `__setattr__`, since models are immutable."""
-        _check_names(family, parameters)
+        check_names(family, parameters)
         if n_features is not None:
             n_features = check_integer("n_features", n_features, 1, "Pass the number of columns.")
         user = family.check(check_mixing_weights(weights), parameters, n_features)
@@ -391,24 +391,3 @@ def sweep_of(model: Mixture, dtype: np.dtype[Any]) -> Sweep:
 def check_model(model: Any) -> None:
     if not isinstance(model, Mixture):
         raise TypeError(f"model must be a fastem.Mixture; got {type(model).__name__}.")
-
-
-def check_mixing_weights(weights: Any) -> FloatArray:
-    w = check_finite("weights", weights)
-    if w.ndim != 1 or len(w) == 0:
-        raise ValueError(f"weights must have shape (k,) with k of at least 1; got shape {w.shape}.")
-    if (w < 0).any() or abs(w.sum() - 1) > 1e-6:
-        raise ValueError(
-            f"weights must be at least 0 and sum to 1; got {w} with sum {w.sum()}. Divide them by their sum."
-        )
-    return w
-
-
-def _check_names(family: Family[Any, Any], parameters: Any) -> None:
-    names = family.parameter_names
-    if not isinstance(parameters, Mapping) or not all(isinstance(name, str) for name in parameters):
-        raise TypeError(f"parameters must be a dict of arrays by name; got {parameters!r}.")
-    if not parameters:
-        raise ValueError("parameters must have at least one name; got none.")
-    if names and set(parameters) != set(names):
-        raise ValueError(f"parameters must have the names {list(names)}; got {sorted(parameters)}.")

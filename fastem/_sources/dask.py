@@ -80,9 +80,8 @@ class DaskSource(Source):
                 weights_of_chunks=weighted, weighted=weighted, labels_of_chunks=labelled, labelled=labelled
             )
         if vocabulary == () and has_text(self._form.vocabulary):
-            found = self._blocks.sum(
-                partial(tasks.texts, self._form.weighted), dict.fromkeys(range(len(self._blocks)), ())
-            )
+            learn = partial(tasks.texts, self._form.weighted)
+            found = self._blocks.sum(learn, dict.fromkeys(range(len(self._blocks)), ()))
             self._form = self._form._replace(vocabulary=found.vocabulary)
         self.vocabulary = self._form.vocabulary
 

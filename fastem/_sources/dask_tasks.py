@@ -96,7 +96,7 @@ class Texts:
 
 
 def texts(weighted: bool, i: int, own: tuple[Any, ...], rows: Any, *about: Any) -> Texts:
-    """Return the text in a block before it becomes numbers. Weights come first in `about`, if there are any."""
+    """Return the text in a block before it becomes numbers. Weights come first in `about`, if any do."""
     weight = np.asarray(about[0]) if weighted else None
     return Texts(vocabulary_of(rows, f"block {i} of X", weight))
 
