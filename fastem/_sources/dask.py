@@ -81,8 +81,7 @@ class DaskSource(Source):
             )
         if vocabulary == () and has_text(self._form.vocabulary):
             learn = partial(tasks.texts, self._form.weighted)
-            found = self._blocks.sum(learn, dict.fromkeys(range(len(self._blocks)), ()))
-            self._form = self._form._replace(vocabulary=found.vocabulary)
+            self._form = self._form._replace(vocabulary=self._of_blocks(learn).vocabulary)
         self.vocabulary = self._form.vocabulary
 
     def _in_blocks(self, given: Any, name: str, check: Callable[[Any, int], Any]) -> Any:
@@ -91,10 +90,14 @@ class DaskSource(Source):
             import dask.array as da
 
             if self._block_rows is None:
-                self._block_rows = self._total(tasks.count)
+                self._block_rows = self._of_blocks(tasks.count)
             return da.from_array(check(given, sum(self._block_rows)), chunks=(self._block_rows,))
         check_blocks(self._X, given, name)
         return given
+
+    def _of_blocks(self, function: Callable[..., Any]) -> Any:
+        """Return the sum of a function over all blocks as they are, before any check."""
+        return self._blocks.sum(function, dict.fromkeys(range(len(self._blocks)), ()))
 
     def _total(self, function: Callable[..., Any], *arguments: Any, own: dict[int, Any] | None = None) -> Any:
         """Return the sum of function(chunk, *arguments, *own[i]) over the blocks in `own`, or over all."""
