@@ -95,7 +95,9 @@ def statistics(problem, weight=None, given=None, slots=1, n_threads=None, X=None
     weight = read_only([] if weight is None else weight, X.dtype)
     given = read_only(np.empty((0, k)) if given is None else given, X.dtype)
     sums = problem.family.new_sums(slots, k, d)
-    run_slots(slot_statistics, (X, weight, given, problem.params, sums), slots, n_threads)
+    labels, soft = read_only([], np.int64), np.zeros(1, np.int64)
+    arguments = (X, weight, labels, given, problem.params, soft, sums)
+    run_slots(slot_statistics, arguments, slots, n_threads)
     merged = type(sums)(*(array.sum(axis=0) for array in sums))
     return *problem.family.collect(problem.params, merged), LN2 * float(merged.log2_likelihood)
 
@@ -106,7 +108,8 @@ def scores(problem, X=None, slots=1):
     n, k, dtype = len(X), len(problem.weights), X.dtype
     outputs = np.empty(n, dtype), np.empty(n, np.int64), np.empty((n, k), dtype)
     failures = np.zeros(slots, np.int64)
-    run_slots(slot_scores, (X, problem.params, *outputs, failures), slots, None)
+    joint = np.empty((0, k), dtype)
+    run_slots(slot_scores, (X, problem.params, *outputs, joint, failures), slots, None)
     assert not failures.any()
     return LN2 * outputs[0].astype(float), *outputs[1:]
 

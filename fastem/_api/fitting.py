@@ -50,7 +50,7 @@ def fit_by(
         X, sample_weight, n_threads, k=options.k, vocabulary=options.family.vocabulary, **reading
     )
     check_enough_rows(options.k, source.n_samples, source.n_positive)
-    options = options._replace(family=options.family.adapted(source.distinct))
+    options = options._replace(family=options.family.adapted(source.facts()))
     given = _check_given(init, source, options)
     options.family.n_parameters(options.k, source.n_features)  # a mistake in a user's shows here, not in bic
     likelihood = _likelihood(source, options, given)

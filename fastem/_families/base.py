@@ -104,6 +104,14 @@ class Ascents(ABC, Generic[P]):
         """Return the parameters that a start has reached."""
 
 
+class Facts(NamedTuple):
+    """What a family may learn from rows before a fit."""
+
+    names: tuple[str, ...] | None  # the names of the columns, if they have any
+    texts: tuple[Array | None, ...]  # the different texts in each column, sorted, or None if it has numbers
+    distinct: Callable[[Array], tuple[Array, ...]]  # finds the different values in columns of these numbers
+
+
 class Family(ABC, Generic[P, S]):
     """What differs between distributions. Subclasses are final or abstract."""
 
@@ -130,8 +138,8 @@ class Family(ABC, Generic[P, S]):
 
     # --- what a family learns from rows, such as their categories
 
-    def adapted(self, distinct: Callable[[], tuple[Array, ...]]) -> "Family[P, S]":
-        """Return the family for rows with these distinct values, which are asked for only if they matter."""
+    def adapted(self, facts: Facts) -> "Family[P, S]":
+        """Return the family for the rows of which these facts are known. Raise an error if it has none."""
         return self
 
     def with_categories(self, categories: Any, parameters: Mapping[str, Any]) -> "Family[P, S]":

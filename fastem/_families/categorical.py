@@ -4,14 +4,14 @@ The categories of a column are the distinct values seen in the fit, in their ord
 yet is only a name. `adapted` returns one that has them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem._checks import check_finite
-from fastem._families.base import Maximised, Rule, check_sums, weights_of
+from fastem._families.base import Facts, Maximised, Rule, check_sums, weights_of
 from fastem._families.categories import (
     arrays_of,
     categories_from,
@@ -76,8 +76,8 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
 
     # --- categories
 
-    def adapted(self, distinct: Callable[[], tuple[Array, ...]]) -> "Categorical":
-        return Categorical(distinct())
+    def adapted(self, facts: Facts) -> "Categorical":
+        return Categorical(facts.distinct(np.arange(len(facts.texts))))
 
     def with_categories(self, categories: Any, parameters: Mapping[str, Any]) -> "Categorical":
         if categories is not None:

@@ -129,8 +129,8 @@ class DaskSource(Source):
             raise_not_finite(self.chunks())
         return moments
 
-    def _distinct(self) -> Distinct:
-        found: Distinct = self._total(tasks.distinct)
+    def distinct(self, columns: Array) -> Distinct:
+        found: Distinct = self._total(tasks.distinct, columns)
         return found
 
     def reduce(self, sweep: Sweep) -> Statistics[Any]:

@@ -84,8 +84,8 @@ def survey(chunk: Rows) -> Survey:
     return Survey((n,), (positive,), largest, moments if largest > 0 else None, known_of(chunk))
 
 
-def distinct(chunk: Rows) -> Distinct:
-    return distinct_of(chunk)
+def distinct(chunk: Rows, columns: Array) -> Distinct:
+    return distinct_of(chunk, columns)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ _COUNTED = 1 << 12
 
 @dataclass(frozen=True)
 class Distinct:
-    """The distinct values of each column of some rows of positive weight, sorted."""
+    """The distinct values of some columns in rows of positive weight, sorted."""
 
+    columns: Array  # the numbers of the columns
     values: tuple[FloatArray, ...]
 
     def __add__(self, other: "Distinct") -> "Distinct":
@@ -23,24 +24,24 @@ class Distinct:
             one if one is two or np.array_equal(one, two) else np.union1d(one, two)
             for one, two in zip(self.values, other.values, strict=True)
         )
-        for j, values in enumerate(merged):
+        for j, values in zip(self.columns, merged, strict=True):
             if len(values) > MOST:
                 raise ValueError(
                     f"X must have at most {MOST} categories in a column; column {j} has more. Join the rare "
                     "ones, or leave the column out if it names the rows."
                 )
-        return Distinct(merged)
+        return Distinct(self.columns, merged)
 
 
-def distinct_of(rows: Rows) -> Distinct:
-    found = Distinct((np.empty(0),) * rows.X.shape[1])
+def distinct_of(rows: Rows, columns: Array) -> Distinct:
+    found = Distinct(columns, (np.empty(0),) * len(columns))
     for chosen in row_ranges(len(rows.X)):
         X = rows.X[chosen]
         if rows.weight is not None:
             X = X[rows.weight[chosen] > 0]
         if len(X):
-            columns = np.ascontiguousarray(X.T)
-            found = found + Distinct(tuple(_distinct(column).astype(np.float64) for column in columns))
+            own = np.ascontiguousarray(X.T[columns])
+            found = found + Distinct(columns, tuple(_distinct(column).astype(np.float64) for column in own))
     return found
 
 

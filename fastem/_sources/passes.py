@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._families.base import Family
+from fastem._families.base import Facts, Family
 from fastem._families.frame import Frame, Moments
 from fastem._families.statistics import Statistics
 from fastem._kernels._layout import TILE_BYTES
@@ -78,16 +78,20 @@ class Source(ABC):
     def moments(self) -> Moments:
         """Return the moments of all rows. Raise an error if X is not finite."""
 
-    def distinct(self) -> tuple[Array, ...]:
-        """Return the sorted distinct values of each column. Raise an error if X is not finite."""
+    def facts(self) -> Facts:
+        """Return what a family may learn from the rows."""
+        return Facts(self.feature_names, self.vocabulary or (None,) * self.n_features, self._values)
+
+    def _values(self, columns: Array) -> tuple[Array, ...]:
+        """Return the sorted distinct values of some columns. Raise an error if X is not finite."""
         self.moments()
-        found = self._distinct().values
-        texts = self.vocabulary or (None,) * len(found)
-        return tuple(own if text is None else text for own, text in zip(found, texts, strict=True))
+        texts = self.vocabulary or (None,) * self.n_features
+        found = zip(columns, self.distinct(columns).values, strict=True)
+        return tuple(own if (text := texts[j]) is None else text for j, own in found)
 
     @abstractmethod
-    def _distinct(self) -> Distinct:
-        """Return the distinct numbers of each column in rows of positive weight."""
+    def distinct(self, columns: Array) -> Distinct:
+        """Return the distinct numbers of some columns in rows of positive weight."""
 
     @abstractmethod
     def reduce(self, sweep: Sweep) -> Statistics[Any]:
@@ -172,9 +176,9 @@ class SlabSource(Source):
             raise_not_finite(self.chunks())
         return Moments(float(total), mean, variance)
 
-    def _distinct(self) -> Distinct:
+    def distinct(self, columns: Array) -> Distinct:
         rows = self._slab_rows(1, self.n_features, 1, self.dtype.itemsize)
-        return reduce(add, (distinct_of(slab) for slab in self.slabs(rows)))
+        return reduce(add, (distinct_of(slab, columns) for slab in self.slabs(rows)))
 
     def reduce(self, sweep: Sweep) -> Statistics[Any]:
         family, k = sweep.family, sweep.k
