@@ -19,7 +19,7 @@ from fastem._report import FitReport
 from fastem._sources.arrays import ArraySource
 from fastem._sources.open import source_of
 from fastem._sources.passes import ScoreRows, Source, Sweep
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import Array, CovarianceType, FloatArray, Rows
 
 M = TypeVar("M", bound="Mixture")
 
@@ -86,11 +86,12 @@ class Mixture:
         parameters: Mapping[str, Any],
         distribution: str | Distribution,
         *,
+        covariance_type: CovarianceType = "full",
         n_features: int | None = None,
         report: FitReport | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        self._set(other_family(distribution), weights, parameters, n_features, report, feature_names)
+        self._set(other_family(distribution, covariance_type), weights, parameters, n_features, report, feature_names)
 
     def _set(
         self,

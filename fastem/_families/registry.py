@@ -1,5 +1,6 @@
 """All families by name. A new family is one file and one line here."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastem._checks import check_one_of
@@ -10,6 +11,7 @@ from fastem._families.distribution import Distribution
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._families.poisson import Poisson
+from fastem._families.student import Student
 
 GAUSSIANS: dict[str, Gaussian] = {
     "full": Gaussian("full", Full(), VVV()),
@@ -17,9 +19,17 @@ GAUSSIANS: dict[str, Gaussian] = {
     "diag": Gaussian("diag", Diag(), VVI()),
     "spherical": Gaussian("spherical", Spherical(), VII()),
 }
+STUDENTS: dict[str, Student] = {
+    "full": Student("full", Full(), VVV()),
+    "tied": Student("tied", Tied(), EEE()),
+    "diag": Student("diag", Diag(), VVI()),
+    "spherical": Student("spherical", Spherical(), VII()),
+}
 OTHERS: dict[str, Family[Any, Any]] = {family.name: family for family in (Poisson(),)}
 
-DISTRIBUTIONS = ("gaussian", *OTHERS)
+# Those that have covariances of each type.
+ELLIPTICAL: dict[str, Mapping[str, Family[Any, Any]]] = {"gaussian": GAUSSIANS, "student": STUDENTS}
+DISTRIBUTIONS = (*ELLIPTICAL, *OTHERS)
 
 
 def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, Any]:
@@ -27,21 +37,23 @@ def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, A
     family = _written(distribution)
     if family is None:
         name = check_one_of("distribution", distribution, DISTRIBUTIONS, " or a fastem.Distribution")
-        if name == "gaussian":
-            return GAUSSIANS[check_one_of("covariance_type", covariance_type, tuple(GAUSSIANS))]
+        if name in ELLIPTICAL:
+            return ELLIPTICAL[name][check_one_of("covariance_type", covariance_type, tuple(GAUSSIANS))]
         family = OTHERS[name]
     if covariance_type != "full":
         raise ValueError(
-            f'covariance_type must be left out unless distribution is "gaussian"; '
+            f'covariance_type must be left out unless distribution is "gaussian" or "student"; '
             f"got {covariance_type!r} with {family.name}."
         )
     return family
 
 
-def other_family(distribution: Any) -> Family[Any, Any]:
+def other_family(distribution: Any, covariance_type: Any = "full") -> Family[Any, Any]:
     """The family of a mixture that is not Gaussian."""
-    also = " or a fastem.Distribution; Gaussian mixtures are made by fastem.GaussianMixture"
-    return _written(distribution) or OTHERS[check_one_of("distribution", distribution, tuple(OTHERS), also)]
+    if _written(distribution) is None:
+        also = " or a fastem.Distribution; Gaussian mixtures are made by fastem.GaussianMixture"
+        check_one_of("distribution", distribution, DISTRIBUTIONS[1:], also)
+    return family_of(distribution, covariance_type)
 
 
 def _written(distribution: Any) -> Family[Any, Any] | None:
@@ -58,7 +70,7 @@ def family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
         if own.name != name:
             raise ValueError(f"it is of {name}, and distribution is {own.name}; give its own, if any")
         return own
-    known = {**GAUSSIANS, **OTHERS}
+    known = {**GAUSSIANS, **{family.name: family for family in STUDENTS.values()}, **OTHERS}
     if name not in known:
         raise ValueError(f"it has the distribution {name}. Pass it as distribution={name}")
     return known[name]

@@ -169,9 +169,12 @@ def digest(family: Family[Any, Any], packed: Any) -> str:
 
 
 def _arrays(packed: Any) -> list[tuple[str, Array]]:
-    """Return all arrays of a NamedTuple by name, also those in a dict inside it."""
+    """Return all arrays of a NamedTuple by name, also those in a dict or a NamedTuple inside it."""
     found = []
     for name, value in ({} if packed is None else packed._asdict()).items():
+        if isinstance(value, tuple):
+            found += _arrays(value)
+            continue
         entries = value if isinstance(value, Mapping) else {name: value}
         found += [(key, np.asarray(entry)) for key, entry in sorted(entries.items()) if entry is not None]
     return found

@@ -1,6 +1,6 @@
 """The parameters of mixtures as kernels need them, and the sums that a pass computes.
 
-There is one NamedTuple for each covariance type, and one for all linear exponential families. All arrays of
+There is one NamedTuple for each covariance type, one for all linear exponential families, and one for t. All arrays of
 parameters have the dtype of the rows. K is the number of components and d the number of features.
 
 `shift` and `inverse_scale` map a row to standard coordinates, (x - shift) * inverse_scale. `means` are in
@@ -66,6 +66,23 @@ class LinearParams(NamedTuple):
     etas: np.ndarray  # (1, K, d) natural parameters times log2(e)
 
 
+class StudentParams(NamedTuple):
+    """Multivariate t distributions: log p = constant - shape log(1 + |z|^2 / nu), with the whitened z.
+
+    Their density is a mixture of Gaussians of all sizes. `gaussian` has the params of the layout of the scales,
+    with log2_weights of 0, so that its kernels give -q with |z|^2 = 2 ln(2) q. The caller puts what does not
+    depend on x into log2_weights.
+    """
+
+    shift: np.ndarray
+    inverse_scale: np.ndarray
+    log2_weights: np.ndarray  # (K,) log2 of the weight, of the determinant and of the constant of nu
+    slopes: np.ndarray  # (K,) 2 ln(2) / nu
+    shapes: np.ndarray  # (K,) (nu + d) / 2
+    factors: np.ndarray  # (K,) (nu + d) / nu
+    gaussian: FullParams | TiedParams | DiagParams | SphericalParams
+
+
 class Sums(NamedTuple):
     """The weighted sums of a pass for each of G slots, always in float64.
 
@@ -84,4 +101,16 @@ class LinearSums(NamedTuple):
 
     weights: np.ndarray  # (G, K) sum of r
     first: np.ndarray  # (G, K, d) sum of r t
+    log2_likelihood: np.ndarray  # (G,)
+
+
+class StudentSums(NamedTuple):
+    """The same for StudentParams. The last but one are `Sums` of r u, where u are the weights of robust means."""
+
+    weights: np.ndarray  # (G, K) sum of r
+    logarithms: np.ndarray  # (G, K) sum of r log2(1 + |z|^2 / nu)
+    scaled_weights: np.ndarray  # (G, K) sum of r u
+    first: np.ndarray
+    second: np.ndarray
+    pivots: np.ndarray
     log2_likelihood: np.ndarray  # (G,)
