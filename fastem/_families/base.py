@@ -114,6 +114,7 @@ class Family(ABC, Generic[P, S]):
     has_covariances: ClassVar[bool] = False  # whether `reg_covar` applies
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
+    refinements: ClassVar[int] = 1  # how often sums for known responsibilities are taken again, at most
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
 
     # --- parameters in user units
@@ -230,7 +231,7 @@ class Family(ABC, Generic[P, S]):
         """Return parameters about which the first sums are taken, before any parameters are known."""
 
     def recentred(self, origin: P | None, rough: P) -> P | None:
-        """Return parameters for a second, more precise pass, or None if one pass is enough."""
+        """Return parameters for another, more precise pass, or None if there is no need of one."""
         return None
 
     @abstractmethod

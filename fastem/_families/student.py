@@ -27,9 +27,11 @@ _LN2 = float(np.log(2))
 _FIRST_DEGREES = 10.0  # before the first M-step, and for components that are re-seeded
 # What the logarithm takes beside the multiply-adds of Gaussians.
 _LOGARITHM = 20
-# k-means sees rows no farther from the median than this many deviations, as the median deviation tells them.
-_SEEN = 10.0
-_DEVIATION = 1.4826  # a deviation over the median absolute deviation, for a normal distribution
+# k-means sees rows no farther out than half the range of the middle 90 % of the rows, in each feature.
+_TAIL, _REACH = 0.05, 0.5
+# Sums given responsibilities are taken again about what they gave until means move less than this many
+# deviations, and deviations by less than this part.
+_SETTLED = 0.05
 
 
 class StudentParameters(NamedTuple):
@@ -60,6 +62,7 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     parameter_names = ("means", "scales", "degrees_of_freedom")
     location = "means"
     has_covariances = True
+    refinements = 30
 
     def __init__(self, covariance_type: str, layout: Layout, constraint: Constraint) -> None:
         self.name, self.isotropic = f"student {covariance_type}", layout.isotropic
@@ -116,10 +119,9 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     def seen(self, X: Array, frame: Frame) -> FloatArray:
         """Return the rows with those that are far out drawn near, since k-means gives such rows centres."""
         points = frame.standardise(X)
-        middle = np.median(points, axis=0)
-        reach = _SEEN * _DEVIATION * np.median(np.abs(points - middle), axis=0)
-        reach[reach == 0] = np.inf
-        return np.clip(points, middle - reach, middle + reach)
+        low, high = np.quantile(points, [_TAIL, 1 - _TAIL], axis=0)
+        reach = np.where(high > low, _REACH * (high - low), np.inf)
+        return np.clip(points, low - reach, high + reach)
 
     # --- passes
 
@@ -235,8 +237,16 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     def origin(self, k: int, d: int) -> StudentParameters:
         return StudentParameters(*self._gaussian.origin(k, d), np.full(k, _FIRST_DEGREES))
 
-    def recentred(self, origin: StudentParameters | None, rough: StudentParameters) -> StudentParameters:
-        """Return all that the first pass found. The second tells by it which rows are far out."""
+    def recentred(
+        self, origin: StudentParameters | None, rough: StudentParameters
+    ) -> StudentParameters | None:
+        """Return what the last pass found, until little changes. The next tells by it which rows are far out."""
+        assert origin is not None
+        d = rough.means.shape[1]
+        before, after = (np.sqrt(self._layout.variances(it.scales, d)) for it in (origin, rough))
+        moved = np.abs(rough.means - origin.means) / after
+        if (moved < _SETTLED).all() and (np.abs(np.log(after / before)) < _SETTLED).all():
+            return None
         return rough
 
     def to_vector(self, parameters: StudentParameters) -> FloatArray:
