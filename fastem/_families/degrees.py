@@ -8,6 +8,8 @@ from fastem._typing import FloatArray
 # At the upper limit a t is a Gaussian to all practical purposes, and float32 still has its digits. At the lower
 # one its tails say no more than that some rows are anywhere.
 LEAST, MOST = 0.1, 1000.0
+# If all u are equal, rounding may make s negative.
+_ROUNDING = float(np.finfo(np.float64).eps)
 _STEPS = 20  # at most; as a rule it is four
 # Where nu is large, rounding moves it more than that. But there it hardly matters.
 _PRECISION = 1e-9
@@ -20,7 +22,7 @@ def own_degrees(s: FloatArray, d: int) -> FloatArray:
     second term. See docs/explanation/algorithm.md. The logarithm of the left side falls nearly linearly with
     log(a), so these are Newton's steps between the two logarithms.
     """
-    more = d / 2
+    s, more = np.maximum(s, _ROUNDING), d / 2
     large = (np.sqrt(more * more + 2 * more / s) - more) / 2  # since g(a) is about 1 / (2 a)
     a = np.clip(rough_gamma_shape(s + 0.5 / (large + more)), LEAST / 2, MOST / 2)
     for _ in range(_STEPS):
@@ -40,4 +42,4 @@ def degrees_given_scale(s: FloatArray, before: FloatArray, d: int) -> FloatArray
     This is EM: g(nu / 2) = s + g((before + d) / 2).
     """
     old = (before + d) / 2
-    return np.asarray(np.clip(2 * gamma_shape(s + np.log(old) - digamma(old)), LEAST, MOST))
+    return np.asarray(np.clip(2 * gamma_shape(np.maximum(s, _ROUNDING) + np.log(old) - digamma(old)), LEAST, MOST))

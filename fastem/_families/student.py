@@ -225,13 +225,13 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         mean = np.where(known, sums.scaled_weights, 1.0) / weights
         logarithm = np.where(known, sums.logarithms, 0.0) / weights
         if self._layout.shape(*sums.means.shape)[0] == len(weights):
-            # Rounding may make this negative if all u are equal.
-            s = np.maximum(np.log(mean) - logarithm, np.finfo(np.float64).tiny)
-            return np.where(known, own_degrees(s, d), sums.degrees_of_freedom), 1.0
+            new = own_degrees(np.log(mean) - logarithm, d)
+            return np.where(known, new, sums.degrees_of_freedom), 1.0
         old = np.where(known, sums.weights * sums.degrees_of_freedom, 0.0)
         alpha = float(old @ mean / old.sum())
-        s = np.maximum(mean / alpha - 1 + np.log(alpha) - logarithm, 0.0)
-        new = degrees_given_scale(s, sums.degrees_of_freedom, d)
+        new = degrees_given_scale(
+            mean / alpha - 1 + np.log(alpha) - logarithm, sums.degrees_of_freedom, d
+        )
         return np.where(known, new, sums.degrees_of_freedom), alpha
 
     def origin(self, k: int, d: int) -> StudentParameters:
