@@ -270,7 +270,7 @@ def student_em(X, sample_weight, weights, means, scales, degrees, covariance_typ
         return 2 * brentq(equation, 0.05, 500.0, xtol=1e-14, rtol=1e-14)
 
     (k, d), history = means.shape, []
-    for iteration in range(iterations + 1):
+    while True:
         matrices = np.array(dense(scales, covariance_type, k, d))
         z = X[:, None, :] - means
         distances = np.einsum("nki,kij,nkj->nk", z, np.linalg.inv(matrices), z)
@@ -279,7 +279,7 @@ def student_em(X, sample_weight, weights, means, scales, degrees, covariance_typ
         joint += np.log(weights)
         log_p = np.logaddexp.reduce(joint, axis=1)
         history.append(float(sample_weight @ log_p))
-        if iteration == iterations:
+        if len(history) > iterations:
             return (weights, means, scales, degrees), history
         r = np.exp(joint - log_p[:, None]) * sample_weight[:, None]
         u = (degrees + d) / (degrees + distances)

@@ -36,9 +36,13 @@ class Mixture:
         Mixing weights. They must be at least 0 and sum to 1.
     parameters : dict of str to array
         Parameters of the components, with the components along the first axis. For ``"poisson"`` they are
-        ``rates`` (k, d). For a `Distribution` they are what its `maximise` returns.
+        ``rates`` (k, d). For ``"student"`` they are ``means`` (k, d), ``scales`` in the shape of covariances,
+        and ``degrees_of_freedom``, a number or (k,), from 0.1 to 1000. For a `Distribution` they are what its
+        `maximise` returns.
     distribution : str or Distribution
         Distribution of the components. For Gaussian mixtures, use `GaussianMixture`.
+    covariance_type : {"full", "tied", "diag", "spherical"}
+        Shape of the ``scales`` of ``"student"``: (k, d, d) full, (d, d) tied, (k, d) diag, (k,) spherical.
     n_features : int, optional
         Number of columns, d. It must be given for a `Distribution`, since its parameters do not tell d.
     report : FitReport, optional
@@ -91,7 +95,14 @@ class Mixture:
         report: FitReport | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        self._set(other_family(distribution, covariance_type), weights, parameters, n_features, report, feature_names)
+        self._set(
+            other_family(distribution, covariance_type),
+            weights,
+            parameters,
+            n_features,
+            report,
+            feature_names,
+        )
 
     def _set(
         self,

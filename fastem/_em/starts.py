@@ -72,7 +72,7 @@ def given_start(likelihood: Likelihood[P], init: Array) -> Maximised[P]:
 
 
 def _start_from(likelihood: Likelihood[P], given: Responsibilities) -> Maximised[P]:
-    """Make the M-step from known responsibilities, and again about what it finds where that is more precise."""
+    """Make the M-step from known responsibilities, and again about what it found where that tells more."""
     family = likelihood.family
     about = family.origin(likelihood.k, likelihood.source.n_features)
     found = likelihood.m_step(likelihood.sums_given(about, given))

@@ -5,8 +5,8 @@ import numpy as np
 from fastem._families.special import digamma, gamma_shape, rough_gamma_shape, trigamma
 from fastem._typing import FloatArray
 
-# At the upper limit a t is a Gaussian to all practical purposes, and float32 still has its digits. At the lower
-# one its tails say no more than that some rows are anywhere.
+# At the upper limit a t is a Gaussian to all practical purposes, and float32 still has its digits. At the
+# lower one its tails say no more than that some rows are anywhere.
 LEAST, MOST = 0.1, 1000.0
 # If all u are equal, rounding may make s negative.
 _ROUNDING = float(np.finfo(np.float64).eps)
@@ -18,9 +18,9 @@ _PRECISION = 1e-9
 def own_degrees(s: FloatArray, d: int) -> FloatArray:
     """Return nu where each component has a scale of its own, given s = log(mean u) - mean(log u).
 
-    With g(a) = log(a) - digamma(a) it is the root of g(nu / 2) - g((nu + d) / 2) = s. EM has the old nu in the
-    second term. See docs/explanation/algorithm.md. The logarithm of the left side falls nearly linearly with
-    log(a), so these are Newton's steps between the two logarithms.
+    With g(a) = log(a) - digamma(a) it is the root of g(nu / 2) - g((nu + d) / 2) = s. EM has the old nu in
+    the second term. See docs/explanation/algorithm.md. The logarithm of the left side falls nearly linearly
+    with log(nu), so these are Newton's steps between the two logarithms.
     """
     s, more = np.maximum(s, _ROUNDING), d / 2
     large = (np.sqrt(more * more + 2 * more / s) - more) / 2  # since g(a) is about 1 / (2 a)
@@ -42,4 +42,6 @@ def degrees_given_scale(s: FloatArray, before: FloatArray, d: int) -> FloatArray
     This is EM: g(nu / 2) = s + g((before + d) / 2).
     """
     old = (before + d) / 2
-    return np.asarray(np.clip(2 * gamma_shape(np.maximum(s, _ROUNDING) + np.log(old) - digamma(old)), LEAST, MOST))
+    return np.asarray(
+        np.clip(2 * gamma_shape(np.maximum(s, _ROUNDING) + np.log(old) - digamma(old)), LEAST, MOST)
+    )

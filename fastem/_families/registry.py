@@ -27,7 +27,7 @@ STUDENTS: dict[str, Student] = {
 }
 OTHERS: dict[str, Family[Any, Any]] = {family.name: family for family in (Poisson(),)}
 
-# Those that have covariances of each type.
+# Those that have a family for each covariance type.
 ELLIPTICAL: dict[str, Mapping[str, Family[Any, Any]]] = {"gaussian": GAUSSIANS, "student": STUDENTS}
 DISTRIBUTIONS = (*ELLIPTICAL, *OTHERS)
 
@@ -70,7 +70,11 @@ def family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
         if own.name != name:
             raise ValueError(f"it is of {name}, and distribution is {own.name}; give its own, if any")
         return own
-    known = {**GAUSSIANS, **{family.name: family for family in STUDENTS.values()}, **OTHERS}
+    known: dict[str, Family[Any, Any]] = {
+        **GAUSSIANS,
+        **{family.name: family for family in STUDENTS.values()},
+        **OTHERS,
+    }
     if name not in known:
         raise ValueError(f"it has the distribution {name}. Pass it as distribution={name}")
     return known[name]

@@ -35,8 +35,8 @@ def trigamma(x: FloatArray) -> FloatArray:
 def gamma_shape(s: FloatArray) -> FloatArray:
     """Return the shape a with log(a) - digamma(a) = s > 0 (Minka 2002).
 
-    It is that of the gamma distribution of maximum likelihood, if s is the logarithm of the mean less the mean
-    of the logarithm.
+    It is that of the gamma distribution of maximum likelihood, if s is the logarithm of the mean less the
+    mean of the logarithm.
     """
     a = rough_gamma_shape(s)
     for _ in range(_STEPS):

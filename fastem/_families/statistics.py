@@ -88,6 +88,9 @@ class Statistics(Generic[M]):
             - Gaussian: ``"means"`` (k, d) are the means of the model. ``"first"`` (k, d) is the sum of
               r (x - mean). ``"scatter"`` is the sum of r (x - mean)(x - mean)', in the shape of the
               covariances, but (1, d, d) for tied.
+            - Student: the same with r u in place of r, where u is the expected precision of the row
+              (`docs/explanation/algorithm.md`); also ``"scaled_weights"`` (k,), the sum of r u, and
+              ``"logarithms"`` (k,), that of r log u.
             - Poisson: ``"first"`` (k, d) is the sum of r x.
             - A `fastem.Distribution`: ``"statistics"`` is the tuple of its statistics.
         """

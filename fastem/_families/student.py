@@ -1,8 +1,8 @@
-"""Multivariate t distributions: Gaussians whose size varies from row to row, so that some rows may be far out.
+"""Multivariate t distributions: Gaussians whose size varies from row to row, which allows outliers.
 
-Given a size tau from Gamma(nu / 2, nu / 2), a row is Gaussian with covariance scale / tau. The E-step takes the
-expectation u of tau, given the row and its component. A row far from a component has a small u. So means and
-scales with weights r u are robust. docs/explanation/algorithm.md derives the M-step.
+Given a precision tau from Gamma(nu / 2, nu / 2), a row is Gaussian with covariance scale / tau. The E-step
+takes the expectation u of tau, given the row and its component. A row far from a component has a small u. So
+means and scales with weights r u are robust. docs/explanation/algorithm.md derives the M-step.
 """
 
 from collections.abc import Mapping
@@ -193,9 +193,7 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
             gaussian.scatter,
         )
 
-    def maximise(
-        self, sums: TotalsOfStudent, rule: Rule[StudentParameters]
-    ) -> Maximised[StudentParameters]:
+    def maximise(self, sums: TotalsOfStudent, rule: Rule[StudentParameters]) -> Maximised[StudentParameters]:
         degrees, alpha = self._degrees(sums)
         scaled = _gaussian_sums(sums)
         weights = np.where(scaled.weights > 0, scaled.weights, 1.0)
@@ -214,10 +212,10 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         return Maximised(StudentParameters(*found.parameters, degrees), *found[1:])
 
     def _degrees(self, sums: TotalsOfStudent) -> tuple[FloatArray, float]:
-        """Return the new degrees of freedom, and the factor by which all sizes are larger, for a shared scale.
+        """Return the new degrees of freedom, and the mean of all tau, if the components share one scale.
 
-        Such a factor is no parameter of the model, but makes EM faster (Liu, Rubin and Wu 1998). Scales of
-        their own have one for each component.
+        This mean is no parameter of the model, but makes EM faster (Liu, Rubin and Wu 1998). Scales of their
+        own have one for each component.
         """
         d = sums.means.shape[1]
         known = (sums.weights > 0) & (sums.scaled_weights > 0)
@@ -229,9 +227,7 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
             return np.where(known, new, sums.degrees_of_freedom), 1.0
         old = np.where(known, sums.weights * sums.degrees_of_freedom, 0.0)
         alpha = float(old @ mean / old.sum())
-        new = degrees_given_scale(
-            mean / alpha - 1 + np.log(alpha) - logarithm, sums.degrees_of_freedom, d
-        )
+        new = degrees_given_scale(mean / alpha - 1 + np.log(alpha) - logarithm, sums.degrees_of_freedom, d)
         return np.where(known, new, sums.degrees_of_freedom), alpha
 
     def origin(self, k: int, d: int) -> StudentParameters:
@@ -240,7 +236,7 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     def recentred(
         self, origin: StudentParameters | None, rough: StudentParameters
     ) -> StudentParameters | None:
-        """Return what the last pass found, until little changes. The next tells by it which rows are far out."""
+        """Return what the last pass found, until little changes. The next tells by it which rows are out."""
         assert origin is not None
         d = rough.means.shape[1]
         before, after = (np.sqrt(self._layout.variances(it.scales, d)) for it in (origin, rough))
@@ -271,7 +267,7 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
 
     def from_arrays(self, arrays: Mapping[str, Array], d: int) -> TotalsOfStudent:
         k = len(arrays["weights"])
-        shapes = {name: (k,) for name in ("weights", "logarithms", "degrees_of_freedom", "scaled_weights")}
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(TotalsOfStudent._fields, (k,))
         shapes |= {"means": (k, d), "first": (k, d), "scatter": self._layout.shape(k, d)}
         sums = TotalsOfStudent(
             **{name: check_sums(name, arrays[name], shapes[name]) for name in TotalsOfStudent._fields}

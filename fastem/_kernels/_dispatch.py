@@ -22,8 +22,8 @@ class Kernels(NamedTuple):
     more_rows: Callable[..., int] = no_more_rows
 
 
-# The kernels of each type of params. `_estep` fills it, so that kernels which call those of another type do not
-# import in a circle. numba looks into it when it compiles a kernel.
+# The kernels of each type of params. `_estep` fills it, so that kernels which call those of another type do
+# not import in a circle. numba looks into it when it compiles a kernel.
 KERNELS: dict[type, Kernels] = {}
 
 

@@ -141,7 +141,9 @@ def _address(one_slot: Any, arguments: tuple[Any, ...], flat: tuple[Any, ...]) -
 
 def _flatten(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return all arrays in one flat tuple. A prange takes no nested tuples. Calls pass the same fields."""
-    return tuple(a for group in arguments for a in (_flatten(group) if isinstance(group, tuple) else (group,)))
+    return tuple(
+        a for group in arguments for a in (_flatten(group) if isinstance(group, tuple) else (group,))
+    )
 
 
 def _kind(argument: Any) -> Any:

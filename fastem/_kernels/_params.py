@@ -1,7 +1,8 @@
 """The parameters of mixtures as kernels need them, and the sums that a pass computes.
 
-There is one NamedTuple for each covariance type, one for all linear exponential families, and one for t. All arrays of
-parameters have the dtype of the rows. K is the number of components and d the number of features.
+There is one NamedTuple for each covariance type, one for all linear exponential families, and one for t
+distributions. All arrays of parameters have the dtype of the rows. K is the number of components and d the
+number of features.
 
 `shift` and `inverse_scale` map a row to standard coordinates, (x - shift) * inverse_scale. `means` are in
 standard coordinates.
@@ -69,9 +70,8 @@ class LinearParams(NamedTuple):
 class StudentParams(NamedTuple):
     """Multivariate t distributions: log p = constant - shape log(1 + |z|^2 / nu), with the whitened z.
 
-    Their density is a mixture of Gaussians of all sizes. `gaussian` has the params of the layout of the scales,
-    with log2_weights of 0, so that its kernels give -q with |z|^2 = 2 ln(2) q. The caller puts what does not
-    depend on x into log2_weights.
+    `gaussian` has the params of the layout of the scales, with log2_weights of 0, so that its kernels give -q
+    with |z|^2 = 2 ln(2) q. The caller puts what does not depend on x into log2_weights.
     """
 
     shift: np.ndarray
@@ -105,7 +105,7 @@ class LinearSums(NamedTuple):
 
 
 class StudentSums(NamedTuple):
-    """The same for StudentParams. The last but one are `Sums` of r u, where u are the weights of robust means."""
+    """The same for StudentParams, with u = (nu + d) / (nu + |z|^2). The others are `Sums` with r u for r."""
 
     weights: np.ndarray  # (G, K) sum of r
     logarithms: np.ndarray  # (G, K) sum of r log2(1 + |z|^2 / nu)

@@ -96,6 +96,4 @@ def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, sl
         tile_weights[k] = t0 + t1
         sums_of_logarithms[slot, k] += t2 + t3
     gaussian = Sums(sums.scaled_weights, sums.first, sums.second, sums.pivots, sums.log2_likelihood)
-    _dispatch.accumulate_tile(
-        params.gaussian, X, start, space, tile_weights, lists, last, gaussian, slot
-    )
+    _dispatch.accumulate_tile(params.gaussian, X, start, space, tile_weights, lists, last, gaussian, slot)
