@@ -244,3 +244,75 @@ def category_sums(codes, sample_weight, r, most):
         for j, code in enumerate(row):
             counts[:, j, code] += share
     return n_k, counts
+
+
+def log_student(x, mean, scale, nu):
+    """log of the multivariate t density of one row (Kotz and Nadarajah 2004, eq. 1.1)."""
+    d, z = len(mean), x - mean
+    distance = float(z @ np.linalg.solve(scale, z))
+    constant = math.lgamma((nu + d) / 2) - math.lgamma(nu / 2) - 0.5 * d * math.log(nu * math.pi)
+    return constant - 0.5 * np.linalg.slogdet(scale)[1] - 0.5 * (nu + d) * math.log1p(distance / nu)
+
+
+def student_joints(X, weights, means, matrices, degrees):
+    """log(weight_k t(x; k)) of every row and component."""
+    components = list(zip(weights, means, matrices, degrees, strict=True))
+    return [[math.log(w) + log_student(x, m, s, nu) for w, m, s, nu in components] for x in X]
+
+
+def student_sums(X, sample_weight, r, means, matrices, degrees):
+    """Sums over rows of w r, w r log u, w r u, w r u z and w r u z z' for each component."""
+    k, d = means.shape
+    n_k, logarithms, scaled, first, second = (np.zeros((k, *shape)) for shape in ((), (), (), (d,), (d, d)))
+    for x, weight, row in zip(X, sample_weight, r, strict=True):
+        for j in range(k):
+            z = x - means[j]
+            u = (degrees[j] + d) / (degrees[j] + z @ np.linalg.solve(matrices[j], z))
+            n_k[j] += weight * row[j]
+            logarithms[j] += weight * row[j] * math.log(u)
+            scaled[j] += weight * row[j] * u
+            first[j] += weight * row[j] * u * z
+            second[j] += weight * row[j] * u * np.outer(z, z)
+    return n_k, logarithms, scaled, first, second
+
+
+def student_em(X, sample_weight, weights, means, scales, degrees, covariance_type, iterations):
+    """EM of t mixtures by broadcasting: the parameters after `iterations`, and the total log-likelihoods."""
+    from scipy.optimize import brentq
+    from scipy.special import digamma, gammaln
+
+    def gap(a):
+        return math.log(a) - digamma(a)
+
+    def solve(equation):
+        if equation(0.05) <= 0 or equation(500.0) >= 0:
+            return 0.1 if equation(0.05) <= 0 else 1000.0
+        return 2 * brentq(equation, 0.05, 500.0, xtol=1e-14, rtol=1e-14)
+
+    (k, d), history = means.shape, []
+    while True:
+        matrices = np.array(dense(scales, covariance_type, k, d))
+        z = X[:, None, :] - means
+        distances = np.einsum("nki,kij,nkj->nk", z, np.linalg.inv(matrices), z)
+        joint = gammaln((degrees + d) / 2) - gammaln(degrees / 2) - d / 2 * np.log(degrees * np.pi)
+        joint = joint - np.linalg.slogdet(matrices)[1] / 2 - (degrees + d) / 2 * np.log1p(distances / degrees)
+        joint += np.log(weights)
+        log_p = np.logaddexp.reduce(joint, axis=1)
+        history.append(float(sample_weight @ log_p))
+        if len(history) > iterations:
+            return (weights, means, scales, degrees), history
+        r = np.exp(joint - log_p[:, None]) * sample_weight[:, None]
+        u = (degrees + d) / (degrees + distances)
+        n_k, ru = r.sum(axis=0), r * u
+        mean, logarithm = ru.sum(axis=0) / n_k, (r * np.log(u)).sum(axis=0) / n_k
+        _, means, per_u = m_step(X, np.ones(len(X)), ru, covariance_type)
+        weights = n_k / n_k.sum()
+        if covariance_type == "tied":
+            alpha = (n_k * degrees) @ mean / (n_k @ degrees)
+            scales = per_u * ru.sum() / (alpha * n_k.sum())
+            s = mean / alpha - 1 + np.log(alpha) - logarithm
+            s = [one + gap((nu + d) / 2) for one, nu in zip(s, degrees, strict=True)]
+            degrees = np.array([solve(lambda a, one=one: gap(a) - one) for one in s])
+        else:
+            scales, s = per_u, np.log(mean) - logarithm
+            degrees = np.array([solve(lambda a, one=one: gap(a) - gap(a + d / 2) - one) for one in s])

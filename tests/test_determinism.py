@@ -17,7 +17,8 @@ from fastem._sources.arrays import ArraySource
 from fastem._typing import Rows
 
 # Options of a fit, for each kind of compiled distribution.
-KINDS = {name: {"covariance_type": name} for name in TYPES} | {"poisson": {"distribution": "poisson"}}
+KINDS = {name: {"covariance_type": name} for name in TYPES}
+KINDS |= {name: {"distribution": name} for name in ("poisson", "student")}
 
 
 def bits(model):

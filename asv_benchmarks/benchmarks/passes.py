@@ -42,6 +42,27 @@ class PassApart:
         fastem.m_step(fastem.e_step(self.X, self.model))
 
 
+class PassOfStudent:
+    """The same with t distributions, to compare with `Pass` for d = 16."""
+
+    params = (TYPES, DTYPES)
+    param_names = ("covariance_type", "dtype")
+
+    def setup(self, covariance_type, dtype):
+        self.X = clusters(100_000, 16, 16, dtype)
+        gaussian = start(self.X, 16, covariance_type)
+        parameters = {
+            "means": gaussian.means,
+            "scales": gaussian.covariances,
+            "degrees_of_freedom": 5,
+        }
+        self.model = fastem.Mixture(gaussian.weights, parameters, "student", covariance_type=covariance_type)
+        self.time_pass()
+
+    def time_pass(self, *_):
+        fastem.m_step(fastem.e_step(self.X, self.model))
+
+
 class PassOfCounts:
     """A pass over counts, with the compiled family and with the same distribution written in NumPy."""
 

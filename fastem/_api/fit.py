@@ -93,12 +93,21 @@ def fit(
     k : int
         Number of components, at most n.
     covariance_type : {"full", "tied", "diag", "spherical", "EII"}
-        Covariances of Gaussian components. ``"full"``: each component has a matrix. ``"tied"``: all
-        components share one matrix. ``"diag"``: each component has a variance for each feature.
-        ``"spherical"``: each component has one variance. ``"EII"``: all components share one variance.
-    distribution : "gaussian", "poisson" or Distribution
-        Distribution of the components: Gaussians, Poisson counts that are independent within a component,
-        or a `Distribution` of your own.
+        Covariances of Gaussian components, or scales of Student components. ``"full"``: each component has
+        a matrix. ``"tied"``: all components share one matrix. ``"diag"``: each component has a variance for
+        each feature. ``"spherical"``: each component has one variance. ``"EII"`` (Gaussian only): all
+        components share one variance.
+    distribution : str, dict or Distribution
+        Distribution of the components.
+
+        - ``"gaussian"``, and ``"student"``: multivariate t distributions, which are robust to outliers. Their
+          parameters are ``means``, ``scales`` in the shape of covariances, and ``degrees_of_freedom`` (k,),
+          which are estimated (Peel and McLachlan 2000) between 0.1 and 1000. With 1000 a component is a
+          Gaussian to all practical purposes.
+        - ``"bernoulli"`` (0 and 1), ``"categorical"``, ``"poisson"`` (counts), ``"exponential"``,
+          ``"gamma"`` and ``"lognormal"`` (positive numbers): columns that are independent given the
+          component. The categories of a column are its distinct values, numbers or text.
+        - a `Distribution` of your own.
     sample_weight : array of shape (n,), or str, optional
         Weights of the rows, at least 0. An integer weight counts a row that many times. If X is Parquet or
         a dask dataframe, this may be the name of a column. If X is a dask array or dataframe, this may be a
@@ -137,7 +146,7 @@ def fit(
         - a `GaussianMixture` or `Mixture` of the same k, d and distribution: begin with its parameters.
         - a dict with some of the parameters, such as ``{"means": centres}`` or ``{"weights": w, "means": m}``
           (Poisson: ``"rates"``): begin with these, in the shapes that a model has them in. The others are
-          estimated from the rows that are nearest to each centre.
+          estimated from the rows that are nearest to each centre. ``"degrees_of_freedom"`` may be a number.
 
         The other methods with a name use a random sample of at most 32768 rows (fewer if X is wide, but at
         least 32 per component).
@@ -159,7 +168,8 @@ def fit(
     reg_covar : float or "auto"
         Amount added to the diagonals of the covariances in each M-step. ``"auto"`` adds a millionth of the
         variance of each feature, whatever its units. A float is absolute, as in scikit-learn. This option
-        is for Gaussians only.
+        is for Gaussian and Student components only. For the latter, rows far out hardly count in the
+        variance of a feature.
     acceleration : "auto" or None
         ``"auto"``: where EM converges slowly, leap along its path (SQUAREM, Varadhan and Roland 2008). A leap
         to a lower log-likelihood is taken back. This costs a pass, which counts for `max_iter`, but is no

@@ -82,7 +82,7 @@ def _likelihood(source: Source, options: Options[P], given: Given) -> Likelihood
     check_spread(source.chunks, source.stored_dtype, moments)
     frame = family.frame(moments, source.dtype)
     base = source.base_measure(family, frame) if family.has_base_measure else 0.0
-    fixed = {name: _values(given)[name] for name in options.fixed}
+    fixed = {name: np.array(_values(given)[name]) for name in options.fixed}
     return Likelihood(
         source, family, options.k, frame, options.reg_covar, base, options.sound_first, options.hard, fixed
     )

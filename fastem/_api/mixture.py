@@ -25,7 +25,7 @@ from fastem._io import StoredMixture
 from fastem._report import FitReport
 from fastem._sources.open import source_of
 from fastem._sources.passes import ScoreRows, Source, Sweep
-from fastem._typing import Array, FloatArray
+from fastem._typing import Array, CovarianceType, FloatArray
 
 M = TypeVar("M", bound="Mixture")
 
@@ -43,10 +43,13 @@ class Mixture:
     parameters : dict of str to array
         Parameters of the components, with the components along the first axis. For ``"poisson"`` they are
         ``rates`` (k, d). For ``"categorical"`` they are ``probabilities`` (k, d, C), where C is the largest
-        number of categories of a column. Columns with fewer have zeros at the end. For a `Distribution` they
-        are what its `maximise` returns.
+        number of categories of a column. Columns with fewer have zeros at the end. For ``"student"`` they are
+        ``means`` (k, d), ``scales`` in the shape of covariances, and ``degrees_of_freedom``, a number or
+        (k,), from 0.1 to 1000. For a `Distribution` they are what its `maximise` returns.
     distribution : str or Distribution
         Distribution of the components. For Gaussian mixtures, use `GaussianMixture`.
+    covariance_type : {"full", "tied", "diag", "spherical"}
+        Shape of the ``scales`` of ``"student"``: (k, d, d) full, (d, d) tied, (k, d) diag, (k,) spherical.
     categories : sequence of d arrays, optional
         The categories of each column, sorted, for ``"categorical"`` alone. They are numbers or strings. By
         default they are 0, 1, ..., C - 1 in each column.
@@ -99,12 +102,13 @@ class Mixture:
         parameters: Mapping[str, Any],
         distribution: str | Distribution,
         *,
+        covariance_type: CovarianceType = "full",
         categories: Sequence[Any] | None = None,
         n_features: int | None = None,
         report: FitReport | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        family = other_family(distribution)
+        family = other_family(distribution, covariance_type)
         check_names(family, parameters)
         family = family.with_categories(categories, parameters)
         self._set(family, weights, parameters, n_features, report, feature_names)

@@ -85,12 +85,16 @@ def softened(likelihood: Likelihood[P], start: Maximised[P]) -> Maximised[P]:
 
 
 def _start_from(likelihood: Likelihood[P], given: Responsibilities) -> Maximised[P]:
-    """Make the M-step from known responsibilities. If it is more precise, make a second pass and M-step."""
+    """Make the M-step from known responsibilities, and again about what it found where that tells more."""
     family = likelihood.family
-    origin = family.origin(likelihood.k, likelihood.source.n_features)
-    rough = likelihood.m_step(likelihood.sums_given(origin, given))
-    about = family.recentred(origin, rough.parameters)
-    return rough if about is None else likelihood.m_step(likelihood.sums_given(about, given))
+    about = family.origin(likelihood.k, likelihood.source.n_features)
+    found = likelihood.m_step(likelihood.sums_given(about, given))
+    for _ in range(family.refinements):
+        about = family.recentred(about, found.parameters)
+        if about is None:
+            break
+        found = likelihood.m_step(likelihood.sums_given(about, given))
+    return found
 
 
 def _one_hot(labels: Array, k: int) -> Responsibilities:

@@ -127,6 +127,7 @@ class Family(ABC, Generic[P, S]):
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     # Whether EM from random responsibilities may find what k-means cannot see, for the start "auto".
     tries_random: ClassVar[bool] = False
+    refinements: ClassVar[int] = 1  # how often sums for known responsibilities are taken again, at most
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
     shows_clusters: ClassVar[bool] = True  # whether k-means can see the clusters of rows
     categories: tuple[Array, ...] | None = (
@@ -284,7 +285,7 @@ class Family(ABC, Generic[P, S]):
         """Return parameters about which the first sums are taken, before any parameters are known."""
 
     def recentred(self, origin: P | None, rough: P) -> P | None:
-        """Return parameters for a second, more precise pass, or None if one pass is enough."""
+        """Return parameters for another, more precise pass, or None if there is no need of one."""
         return None
 
     @abstractmethod

@@ -23,12 +23,16 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     """log p(x | k) = log N(x; mean_k, covariance_k)."""
 
     distribution = "gaussian"
-    parameter_names = ("means", "covariances")
     has_covariances = True
     location = "means"
 
-    def __init__(self, name: str, layout: Layout, constraint: Constraint) -> None:
+    def __init__(
+        self, name: str, layout: Layout, constraint: Constraint, covariances: str = "covariances"
+    ) -> None:
+        """`covariances` is what users call them, since a family of other elliptical distributions has one of
+        these."""
         self.name, self.isotropic = name, layout.isotropic
+        self.parameter_names = ("means", covariances)
         self._layout, self._constraint = layout, constraint
 
     # --- parameters in user units
@@ -37,6 +41,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
     ) -> GaussianParameters:
         means, covariances = (check_finite(name, parameters[name]) for name in self.parameter_names)
+        called = self.parameter_names[1]
         if means.ndim != 2 or len(means) != len(weights) or means.shape[1] == 0:
             raise ValueError(
                 f"means must have shape (k, d) with k = {len(weights)} as in weights; "
@@ -45,11 +50,11 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         shape = self._layout.public_shape(*means.shape)
         if covariances.shape != shape:
             raise ValueError(
-                f"covariances must have shape {shape} for {self.label}, k={len(weights)} and "
+                f"{called} must have shape {shape} for {self.label}, k={len(weights)} and "
                 f"d={means.shape[1]}; got shape {covariances.shape}."
             )
         if self._layout.matrices:
-            _check_symmetry(covariances)
+            _check_symmetry(called, covariances)
         user = GaussianParameters(weights, means, covariances)
         self._check_positive_definite(user)
         return user
@@ -63,7 +68,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         if not proper.all():
             which = f" of component {np.argmin(proper)}" if len(proper) == k else ""
             raise ValueError(
-                f"covariances must be positive definite; that{which} is not. "
+                f"{self.parameter_names[1]} must be positive definite; that{which} is not. "
                 "Add a small variance to its diagonal."
             )
 
@@ -240,10 +245,10 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         return f"covariance_type={self.name!r}"
 
 
-def _check_symmetry(covariances: FloatArray) -> None:
+def _check_symmetry(called: str, covariances: FloatArray) -> None:
     gap = np.abs(covariances - np.swapaxes(covariances, -1, -2))
     size = np.sqrt(np.abs(np.diagonal(covariances, axis1=-2, axis2=-1)))
     if (gap > 1e-6 * size[..., :, None] * size[..., None, :]).any():
         raise ValueError(
-            f"covariances must be symmetric; they differ from their transposes by up to {gap.max()}."
+            f"{called} must be symmetric; they differ from their transposes by up to {gap.max()}."
         )

@@ -16,6 +16,7 @@ from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._families.lognormal import Lognormal
 from fastem._families.poisson import Poisson
+from fastem._families.student import Student
 from fastem._typing import Array
 
 GAUSSIANS: dict[str, Gaussian] = {
@@ -29,8 +30,16 @@ OTHERS: dict[str, Family[Any, Any]] = {
     family.name: family
     for family in (Bernoulli(), Categorical(), Poisson(), Exponential(), Gamma(), Lognormal())
 }
+STUDENTS: dict[str, Student] = {
+    "full": Student("full", Full(), VVV()),
+    "tied": Student("tied", Tied(), EEE()),
+    "diag": Student("diag", Diag(), VVI()),
+    "spherical": Student("spherical", Spherical(), VII()),
+}
 
-DISTRIBUTIONS = ("gaussian", *OTHERS)
+# Those that have a family for each covariance type.
+ELLIPTICAL: dict[str, Mapping[str, Family[Any, Any]]] = {"gaussian": GAUSSIANS, "student": STUDENTS}
+DISTRIBUTIONS = (*ELLIPTICAL, *OTHERS)
 
 
 def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, Any]:
@@ -38,21 +47,23 @@ def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, A
     family = _written(distribution)
     if family is None:
         name = check_one_of("distribution", distribution, DISTRIBUTIONS, " or a fastem.Distribution")
-        if name == "gaussian":
-            return GAUSSIANS[check_one_of("covariance_type", covariance_type, tuple(GAUSSIANS))]
+        if name in ELLIPTICAL:
+            return ELLIPTICAL[name][check_one_of("covariance_type", covariance_type, tuple(ELLIPTICAL[name]))]
         family = OTHERS[name]
     if covariance_type != "full":
         raise ValueError(
-            f'covariance_type must be left out unless distribution is "gaussian"; '
+            f'covariance_type must be left out unless distribution is "gaussian" or "student"; '
             f"got {covariance_type!r} with {family.name}."
         )
     return family
 
 
-def other_family(distribution: Any) -> Family[Any, Any]:
+def other_family(distribution: Any, covariance_type: Any = "full") -> Family[Any, Any]:
     """The family of a mixture that is not Gaussian."""
-    also = " or a fastem.Distribution; Gaussian mixtures are made by fastem.GaussianMixture"
-    return _written(distribution) or OTHERS[check_one_of("distribution", distribution, tuple(OTHERS), also)]
+    if _written(distribution) is None:
+        also = " or a fastem.Distribution; Gaussian mixtures are made by fastem.GaussianMixture"
+        check_one_of("distribution", distribution, DISTRIBUTIONS[1:], also)
+    return family_of(distribution, covariance_type)
 
 
 def _written(distribution: Any) -> Family[Any, Any] | None:
@@ -73,7 +84,11 @@ def _family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
         if own.name != name:
             raise ValueError(f"it is of {name}, and distribution is {own.name}; give its own, if any")
         return own
-    known = {**GAUSSIANS, **OTHERS}
+    known: dict[str, Family[Any, Any]] = {
+        **GAUSSIANS,
+        **{family.name: family for family in STUDENTS.values()},
+        **OTHERS,
+    }
     if name not in known:
         raise ValueError(f"it has the distribution {name}. Pass it as distribution={name}")
     return known[name]

@@ -60,12 +60,17 @@ def gamma_shape(s: FloatArray) -> FloatArray:
     method of Minka (2002, "Estimating a gamma distribution"), which goes in steps of 1 / a.
     """
     s = np.asarray(s, dtype=np.float64)
-    root = np.sqrt(np.square(s - 3) + 24 * s)
-    a = np.where(s > 1, 2 / np.maximum(root + s - 3, 1), (3 - s + root) / (12 * s))
+    a = rough_gamma_shape(s)
     for _ in range(_NEWTON_STEPS):
         slope = a * a * trigamma_less_reciprocal(a)
         a = 1 / (1 / a - (log_less_digamma(a) - s) / slope)
     return np.asarray(a)
+
+
+def rough_gamma_shape(s: FloatArray) -> FloatArray:
+    """Return `gamma_shape` to two digits."""
+    root = np.sqrt(np.square(s - 3) + 24 * s)
+    return np.where(s > 1, 2 / np.maximum(root + s - 3, 1), (3 - s + root) / (12 * s))
 
 
 def _raised(a: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -88,6 +88,9 @@ class Statistics(Generic[M]):
             - Gaussian: ``"means"`` (k, d) are the means of the model. ``"first"`` (k, d) is the sum of
               r (x - mean). ``"scatter"`` is the sum of r (x - mean)(x - mean)', in the shape of the
               covariances, but (1, d, d) for tied.
+            - Student: the same with r u in place of r, where u is the expected precision of the row
+              (`docs/explanation/algorithm.md`); also ``"scaled_weights"`` (k,), the sum of r u, and
+              ``"logarithms"`` (k,), that of r log u.
             - Poisson: ``"first"`` (k, d) is the sum of r x.
             - Categorical: ``"counts"`` (k, d, C) is the sum of r over the rows of each category.
             - A `fastem.Distribution`: ``"statistics"`` is the tuple of its statistics.
@@ -171,9 +174,12 @@ def digest(family: Family[Any, Any], packed: Any) -> str:
 
 
 def _arrays(packed: Any) -> list[tuple[str, Array]]:
-    """Return all arrays of a NamedTuple by name, also those in a dict inside it."""
+    """Return all arrays of a NamedTuple by name, also those in a dict or a NamedTuple inside it."""
     found = []
     for name, value in ({} if packed is None else packed._asdict()).items():
+        if isinstance(value, tuple):
+            found += _arrays(value)
+            continue
         entries = value if isinstance(value, Mapping) else {name: value}
         found += [(key, np.asarray(entry)) for key, entry in sorted(entries.items()) if entry is not None]
     return found

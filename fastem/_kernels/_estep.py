@@ -4,15 +4,29 @@ A pass divides its rows between slots, and each slot has its own sums. The numbe
 on the number of threads, so the result has the same bits for any number of threads.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import numpy as np
-from numba.extending import overload
 
-from fastem._kernels import _categorical, _diag, _full_estep, _full_mstep, _linear, _spherical, _tied
+from fastem._kernels import (
+    _categorical,
+    _diag,
+    _full_estep,
+    _full_mstep,
+    _linear,
+    _spherical,
+    _student,
+    _tied,
+)
 from fastem._kernels._assignment import keep_best, keep_known
-from fastem._kernels._jit import KERNEL_OPTIONS, entry_kernel, kernel, python_function
+from fastem._kernels._dispatch import (
+    KERNELS,
+    Kernels,
+    accumulate_tile,
+    load_tile,
+    log2_prob_tile,
+    more_rows,
+    screened_log2_prob_tile,
+)
+from fastem._kernels._jit import entry_kernel, kernel
 from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_share
 from fastem._kernels._packing import new_lists
 from fastem._kernels._params import (
@@ -21,6 +35,7 @@ from fastem._kernels._params import (
     FullParams,
     LinearParams,
     SphericalParams,
+    StudentParams,
     TiedParams,
 )
 from fastem._kernels._simd import tile_rows
@@ -39,21 +54,12 @@ from fastem._kernels._tile import (
 )
 
 
-class Kernels(NamedTuple):
-    """The kernels of a covariance type. The functions of the same names below describe them."""
-
-    load_tile: Callable[..., None]
-    log2_prob_tile: Callable[..., None]
-    accumulate_tile: Callable[..., None]
-    screened_log2_prob_tile: Callable[..., None] | None = None  # None: densities cost too little to screen
-
-
 @kernel
 def load_plain_tile(params, X, start, size, space):
     load_rows(X, start, size, params.shift, params.inverse_scale, space, POINTS)
 
 
-KERNELS = {
+KERNELS |= {
     FullParams: Kernels(
         load_plain_tile,
         _full_estep.log2_prob_tile,
@@ -67,78 +73,13 @@ KERNELS = {
     CategoricalParams: Kernels(
         _categorical.load_tile, _categorical.log2_prob_tile, _categorical.accumulate_tile
     ),
+    StudentParams: Kernels(
+        _student.load_tile,
+        _student.log2_prob_tile,
+        _student.accumulate_tile,
+        more_rows=_student.more_rows,
+    ),
 }
-
-
-def load_tile(params, X, start, size, space):
-    """OUT the points: rows of X in the coordinates that the covariance type works in"""
-    return KERNELS[type(params)].load_tile(params, X, start, size, space)
-
-
-def log2_prob_tile(params, space):
-    """OUT the shares: log-densities"""
-    return KERNELS[type(params)].log2_prob_tile(params, space)
-
-
-def screened_log2_prob_tile(params, X, start, size, space, lists, screened):
-    """Return whether to screen the next tile.
-
-    OUT the shares: log-densities, or upper bounds of them where the responsibility is zero anyway
-    """
-    return _screen(KERNELS[type(params)])(params, X, start, size, space, lists, screened)
-
-
-def _screen(kernels):
-    """Return the screened kernel of a covariance type, or else one that computes all densities."""
-    if kernels.screened_log2_prob_tile is not None:
-        return python_function(kernels.screened_log2_prob_tile)
-    f = kernels.log2_prob_tile
-
-    def unscreened(params, X, start, size, space, lists, screened):
-        f(params, space)
-        return screened
-
-    return unscreened
-
-
-def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """Add the points to the sums. Some of them may wait in queues until a later tile, at most the `last`.
-
-    IN the shares: responsibilities times weights; tile_weights (K,): their sums over the tile
-    OUT sums[slot]; the points may be overwritten
-    """
-    return KERNELS[type(params)].accumulate_tile(
-        params, X, start, space, tile_weights, lists, last, sums, slot
-    )
-
-
-def _kernels_of(params):
-    """Return the kernels for the numba type of a NamedTuple.
-
-    numba does not document `instance_class`. If it is missing, we read the name of the class from the type.
-    """
-    names = {kind.__name__: kind for kind in KERNELS}
-    return KERNELS[getattr(params, "instance_class", None) or names[str(params).split("(")[0]]]
-
-
-@overload(load_tile, jit_options=KERNEL_OPTIONS)
-def _load_tile(params, X, start, size, space):
-    return python_function(_kernels_of(params).load_tile)
-
-
-@overload(log2_prob_tile, jit_options=KERNEL_OPTIONS)
-def _log2_prob_tile(params, space):
-    return python_function(_kernels_of(params).log2_prob_tile)
-
-
-@overload(screened_log2_prob_tile, jit_options=KERNEL_OPTIONS)
-def _screened_log2_prob_tile(params, X, start, size, space, lists, screened):
-    return _screen(_kernels_of(params))
-
-
-@overload(accumulate_tile, jit_options=KERNEL_OPTIONS)
-def _accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    return python_function(_kernels_of(params).accumulate_tile)
 
 
 @entry_kernel
@@ -154,7 +95,7 @@ def slot_statistics(X, sample_weight, labels, given, params, hard, sums, slot):
     d = X.shape[1]
     K = params.log2_weights.shape[0]
     start, stop = slot_range(X, slot, sums.weights.shape[0])
-    space, shares = new_space(K, d, X), first_share(d)
+    space, shares = new_space(K, d, more_rows(params), X), first_share(d)
     lists = new_lists(K, X)
     tile_weights, zeros, ones = np.zeros(K, X.dtype), np.zeros(K, X.dtype), np.ones(K, X.dtype)
     screened = True
@@ -189,7 +130,7 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, joint, fail
     d = X.shape[1]
     K = params.log2_weights.shape[0]
     start, stop = slot_range(X, slot, failures.shape[0])
-    space, shares = new_space(K, d, X), first_share(d)
+    space, shares = new_space(K, d, more_rows(params), X), first_share(d)
     space[WEIGHTS] = 1
     for first in range(start, stop, tile_rows(X)):
         size = min(tile_rows(X), stop - first)

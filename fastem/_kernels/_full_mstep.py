@@ -16,7 +16,7 @@ from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 
 @kernel
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """Add the points to the sums. `_estep.accumulate_tile` describes the arguments.
+    """Add the points to the sums. `_dispatch.accumulate_tile` describes the arguments.
 
     If a component has many points in the tile, we process the whole tile for it. Then we process its queue if
     that is full. These are two turns of one loop, because LLVM would compile the code of two calls twice.

@@ -11,6 +11,7 @@ A row of `space` has one number for each point of the tile, or for each packed p
     first_share(d) + K  the log-densities of packed points
     first_scratch(d, K) d + 8 rows of scratch
     first_queue(d, K)   the shares of points that wait for the M-step, one row for each queue
+    first_more(d, K)    what only some kernels need (see `_dispatch.more_rows`)
 
 Docstrings of kernels name their inputs with IN and what they write with OUT. K is the number of components
 and d the number of features.
@@ -81,3 +82,9 @@ def first_queue(d, K):
 def count_queues(K):
     """Return the number of queues: one for each component, or one for all if K is large."""
     return K if K <= QUEUES else 1
+
+
+@spliced_kernel
+def first_more(d, K):
+    """Return the first of the rows that only some kernels need."""
+    return first_queue(d, K) + count_queues(K)

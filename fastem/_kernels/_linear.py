@@ -94,7 +94,7 @@ def log2_prob_tile(params, space):
 
 @kernel
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """Add the first S statistics to the sums. `_estep.accumulate_tile` describes the arguments.
+    """Add the first S statistics to the sums. `_dispatch.accumulate_tile` describes the arguments.
 
     Vectors of zeros are not skipped as in `_diag`. To skip them, we would have to process one component at a
     time, and would read the points from the second-level cache four times as often. With 16 features that was

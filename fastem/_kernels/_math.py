@@ -115,7 +115,10 @@ def exp2(x, least):
 
 
 def log2_reciprocal(x):
-    """Return the base-2 logarithm and the reciprocal of a vector of numbers in [1, 1e18], by one division."""
+    """Return the base-2 logarithm and the reciprocal of a vector of numbers, by one division.
+
+    They must lie in [1, 1e37], or in [1, 1e300] in float64.
+    """
     return _log2_reciprocal_32(x) if x.dtype == np.float32 else _log2_reciprocal_64(x)
 
 

@@ -25,7 +25,7 @@ def slot_responsibilities(
     """
     K = joint.shape[1]
     start, stop = slot_range(joint, slot, log2_likelihood.shape[0])
-    space, shares = new_space(K, 1, joint), first_share(1)
+    space, shares = new_space(K, 1, 0, joint), first_share(1)
     tile_weights, scale = np.empty(K), np.full(K, 1 / np.log(2))
     shift = -log_weights[0]
     for first in range(start, stop, tile_rows(joint)):

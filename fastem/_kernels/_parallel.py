@@ -67,7 +67,7 @@ def run_slots(
     flat = _flatten(arguments)
     key = (
         one_slot,
-        *map(type, arguments),
+        *map(_kind, arguments),
         *((a.dtype, a.ndim, a.flags.c_contiguous, a.flags.writeable) for a in flat),
     )
     if key not in _addresses:
@@ -141,7 +141,14 @@ def _address(one_slot: Any, arguments: tuple[Any, ...], flat: tuple[Any, ...]) -
 
 def _flatten(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return all arrays in one flat tuple. A prange takes no nested tuples. Calls pass the same fields."""
-    return tuple(a for group in arguments for a in (group if isinstance(group, tuple) else (group,)))
+    return tuple(
+        a for group in arguments for a in (_flatten(group) if isinstance(group, tuple) else (group,))
+    )
+
+
+def _kind(argument: Any) -> Any:
+    """Return the type of an argument, and those of what a tuple holds."""
+    return (type(argument), *map(_kind, argument)) if isinstance(argument, tuple) else type(argument)
 
 
 @intrinsic

@@ -1,7 +1,8 @@
 """The parameters of mixtures as kernels need them, and the sums that a pass computes.
 
-There is one NamedTuple for each covariance type, one for all linear exponential families, and one for
-categories. All arrays of parameters have the dtype of the rows. K is the number of components and d the
+There is one NamedTuple for each covariance type, one for all linear exponential families, one for categories
+and one for t distributions. All arrays of parameters have the dtype of the rows. K is the number of
+components and d the
 number of features.
 
 `shift` and `inverse_scale` map a row to standard coordinates, (x - shift) * inverse_scale. `means` are in
@@ -92,6 +93,22 @@ class CategoricalParams(NamedTuple):
     rank_starts: np.ndarray  # (d + 1,) int64: where those of each column start; columns may have none
 
 
+class StudentParams(NamedTuple):
+    """Multivariate t distributions: log p = constant - shape log(1 + |z|^2 / nu), with the whitened z.
+
+    `gaussian` has the params of the layout of the scales, with log2_weights of 0, so that its kernels give -q
+    with |z|^2 = 2 ln(2) q. The caller puts what does not depend on x into log2_weights.
+    """
+
+    shift: np.ndarray
+    inverse_scale: np.ndarray
+    log2_weights: np.ndarray  # (K,) log2 of the weight, of the determinant and of the constant of nu
+    slopes: np.ndarray  # (K,) 2 ln(2) / nu
+    shapes: np.ndarray  # (K,) (nu + d) / 2
+    factors: np.ndarray  # (K,) (nu + d) / nu
+    gaussian: FullParams | TiedParams | DiagParams | SphericalParams
+
+
 class Sums(NamedTuple):
     """The weighted sums of a pass for each of G slots, always in float64.
 
@@ -118,4 +135,16 @@ class CategoricalSums(NamedTuple):
 
     weights: np.ndarray  # (G, K) sum of r
     counts: np.ndarray  # (G, categories of all columns, width) sum of r; numbers beyond the K-th mean nothing
+    log2_likelihood: np.ndarray  # (G,)
+
+
+class StudentSums(NamedTuple):
+    """The same for StudentParams, with u = (nu + d) / (nu + |z|^2). The others are `Sums` with r u for r."""
+
+    weights: np.ndarray  # (G, K) sum of r
+    logarithms: np.ndarray  # (G, K) sum of r log2(1 + |z|^2 / nu)
+    scaled_weights: np.ndarray  # (G, K) sum of r u
+    first: np.ndarray
+    second: np.ndarray
+    pivots: np.ndarray
     log2_likelihood: np.ndarray  # (G,)

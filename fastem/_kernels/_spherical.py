@@ -44,7 +44,7 @@ def log2_prob_tile(params, space):
 
 @kernel
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """Add the points to the sums. `_estep.accumulate_tile` describes the arguments."""
+    """Add the points to the sums. `_dispatch.accumulate_tile` describes the arguments."""
     means, weights, first, second = params.means, sums.weights, sums.first, sums.second
     points, (K, d) = lists.points, means.shape
     shares = first_share(d)

@@ -57,7 +57,7 @@ def log2_prob_tile(params, space):
 
 @kernel
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """Add the points to the sums. `_estep.accumulate_tile` describes the arguments.
+    """Add the points to the sums. `_dispatch.accumulate_tile` describes the arguments.
 
     `sums.first` is not centred: it is sum(r y). The points are replaced by e.
     """

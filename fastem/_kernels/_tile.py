@@ -15,8 +15,7 @@ from fastem._kernels._layout import (
     TOTALS,
     WEIGHTS,
     ZEROS,
-    count_queues,
-    first_queue,
+    first_more,
     first_share,
 )
 from fastem._kernels._math import exp2, log2_reciprocal
@@ -42,14 +41,14 @@ _BOUND = np.float32(1e18)  # the largest coordinate that can be scored, in stand
 
 
 @allocating_kernel
-def new_space(K, d, X):
-    """Return the array that a slot computes in, with the dtype of X.
+def new_space(K, d, more, X):
+    """Return the array that a slot computes in, with the dtype of X, and `more` rows at its end.
 
     Its rows begin at cache lines, because a 512-bit load across two cache lines costs as much as two loads.
     Unaligned rows made the M-step a third slower. The rows of packed points begin as zeros, because kernels
     compute on whole vectors, also beyond the last point.
     """
-    rows = first_queue(d, K) + count_queues(K)
+    rows = first_more(d, K) + more
     buffer = np.empty(rows * stride(X) + _CACHE_LINE // X.itemsize, X.dtype)
     start = (-buffer.ctypes.data % _CACHE_LINE) // X.itemsize
     space = buffer[start : start + rows * stride(X)].reshape((rows, stride(X)))

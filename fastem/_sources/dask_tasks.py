@@ -110,8 +110,9 @@ def statistics(chunk: Rows, sweep: Sweep, given: Array | None = None) -> Statist
 def own_arrays(packed: Any) -> Any:
     """Copy all arrays. Those from another process may be read-only or misaligned, for which numba would
     compile kernels again."""
-    copies = (np.array(value) if isinstance(value, np.ndarray) else value for value in packed or ())
-    return None if packed is None else type(packed)(*copies)
+    if isinstance(packed, tuple):
+        return type(packed)(*map(own_arrays, packed))
+    return np.array(packed) if isinstance(packed, np.ndarray) else packed
 
 
 def sample(chunk: Rows, ranks: Array) -> Sample:

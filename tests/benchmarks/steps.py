@@ -119,7 +119,7 @@ def fresh_lists(K, X):
 
 @entry_kernel
 def fresh_space(K, d, X):
-    return new_space(K, d, X)
+    return new_space(K, d, 0, X)
 
 
 def new_spaces(n, K, d, points=None, shares=None):

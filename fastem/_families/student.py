@@ -1,0 +1,303 @@
+"""Multivariate t distributions: Gaussians whose size varies from row to row, which allows outliers.
+
+Given a precision tau from Gamma(nu / 2, nu / 2), a row is Gaussian with covariance scale / tau. The E-step
+takes the expectation u of tau, given the row and its component. A row far from a component has a small u. So
+means and scales with weights r u are robust. docs/explanation/algorithm.md derives the M-step.
+"""
+
+from collections.abc import Mapping
+from math import lgamma
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem._checks import check_finite
+from fastem._families.base import Maximised, Rule, check_sums
+from fastem._families.compiled import CompiledFamily
+from fastem._families.constraints import Constraint
+from fastem._families.degrees import LEAST, MOST, degrees_given_scale, own_degrees
+from fastem._families.frame import Frame, Moments
+from fastem._families.gaussian import Gaussian
+from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.special import digamma
+from fastem._kernels._params import StudentParams, StudentSums, Sums
+from fastem._typing import Array, FloatArray
+
+_LN2 = float(np.log(2))
+_FIRST_DEGREES = 10.0  # before the first M-step, and for components that are re-seeded
+# What the logarithm takes beside the multiply-adds of Gaussians.
+_LOGARITHM = 20
+# k-means sees rows no farther out than half the range of the middle 90 % of the rows, in each feature.
+_TAIL, _REACH = 0.05, 0.5
+# Sums given responsibilities are taken again about what they gave until means move less than this many
+# deviations, and deviations by less than this part.
+_SETTLED = 0.05
+
+
+class StudentParameters(NamedTuple):
+    """Parameters in the standard coordinates of a frame, or in user units."""
+
+    weights: FloatArray  # (K,)
+    means: FloatArray  # (K, d)
+    scales: FloatArray  # in the shape of covariances
+    degrees_of_freedom: FloatArray  # (K,)
+
+
+class TotalsOfStudent(NamedTuple):
+    """Weighted sums of one pass in standard coordinates, where z = x - mean."""
+
+    weights: FloatArray  # (K,) sum of r
+    logarithms: FloatArray  # (K,) sum of r log u
+    degrees_of_freedom: FloatArray  # (K,) of this pass
+    means: FloatArray  # (K, d) of this pass
+    scaled_weights: FloatArray  # (K,) sum of r u
+    first: FloatArray  # (K, d) sum of r u z
+    scatter: FloatArray  # sum of r u z z', in the shape of the scales
+
+
+class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
+    """p(x | k) = the integral of N(x; mean_k, scale_k / tau) Gamma(tau; nu_k / 2, nu_k / 2) over tau."""
+
+    distribution = "student"
+    parameter_names = ("means", "scales", "degrees_of_freedom")
+    location = "means"
+    has_covariances = True
+    separable = ("degrees_of_freedom",)
+    refinements = 30
+
+    def __init__(self, covariance_type: str, layout: Layout, constraint: Constraint) -> None:
+        self.name, self.isotropic = f"student {covariance_type}", layout.isotropic
+        self._covariance_type, self._layout, self._constraint = covariance_type, layout, constraint
+        self._gaussian = Gaussian(covariance_type, layout, constraint, "scales")
+
+    # --- parameters in user units
+
+    def check(
+        self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
+    ) -> StudentParameters:
+        gaussian = self._gaussian.check(weights, parameters, n_features)
+        degrees = check_finite("degrees_of_freedom", parameters["degrees_of_freedom"])
+        if degrees.shape not in ((), weights.shape):
+            raise ValueError(
+                f"degrees_of_freedom must be a number or have shape {weights.shape}, one a component; "
+                f"got shape {degrees.shape}."
+            )
+        if not ((degrees >= LEAST) & (degrees <= MOST)).all():
+            raise ValueError(
+                f"degrees_of_freedom must lie from {LEAST} to {MOST:g}; got {degrees}. "
+                "With more, use Gaussians, which are the same to all practical purposes."
+            )
+        return StudentParameters(*gaussian, np.broadcast_to(degrees, weights.shape).copy())
+
+    def n_features(self, parameters: StudentParameters) -> int:
+        return int(parameters.means.shape[1])
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return self._gaussian.n_parameters(k, d) + k
+
+    def to_user(self, parameters: StudentParameters, frame: Frame) -> StudentParameters:
+        return _with_gaussian(parameters, self._gaussian.to_user(_gaussian_of(parameters), frame))
+
+    def from_user(self, parameters: StudentParameters, frame: Frame) -> StudentParameters:
+        return _with_gaussian(parameters, self._gaussian.from_user(_gaussian_of(parameters), frame))
+
+    def sample(self, parameters: StudentParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
+        at_zero = _gaussian_of(parameters)._replace(means=np.zeros_like(parameters.means))
+        noise = self._gaussian.sample(at_zero, labels, rng)
+        degrees = parameters.degrees_of_freedom[labels]
+        # Few degrees of freedom give sizes that round to zero, and rows that no float can hold.
+        sizes = np.maximum(rng.chisquare(degrees) / degrees, np.finfo(np.float64).tiny)
+        return np.asarray(parameters.means[labels] + noise / np.sqrt(sizes)[:, None])
+
+    # --- coordinates
+
+    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
+        return self._gaussian.frame(moments, dtype)
+
+    def own_frame(self, parameters: StudentParameters, dtype: np.dtype[Any]) -> Frame:
+        return self._gaussian.own_frame(_gaussian_of(parameters), dtype)
+
+    def seen(self, X: Array, frame: Frame) -> FloatArray:
+        """Return the rows with those that are far out drawn near, since k-means gives such rows centres."""
+        points = frame.standardise(X)
+        low, high = np.quantile(points, [_TAIL, 1 - _TAIL], axis=0)
+        reach = np.where(high > low, _REACH * (high - low), np.inf)
+        return np.clip(points, low - reach, high + reach)
+
+    # --- passes
+
+    def new_sums(self, slots: int, k: int, d: int) -> StudentSums:
+        gaussian = self._layout.new_sums(slots, k, d)
+        return StudentSums(np.zeros((slots, k)), np.zeros((slots, k)), *gaussian)
+
+    def pack(self, parameters: StudentParameters | None, frame: Frame, dtype: np.dtype[Any]) -> StudentParams:
+        assert parameters is not None
+        gaussian = self._layout.pack(_gaussian_of(parameters), frame, dtype)
+        dtype, d = gaussian.shift.dtype, parameters.means.shape[1]
+        nu = parameters.degrees_of_freedom
+        shapes = (nu + d) / 2
+        gammas = np.array([lgamma(shape) - lgamma(shape - d / 2) for shape in shapes.tolist()])
+        log2_weights = gaussian.log2_weights + (gammas - d / 2 * np.log(nu)) / _LN2
+        return StudentParams(
+            shift=gaussian.shift,
+            inverse_scale=gaussian.inverse_scale,
+            log2_weights=log2_weights.astype(dtype),
+            slopes=(2 * _LN2 / nu).astype(dtype),
+            shapes=shapes.astype(dtype),
+            factors=((nu + d) / nu).astype(dtype),
+            gaussian=gaussian._replace(log2_weights=np.zeros_like(gaussian.log2_weights)),
+        )
+
+    def multiply_adds(self, d: int) -> int:
+        return self._gaussian.multiply_adds(d) + _LOGARITHM
+
+    def collect(self, packed: StudentParams, merged: StudentSums) -> TotalsOfStudent:
+        gaussian = self._gaussian.collect(packed.gaussian, Sums(*merged[2:]))
+        shapes, slopes = packed.shapes.astype(np.float64), packed.slopes.astype(np.float64)
+        nu = 2 * _LN2 / slopes
+        logarithms = merged.weights * np.log(2 * shapes / nu) - _LN2 * merged.logarithms
+        return TotalsOfStudent(
+            merged.weights, logarithms, nu, gaussian.means, gaussian.weights, gaussian.first, gaussian.scatter
+        )
+
+    def log_constant(self, frame: Frame) -> float:
+        """pi^(-d/2) and the Jacobian of the frame."""
+        return -0.5 * len(frame.scale) * float(np.log(np.pi)) - frame.log_scale
+
+    # --- sums and M-step
+
+    def add(self, one: TotalsOfStudent, other: TotalsOfStudent) -> TotalsOfStudent:
+        return TotalsOfStudent(
+            one.weights + other.weights,
+            one.logarithms + other.logarithms,
+            one.degrees_of_freedom,
+            one.means,
+            one.scaled_weights + other.scaled_weights,
+            one.first + other.first,
+            one.scatter + other.scatter,
+        )
+
+    def blend(
+        self, before: StudentParameters, weights: FloatArray, sums: TotalsOfStudent, gain: float
+    ) -> TotalsOfStudent:
+        """nu / (nu + d) u has the distribution Beta(nu / 2, d / 2). So the expectation of u is 1."""
+        gaussian = self._gaussian.blend(_gaussian_of(before), weights, _gaussian_sums(sums), gain)
+        nu, d = before.degrees_of_freedom, before.means.shape[1]
+        expected = np.log1p(d / nu) + digamma(nu / 2) - digamma((nu + d) / 2)
+        return TotalsOfStudent(
+            weights + gain * sums.weights,
+            weights * expected + gain * sums.logarithms,
+            sums.degrees_of_freedom,
+            gaussian.means,
+            gaussian.weights,
+            gaussian.first,
+            gaussian.scatter,
+        )
+
+    def maximise(self, sums: TotalsOfStudent, rule: Rule[StudentParameters]) -> Maximised[StudentParameters]:
+        degrees, alpha = self._degrees(sums)
+        scaled = _gaussian_sums(sums)
+        weights = np.where(scaled.weights > 0, scaled.weights, 1.0)
+        shift = sums.first / weights[:, None]
+        scales = self._constraint.estimate(scaled._replace(weights=weights), shift, weights)
+        if len(scales) < len(weights):
+            scales = scales * (weights.sum() / (alpha * sums.weights.sum()))
+        about = GaussianParameters(sums.weights, sums.means + shift, scales)
+        centred = GaussianSums(
+            about.means, sums.weights, np.zeros_like(shift), self._layout.scatter(about, sums.weights)
+        )
+        before = None if rule.before is None else _gaussian_of(rule.before)
+        found = self._gaussian.maximise(centred, Rule(**{**rule._asdict(), "before": before}))
+        degrees[found.reseeded] = _FIRST_DEGREES
+        degrees[found.kept] = sums.degrees_of_freedom[found.kept]
+        return Maximised(StudentParameters(*found.parameters, degrees), *found[1:])
+
+    def _degrees(self, sums: TotalsOfStudent) -> tuple[FloatArray, float]:
+        """Return the new degrees of freedom, and the mean of all tau, if the components share one scale.
+
+        This mean is no parameter of the model, but makes EM faster (Liu, Rubin and Wu 1998). Scales of their
+        own have one for each component.
+        """
+        d = sums.means.shape[1]
+        known = (sums.weights > 0) & (sums.scaled_weights > 0)
+        weights = np.where(known, sums.weights, 1.0)
+        mean = np.where(known, sums.scaled_weights, 1.0) / weights
+        logarithm = np.where(known, sums.logarithms, 0.0) / weights
+        if self._layout.shape(*sums.means.shape)[0] == len(weights):
+            new = own_degrees(np.log(mean) - logarithm, d)
+            return np.where(known, new, sums.degrees_of_freedom), 1.0
+        old = np.where(known, sums.weights * sums.degrees_of_freedom, 0.0)
+        alpha = float(old @ mean / old.sum())
+        new = degrees_given_scale(mean / alpha - 1 + np.log(alpha) - logarithm, sums.degrees_of_freedom, d)
+        return np.where(known, new, sums.degrees_of_freedom), alpha
+
+    def origin(self, k: int, d: int) -> StudentParameters:
+        return StudentParameters(*self._gaussian.origin(k, d), np.full(k, _FIRST_DEGREES))
+
+    def recentred(
+        self, origin: StudentParameters | None, rough: StudentParameters
+    ) -> StudentParameters | None:
+        """Return what the last pass found, until little changes. The next tells by it which rows are out."""
+        assert origin is not None
+        d = rough.means.shape[1]
+        before, after = (np.sqrt(self._layout.variances(it.scales, d)) for it in (origin, rough))
+        moved = np.abs(rough.means - origin.means) / after
+        if (moved < _SETTLED).all() and (np.abs(np.log(after / before)) < _SETTLED).all():
+            return None
+        return rough
+
+    def to_vector(self, parameters: StudentParameters) -> FloatArray:
+        gaussian = self._gaussian.to_vector(_gaussian_of(parameters))
+        return np.concatenate([gaussian, np.log(parameters.degrees_of_freedom)])
+
+    def from_vector(self, vector: FloatArray, like: StudentParameters) -> StudentParameters | None:
+        gaussian, logarithms = np.split(vector, [-len(like.weights)])
+        found = self._gaussian.from_vector(gaussian, _gaussian_of(like))
+        if found is None or not np.isfinite(logarithms).all():
+            return None
+        degrees = np.exp(np.clip(logarithms, np.log(LEAST), np.log(MOST)))
+        return StudentParameters(*found, np.clip(degrees, LEAST, MOST))
+
+    def places(self, parameters: StudentParameters) -> FloatArray:
+        return self._gaussian.places(_gaussian_of(parameters))
+
+    # --- files and messages
+
+    def to_arrays(self, sums: TotalsOfStudent) -> dict[str, Array]:
+        return sums._asdict()
+
+    def from_arrays(self, arrays: Mapping[str, Array], d: int) -> TotalsOfStudent:
+        k = len(arrays["weights"])
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(TotalsOfStudent._fields, (k,))
+        shapes |= {"means": (k, d), "first": (k, d), "scatter": self._layout.shape(k, d)}
+        sums = TotalsOfStudent(
+            **{name: check_sums(name, arrays[name], shapes[name]) for name in TotalsOfStudent._fields}
+        )
+        if not ((sums.degrees_of_freedom > 0).all() and (sums.scaled_weights >= 0).all()):
+            raise ValueError("its degrees of freedom and weights are not positive")
+        return sums
+
+    def user_sums(self, sums: TotalsOfStudent, frame: Frame) -> dict[str, Any]:
+        user = self._gaussian.user_sums(_gaussian_sums(sums), frame)
+        return {
+            "weights": sums.weights.copy(),
+            "logarithms": sums.logarithms.copy(),
+            "scaled_weights": user.pop("weights"),
+            **user,
+        }
+
+    @property
+    def label(self) -> str:
+        return f"distribution='student', covariance_type={self._covariance_type!r}"
+
+
+def _gaussian_of(parameters: StudentParameters) -> GaussianParameters:
+    return GaussianParameters(*parameters[:3])
+
+
+def _with_gaussian(parameters: StudentParameters, gaussian: GaussianParameters) -> StudentParameters:
+    return StudentParameters(*gaussian, parameters.degrees_of_freedom)
+
+
+def _gaussian_sums(sums: TotalsOfStudent) -> GaussianSums:
+    return GaussianSums(sums.means, sums.scaled_weights, sums.first, sums.scatter)
