@@ -20,18 +20,23 @@ class Rows(NamedTuple):
     labels: Array | None = None  # (m,) the known component of each row, or -1 if it is unknown
     observed: Array | None = None  # (m, d) False where a number is missing
     noise: Array | None = None  # known noise covariances (m, d, d) or variances (m, d)
+    columns: Array | None = None  # (d,) the numbers of the columns, if they are not all of X
 
     def part(self, chosen: slice) -> "Rows":
         """Return some of these rows, with all that is known about them."""
         start, _, _ = chosen.indices(len(self.X))
-        known = (None if array is None else array[chosen] for array in self[2:])
-        return Rows(self.where, self.start + start, *known)  # type: ignore[arg-type]
+        known = (None if array is None else array[chosen] for array in self[2:7])
+        return Rows(self.where, self.start + start, *known, self.columns)  # type: ignore[arg-type,call-arg]
 
     def known(self) -> dict[str, Array]:
         """Return the arrays that are not None, by name. X comes first."""
         arrays = self._asdict()
-        del arrays["where"], arrays["start"]
+        del arrays["where"], arrays["start"], arrays["columns"]
         return {name: array for name, array in arrays.items() if array is not None}
+
+    def column(self, j: int) -> int:
+        """The number of a column in X."""
+        return int(j if self.columns is None else self.columns[j])
 
     @property
     def weights(self) -> FloatArray:

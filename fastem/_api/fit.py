@@ -1,7 +1,7 @@
 """`fit`, the main function of fastem."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 from fastem._api.fitting import fit_by
@@ -16,7 +16,7 @@ from fastem._typing import CovarianceType
 class FitOptions(TypedDict, total=False):
     """The keyword arguments of `fit` except `distribution`, which decides the type of the result."""
 
-    covariance_type: CovarianceType
+    covariance_type: CovarianceType | None
     sample_weight: Any
     labels: Any
     assignment: Literal["soft", "hard"]
@@ -42,15 +42,17 @@ def fit(
 
 
 @overload
-def fit(X: Any, k: int, *, distribution: str | Distribution, **options: Unpack[FitOptions]) -> Mixture: ...
+def fit(
+    X: Any, k: int, *, distribution: str | Mapping[Any, str] | Distribution, **options: Unpack[FitOptions]
+) -> Mixture: ...
 
 
 def fit(
     X: Any,
     k: int,
     *,
-    covariance_type: CovarianceType = "full",
-    distribution: str | Distribution = "gaussian",
+    covariance_type: CovarianceType | None = None,
+    distribution: str | Mapping[Any, str] | Distribution = "gaussian",
     sample_weight: Any = None,
     labels: Any = None,
     assignment: Literal["soft", "hard"] = "soft",
@@ -92,11 +94,12 @@ def fit(
         float64 the result agrees with that of the array to 1e-9. Its bits depend on the blocks alone.
     k : int
         Number of components, at most n.
-    covariance_type : {"full", "tied", "diag", "spherical", "EII"}
+    covariance_type : {"full", "tied", "diag", "spherical", "EII"}, optional
         Covariances of Gaussian components, or scales of Student components. ``"full"``: each component has
         a matrix. ``"tied"``: all components share one matrix. ``"diag"``: each component has a variance for
         each feature. ``"spherical"``: each component has one variance. ``"EII"`` (Gaussian only): all
-        components share one variance.
+        components share one variance. The default is ``"full"``, and ``"diag"`` for columns of different
+        kinds.
     distribution : str, dict or Distribution
         Distribution of the components.
 
@@ -107,6 +110,9 @@ def fit(
         - ``"bernoulli"`` (0 and 1), ``"categorical"``, ``"poisson"`` (counts), ``"exponential"``,
           ``"gamma"`` and ``"lognormal"`` (positive numbers): columns that are independent given the
           component. The categories of a column are its distinct values, numbers or text.
+        - a dict with one of these names, except ``"student"``, for each column of X by its name or number.
+          The columns are independent given the component, unless `covariance_type` says otherwise for those
+          that are ``"gaussian"``.
         - a `Distribution` of your own.
     sample_weight : array of shape (n,), or str, optional
         Weights of the rows, at least 0. An integer weight counts a row that many times. If X is Parquet or

@@ -48,7 +48,7 @@ class Mixture:
         (k,), from 0.1 to 1000. For a `Distribution` they are what its `maximise` returns.
     distribution : str or Distribution
         Distribution of the components. For Gaussian mixtures, use `GaussianMixture`.
-    covariance_type : {"full", "tied", "diag", "spherical"}
+    covariance_type : {"full", "tied", "diag", "spherical"}, optional
         Shape of the ``scales`` of ``"student"``: (k, d, d) full, (d, d) tied, (k, d) diag, (k,) spherical.
     categories : sequence of d arrays, optional
         The categories of each column, sorted, for ``"categorical"`` alone. They are numbers or strings. By
@@ -89,7 +89,7 @@ class Mixture:
 
     weights: FloatArray
     parameters: Mapping[str, FloatArray]
-    distribution: str | Distribution
+    distribution: str | dict[Any, str] | Distribution
     report: FitReport | None
     feature_names: tuple[str, ...] | None
     _family: Family[Any, Any]
@@ -100,9 +100,9 @@ class Mixture:
         self,
         weights: Any,
         parameters: Mapping[str, Any],
-        distribution: str | Distribution,
+        distribution: str | Mapping[Any, str] | Distribution,
         *,
-        covariance_type: CovarianceType = "full",
+        covariance_type: CovarianceType | None = None,
         categories: Sequence[Any] | None = None,
         n_features: int | None = None,
         report: FitReport | None = None,

@@ -130,9 +130,8 @@ class Family(ABC, Generic[P, S]):
     refinements: ClassVar[int] = 1  # how often sums for known responsibilities are taken again, at most
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
     shows_clusters: ClassVar[bool] = True  # whether k-means can see the clusters of rows
-    categories: tuple[Array, ...] | None = (
-        None  # the values that the rows may have in each column, if limited
-    )
+    # The values that rows may have in each column (None for a column without such), or None if no column has.
+    categories: tuple[Any, ...] | None = None
     # The texts that each column may have, or None for a column of numbers; () if they are not known yet. None
     # means that all columns must be numbers.
     vocabulary: tuple[Array | None, ...] | None = None

@@ -110,7 +110,7 @@ def raise_unseen(rows: Rows, categories: Sequence[Array]) -> NoReturn:
                 rule = "hold the categories that the fit saw"
                 remedy = "Drop such rows, or fit to rows with all categories"
             raise ValueError(
-                f"{rows.where} must {rule}; row {rows.start + chosen.start + row}, column {column} is "
-                f"{value}. {remedy}."
+                f"{rows.where} must {rule}; row {rows.start + chosen.start + row}, column "
+                f"{rows.column(column)} is {value}. {remedy}."
             )
     raise AssertionError("the kernel found a value that is no category")

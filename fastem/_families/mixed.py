@@ -5,52 +5,27 @@ those of its blocks. So a pass adds them up, finds the responsibilities, and giv
 kernels are those of the blocks, so that no combination of kinds compiles anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fastem._families.base import Family, Maximised, Pass, Rule, Scores, Summed
-from fastem._families.compiled import LN2, CompiledFamily
+from fastem._families.base import Facts, Family, Maximised, Pass, Rule, Scores
+from fastem._families.blocks import (
+    IMPOSSIBLE,
+    Block,
+    MixedPacked,
+    MixedParameters,
+    MixedPass,
+    MixedSums,
+    joint_of,
+    share,
+)
+from fastem._families.compiled import LN2
 from fastem._families.frame import Frame, Moments
-from fastem._kernels._mixed import slot_responsibilities
-from fastem._kernels._parallel import run_slots
-from fastem._typing import Array, FloatArray, Rows, read_only
-
-# The kernel takes a log-density below this for -inf.
-_IMPOSSIBLE = -1e30
-
-
-class MixedParameters(NamedTuple):
-    weights: FloatArray  # (K,)
-    blocks: tuple[Any, ...]  # the parameters of each block, with weights of their own that do not count
-
-
-class MixedSums(NamedTuple):
-    weights: FloatArray  # (K,) sum of r
-    blocks: tuple[Any, ...]
-
-
-class MixedPacked(NamedTuple):
-    log_weights: FloatArray  # (2, K) natural, and to base 2
-    blocks: tuple[Any, ...]
-
-
-class Block(NamedTuple):
-    """The columns of one kind."""
-
-    kind: str
-    family: CompiledFamily[Any, Any]
-    columns: Array  # (d',) the numbers of its columns
-
-    def rows(self, rows: Rows) -> Rows:
-        """Return the columns of this block, with what is known about the rows."""
-        whole = len(self.columns) == rows.X.shape[1]
-        return rows if whole else rows._replace(X=read_only(np.ascontiguousarray(rows.X[:, self.columns])))
-
-    def frame(self, frame: Frame) -> Frame:
-        return Frame(*(array[self.columns] for array in frame))
+from fastem._families.kinds import kinds_of_columns
+from fastem._typing import Array, FloatArray, Rows
 
 
 class Mixed(Family[MixedParameters, MixedSums]):
@@ -60,14 +35,96 @@ class Mixed(Family[MixedParameters, MixedSums]):
     holds_responsibilities = True
     has_base_measure = True
 
-    def __init__(self, blocks: tuple[Block, ...]) -> None:
-        self._blocks = blocks
+    def __init__(
+        self,
+        family_of: Callable[[str, str], Family[Any, Any]],
+        distribution: Mapping[Any, str],
+        covariance_type: str,
+        blocks: tuple[Block, ...] = (),
+    ) -> None:
+        """`distribution` has the kind of each column by name or number. It is in the order of the columns if
+        there are `blocks`, which `adapted` makes.
+
+        `family_of` returns the family of a kind, given the covariance type of Gaussians.
+        """
+        self._family_of, self._covariance_type, self._blocks = family_of, covariance_type, blocks
+        self.distribution = dict(distribution)
         families = [block.family for block in blocks]
-        self.has_covariances = any(family.has_covariances for family in families)  # type: ignore[misc]
+        self.has_covariances = "gaussian" in self.distribution.values()  # type: ignore[misc]
         self.tries_random = any(family.tries_random for family in families)  # type: ignore[misc]
         self.parameter_names = tuple(
             f"{block.kind}_{name}" for block in blocks for name in block.family.parameter_names
         )
+        categories: list[Array | None] = [None] * len(distribution)
+        for block in blocks:
+            for j, values in zip(block.columns, block.family.categories or (), strict=False):
+                categories[j] = values
+        if "categorical" in self.distribution.values():
+            self.categories = tuple(categories) if blocks else None
+            texts = ((None if v is None or v.dtype.kind != "U" else v) for v in categories)
+            self.vocabulary = tuple(texts) if blocks else ()
+
+    # --- columns
+
+    def adapted(self, facts: Facts) -> "Mixed":
+        kinds = kinds_of_columns(self.distribution, facts)
+        keys = facts.names or range(len(kinds))
+        blocks = []
+        for kind in sorted(set(kinds)):
+            columns = np.flatnonzero([own == kind for own in kinds])
+            own = Facts(
+                None,
+                tuple(facts.texts[j] for j in columns),
+                lambda chosen, columns=columns: facts.distinct(columns[chosen]),  # type: ignore[misc]
+            )
+            family = self._family_of(kind, self._covariance_type).adapted(own)
+            blocks.append(Block(kind, family, columns))
+        distribution = dict(zip(keys, kinds, strict=True))
+        return Mixed(self._family_of, distribution, self._covariance_type, tuple(blocks))
+
+    def with_categories(self, categories: Any, parameters: Mapping[str, Any]) -> "Mixed":
+        named = all(isinstance(key, str) for key in self.distribution)
+        d = len(self.distribution)
+        texts, given = (None,) * d, [None] * d if categories is None else list(categories)
+        facts = Facts(tuple(self.distribution) if named else None, texts, lambda chosen: ())
+        kinds = kinds_of_columns(self.distribution, facts)
+        blocks = []
+        for block in self.adapted(facts)._blocks:
+            own = None if categories is None else [given[j] for j in block.columns]
+            if block.kind != "categorical":
+                blocks.append(block)
+                continue
+            prefix = f"{block.kind}_"
+            values = {name.removeprefix(prefix): value for name, value in parameters.items()}
+            blocks.append(block._replace(family=block.family.with_categories(own, values)))
+        keys = facts.names or range(d)
+        distribution = dict(zip(keys, kinds, strict=True))
+        return Mixed(self._family_of, distribution, self._covariance_type, tuple(blocks))
+
+    def state(self) -> dict[str, Array]:
+        keys = list(self.distribution)
+        arrays = {
+            "keys": np.array([str(key) for key in keys], np.str_),
+            "named": np.array([isinstance(key, str) for key in keys], bool),
+            "kinds": np.array(list(self.distribution.values()), np.str_),
+            "covariance_type": np.array([self._covariance_type], np.str_),
+        }
+        for block in self._blocks:
+            arrays |= {f"{block.kind} {name}": array for name, array in block.family.state().items()}
+        return arrays
+
+    def with_state(self, arrays: Mapping[str, Array]) -> "Mixed":
+        named, keys = bool(arrays["named"].all()), [str(key) for key in arrays["keys"]]
+        kinds = [str(kind) for kind in arrays["kinds"]]
+        covariance_type = str(arrays["covariance_type"][0])
+        blocks = []
+        for kind in sorted(set(kinds)):
+            prefix = f"{kind} "
+            own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+            columns = np.flatnonzero([one == kind for one in kinds])
+            blocks.append(Block(kind, self._family_of(kind, covariance_type).with_state(own), columns))
+        distribution = dict(zip(keys if named else range(len(kinds)), kinds, strict=True))
+        return Mixed(self._family_of, distribution, covariance_type, tuple(blocks))
 
     def _each(self, values: tuple[Any, ...]) -> Any:
         return zip(self._blocks, values, strict=True)
@@ -112,7 +169,8 @@ class Mixed(Family[MixedParameters, MixedSums]):
         return parameters._replace(blocks=tuple(blocks))
 
     def sample(self, parameters: MixedParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
-        X = np.empty((len(labels), self.n_features(parameters)))
+        text = any(text is not None for text in self.vocabulary or ())
+        X = np.empty((len(labels), self.n_features(parameters)), object if text else np.float64)
         for block, own in self._each(parameters.blocks):
             X[:, block.columns] = block.family.sample(own, labels, rng)
         return X
@@ -164,7 +222,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
         )
         with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
             weights = np.stack([np.log(parameters.weights), np.log2(parameters.weights)])
-        return MixedPacked(read_only(weights), tuple(blocks))
+        return MixedPacked(weights, tuple(blocks))
 
     def bytes_per_slot(self, k: int, d: int) -> int:
         return sum(block.family.bytes_per_slot(k, len(block.columns)) for block in self._blocks)
@@ -175,33 +233,12 @@ class Mixed(Family[MixedParameters, MixedSums]):
     def begin_pass(
         self, packed: Any, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None
     ) -> Pass[MixedSums]:
-        return _MixedPass(self, packed, k, frame, hard, slots, n_threads)
-
-    def passes(self, packed: MixedPacked, k: int, frame: Frame, slots: int, n_threads: int | None) -> Any:
-        """Begin a pass of each block."""
-        return [
-            (block, block.family.begin_pass(own, k, block.frame(frame), False, slots, n_threads))
-            for block, own in self._each(packed.blocks)
-        ]
-
-    def joint(
-        self, packed: MixedPacked, frame: Frame, rows: Rows, slots: int, n_threads: int | None
-    ) -> FloatArray | None:
-        """Return log-densities (m, K) without the weights, or None if a row is not finite."""
-        total = np.zeros((len(rows.X), packed.log_weights.shape[1]))
-        own = np.empty_like(total)
-        for block, params in self._each(packed.blocks):
-            wanted = Scores(joint=own)
-            there = block.rows(rows)
-            if not block.family.score(params, block.frame(frame), there, wanted, slots, n_threads):
-                return None
-            total += own
-        return total
+        return MixedPass(self._blocks, packed, k, frame, hard, slots, n_threads)
 
     def score(
         self, packed: MixedPacked, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
     ) -> bool:
-        joint = self.joint(packed, frame, rows, slots, n_threads)
+        joint = joint_of(self._blocks, packed, frame, rows, slots, n_threads)
         if joint is None:
             return False
         if wanted.joint is not None:
@@ -221,7 +258,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
             )
             if wanted.log_densities is not None:
                 natural = log2_densities * LN2
-                natural[natural < _IMPOSSIBLE] = -np.inf
+                natural[natural < IMPOSSIBLE] = -np.inf
                 wanted.log_densities[:] = natural
             if wanted.responsibilities is not None:
                 wanted.responsibilities[:] = joint
@@ -327,61 +364,8 @@ class Mixed(Family[MixedParameters, MixedSums]):
             for name, value in block.family.user_sums(own, block.frame(frame)).items()
         }
 
-
-class _MixedPass(Pass[MixedSums]):
-    def __init__(
-        self,
-        family: Mixed,
-        packed: MixedPacked,
-        k: int,
-        frame: Frame,
-        hard: bool,
-        slots: int,
-        n_threads: int | None,
-    ) -> None:
-        self._family, self._packed, self._frame, self._hard = family, packed, frame, hard
-        self._slots, self._n_threads = slots, n_threads
-        self._passes = family.passes(packed, k, frame, slots, n_threads)
-        self._log2_likelihood, self._finite = 0.0, True
-
-    def add(self, rows: Rows, given: Array | None) -> None:
-        if given is None:
-            joint = self._family.joint(self._packed, self._frame, rows, self._slots, self._n_threads)
-            if joint is None:
-                self._finite = False
-                return
-            nothing = np.empty(0)
-            self._log2_likelihood += share(
-                joint, rows, self._packed, self._hard, nothing, self._slots, self._n_threads
-            )
-            rows, given = rows._replace(weight=None), joint
-        for block, running in self._passes:
-            running.add(block.rows(rows), given)
-
-    def end(self) -> Summed[MixedSums] | None:
-        ends = [running.end() for _, running in self._passes]
-        if not self._finite or any(end is None for end in ends):
-            return None
-        blocks = tuple(end.sums for end in ends)
-        log_likelihood = LN2 * self._log2_likelihood
-        if log_likelihood < _IMPOSSIBLE * blocks[0].weights.sum():
-            log_likelihood = -np.inf
-        return Summed(MixedSums(blocks[0].weights, blocks), log_likelihood)
-
-
-def share(
-    joint: FloatArray,
-    rows: Rows,
-    packed: MixedPacked,
-    hard: bool,
-    log2_densities: FloatArray,
-    slots: int,
-    n_threads: int | None,
-) -> float:
-    """Replace log-densities by responsibilities times weights. Return the log2-likelihood of the rows."""
-    weight = np.empty(0) if rows.weight is None else rows.weight.astype(np.float64)
-    labels = np.empty(0, np.int64) if rows.labels is None else rows.labels
-    log2_likelihood = np.zeros(slots)
-    arguments = (joint, read_only(weight), read_only(labels), packed.log_weights, np.array([hard], np.int64))
-    run_slots(slot_responsibilities, (*arguments, log2_densities, log2_likelihood), slots, n_threads)
-    return float(log2_likelihood.sum())
+    @property
+    def label(self) -> str:
+        kinds = dict(sorted(self.distribution.items(), key=lambda item: str(item[0])))
+        diag = self._covariance_type == "diag"
+        return f"distribution={kinds}" + ("" if diag else f", covariance_type={self._covariance_type!r}")

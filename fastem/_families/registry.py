@@ -15,6 +15,7 @@ from fastem._families.gamma import Gamma
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._families.lognormal import Lognormal
+from fastem._families.mixed import Mixed
 from fastem._families.poisson import Poisson
 from fastem._families.student import Student
 from fastem._typing import Array
@@ -40,17 +41,21 @@ STUDENTS: dict[str, Student] = {
 # Those that have a family for each covariance type.
 ELLIPTICAL: dict[str, Mapping[str, Family[Any, Any]]] = {"gaussian": GAUSSIANS, "student": STUDENTS}
 DISTRIBUTIONS = (*ELLIPTICAL, *OTHERS)
+MIXABLE = ("gaussian", *OTHERS)
 
 
-def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, Any]:
+def family_of(distribution: Any, covariance_type: Any = None) -> Family[Any, Any]:
     """The family of these arguments of `fit`."""
+    if isinstance(distribution, Mapping):
+        return _mixed(distribution, covariance_type)
     family = _written(distribution)
     if family is None:
-        name = check_one_of("distribution", distribution, DISTRIBUTIONS, " or a fastem.Distribution")
+        also = ", a dict of these by column, or a fastem.Distribution"
+        name = check_one_of("distribution", distribution, DISTRIBUTIONS, also)
         if name in ELLIPTICAL:
-            return ELLIPTICAL[name][check_one_of("covariance_type", covariance_type, tuple(ELLIPTICAL[name]))]
+            return ELLIPTICAL[name][_checked_type(covariance_type or "full", name)]
         family = OTHERS[name]
-    if covariance_type != "full":
+    if covariance_type is not None:
         raise ValueError(
             f'covariance_type must be left out unless distribution is "gaussian" or "student"; '
             f"got {covariance_type!r} with {family.name}."
@@ -58,9 +63,35 @@ def family_of(distribution: Any, covariance_type: Any = "full") -> Family[Any, A
     return family
 
 
-def other_family(distribution: Any, covariance_type: Any = "full") -> Family[Any, Any]:
+def _checked_type(covariance_type: Any, name: str) -> str:
+    return check_one_of("covariance_type", covariance_type, tuple(ELLIPTICAL[name]))
+
+
+def _mixed(distribution: Mapping[Any, Any], covariance_type: Any) -> Mixed:
+    """The family of columns of different kinds. They are not matched with those of rows yet."""
+    for column, kind in distribution.items():
+        if isinstance(column, bool) or not isinstance(column, (str, int)):
+            raise TypeError(
+                f"distribution as a dict must have names or numbers of columns as keys; got {column!r}."
+            )
+        check_one_of(f"distribution of column {column!r}", kind, MIXABLE)
+    if not distribution:
+        raise ValueError("distribution as a dict must have all columns as keys; got an empty one.")
+    if covariance_type is not None and "gaussian" not in distribution.values():
+        raise ValueError(
+            f'covariance_type must be left out unless a column is "gaussian"; got {covariance_type!r}.'
+        )
+    return Mixed(block_family, distribution, _checked_type(covariance_type or "diag", "gaussian"))
+
+
+def block_family(kind: str, covariance_type: str) -> Family[Any, Any]:
+    """The family of the columns of one kind."""
+    return GAUSSIANS[covariance_type] if kind == "gaussian" else OTHERS[kind]
+
+
+def other_family(distribution: Any, covariance_type: Any = None) -> Family[Any, Any]:
     """The family of a mixture that is not Gaussian."""
-    if _written(distribution) is None:
+    if not isinstance(distribution, Mapping) and _written(distribution) is None:
         also = " or a fastem.Distribution; Gaussian mixtures are made by fastem.GaussianMixture"
         check_one_of("distribution", distribution, DISTRIBUTIONS[1:], also)
     return family_of(distribution, covariance_type)
@@ -88,6 +119,7 @@ def _family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
         **GAUSSIANS,
         **{family.name: family for family in STUDENTS.values()},
         **OTHERS,
+        Mixed.name: Mixed(block_family, {}, "diag"),
     }
     if name not in known:
         raise ValueError(f"it has the distribution {name}. Pass it as distribution={name}")

@@ -35,6 +35,7 @@ def raise_outside(
             row, column = np.argwhere(bad)[0]
             raise ValueError(
                 f'{rows.where} must hold {rule}, for distribution="{distribution}"; '
-                f"row {rows.start + chosen.start + row}, column {column} is {X[row, column]}. {remedy}"
+                f"row {rows.start + chosen.start + row}, column {rows.column(column)} is {X[row, column]}. "
+                f"{remedy}"
             )
     raise AssertionError("all numbers are inside of the support")

@@ -111,7 +111,8 @@ def own_arrays(packed: Any) -> Any:
     """Copy all arrays. Those from another process may be read-only or misaligned, for which numba would
     compile kernels again."""
     if isinstance(packed, tuple):
-        return type(packed)(*map(own_arrays, packed))
+        copies = map(own_arrays, packed)
+        return type(packed)(*copies) if hasattr(packed, "_fields") else tuple(copies)
     return np.array(packed) if isinstance(packed, np.ndarray) else packed
 
 

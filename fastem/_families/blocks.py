@@ -1,0 +1,125 @@
+"""The columns of one kind, and a pass over those of all kinds."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem._families.base import Family, Pass, Scores, Summed
+from fastem._families.compiled import LN2
+from fastem._families.frame import Frame
+from fastem._kernels._mixed import slot_responsibilities
+from fastem._kernels._parallel import run_slots
+from fastem._typing import Array, FloatArray, Rows, read_only
+
+# The kernel takes a log-density below this for -inf.
+IMPOSSIBLE = -1e30
+
+
+class MixedParameters(NamedTuple):
+    weights: FloatArray  # (K,)
+    blocks: tuple[Any, ...]  # the parameters of each block, with weights of their own that do not count
+
+
+class MixedSums(NamedTuple):
+    weights: FloatArray  # (K,) sum of r
+    blocks: tuple[Any, ...]
+
+
+class MixedPacked(NamedTuple):
+    log_weights: FloatArray  # (2, K) natural, and to base 2
+    blocks: tuple[Any, ...]
+
+
+class Block(NamedTuple):
+    """The columns of one kind."""
+
+    kind: str
+    family: Family[Any, Any]
+    columns: Array  # (d',) the numbers of its columns
+
+    def rows(self, rows: Rows) -> Rows:
+        """Return the columns of this block, with what is known about the rows."""
+        own = np.ascontiguousarray(rows.X[:, self.columns])
+        return rows._replace(X=read_only(own), columns=self.columns)
+
+    def frame(self, frame: Frame) -> Frame:
+        return Frame(*(array[self.columns] for array in frame))
+
+
+def joint_of(
+    blocks: tuple[Block, ...],
+    packed: MixedPacked,
+    frame: Frame,
+    rows: Rows,
+    slots: int,
+    n_threads: int | None,
+) -> FloatArray | None:
+    """Return log-densities (m, K) without the weights, or None if a row is not finite."""
+    total = np.zeros((len(rows.X), packed.log_weights.shape[1]))
+    own = np.empty_like(total)
+    for block, params in zip(blocks, packed.blocks, strict=True):
+        there, wanted = block.rows(rows), Scores(joint=own)
+        if not block.family.score(params, block.frame(frame), there, wanted, slots, n_threads):
+            return None
+        total += own
+    return total
+
+
+class MixedPass(Pass[MixedSums]):
+    def __init__(
+        self,
+        blocks: tuple[Block, ...],
+        packed: MixedPacked,
+        k: int,
+        frame: Frame,
+        hard: bool,
+        slots: int,
+        n_threads: int | None,
+    ) -> None:
+        self._blocks, self._packed, self._frame, self._hard = blocks, packed, frame, hard
+        self._slots, self._n_threads = slots, n_threads
+        self._passes = [
+            block.family.begin_pass(own, k, block.frame(frame), False, slots, n_threads)
+            for block, own in zip(blocks, packed.blocks, strict=True)
+        ]
+        self._log2_likelihood, self._finite = 0.0, True
+
+    def add(self, rows: Rows, given: Array | None) -> None:
+        if given is None:
+            how = self._slots, self._n_threads
+            joint = joint_of(self._blocks, self._packed, self._frame, rows, *how)
+            if joint is None:
+                self._finite = False
+                return
+            self._log2_likelihood += share(joint, rows, self._packed, self._hard, np.empty(0), *how)
+            rows, given = rows._replace(weight=None), joint
+        for block, running in zip(self._blocks, self._passes, strict=True):
+            running.add(block.rows(rows), given)
+
+    def end(self) -> Summed[MixedSums] | None:
+        ends = [running.end() for running in self._passes]
+        blocks = tuple(end.sums for end in ends if end is not None)
+        if not self._finite or len(blocks) < len(ends):
+            return None
+        log_likelihood = LN2 * self._log2_likelihood
+        if log_likelihood < IMPOSSIBLE * blocks[0].weights.sum():
+            log_likelihood = -np.inf
+        return Summed(MixedSums(blocks[0].weights, blocks), log_likelihood)
+
+
+def share(
+    joint: FloatArray,
+    rows: Rows,
+    packed: MixedPacked,
+    hard: bool,
+    log2_densities: FloatArray,
+    slots: int,
+    n_threads: int | None,
+) -> float:
+    """Replace log-densities by responsibilities times weights. Return the log2-likelihood of the rows."""
+    weight = np.empty(0) if rows.weight is None else rows.weight.astype(np.float64)
+    labels = np.empty(0, np.int64) if rows.labels is None else rows.labels
+    log2_likelihood = np.zeros(slots)
+    arguments = (joint, read_only(weight), read_only(labels), packed.log_weights, np.array([hard], np.int64))
+    run_slots(slot_responsibilities, (*arguments, log2_densities, log2_likelihood), slots, n_threads)
+    return float(log2_likelihood.sum())
