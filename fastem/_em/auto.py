@@ -8,7 +8,7 @@ import numpy as np
 from fastem._em.labellings import geometries_of, labellings, random_labels
 from fastem._em.objective import Likelihood
 from fastem._em.race import best_ascent, best_run
-from fastem._em.starts import nearest_start, sample_size, sampled_start
+from fastem._em.starts import nearest_start, sample_size, sampled_start, softened
 from fastem._families.base import Maximised, P
 from fastem._sources.arrays import ArraySource
 from fastem._typing import FloatArray
@@ -73,7 +73,7 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
     ascended = best_ascent(sample, rows, found, n_threads) if extra and n <= _MOST_ROWS else None
-    return best_run(sample, rows, found, heat) if ascended is None else ascended
+    return softened(likelihood, best_run(sample, rows, found, heat) if ascended is None else ascended)
 
 
 def _effort(n: int, m: int, work: int, starts: int, alone: bool) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 from fastem._em.loop import Limits, Run, ascend, gain_below
 from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
-from fastem._em.starts import given_start
+from fastem._em.starts import given_start, softened
 from fastem._families.base import Ascents, Maximised, P, Rule
 from fastem._report import FitStatus
 from fastem._typing import Array, Rows
@@ -86,7 +86,7 @@ def best_run(sample: Likelihood[P], rows: Rows, found: list[Array], heat: int) -
     A winner may lose its rank in the end, because a component becomes singular. Then the best of the runs
     that were dropped goes on, if it ranks higher.
     """
-    starts = [partial(given_start, sample, labels) for labels in found]
+    starts = [partial(_labelled_start, sample, labels) for labels in found]
     limits, dropped = replace(_LIMITS, max_iter=heat), list[Run[P]]()
     while len(starts) > 1:
         runs = sorted((_attempt(sample, rows, start, limits) for start in starts), key=_rank, reverse=True)
@@ -108,6 +108,10 @@ def best_run(sample: Likelihood[P], rows: Rows, found: list[Array], heat: int) -
     if best.failure is not None and not best.history:
         raise best.failure
     return Maximised(best.parameters, [], [], best.singular)
+
+
+def _labelled_start(sample: Likelihood[P], labels: Array) -> Maximised[P]:
+    return softened(sample, given_start(sample, labels))
 
 
 def _rank(run: Run[P]) -> tuple[bool, bool, bool, float]:

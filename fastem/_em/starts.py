@@ -44,7 +44,7 @@ def sampled_start(
         points, weights = standardised(rows, source.dtype, family, likelihood.frame, family.isotropic)
         given = _one_hot(_cluster(points, weights, k, init, rng, restart), k)
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
-    return _start_from(sample, given)
+    return softened(sample, _start_from(sample, given))
 
 
 def nearest_start(likelihood: Likelihood[P], centres: FloatArray, rng: np.random.Generator) -> Maximised[P]:
@@ -69,6 +69,11 @@ def given_start(likelihood: Likelihood[P], init: Array) -> Maximised[P]:
     if init.ndim == 2:
         return _start_from(likelihood, lambda start, stop: init[start:stop])
     return _start_from(likelihood, _one_hot(init, likelihood.k))
+
+
+def softened(likelihood: Likelihood[P], start: Maximised[P]) -> Maximised[P]:
+    """Return a start from which EM can reach all parameters, although a sample of the rows lacks some values."""
+    return start._replace(parameters=likelihood.family.softened(start.parameters))
 
 
 def _start_from(likelihood: Likelihood[P], given: Responsibilities) -> Maximised[P]:

@@ -275,6 +275,10 @@ class Family(ABC, Generic[P, S]):
     def from_vector(self, vector: FloatArray, like: P) -> P | None:
         """Return the parameters of a point, or None if they are not valid. They have the shapes of `like`."""
 
+    def softened(self, parameters: P) -> P:
+        """Return parameters near those of a start, but not at a bound that EM cannot leave."""
+        return parameters
+
     def places(self, parameters: P) -> FloatArray | None:
         """Return a point (d,) for each component, (K, d), in units of about a deviation of a component.
 

@@ -33,6 +33,9 @@ _MOST_SPANNED = 1 << 16
 _MOST_PLACES = 1 << 31
 # k-means compares at most so many categories.
 _MOST_SEEN = 256
+# A start takes this part of its probabilities from those of all rows.
+import os
+_SOFT, _RAREST = float(os.environ.get("SOFT", 0.1)), 1e-4
 _ROWS_PER_SLOT, _MAX_SLOTS = 4096, 64
 
 
@@ -328,6 +331,15 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
             probabilities /= probabilities.sum(axis=2, keepdims=True)
             parameters = CategoricalParameters(weights_of(vector[:k]), probabilities)
         return parameters if all(np.isfinite(array).all() for array in parameters) else None
+
+    def softened(self, parameters: CategoricalParameters) -> CategoricalParameters:
+        """Return probabilities a little nearer to those of all rows. EM would never change one of zero."""
+        weights, probabilities = parameters
+        everywhere = np.tensordot(weights, probabilities, 1)
+        # A category that no row of the sample has becomes as rare as the sample allows to tell.
+        everywhere = np.where(self._own, np.maximum(everywhere, _RAREST), 0.0)
+        everywhere /= everywhere.sum(axis=1, keepdims=True)
+        return CategoricalParameters(weights, (1 - _SOFT) * probabilities + _SOFT * everywhere)
 
     # --- files
 
