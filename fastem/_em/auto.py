@@ -30,6 +30,8 @@ _EXTRA_WORK = 1 << 19
 _PASSES, _SHORT_PASSES = 8, 60
 _OVERHEAD = 1 << 24
 _HEAT, _LONGEST_HEAT = 5, 20
+# There are at least so many random starts, whose heats are long, where k-means does not see clusters.
+_BLIND = 8
 # On a sample of fewer rows for each free parameter, the best of many random starts is one that fits noise.
 _ROWS_PER_PARAMETER = 16
 # A pass of fewer multiply-adds ends before another thread wakes up, if the machine is busy.
@@ -70,6 +72,8 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     n, m, work = source.n_positive, len(rows.X), k * likelihood.family.multiply_adds(source.n_features)
     alone = clear or m < _ROWS_PER_PARAMETER * likelihood.family.n_parameters(k, source.n_features)
     extra, heat = _effort(n, m, work, len(found), alone) if k > 1 else (0, _HEAT)
+    if k > 1 and not likelihood.family.shows_clusters:
+        extra, heat = max(extra, _BLIND), _LONGEST_HEAT
     found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
     ascended = best_ascent(sample, rows, found, n_threads) if extra and n <= _MOST_ROWS else None

@@ -72,7 +72,7 @@ def given_start(likelihood: Likelihood[P], init: Array) -> Maximised[P]:
 
 
 def softened(likelihood: Likelihood[P], start: Maximised[P]) -> Maximised[P]:
-    """Return a start from which EM can reach all parameters, although a sample of the rows lacks some values."""
+    """Return a start from which EM can reach all parameters, although a sample may lack some values."""
     return start._replace(parameters=likelihood.family.softened(start.parameters))
 
 

@@ -115,6 +115,7 @@ class Family(ABC, Generic[P, S]):
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
+    shows_clusters: ClassVar[bool] = True  # whether k-means can see the clusters of rows
     categories: tuple[Array, ...] | None = (
         None  # the values that the rows may have in each column, if limited
     )

@@ -6,12 +6,20 @@ yet is only a name. `adapted` returns one that has them.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._checks import check_finite, row_ranges
+from fastem._checks import check_finite
 from fastem._families.base import Maximised, Rule, check_sums, weights_of
+from fastem._families.categories import (
+    arrays_of,
+    categories_from,
+    checked_categories,
+    code_tables,
+    raise_unseen,
+    ranks_of_text,
+)
 from fastem._families.compiled import CompiledFamily
 from fastem._families.frame import Frame, Moments, identity_frame
 from fastem._families.reseed import alive_components, reseed
@@ -28,14 +36,11 @@ _ROUNDING = 2.0
 # A vector of float32 has so many lanes. float64 needs fewer, but the same rows serve both.
 _LANES = VECTOR_BYTES // 4
 _CACHE_LINE = 64
-# Categories that are whole numbers have a table of ranks if they span at most so many numbers.
-_MOST_SPANNED = 1 << 16
 _MOST_PLACES = 1 << 31
 # k-means compares at most so many categories.
 _MOST_SEEN = 256
-# A start takes this part of its probabilities from those of all rows.
-import os
-_SOFT, _RAREST = float(os.environ.get("SOFT", 0.1)), 1e-4
+# A start takes this part of its probabilities from those of all rows, which count as at least the second.
+_SOFT, _RAREST = 0.2, 1e-4
 _ROWS_PER_SLOT, _MAX_SLOTS = 4096, 64
 
 
@@ -57,6 +62,7 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
     name = distribution = "categorical"
     parameter_names = ("probabilities",)
     impossible = -1e21
+    shows_clusters = False
     has_base_measure = True  # it is zero, and finds values that are no categories
 
     def __init__(self, categories: Sequence[Array] = ()) -> None:
@@ -75,35 +81,15 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
 
     def with_categories(self, categories: Any, parameters: Mapping[str, Any]) -> "Categorical":
         if categories is not None:
-            return Categorical([_checked_categories(values, j) for j, values in enumerate(categories)])
+            return Categorical([checked_categories(values, j) for j, values in enumerate(categories)])
         shape = np.shape(parameters["probabilities"])
         return Categorical([np.arange(float(shape[2]))] * shape[1] if len(shape) == 3 else [])
 
     def state(self) -> dict[str, Array]:
-        categories = self.categories or ()
-        texts = [values for values in categories if values.dtype.kind == "U"]
-        numbers = [values for values in categories if values.dtype.kind != "U"]
-        return {
-            "sizes": self._counts,
-            "are_text": np.array([values.dtype.kind == "U" for values in categories], bool),
-            "texts": np.concatenate([np.empty(0, "U1"), *texts]),
-            "numbers": np.concatenate([np.empty(0), *numbers]),
-        }
+        return arrays_of(self.categories or ())
 
     def with_state(self, arrays: Mapping[str, Array]) -> "Categorical":
-        sizes, are_text = arrays["sizes"], arrays["are_text"].astype(bool)
-        if sizes.ndim != 1 or sizes.shape != are_text.shape or not (sizes > 0).all():
-            raise ValueError("its columns have no categories")
-        categories: list[Array] = [np.empty(0)] * len(sizes)
-        for kind, name in ((True, "texts"), (False, "numbers")):
-            chosen = np.flatnonzero(are_text == kind)
-            if len(chosen) == 0:
-                continue
-            if len(arrays[name]) != sizes[chosen].sum():
-                raise ValueError(f"its {name} are not those of the categories")
-            for j, values in zip(chosen, np.split(arrays[name], np.cumsum(sizes[chosen])[:-1]), strict=True):
-                categories[j] = _checked_categories(values, int(j))
-        return Categorical(categories)
+        return Categorical(categories_from(arrays))
 
     # --- parameters
 
@@ -166,7 +152,8 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
     def seen(self, X: Array, frame: Frame) -> FloatArray:
         """Return a column of zeros and ones for each category, of the commonest if there are many."""
         codes = [
-            np.minimum(np.searchsorted(v, X[:, j]), len(v) - 1) for j, v in enumerate(self._numbers(X.dtype))
+            np.minimum(np.searchsorted(v, X[:, j]), len(v) - 1)
+            for j, v in enumerate(ranks_of_text(self.categories or (), X.dtype))
         ]
         counts = np.concatenate(
             [np.bincount(c, minlength=n) for c, n in zip(codes, self._counts, strict=True)]
@@ -176,72 +163,20 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
         chosen = zip(columns, commonest - self._starts[columns], strict=True)
         return np.stack([codes[j] == code for j, code in chosen], axis=1).astype(np.float64)
 
-    def _numbers(self, dtype: np.dtype[Any]) -> list[Array]:
-        """Return the categories of each column as sources show them: text is its rank."""
-        return [
-            (np.arange(len(values)) if values.dtype.kind == "U" else values).astype(dtype)
-            for values in self.categories or ()
-        ]
-
     def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
         n = len(rows.X)
         slots = max(1, min(_MAX_SLOTS, n // _ROWS_PER_SLOT))
         failures, dtype = np.zeros(slots, np.int64), rows.X.dtype
         weight = np.empty(0, dtype) if rows.weight is None else rows.weight
-        shift, values, consecutive = self._code_tables(dtype)[:3]
+        shift, values, consecutive, *_ = code_tables(self.categories or (), dtype)
         starts = read_only(self._starts)
         arguments = (rows.X, read_only(weight), shift, values, starts, consecutive, failures)
         run_slots(slot_unseen, arguments, slots, n_threads)
         if failures.any():
-            self._raise_unseen(rows)
+            raise_unseen(rows, self.categories or ())
         return np.zeros(n)
 
-    def _raise_unseen(self, rows: Rows) -> NoReturn:
-        for chosen in row_ranges(len(rows.X)):
-            X = rows.X[chosen]
-            known = np.stack([np.isin(X[:, j], v) for j, v in enumerate(self._numbers(X.dtype))], axis=1)
-            if rows.weight is not None:
-                known |= (rows.weight[chosen] == 0)[:, None]
-            if not known.all():
-                row, column = np.argwhere(~known)[0]
-                value = X[row, column]
-                rule, remedy = "be finite", "Drop or impute such rows"
-                if np.isfinite(value):
-                    rule = "hold the categories that the fit saw"
-                    remedy = "Drop such rows, or fit to rows with all categories"
-                raise ValueError(
-                    f"{rows.where} must {rule}; row {rows.start + chosen.start + row}, column {column} is "
-                    f"{value}. {remedy}."
-                )
-        raise AssertionError("the kernel found a value that is no category")
-
     # --- passes
-
-    def _code_tables(self, dtype: np.dtype[Any]) -> tuple[Array, Array, Array, Array, Array]:
-        """Return what a pass needs to turn values into codes.
-
-        These are `shift`, `values`, `consecutive`, `ranks` and `rank_starts` of `CategoricalParams`.
-        """
-        shifts, shifted, consecutive, ranks = [], [], [], []
-        exact = 2 / np.finfo(dtype).eps  # up to this all whole numbers are numbers of the dtype
-        for values in self._numbers(dtype):
-            whole = (values == np.floor(values)).all() and np.abs(values).max() < exact
-            spanned = (
-                int(values[-1] - values[0]) + 1 if whole and values[-1] - values[0] < _MOST_SPANNED else 0
-            )
-            shifts.append(values[0] if spanned else dtype.type(0))
-            shifted.append(values - shifts[-1])
-            consecutive.append(spanned == len(values))
-            here = np.arange(spanned if spanned > len(values) else 0)
-            ranks.append(np.searchsorted(shifted[-1], here))
-        arrays = (
-            np.array(shifts, dtype),
-            np.concatenate(shifted).astype(dtype),
-            np.array(consecutive, np.int64),
-            np.concatenate(ranks).astype(dtype),
-            np.concatenate([[0], np.cumsum([len(rank) for rank in ranks])]).astype(np.int64),
-        )
-        return tuple(map(read_only, arrays))  # type: ignore[return-value]
 
     def pack(
         self, parameters: CategoricalParameters | None, frame: Frame, dtype: np.dtype[Any]
@@ -257,7 +192,7 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
                 f"X must have fewer categories; it has {logs.shape[1]} in {len(self._counts)} columns."
             )
         table[:, : len(log2_weights)] = logs.T
-        shift, values, consecutive, ranks, rank_starts = self._code_tables(dtype)
+        shift, values, consecutive, ranks, rank_starts = code_tables(self.categories or (), dtype)
         return CategoricalParams(
             shift=shift,
             inverse_scale=np.ones_like(shift),
@@ -355,20 +290,6 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
 
     def user_sums(self, sums: CategoricalCounts, frame: Frame) -> dict[str, Any]:
         return {"weights": sums.weights.copy(), "counts": sums.counts.copy()}
-
-
-def _checked_categories(values: Any, column: int) -> Array:
-    """Return the categories of a column as float64 or text."""
-    array = np.asarray(values)
-    if array.dtype.kind == "O":
-        array = np.array(array.tolist())
-    array = array if array.dtype.kind == "U" else check_finite(f"categories of column {column}", array)
-    if array.ndim != 1 or len(array) == 0 or (array[1:] <= array[:-1]).any():
-        raise ValueError(
-            f"categories must have at least one value in each column, sorted and each once; column {column} "
-            f"has {array}."
-        )
-    return array
 
 
 def _width(k: int) -> int:
