@@ -1,6 +1,6 @@
 """Categories of columns: checks, arrays for files, and how values become codes, which are their ranks.
 
-The categories of a column are different and sorted. They are float64, or text, which sources show as its rank.
+The categories of a column are different and sorted. They are float64, or text, which sources show as ranks.
 """
 
 from collections.abc import Mapping, Sequence

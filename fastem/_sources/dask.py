@@ -65,8 +65,7 @@ class DaskSource(Source):
             self._blocks = Blocks(X, self._in_blocks(sample_weight))
             self._form = self._form._replace(weights_of_chunks=True, weighted=True)
         if vocabulary == () and has_text(self._form.vocabulary):
-            found = self._blocks.sum(tasks.texts, dict.fromkeys(range(len(self._blocks)), ()))
-            self._form = self._form._replace(vocabulary=found.vocabulary)
+            self._form = self._form._replace(vocabulary=self._of_blocks(tasks.texts).vocabulary)
         self.vocabulary = self._form.vocabulary
 
     def _in_blocks(self, sample_weight: Any) -> Any:
@@ -75,11 +74,15 @@ class DaskSource(Source):
             import dask.array as da
 
             if self._block_rows is None:
-                self._block_rows = self._total(tasks.count)
+                self._block_rows = self._of_blocks(tasks.count)
             array = check_sample_weight(sample_weight, sum(self._block_rows))
             return da.from_array(array, chunks=(self._block_rows,))
         check_blocks(self._X, sample_weight)
         return sample_weight
+
+    def _of_blocks(self, function: Callable[..., Any]) -> Any:
+        """Return the sum of a function over all blocks as they are, before any check."""
+        return self._blocks.sum(function, dict.fromkeys(range(len(self._blocks)), ()))
 
     def _total(self, function: Callable[..., Any], *arguments: Any, own: dict[int, Any] | None = None) -> Any:
         """Return the sum of function(chunk, *arguments, *own[i]) over the blocks in `own`, or over all."""

@@ -65,8 +65,9 @@ class OnChunks:
         return self.function(chunk, *self.arguments, *own)
 
 
-def count(chunk: Rows) -> tuple[int, ...]:
-    return (len(chunk.X),)
+def count(i: int, own: tuple[Any, ...], rows: Any) -> tuple[int, ...]:
+    """Count the rows of a block before any check, since their text may not be known yet."""
+    return (len(rows),)
 
 
 def survey(chunk: Rows) -> Survey:
