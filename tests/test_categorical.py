@@ -453,7 +453,7 @@ def test_text_that_the_fit_did_not_see():
         bad[1001, 2] = missing
         for use in (model.predict, lambda rows: fastem.fit(rows, 3, distribution="categorical")):
             for rows in (bad, pd.DataFrame(bad, columns=NAMES)):
-                with pytest.raises(ValueError, match="text throughout .* row 1001, column 2 is (None|nan)"):
+                with pytest.raises(ValueError, match=r"text throughout .* row 1001, column 2 is (None|nan)"):
                     use(rows)
 
 

@@ -95,7 +95,8 @@ def fit(
         would hide a variance: features that nearly agree need float64. Otherwise it computes in float64. It
         never copies an array of numbers as a whole, and never writes to it. Tables of pandas, polars,
         pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted. The names
-        of their columns become the `feature_names` of the model.
+        of their columns become the `feature_names` of the model. With ``distribution="categorical"``, arrays
+        and columns may also hold text; then another pass over chunks collects it.
 
         X need not fit in memory. The following are read again in each pass, and the result has the same
         bits as that of an array with the same rows:
@@ -114,9 +115,10 @@ def fit(
         Covariances of Gaussian components. ``"full"``: each component has a matrix. ``"tied"``: all
         components share one matrix. ``"diag"``: each component has a variance for each feature.
         ``"spherical"``: each component has one variance.
-    distribution : "gaussian", "poisson" or Distribution
-        Distribution of the components: Gaussians, Poisson counts that are independent within a component,
-        or a `Distribution` of your own.
+    distribution : "gaussian", "categorical", "poisson" or Distribution
+        Distribution of the components: Gaussians, categories or Poisson counts that are independent within a
+        component, or a `Distribution` of your own. The categories of a column are its distinct values in
+        rows of positive weight, at most 65,536 (`Mixture.categories`).
     sample_weight : array of shape (n,), or str, optional
         Weights of the rows, at least 0. An integer weight counts a row that many times. If X is Parquet or
         a dask dataframe, this may be the name of a column. If X is a dask array or dataframe, this may be a
