@@ -15,7 +15,7 @@ from fastem._typing import Array, FloatArray
 FORMAT = 2
 STATISTICS_FORMAT = 2
 _PREFIX = "parameters/"
-_STATE = "state/"  # what the family has learned beside its parameters
+STATE = "state/"  # what the family has learned beside its parameters
 
 
 class StoredMixture(NamedTuple):
@@ -40,7 +40,7 @@ def write(
 ) -> None:
     """Write all members uncompressed. `header` is JSON with the format, `options` and the report."""
     header = {"format": FORMAT, "options": options, "report": _report_to_json(report)}
-    arrays = _named(_PREFIX, parameters) | _named(_STATE, state)
+    arrays = named(_PREFIX, parameters) | named(STATE, state)
     with open(path, "wb") as file:
         _write(file, header, {"weights": weights, **arrays})
 
@@ -55,25 +55,24 @@ def read(path: str | os.PathLike[str]) -> StoredMixture:
             raise ValueError(reason) from None
 
 
-def statistics_to_bytes(header: dict[str, Any], arrays: dict[str, Array], state: dict[str, Array]) -> bytes:
-    """Write `header`, which must be JSON, with the format added, the arrays and the state of the family."""
+def statistics_to_bytes(header: dict[str, Any], arrays: dict[str, Array]) -> bytes:
+    """Write `header`, which must be JSON, with the format added, and the arrays."""
     file = io.BytesIO()
-    _write(file, {"statistics_format": STATISTICS_FORMAT, **header}, arrays | _named(_STATE, state))
+    _write(file, {"statistics_format": STATISTICS_FORMAT, **header}, arrays)
     return file.getvalue()
 
 
-def statistics_from_bytes(content: bytes) -> tuple[dict[str, Any], dict[str, Array], dict[str, Array]]:
-    """Return the header, the arrays and the state of the family unchecked."""
-    header, arrays = _open(io.BytesIO(content), "statistics_format", STATISTICS_FORMAT)
-    state = _unnamed(_STATE, arrays)
-    return header, {name: array for name, array in arrays.items() if not name.startswith(_STATE)}, state
+def statistics_from_bytes(content: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the header and the arrays unchecked."""
+    return _open(io.BytesIO(content), "statistics_format", STATISTICS_FORMAT)
 
 
-def _named(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+def named(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    """Return the arrays with this prefix before their names."""
     return {prefix + name: array for name, array in arrays.items()}
 
 
-def _unnamed(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+def unnamed(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
     """Return the arrays whose names have this prefix, by the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
@@ -88,11 +87,11 @@ def _read(file: BinaryIO) -> StoredMixture:
     if header["format"] == 1:
         parameters = {name: arrays[name] for name in ("means", "covariances")}
     else:
-        parameters = _unnamed(_PREFIX, arrays)
+        parameters = unnamed(_PREFIX, arrays)
     return StoredMixture(
         arrays["weights"],
         parameters,
-        _unnamed(_STATE, arrays),
+        unnamed(STATE, arrays),
         options["family"] if "family" in options else options["covariance_type"],
         options.get("n_features"),
         options["feature_names"],

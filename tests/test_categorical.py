@@ -528,6 +528,22 @@ def test_a_file_and_a_pickle(rows, tmp_path):
         assert again.report.history[0] == pytest.approx(model.report.log_likelihood, rel=1e-12)
 
 
+def test_a_file_without_its_categories(tmp_path):
+    mixture().save(tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as archive:
+        members = {name: archive[name] for name in archive.files}
+    for change in (
+        {"state/sizes": None},
+        {"state/sizes": np.array([4, 2, 2])},
+        {"state/sizes": np.array([4.0, 2, -3])},
+        {"state/numbers": members["state/numbers"][::-1]},
+        {"state/are_text": np.array([True, False, False])},
+    ):
+        np.savez(tmp_path / "bad.npz", **{k: v for k, v in (members | change).items() if v is not None})
+        with pytest.raises(ValueError, match="does not hold a valid model"):
+            fastem.load(tmp_path / "bad.npz")
+
+
 def test_a_sample_has_the_frequencies_of_the_mixture():
     rows, labels = mixture().sample(200_000, rng=0)
     codes = codes_of(rows)

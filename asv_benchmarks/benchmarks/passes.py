@@ -81,6 +81,25 @@ class PassOfCounts:
         fastem.m_step(fastem.e_step(self.X, self.model))
 
 
+class PassOfCategories:
+    """A pass over 16 columns of categories, which are consecutive numbers or must be searched for."""
+
+    params = ([5, 200], [1, 0.5], DTYPES)
+    param_names = ("categories", "spacing", "dtype")
+
+    def setup(self, categories, spacing, dtype):
+        rng = np.random.default_rng(0)
+        probabilities = rng.dirichlet(np.ones(categories), (16, 16))
+        values = [spacing * np.arange(categories)] * 16
+        parameters = {"probabilities": probabilities}
+        self.model = fastem.Mixture(np.full(16, 1 / 16), parameters, "categorical", categories=values)
+        self.X = self.model.sample(rows(100_000), rng=0)[0].astype(dtype)
+        self.time_pass()
+
+    def time_pass(self, *_):
+        fastem.m_step(fastem.e_step(self.X, self.model))
+
+
 class WrittenPoisson(fastem.Distribution):
     """A Poisson distribution as a user would write it, without the factorials."""
 

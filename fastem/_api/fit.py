@@ -79,7 +79,8 @@ def fit(
         would hide a variance: features that nearly agree need float64. Otherwise it computes in float64. It
         never copies an array of numbers as a whole, and never writes to it. Tables of pandas, polars,
         pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted. The names
-        of their columns become the `feature_names` of the model.
+        of their columns become the `feature_names` of the model. With ``distribution="categorical"``, arrays
+        and columns may also hold text; then another pass over chunks collects it.
 
         X need not fit in memory. The following are read again in each pass, and the result has the same
         bits as that of an array with the same rows:
@@ -109,7 +110,8 @@ def fit(
           Gaussian to all practical purposes.
         - ``"bernoulli"`` (0 and 1), ``"categorical"``, ``"poisson"`` (counts), ``"exponential"``,
           ``"gamma"`` and ``"lognormal"`` (positive numbers): columns that are independent given the
-          component. The categories of a column are its distinct values, numbers or text.
+          component. The categories of a column are its distinct values in rows of positive weight, numbers
+          or text, at most 65,536 (`Mixture.categories`).
         - a dict with one of these names, except ``"student"``, for each column of X by its name or number.
           The columns are independent given the component, unless `covariance_type` says otherwise for those
           that are ``"gaussian"``.

@@ -43,6 +43,8 @@ def arrays_of(categories: Sequence[Array]) -> dict[str, Array]:
 
 def categories_from(arrays: Mapping[str, Array]) -> list[Array]:
     """Return the categories that `arrays_of` wrote. Raise an error if they are none."""
+    if not {"sizes", "are_text", "texts", "numbers"} <= set(arrays):
+        raise ValueError("its categories are missing")
     sizes, are_text = arrays["sizes"], arrays["are_text"].astype(bool)
     if sizes.ndim != 1 or sizes.shape != are_text.shape or not (sizes > 0).all():
         raise ValueError("its columns have no categories")

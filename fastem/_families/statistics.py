@@ -132,7 +132,7 @@ class Statistics(Generic[M]):
             "feature_names": self.feature_names,
         }
         arrays = self.frame._asdict() | self.family.to_arrays(self.summed)
-        return _io.statistics_to_bytes(header, arrays, self.family.state())
+        return _io.statistics_to_bytes(header, arrays | _io.named(_io.STATE, self.family.state()))
 
     @classmethod
     def from_bytes(cls, content: bytes, *, distribution: Any = None) -> "Statistics[Any]":
@@ -151,8 +151,8 @@ class Statistics(Generic[M]):
         """
         own = None if distribution is None else family_of(distribution)
         try:
-            header, arrays, state = _io.statistics_from_bytes(content)
-            return _from_archive(header, arrays, state, own)
+            header, arrays = _io.statistics_from_bytes(content)
+            return _from_archive(header, arrays, own)
         except Exception as error:  # damaged or hostile content may make its readers raise anything
             raise ValueError(f"content is not readable fastem statistics: {error}.") from None
 
@@ -186,14 +186,13 @@ def _arrays(packed: Any) -> list[tuple[str, Array]]:
 
 
 def _from_archive(
-    header: dict[str, Any],
-    arrays: dict[str, Any],
-    state: dict[str, Array],
-    own: Family[Any, Any] | None,
+    header: dict[str, Any], arrays: dict[str, Any], own: Family[Any, Any] | None
 ) -> Statistics[Any]:
     """Statistics whose arrays have the shapes and values that statistics have."""
     # Before format 2 there were Gaussians alone.
-    family = family_named(header.get("family") or header["covariance_type"], own, state)
+    family = family_named(
+        header.get("family") or header["covariance_type"], own, _io.unnamed(_io.STATE, arrays)
+    )
     d = len(arrays["scale"])
     shift, scale = arrays.pop("shift"), arrays.pop("scale")
     frame = Frame(shift, scale, arrays.pop("mean", shift))
