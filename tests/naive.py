@@ -131,6 +131,8 @@ def linear_statistics(x, params):
     for column, transform, centre, factor in zip(*params[4:], strict=True):
         if transform == 2:
             t.append(t[column] ** 2)
+        elif transform == 3:
+            t.append(u[column] - centre - math.log2(u[column]) * factor)
         else:
             t.append(((math.log2(u[column]) if transform == 1 else u[column]) - centre) * factor)
     return t
