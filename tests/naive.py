@@ -122,6 +122,22 @@ def log_poisson(x, rates):
     return total
 
 
+def linear_statistics(x, params):
+    """t(x) of one row."""
+    u = [(value - m) * a for value, m, a in zip(x, params.shift, params.inverse_scale, strict=True)]
+    if not len(params.columns):
+        return u
+    t = []
+    for column, transform, centre, factor in zip(*params[4:], strict=True):
+        if transform == 2:
+            t.append(t[column] ** 2)
+        elif transform == 3:
+            t.append(u[column] - centre - math.log2(u[column]) * factor)
+        else:
+            t.append(((math.log2(u[column]) if transform == 1 else u[column]) - centre) * factor)
+    return t
+
+
 def linear_joint(t, log_weights, etas):
     """log_weight_k + <eta_k, t> for every k."""
     return (log_weights + etas @ t).tolist()
@@ -142,6 +158,32 @@ def linear_sums(T, sample_weight, r):
         n_k += share
         first += share[:, None] * t
     return n_k, first
+
+
+def log_bernoulli(x, probabilities):
+    """log of the product over features of p_j where x_j is 1, and 1 - p_j where it is 0."""
+    chances = [p if value == 1 else 1 - p for value, p in zip(x, probabilities, strict=True)]
+    return sum(math.log(chance) for chance in chances) if min(chances) > 0 else -math.inf
+
+
+def log_exponential(x, rates):
+    return sum(math.log(rate) - rate * value for value, rate in zip(x, rates, strict=True))
+
+
+def log_gamma(x, shapes, rates):
+    """log of the product over features of rate^shape x^(shape - 1) exp(-rate x) / Gamma(shape)."""
+    return sum(
+        a * math.log(b) - math.lgamma(a) + (a - 1) * math.log(value) - b * value
+        for value, a, b in zip(x, shapes, rates, strict=True)
+    )
+
+
+def log_lognormal(x, means, variances):
+    """The density of the logarithm, divided by x."""
+    return sum(
+        -0.5 * (math.log(2 * math.pi * v) + (math.log(value) - m) ** 2 / v) - math.log(value)
+        for value, m, v in zip(x, means, variances, strict=True)
+    )
 
 
 def log_factorials(X):

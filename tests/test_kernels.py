@@ -9,6 +9,7 @@ from small_kernels import (
     add_product_by_four,
     add_product_by_two,
     exp2_row,
+    log2_less_rows,
     log2_reciprocal_rows,
     sums_of_four_rows,
 )
@@ -173,6 +174,25 @@ def test_log2_and_reciprocal_are_within_two_units_in_the_last_place(dtype):
     assert (abs(x[0, : points_of(x)] - np.log2(exact)) <= 2 * eps * np.maximum(1, np.log2(exact))).all()
     assert (abs(x[1, : points_of(x)] * exact - 1) <= 2 * eps).all()
     assert x[0, 0] == 0
+
+
+@pytest.mark.parametrize("less", [0, 0.3, -0.4999, 1e-3, 1000.7])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_log2_of_any_positive_number_less_another(dtype, less):
+    """A compiler that moves the other number into the exponent of the logarithm would round it away."""
+    info = np.finfo(dtype)
+    x = new_rows(1, dtype)
+    x[0, ::2] = np.exp2(x[0, ::2] * (info.maxexp - info.minexp - 1) + info.minexp)
+    x[0, 1::4] = 1 + 1e-3 * x[0, 1::4]
+    x[0, :8] = 1, 2, 0.5, info.tiny, info.max, np.inf, np.nan, np.nextafter(dtype(1), dtype(2))
+    exact = np.log2(x[0, : points_of(x)].astype(np.float64)) - dtype(less)
+    log2_less_rows(x, dtype(less))
+    found, eps = x[0, : points_of(x)], info.eps
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(exact))
+    assert found[5] == np.inf
+    sound = np.isfinite(exact)
+    size = np.abs(exact[sound] + dtype(less)) + abs(less)
+    assert (np.abs(found[sound] - exact[sound]) <= 2 * eps * size).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -79,9 +79,27 @@ def random_weights(n):
     return rng.uniform(0, 2, n) * (rng.random(n) < 0.8)
 
 
+def mixed_params(seed, d, k, dtype):
+    """The same for positive rows, some columns of which count as logarithms, and squares of some of these."""
+    rng = np.random.default_rng(seed)
+    plain = random_params(seed, d, k, dtype)
+    transforms = rng.choice([0, 1, 3], d)
+    squared = np.flatnonzero(rng.random(d) < 0.7)
+    T = d + len(squared)
+    return plain._replace(
+        shift=np.zeros(d, dtype),
+        etas=(0.3 * rng.normal(size=(1, k, T)) / np.sqrt(T)).astype(dtype),
+        columns=np.concatenate([rng.permutation(d), squared]),
+        transforms=np.concatenate([transforms, np.full(len(squared), 2)]),
+        centres=rng.normal(size=T).astype(dtype),
+        factors=rng.uniform(0.5, 1, T).astype(dtype),
+    )
+
+
 def measured(params, X):
     """t(x) of each row."""
-    return (X.astype(np.float64) - params.shift) * params.inverse_scale
+    params = LinearParams(*(array.astype(float) if array.dtype != int else array for array in params))
+    return np.array([naive.linear_statistics(x, params) for x in X.astype(np.float64)])
 
 
 def joints(params, X):
@@ -90,9 +108,9 @@ def joints(params, X):
     return [naive.linear_joint(t, log_weights, etas) for t in measured(params, X)]
 
 
-def statistics(params, X, weight=None, given=None, slots=1, n_threads=None):
-    """The sums of a pass, added over all slots."""
-    dtype, k, d = X.dtype, len(params.log2_weights), X.shape[1]
+def statistics(params, X, weight=None, given=None, slots=1, n_threads=None, width=None):
+    """The sums of a pass over the first `width` statistics, or all of them, added over all slots."""
+    dtype, k, d = X.dtype, len(params.log2_weights), width or params.etas.shape[2]
     weight = read_only([] if weight is None else weight, dtype)
     given = read_only(np.empty((0, k)) if given is None else given, dtype)
     sums = LinearSums(np.zeros((slots, k)), np.zeros((slots, k, d)), np.zeros(slots))
@@ -172,6 +190,49 @@ def test_known_responsibilities_are_summed_as_they_are(n, d, k, dtype, weighted)
     close(sums.weights, n_k, TOLERANCE[dtype])
     close(sums.first, first, 10 * TOLERANCE[dtype])
     assert sums.log2_likelihood == 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d", "k"), SIZES)
+def test_logarithms_and_squares_match_the_loops(n, d, k, dtype, weighted):
+    params, X = mixed_params(n, d, k, dtype), np.exp(random_rows(n, d, dtype))
+    weight = random_weights(n) if weighted else None
+    check_statistics(params, X, weight)
+    check_scores(params, X)
+    whole, part = statistics(params, X, weight), statistics(params, X, weight, width=d)
+    np.testing.assert_array_equal(part.weights, whole.weights)
+    close(part.first, whole.first[:, :d], TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("transform", [0, 1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_not_finite_shows_in_every_statistic(dtype, transform, value):
+    params = mixed_params(0, 1, 2, dtype)._replace(
+        columns=np.zeros(2, np.int64), transforms=np.array([transform % 2, transform])
+    )
+    params = params._replace(
+        etas=np.ones((1, 2, 2), dtype), centres=np.zeros(2, dtype), factors=np.ones(2, dtype)
+    )
+    X = np.full((40, 1), 2, dtype)
+    X[17] = value
+    with np.errstate(all="ignore"):
+        sums, (_, failed) = statistics(params, X), scores(params, X)
+    assert failed
+    assert not np.isfinite(sums.first).any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logarithms_of_what_has_none_are_those_of_the_least_number(dtype):
+    params = LinearParams(
+        *(np.array(value, dtype) for value in ([0], [1], [0], [[[0]]])),
+        np.zeros(1, np.int64),
+        np.ones(1, np.int64),
+        *(np.array(value, dtype) for value in ([0], [1])),
+    )
+    X = np.array([[0], [-1], [np.finfo(dtype).tiny / 4], [np.finfo(dtype).tiny]], dtype)
+    assert statistics(params, X).first == 4 * np.log2(float(np.finfo(dtype).tiny))
 
 
 def poisson_problem(n, d, k, spread, dtype):

@@ -8,7 +8,7 @@ from fastem._families.frame import Frame, Moments
 from fastem._families.linear import MORE_THAN_0, ExponentialSums, Linear, Measures
 from fastem._families.special import gamma_shape, log_less_digamma, stirling_error, trigamma
 from fastem._families.support import check_range
-from fastem._kernels._linear import LOGARITHM, PLAIN
+from fastem._kernels._linear import EXCESS, PLAIN
 from fastem._typing import Array, FloatArray, Rows
 
 # The spread s of a component is at least this part of that of all rows. With equal rows alone its shape would
@@ -28,10 +28,11 @@ class GammaParameters(NamedTuple):
 class Gamma(Linear[GammaParameters]):
     """log p(x | k) = sum_j a_kj log rate_kj - log Gamma(a_kj) + (a_kj - 1) log x_j - rate_kj x_j, a = shape
 
-    Standard coordinates are v = x / (mean of the column). The statistics are v - 1 and log v, so that they
-    are small if the column is narrow. Then s = log(mean of v) - mean of log v, from which the shape follows,
-    keeps its digits, although it is about half of the squared coefficient of variation. So this frame does
-    not scale by powers of two. Still no bit changes if the units change by one.
+    Standard coordinates are v = x / (mean of the column). The statistics are v and its excess e(v), where
+    e(y) = y - 1 - log y is about (y - 1)^2 / 2 near 1. The shape follows from s = log(mean of v) - mean of
+    log v, which is the mean of e(v) minus e(mean of v). So s keeps its digits if the column is narrow, when s
+    is half of the squared coefficient of variation, and also if components differ by many orders of
+    magnitude. This frame does not scale by powers of two. Still no bit changes if the units change by one.
     """
 
     name = distribution = "gamma"
@@ -63,33 +64,34 @@ class Gamma(Linear[GammaParameters]):
             frame.shift,
             1 / frame.scale,
             np.concatenate([once, once]),
-            np.repeat([PLAIN, LOGARITHM], d),
-            np.repeat([1.0, 0.0], d),
+            np.repeat([PLAIN, EXCESS], d),
+            np.repeat([0.0, 1.0], d),
             np.repeat([1.0, np.log(2)], d),
         )
 
     def natural(self, parameters: GammaParameters) -> tuple[FloatArray, FloatArray]:
-        """b = a log rate - log Gamma(a) - rate, in which no terms of the size of a cancel."""
+        """With log v = v - 1 - e(v), b is a log rate - log Gamma(a) - (a - 1). No such large terms cancel."""
         _, shapes, rates = parameters
-        gap = (rates - shapes) / shapes
-        b = shapes * (np.log1p(gap) - gap) + 0.5 * np.log(shapes / (2 * np.pi)) - stirling_error(shapes)
-        return np.hstack([-rates, shapes - 1]), b.sum(axis=1)
+        gap = rates - shapes
+        b = shapes * _log(gap / shapes, rates / shapes) + 1
+        b += 0.5 * np.log(shapes / (2 * np.pi)) - stirling_error(shapes)
+        return np.hstack([-1 - gap, 1 - shapes]), b.sum(axis=1)
 
     def mean_statistics(self, parameters: GammaParameters) -> FloatArray:
         _, shapes, rates = parameters
-        less_1 = (shapes - rates) / rates
-        return np.hstack([less_1, np.log1p(less_1) - log_less_digamma(shapes)])
+        means = shapes / rates
+        return np.hstack([means, _excess(means) + log_less_digamma(shapes)])
 
     def estimate(
         self, weights: FloatArray, means: FloatArray, everywhere: FloatArray
     ) -> tuple[GammaParameters, Array]:
         spread = _spread(everywhere)
         spread = np.where(spread > _NOISE, spread, 1.0)
-        # The statistics are of the size of the deviation, and known to as many rounding errors.
+        # Sums of e(v) are known to as many rounding errors of the deviation.
         least = np.maximum(_LEAST_SPREAD * spread, _EPSILON * np.sqrt(spread))
         own = _spread(means)
         shapes = gamma_shape(np.maximum(own, least))
-        return GammaParameters(weights, shapes, shapes / (1 + _halves(means)[0])), own < least
+        return GammaParameters(weights, shapes, shapes / _halves(means)[0]), np.asarray(own < least)
 
     def reference(self, mean: FloatArray) -> None:
         """The terms of a component cancel whatever a reference takes away."""
@@ -127,9 +129,9 @@ class Gamma(Linear[GammaParameters]):
         return np.zeros(len(rows.X))
 
     def named_sums(self, sums: ExponentialSums, frame: Frame) -> dict[str, FloatArray]:
-        first, logarithms = _halves(sums.first)
+        first, excesses = _halves(sums.first)
         n = sums.weights[:, None]
-        return {"first": (first + n) * frame.scale, "logarithms": logarithms + n * np.log(frame.scale)}
+        return {"first": first * frame.scale, "logarithms": first - excesses + n * (np.log(frame.scale) - 1)}
 
 
 def _halves(statistics: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -137,7 +139,17 @@ def _halves(statistics: FloatArray) -> tuple[FloatArray, FloatArray]:
     return statistics[..., :d], statistics[..., d:]
 
 
+def _excess(values: FloatArray) -> FloatArray:
+    return np.asarray((values - 1) - _log(values - 1, values))
+
+
+def _log(less_1: FloatArray, values: FloatArray) -> FloatArray:
+    """Return the logarithm of numbers, by the digits of their differences from 1 if these are small."""
+    near = np.abs(less_1) < 0.5
+    return np.where(near, np.log1p(np.where(near, less_1, 0.0)), np.log(values))
+
+
 def _spread(means: FloatArray) -> FloatArray:
     """Return log(mean of v) - mean of log v, which is 0 for equal numbers and else positive."""
-    less_1, logarithms = _halves(means)
-    return np.asarray(np.log1p(less_1) - logarithms)
+    first, excesses = _halves(means)
+    return np.asarray(excesses - _excess(first))

@@ -215,7 +215,8 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         etas, offsets = self._natural_less_reference(parameters, frame)
         with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
             log2_weights = np.log2(parameters.weights) + offsets * _LOG2_E
-        etas, measures = self._with_counts_of_0(parameters, np.maximum(etas * _LOG2_E, _IMPOSSIBLE), frame)
+        etas = np.where(np.isneginf(etas), _IMPOSSIBLE, etas * _LOG2_E)
+        etas, measures = self._with_counts_of_0(parameters, etas, frame)
         return LinearParams(
             shift=measures.shift.astype(dtype),
             inverse_scale=measures.inverse_scale.astype(dtype),

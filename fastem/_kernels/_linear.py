@@ -24,6 +24,7 @@ from fastem._kernels._tile import load_rows
 PLAIN = 0  # (u - centre) * factor
 LOGARITHM = 1  # (log2(u) - centre) * factor
 SQUARE = 2  # the square of the statistic number columns[i], which comes before
+EXCESS = 3  # (u - centre) - log2(u) * factor; with 1 and log(2) it is (u - 1)^2 / 2 near 1
 
 _ONLY = np.int64(0)  # the index of a single matrix
 
@@ -46,10 +47,14 @@ def load_tile(params, X, start, size, space):
         elif transform == LOGARITHM:
             for b in range(0, tile_rows(space), lanes(space)):
                 store(space, out, b, (log2(load(space, scratch + column, b)) - centre) * factor)
-        else:
+        elif transform == SQUARE:
             for b in range(0, tile_rows(space), lanes(space)):
                 t = load(space, POINTS + column, b)
                 store(space, out, b, t * t)
+        else:
+            for b in range(0, tile_rows(space), lanes(space)):
+                u = load(space, scratch + column, b)
+                store(space, out, b, (u - centre) - log2(u) * factor)
 
 
 @kernel
