@@ -174,9 +174,12 @@ def digest(family: Family[Any, Any], packed: Any) -> str:
 
 
 def _arrays(packed: Any) -> list[tuple[str, Array]]:
-    """Return all arrays of a NamedTuple by name, also those in a dict or a NamedTuple inside it."""
+    """Return all arrays of a NamedTuple by name, also those in a dict or a tuple inside it."""
+    if packed is None:
+        return []
+    named = packed._asdict() if hasattr(packed, "_asdict") else {str(i): v for i, v in enumerate(packed)}
     found = []
-    for name, value in ({} if packed is None else packed._asdict()).items():
+    for name, value in named.items():
         if isinstance(value, tuple):
             found += _arrays(value)
             continue
