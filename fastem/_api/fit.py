@@ -114,9 +114,17 @@ def fit(
         Covariances of Gaussian components. ``"full"``: each component has a matrix. ``"tied"``: all
         components share one matrix. ``"diag"``: each component has a variance for each feature.
         ``"spherical"``: each component has one variance.
-    distribution : "gaussian", "poisson" or Distribution
-        Distribution of the components: Gaussians, Poisson counts that are independent within a component,
-        or a `Distribution` of your own.
+    distribution : str or Distribution
+        Distribution of the components: ``"gaussian"``, a `Distribution` of your own, or one of these, whose
+        features are independent within a component:
+
+        - ``"bernoulli"``: columns of 0 and 1, with `probabilities` (k, d) of a 1;
+        - ``"poisson"``: counts, with `rates` (k, d);
+        - ``"exponential"``: numbers of at least 0, with `rates` (k, d);
+        - ``"gamma"``: numbers above 0, with `shapes` and `rates` (k, d);
+        - ``"lognormal"``: numbers above 0, with `means` and `variances` (k, d) of their logarithms.
+
+        ``"gamma"`` and ``"lognormal"`` compute in float64 also if X is float32.
     sample_weight : array of shape (n,), or str, optional
         Weights of the rows, at least 0. An integer weight counts a row that many times. If X is Parquet or
         a dask dataframe, this may be the name of a column. If X is a dask array or dataframe, this may be a
@@ -135,6 +143,7 @@ def fit(
         - ``"auto"``: EM on a sample of at most 16384 rows, from what k-means finds in several geometries
           after it has left its local optima, from values that repeat, from a dense spot, and from random
           seeds if X has few rows or no clear clusters. Starts that fall behind are dropped; the best goes on.
+          If features are independent, it also begins from random responsibilities.
           Clusters of fewer than one row in a hundred or so may not show in the sample.
         - ``"k-means++"``: assign each row to the nearest of k seeds, which k-means++ chooses. The first
           start chooses greedily. Restarts alternate between plain and greedy choice, for variety.
@@ -144,8 +153,8 @@ def fit(
         - labels ``(n,)`` from 0 to k - 1, or responsibilities ``(n, k)``: begin with an M-step from these.
         - a `GaussianMixture` or `Mixture` of the same k, d and distribution: begin with its parameters.
         - a dict with some of the parameters, such as ``{"means": centres}`` or ``{"weights": w, "means": m}``
-          (Poisson: ``"rates"``): begin with these, in the shapes that a model has them in. The others are
-          estimated from the rows that are nearest to each centre.
+          (others: ``"rates"``, ``"probabilities"``): begin with these, in the shapes of those of a model.
+          What is not given is estimated from the rows that are nearest to each centre.
 
         The other methods with a name use a random sample of at most 32768 rows (fewer if X is wide, but at
         least 32 per component).

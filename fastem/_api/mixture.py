@@ -35,8 +35,10 @@ class Mixture:
     weights : array of shape (k,)
         Mixing weights. They must be at least 0 and sum to 1.
     parameters : dict of str to array
-        Parameters of the components, with the components along the first axis. For ``"poisson"`` they are
-        ``rates`` (k, d). For a `Distribution` they are what its `maximise` returns.
+        Parameters of the components, with the components along the first axis. For ``"poisson"`` and
+        ``"exponential"`` they are ``rates`` (k, d), for ``"bernoulli"`` ``probabilities``, for ``"gamma"``
+        ``shapes`` and ``rates``, for ``"lognormal"`` ``means`` and ``variances`` of the logarithms. For a
+        `Distribution` they are what its `maximise` returns.
     distribution : str or Distribution
         Distribution of the components. For Gaussian mixtures, use `GaussianMixture`.
     n_features : int, optional

@@ -88,7 +88,9 @@ class Statistics(Generic[M]):
             - Gaussian: ``"means"`` (k, d) are the means of the model. ``"first"`` (k, d) is the sum of
               r (x - mean). ``"scatter"`` is the sum of r (x - mean)(x - mean)', in the shape of the
               covariances, but (1, d, d) for tied.
-            - Poisson: ``"first"`` (k, d) is the sum of r x.
+            - Bernoulli, Poisson, exponential and gamma: ``"first"`` (k, d) is the sum of r x.
+            - Gamma and lognormal: ``"logarithms"`` (k, d) is the sum of r log x. Lognormal: ``"squares"``
+              (k, d) is the sum of r (log x)^2.
             - A `fastem.Distribution`: ``"statistics"`` is the tuple of its statistics.
         """
         return self.family.user_sums(self.summed, self.frame)
