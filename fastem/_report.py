@@ -70,7 +70,7 @@ class FitReport:
     repairs : tuple of Repair
         (iteration, component, what) for each component that was re-seeded since it had no rows or equalled
         another one, that lost its rows and kept its parameters, or whose covariance would be singular without
-        `reg_covar`.
+        `reg_covar` (other distributions: whose spread would be 0 without a bound).
     elapsed : float
         Time of the fit in seconds, including initialisation and all restarts.
     objective : float

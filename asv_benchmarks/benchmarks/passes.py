@@ -100,6 +100,29 @@ class PassOfCategories:
         fastem.m_step(fastem.e_step(self.X, self.model))
 
 
+class PassOfAmounts:
+    """A pass over amounts and columns of 0 and 1, with the compiled families."""
+
+    params = (["bernoulli", "exponential", "gamma", "lognormal"], DTYPES)
+    param_names = ("distribution", "dtype")
+
+    def setup(self, distribution, dtype):
+        rng = np.random.default_rng(0)
+        shares, ones = rng.uniform(0.1, 0.9, size=(16, 16)), np.ones((16, 16))
+        parameters = {
+            "bernoulli": {"probabilities": shares},
+            "exponential": {"rates": shares},
+            "gamma": {"shapes": 3 * ones, "rates": shares},
+            "lognormal": {"means": shares, "variances": ones},
+        }[distribution]
+        self.model = fastem.Mixture(np.full(16, 1 / 16), parameters, distribution)
+        self.X = self.model.sample(rows(100_000), rng=0)[0].astype(dtype)
+        self.time_pass()
+
+    def time_pass(self, *_):
+        fastem.m_step(fastem.e_step(self.X, self.model))
+
+
 class WrittenPoisson(fastem.Distribution):
     """A Poisson distribution as a user would write it, without the factorials."""
 

@@ -108,10 +108,13 @@ def fit(
           parameters are ``means``, ``scales`` in the shape of covariances, and ``degrees_of_freedom`` (k,),
           which are estimated (Peel and McLachlan 2000) between 0.1 and 1000. With 1000 a component is a
           Gaussian to all practical purposes.
-        - ``"bernoulli"`` (0 and 1), ``"categorical"``, ``"poisson"`` (counts), ``"exponential"``,
-          ``"gamma"`` and ``"lognormal"`` (positive numbers): columns that are independent given the
-          component. The categories of a column are its distinct values in rows of positive weight, numbers
-          or text, at most 65,536 (`Mixture.categories`).
+        - Columns that are independent given the component: ``"bernoulli"`` (0 and 1, with
+          ``probabilities`` (k, d) of a 1), ``"poisson"`` (counts, ``rates``), ``"exponential"`` (numbers of at
+          least 0, ``rates``), ``"gamma"`` (numbers above 0, ``shapes`` and ``rates``), ``"lognormal"``
+          (numbers above 0, ``means`` and ``variances`` of their logarithms) and ``"categorical"``
+          (``probabilities`` (k, d, C)). The categories of a column are its distinct values in rows of
+          positive weight, numbers or text, at most 65,536 (`Mixture.categories`). ``"gamma"`` and
+          ``"lognormal"`` compute in float64 also if X is float32.
         - a dict with one of these names, except ``"student"``, for each column of X by its name or number.
           The columns are independent given the component, unless `covariance_type` says otherwise for those
           that are ``"gaussian"``.
@@ -144,6 +147,7 @@ def fit(
         - ``"auto"``: EM on a sample of at most 16384 rows, from what k-means finds in several geometries
           after it has left its local optima, from values that repeat, from a dense spot, and from random
           seeds if X has few rows or no clear clusters. Starts that fall behind are dropped; the best goes on.
+          If features are independent, it also begins from random responsibilities.
           Clusters of fewer than one row in a hundred or so may not show in the sample.
         - ``"k-means++"``: assign each row to the nearest of k seeds, which k-means++ chooses. The first
           start chooses greedily. Restarts alternate between plain and greedy choice, for variety.
@@ -153,7 +157,7 @@ def fit(
         - labels ``(n,)`` from 0 to k - 1, or responsibilities ``(n, k)``: begin with an M-step from these.
         - a `GaussianMixture` or `Mixture` of the same k, d and distribution: begin with its parameters.
         - a dict with some of the parameters, such as ``{"means": centres}`` or ``{"weights": w, "means": m}``
-          (Poisson: ``"rates"``): begin with these, in the shapes that a model has them in. The others are
+          (others: ``"rates"``, ``"probabilities"``): begin with these, in the shapes that a model has them in. The others are
           estimated from the rows that are nearest to each centre. ``"degrees_of_freedom"`` may be a number.
 
         The other methods with a name use a random sample of at most 32768 rows (fewer if X is wide, but at

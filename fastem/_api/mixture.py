@@ -41,11 +41,14 @@ class Mixture:
     weights : array of shape (k,)
         Mixing weights. They must be at least 0 and sum to 1.
     parameters : dict of str to array
-        Parameters of the components, with the components along the first axis. For ``"poisson"`` they are
-        ``rates`` (k, d). For ``"categorical"`` they are ``probabilities`` (k, d, C), where C is the largest
-        number of categories of a column. Columns with fewer have zeros at the end. For ``"student"`` they are
-        ``means`` (k, d), ``scales`` in the shape of covariances, and ``degrees_of_freedom``, a number or
-        (k,), from 0.1 to 1000. For a `Distribution` they are what its `maximise` returns.
+        Parameters of the components, with the components along the first axis. For ``"poisson"`` and
+        ``"exponential"`` they are ``rates`` (k, d), for ``"bernoulli"`` ``probabilities``, for ``"gamma"``
+        ``shapes`` and ``rates``, for ``"lognormal"`` ``means`` and ``variances`` of the logarithms, and for
+        ``"categorical"`` ``probabilities`` (k, d, C), where C is the largest number of categories of a
+        column; columns with fewer have zeros at the end. For ``"student"`` they are ``means`` (k, d),
+        ``scales`` in the shape of covariances, and ``degrees_of_freedom``, a number or (k,), from 0.1 to
+        1000. For columns of different kinds, each name has the kind before it: ``poisson_rates``. For a
+        `Distribution` they are what its `maximise` returns.
     distribution : str or Distribution
         Distribution of the components. For Gaussian mixtures, use `GaussianMixture`.
     covariance_type : {"full", "tied", "diag", "spherical"}, optional

@@ -61,7 +61,7 @@ class Maximised(NamedTuple, Generic[P]):
     parameters: P
     reseeded: list[int]  # components without rows of their own, which took half of the heaviest one
     kept: list[int]  # components without rows of their own, which are not estimated
-    floored: list[int]  # components that would be singular without reg_covar
+    floored: list[int]  # components that would be singular without reg_covar or a bound
     slack: float = 0.0  # how much of the mean log-likelihood repairs and rounding may have cost
     imprecise: bool = False  # whether the sums should be taken again in float64, as float32 hides a variance
 

@@ -91,7 +91,9 @@ class Statistics(Generic[M]):
             - Student: the same with r u in place of r, where u is the expected precision of the row
               (`docs/explanation/algorithm.md`); also ``"scaled_weights"`` (k,), the sum of r u, and
               ``"logarithms"`` (k,), that of r log u.
-            - Poisson: ``"first"`` (k, d) is the sum of r x.
+            - Bernoulli, Poisson, exponential and gamma: ``"first"`` (k, d) is the sum of r x.
+            - Gamma and lognormal: ``"logarithms"`` (k, d) is the sum of r log x. Lognormal: ``"squares"``
+              (k, d) is the sum of r (log x)^2.
             - Categorical: ``"counts"`` (k, d, C) is the sum of r over the rows of each category.
             - A `fastem.Distribution`: ``"statistics"`` is the tuple of its statistics.
         """
