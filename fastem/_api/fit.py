@@ -109,12 +109,11 @@ def fit(
           which are estimated (Peel and McLachlan 2000) between 0.1 and 1000. With 1000 a component is a
           Gaussian to all practical purposes.
         - Columns that are independent given the component: ``"bernoulli"`` (0 and 1, with
-          ``probabilities`` (k, d) of a 1), ``"poisson"`` (counts, ``rates``), ``"exponential"`` (numbers of at
-          least 0, ``rates``), ``"gamma"`` (numbers above 0, ``shapes`` and ``rates``), ``"lognormal"``
-          (numbers above 0, ``means`` and ``variances`` of their logarithms) and ``"categorical"``
-          (``probabilities`` (k, d, C)). The categories of a column are its distinct values in rows of
-          positive weight, numbers or text, at most 65,536 (`Mixture.categories`). ``"gamma"`` and
-          ``"lognormal"`` compute in float64 also if X is float32.
+          ``probabilities`` (k, d) of a 1), ``"poisson"`` (counts, ``rates``), ``"exponential"`` (at least 0,
+          ``rates``), ``"gamma"`` (above 0, ``shapes`` and ``rates``), ``"lognormal"`` (above 0, ``means`` and
+          ``variances`` of the logarithms) and ``"categorical"`` (``probabilities`` (k, d, C)). The categories
+          of a column are its distinct values in rows of positive weight, numbers or text, at most 65,536
+          (`Mixture.categories`). ``"gamma"`` and ``"lognormal"`` compute in float64 also if X is float32.
         - a dict with one of these names, except ``"student"``, for each column of X by its name or number.
           The columns are independent given the component, unless `covariance_type` says otherwise for those
           that are ``"gaussian"``.
@@ -157,8 +156,9 @@ def fit(
         - labels ``(n,)`` from 0 to k - 1, or responsibilities ``(n, k)``: begin with an M-step from these.
         - a `GaussianMixture` or `Mixture` of the same k, d and distribution: begin with its parameters.
         - a dict with some of the parameters, such as ``{"means": centres}`` or ``{"weights": w, "means": m}``
-          (others: ``"rates"``, ``"probabilities"``): begin with these, in the shapes that a model has them in. The others are
-          estimated from the rows that are nearest to each centre. ``"degrees_of_freedom"`` may be a number.
+          (others: ``"rates"``, ``"probabilities"``): begin with these, in the shapes that a model has them
+          in. The others are estimated from the rows that are nearest to each centre.
+          ``"degrees_of_freedom"`` may be a number.
 
         The other methods with a name use a random sample of at most 32768 rows (fewer if X is wide, but at
         least 32 per component).
