@@ -96,7 +96,7 @@ def test_k_may_be_a_numpy_integer():
     ("option", "error", "message"),
     [
         ({"covariance_type": "round"}, ValueError, "covariance_type must be one of 'full', 'tied'"),
-        ({"covariance_type": None}, ValueError, "covariance_type must be one of"),
+        ({"covariance_type": ""}, ValueError, "covariance_type must be one of"),
         ({"init": "magic"}, ValueError, "init must be one of 'k-means\\+\\+'"),
         ({"init": 3}, ValueError, "init must be a name, labels"),
         ({"init": np.zeros(99, int)}, ValueError, r"init labels must have shape \(100,\)"),

@@ -9,8 +9,9 @@ from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
+from fastem._api.inside import in_frame
 from fastem._api.interrupted import FitInterrupted
-from fastem._api.mixture import Mixture, in_frame
+from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
 from fastem._api.options import Options, check_init, check_parameters, check_start
 from fastem._api.progress import Advance, progress_bar

@@ -3,6 +3,7 @@
 import os
 import reprlib
 from collections.abc import Mapping, Sequence
+from html import escape
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
@@ -11,6 +12,7 @@ import numpy as np
 from fastem import _io
 from fastem._api.parameters import check_mixing_weights, check_names
 from fastem._api.scoring import Scorer
+from fastem._api.summary import summary
 from fastem._checks import (
     check_feature_names,
     check_integer,
@@ -19,12 +21,11 @@ from fastem._checks import (
 )
 from fastem._families.base import Family
 from fastem._families.distribution import Distribution
-from fastem._families.frame import Frame
 from fastem._families.registry import other_family
 from fastem._io import StoredMixture
 from fastem._report import FitReport
 from fastem._sources.open import source_of
-from fastem._sources.passes import ScoreRows, Source, Sweep
+from fastem._sources.passes import ScoreRows, Source
 from fastem._typing import Array, CovarianceType, FloatArray
 
 M = TypeVar("M", bound="Mixture")
@@ -317,6 +318,17 @@ class Mixture:
         labels = rng.choice(self.n_components, n, p=self.weights / self.weights.sum())
         return self._family.sample(self._user, labels, rng), labels
 
+    def summary(self) -> str:
+        """Return a table of the mixture as text, with a column for each component.
+
+        It shows the standard deviations of Gaussian components, and not their correlations.
+        """
+        names, n = self.feature_names, self.n_parameters
+        return summary(type(self).__name__, self._family, self._user, n, names, self.report)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.summary())}</pre>"
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one ``.npz`` file, without pickles. `fastem.load` reads it."""
         options = {
@@ -337,8 +349,9 @@ class Mixture:
         return float(log_likelihood), float(total_weight)
 
 
-def family_of_model(model: Mixture) -> Family[Any, Any]:
-    return model._family
+def parts_of(model: Mixture) -> tuple[Family[Any, Any], Any, Scorer]:
+    """Return the family, the parameters in user units, and the scorer of a model."""
+    return model._family, model._user, model._scorer
 
 
 def new_model(
@@ -364,11 +377,6 @@ def read_model(kind: type[M], family: Family[Any, Any], stored: StoredMixture) -
     return model
 
 
-def with_report(model: M, report: FitReport) -> M:
-    """Return a model with the same parameters and another report."""
-    return new_model(type(model), model._family, model._user, report, model.feature_names)
-
-
 def source_for(
     model: Mixture, X: Any, sample_weight: Any, n_threads: int | None, *, empty: bool = False
 ) -> Source:
@@ -383,18 +391,3 @@ def source_for(
         vocabulary=model._family.vocabulary,
         empty=empty,
     )
-
-
-def in_frame(model: Mixture, frame: Frame) -> Any:
-    """Return the parameters in the coordinates of a given frame."""
-    return model._family.from_user(model._user, frame)
-
-
-def sweep_of(model: Mixture, dtype: np.dtype[Any]) -> Sweep:
-    """Return a pass with this model."""
-    return model._scorer.sweep(dtype)
-
-
-def check_model(model: Any) -> None:
-    if not isinstance(model, Mixture):
-        raise TypeError(f"model must be a fastem.Mixture; got {type(model).__name__}.")

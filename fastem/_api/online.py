@@ -7,7 +7,8 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from fastem._api.fit import fit
-from fastem._api.mixture import M, Mixture, check_model, family_of_model, in_frame, source_for, with_report
+from fastem._api.inside import check_model, family_of_model, in_frame, with_report
+from fastem._api.mixture import M, Mixture, source_for
 from fastem._api.models import model_of
 from fastem._api.options import check_options, check_reg_covar
 from fastem._api.steps import sums_under

@@ -5,7 +5,8 @@ from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
-from fastem._api.mixture import Mixture, family_of_model
+from fastem._api.inside import family_of_model
+from fastem._api.mixture import Mixture
 from fastem._api.parameters import check_mixing_weights
 from fastem._checks import (
     check_integer,

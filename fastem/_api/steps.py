@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastem._api.mixture import M, check_model, source_for, sweep_of
+from fastem._api.inside import check_model, sweep_of
+from fastem._api.mixture import M, source_for
 from fastem._api.models import model_of
 from fastem._api.options import check_reg_covar
 from fastem._em.objective import maximise

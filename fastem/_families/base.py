@@ -191,6 +191,14 @@ class Family(ABC, Generic[P, S]):
         """Return the parameters by name, without the weights."""
         return {name: getattr(parameters, name) for name in self.parameter_names}
 
+    def shown(self, parameters: P) -> dict[str, Any]:
+        """Return the parameters by name as people read them, with the components along the first axis."""
+        return self.values(parameters)
+
+    def columns_of(self, name: str) -> Array | None:
+        """Return the numbers of the columns that one of the `shown` belongs to, or None if to all."""
+        return None
+
     # --- coordinates
 
     @abstractmethod

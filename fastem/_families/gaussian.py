@@ -102,6 +102,11 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             X[mine] = means[component] + self._layout.colour(covariances[component], X[mine])
         return frame.restore(X)
 
+    def shown(self, parameters: GaussianParameters) -> dict[str, Any]:
+        k, d = parameters.means.shape
+        variances = self._layout.variances(self._stacked(parameters), d)
+        return {"means": parameters.means, "deviations": np.broadcast_to(np.sqrt(variances), (k, d))}
+
     # --- coordinates
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:

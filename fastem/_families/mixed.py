@@ -150,6 +150,17 @@ class Mixed(Family[MixedParameters, MixedSums]):
             for name, value in block.family.values(own).items()
         }
 
+    def shown(self, parameters: MixedParameters) -> dict[str, Any]:
+        return {
+            f"{block.kind}_{name}": value
+            for block, own in self._each(parameters.blocks)
+            for name, value in block.family.shown(own).items()
+        }
+
+    def columns_of(self, name: str) -> Array:
+        kind = name.partition("_")[0]
+        return next(block.columns for block in self._blocks if block.kind == kind)
+
     def n_features(self, parameters: MixedParameters) -> int:
         return sum(len(block.columns) for block in self._blocks)
 

@@ -53,7 +53,7 @@ def family_of(distribution: Any, covariance_type: Any = None) -> Family[Any, Any
         also = ", a dict of these by column, or a fastem.Distribution"
         name = check_one_of("distribution", distribution, DISTRIBUTIONS, also)
         if name in ELLIPTICAL:
-            return ELLIPTICAL[name][_checked_type(covariance_type or "full", name)]
+            return ELLIPTICAL[name][_checked_type(covariance_type, name, "full")]
         family = OTHERS[name]
     if covariance_type is not None:
         raise ValueError(
@@ -63,8 +63,9 @@ def family_of(distribution: Any, covariance_type: Any = None) -> Family[Any, Any
     return family
 
 
-def _checked_type(covariance_type: Any, name: str) -> str:
-    return check_one_of("covariance_type", covariance_type, tuple(ELLIPTICAL[name]))
+def _checked_type(covariance_type: Any, name: str, default: str) -> str:
+    given = default if covariance_type is None else covariance_type
+    return check_one_of("covariance_type", given, tuple(ELLIPTICAL[name]))
 
 
 def _mixed(distribution: Mapping[Any, Any], covariance_type: Any) -> Mixed:
@@ -81,7 +82,7 @@ def _mixed(distribution: Mapping[Any, Any], covariance_type: Any) -> Mixed:
         raise ValueError(
             f'covariance_type must be left out unless a column is "gaussian"; got {covariance_type!r}.'
         )
-    return Mixed(block_family, distribution, _checked_type(covariance_type or "diag", "gaussian"))
+    return Mixed(block_family, distribution, _checked_type(covariance_type, "gaussian", "diag"))
 
 
 def block_family(kind: str, covariance_type: str) -> Family[Any, Any]:

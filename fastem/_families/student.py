@@ -95,6 +95,11 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     def n_parameters(self, k: int, d: int) -> int:
         return self._gaussian.n_parameters(k, d) + k
 
+    def shown(self, parameters: StudentParameters) -> dict[str, Any]:
+        """Return square roots of the diagonals of the scales as widths, since they are no deviations."""
+        means, widths = self._gaussian.shown(_gaussian_of(parameters)).values()
+        return {"means": means, "widths": widths, "degrees_of_freedom": parameters.degrees_of_freedom}
+
     def to_user(self, parameters: StudentParameters, frame: Frame) -> StudentParameters:
         return _with_gaussian(parameters, self._gaussian.to_user(_gaussian_of(parameters), frame))
 

@@ -16,7 +16,7 @@ import twins
 from problems import TYPES, random_model
 from steps import Step
 
-from fastem._api.mixture import sweep_of
+from fastem._api.inside import sweep_of
 from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._kernels._params import LinearParams, LinearSums

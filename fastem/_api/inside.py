@@ -1,0 +1,37 @@
+"""What the functions of fastem need of a model beyond its public attributes."""
+
+from typing import Any
+
+import numpy as np
+
+from fastem._api.mixture import M, Mixture, new_model, parts_of
+from fastem._families.base import Family
+from fastem._families.frame import Frame
+from fastem._report import FitReport
+from fastem._sources.passes import Sweep
+
+
+def family_of_model(model: Mixture) -> Family[Any, Any]:
+    return parts_of(model)[0]
+
+
+def in_frame(model: Mixture, frame: Frame) -> Any:
+    """Return the parameters in the coordinates of a given frame."""
+    family, user, _ = parts_of(model)
+    return family.from_user(user, frame)
+
+
+def sweep_of(model: Mixture, dtype: np.dtype[Any]) -> Sweep:
+    """Return a pass with this model."""
+    return parts_of(model)[2].sweep(dtype)
+
+
+def with_report(model: M, report: FitReport) -> M:
+    """Return a model with the same parameters and another report."""
+    family, user, _ = parts_of(model)
+    return new_model(type(model), family, user, report, model.feature_names)
+
+
+def check_model(model: Any) -> None:
+    if not isinstance(model, Mixture):
+        raise TypeError(f"model must be a fastem.Mixture; got {type(model).__name__}.")
