@@ -15,9 +15,9 @@ class FitStatus(Enum):
 
     CONVERGED = "Less than tol is still to gain in mean log-likelihood, as the last gains foretell."
     DEGENERATE = (
-        "Converged, but the covariance of at least one component would be singular without reg_covar: the "
-        "component has too few points, or its points are collinear. Use fewer components, more restarts "
-        "(n_init), or a simpler covariance_type."
+        "Converged, but at least one component would be singular without a least variance (reg_covar for "
+        "Gaussians): it has too few points, or its points are equal or collinear. Use fewer components, more "
+        "restarts (n_init), or a simpler covariance_type."
     )
     MAX_ITER = (
         "max_iter was reached before convergence. Raise max_iter or tol, or continue the fit with init=model."
@@ -92,13 +92,13 @@ class WarningCause(Enum):
 
     MAX_ITER = FitStatus.MAX_ITER.value
     DEGENERATE = (
-        "The covariance of at least one component would be singular without reg_covar: the component has "
-        "too few points, or its points are collinear. Use fewer components, more restarts (n_init), or a "
-        "simpler covariance_type."
+        "At least one component would be singular without a least variance (reg_covar for Gaussians): it has "
+        "too few points, or its points are equal or collinear. Use fewer components, more restarts (n_init), "
+        "or a simpler covariance_type."
     )
     MASS = (
         "Many rows lie at one point or in one plane, and few others are near. A component holds them, which "
-        "would be singular without reg_covar. That is a finding if the data are like that. If a column is "
+        "would be singular without a least variance. That is a finding if the data are like that. If a column is "
         "constant, leave it out."
     )
     DECREASED = FitStatus.DECREASED.value

@@ -21,7 +21,7 @@ _ROUNDINGS = 64.0
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
 KEPT = "kept: no data left to estimate its parameters from"
 # Families without covariances have bounds of their own instead of reg_covar.
-FLOORED = "floored: covariance singular without reg_covar"
+FLOORED = "floored: singular without a least variance (reg_covar for Gaussians)"
 MASS = "floored: a real share of the rows lies at one point or in one plane"
 
 # Takes the objective per row after each E-step so far, and returns whether to stop.
