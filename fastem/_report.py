@@ -98,8 +98,8 @@ class WarningCause(Enum):
     )
     MASS = (
         "Many rows lie at one point or in one plane, and few others are near. A component holds them, which "
-        "would be singular without a least variance. That is a finding if the data are like that. If a column is "
-        "constant, leave it out."
+        "would be singular without a least variance. That is a finding if the data are like that. If a "
+        "column is constant, leave it out."
     )
     DECREASED = FitStatus.DECREASED.value
     PRECISION = (

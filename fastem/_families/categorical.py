@@ -6,6 +6,7 @@ yet is only a name. `adapted` returns one that has them.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +14,12 @@ import numpy as np
 from fastem._checks import check_finite
 from fastem._families.base import Facts, Maximised, Rule, check_sums, weights_of
 from fastem._families.categories import (
+    Groups,
     arrays_of,
     categories_from,
     checked_categories,
     code_tables,
+    groups_of,
     raise_unseen,
     ranks_of_text,
 )
@@ -71,6 +74,9 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
         self.vocabulary = tuple(values if values.dtype.kind == "U" else None for values in categories)
         self._counts = np.array([len(values) for values in categories], np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self._counts)])
+        # What is computed once for each dtype and number of components.
+        self._known_tables: dict[np.dtype[Any], tuple[Array, ...]] = {}
+        self._known_groups: dict[int, Groups] = {}
         # (d, C) of bool: which places of the parameters belong to a category. The others are always zero.
         self._own = np.arange(self._counts.max(initial=0)) < self._counts[:, None]
 
@@ -168,13 +174,19 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
         slots = max(1, min(_MAX_SLOTS, n // _ROWS_PER_SLOT))
         failures, dtype = np.zeros(slots, np.int64), rows.X.dtype
         weight = np.empty(0, dtype) if rows.weight is None else rows.weight
-        shift, values, consecutive, *_ = code_tables(self.categories or (), dtype)
+        shift, values, consecutive, *_ = self._tables(dtype)
         starts = read_only(self._starts)
         arguments = (rows.X, read_only(weight), shift, values, starts, consecutive, failures)
         run_slots(slot_unseen, arguments, slots, n_threads)
         if failures.any():
             raise_unseen(rows, self.categories or ())
         return np.zeros(n)
+
+    def _tables(self, dtype: np.dtype[Any]) -> tuple[Array, ...]:
+        """Return what turns values into codes. It takes as long as a short pass."""
+        if dtype not in self._known_tables:
+            self._known_tables[dtype] = code_tables(self.categories or (), dtype)
+        return self._known_tables[dtype]
 
     # --- passes
 
@@ -186,18 +198,24 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
             log2_weights = np.log2(parameters.weights)
             logs = np.maximum(np.log2(parameters.probabilities[:, self._own]), _IMPOSSIBLE)
         logs[:, : self._counts[0]] += log2_weights[:, None]
-        table = _aligned((logs.shape[1], _width(len(log2_weights))), dtype)
+        k = len(log2_weights)
+        columns, rows = self._groups(k)
+        joint = [self._joint(logs, first, stop) for first, stop in pairwise(columns)]
+        table = _aligned((rows[-1], _width(k)), dtype)
         if table.size > _MOST_PLACES:
             raise ValueError(
                 f"X must have fewer categories; it has {logs.shape[1]} in {len(self._counts)} columns."
             )
-        table[:, : len(log2_weights)] = logs.T
-        shift, values, consecutive, ranks, rank_starts = code_tables(self.categories or (), dtype)
+        table[:, :k] = np.concatenate(joint, axis=1).T
+        shift, values, consecutive, ranks, rank_starts = self._tables(dtype)
         return CategoricalParams(
             shift=shift,
             inverse_scale=np.ones_like(shift),
             log2_weights=log2_weights.astype(dtype),
             table=table,
+            groups=np.array(columns, np.int64),
+            rows=np.array(rows[:-1], np.int64),
+            sizes=self._counts.astype(dtype),
             values=values,
             starts=self._starts,
             consecutive=consecutive,
@@ -205,12 +223,24 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
             rank_starts=rank_starts,
         )
 
+    def _groups(self, k: int) -> Groups:
+        if k not in self._known_groups:
+            self._known_groups[k] = groups_of(self._counts.tolist(), 8 * k)
+        return self._known_groups[k]
+
+    def _joint(self, logs: FloatArray, first: int, stop: int) -> FloatArray:
+        """Return the log-probabilities (K, ...) of the joint categories of some columns."""
+        joint = np.zeros((len(logs), 1))
+        for start, end in pairwise(self._starts[first : stop + 1]):
+            joint = (joint[:, :, None] + logs[:, None, start:end]).reshape(len(logs), -1)
+        return joint
+
     def new_sums(self, slots: int, k: int, d: int) -> CategoricalSums:
-        counts = _aligned((slots, int(self._starts[-1]), _width(k)), np.dtype(np.float64))
+        counts = _aligned((slots, self._groups(k).rows[-1], _width(k)), np.dtype(np.float64))
         return CategoricalSums(np.zeros((slots, k)), counts, np.zeros(slots))
 
     def bytes_per_slot(self, k: int, d: int) -> int:
-        return 8 * (k + 1 + int(self._starts[-1]) * _width(k))
+        return 8 * (k + 1 + self._groups(k).rows[-1] * _width(k))
 
     def multiply_adds(self, d: int) -> int:
         return 2 * d
@@ -218,7 +248,12 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
     def collect(self, packed: CategoricalParams, merged: CategoricalSums) -> CategoricalCounts:
         k = len(merged.weights)
         counts = np.zeros((k, *self._own.shape))
-        counts[:, self._own] = merged.counts[:, :k].T
+        columns, rows = self._groups(k)
+        for (first, stop), (start, end) in zip(pairwise(columns), pairwise(rows), strict=True):
+            joint = merged.counts[start:end, :k].T.reshape(k, *self._counts[first:stop])
+            for axis, j in enumerate(range(first, stop), start=1):
+                others = tuple(a for a in range(1, joint.ndim) if a != axis)
+                counts[:, j, : self._counts[j]] = joint.sum(axis=others)
         return CategoricalCounts(merged.weights, counts)
 
     # --- sums and M-step

@@ -4,7 +4,7 @@ The categories of a column are different and sorted. They are float64, or text, 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -13,6 +13,35 @@ from fastem._typing import Array, Rows, read_only
 
 # Categories that are whole numbers have a table of ranks if they span at most so many numbers.
 _MOST_SPANNED = 1 << 16
+
+
+# A group of columns has at most so many joint categories, as many as the first-level cache allows.
+_JOINT = (32, 16, 8, 4, 1)
+_CACHED_BYTES = 32 << 10
+
+
+class Groups(NamedTuple):
+    """Groups of columns whose joint categories a pass takes as one. G groups have G + 1 ends."""
+
+    columns: tuple[int, ...]  # the first column of each group, and d
+    rows: tuple[int, ...]  # the first row of each group in a table of joint categories, and their number
+
+
+def groups_of(counts: list[int], bytes_of_row: int) -> Groups:
+    """Return groups of columns with these numbers of categories."""
+    found = Groups((), (0,))
+    for most in _JOINT:
+        columns, rows, size = [0], [0], 1
+        for j, count in enumerate(counts):
+            if j > columns[-1] and size * count > most:
+                columns.append(j)
+                rows.append(rows[-1] + size)
+                size = 1
+            size *= count
+        found = Groups((*columns, len(counts)), (*rows, rows[-1] + size))
+        if bytes_of_row * found.rows[-1] <= _CACHED_BYTES:
+            break
+    return found
 
 
 def checked_categories(values: Any, column: int) -> Array:

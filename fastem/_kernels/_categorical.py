@@ -1,8 +1,8 @@
 """Categories. The log-density of a point is a sum of numbers from a table, one for each column.
 
-load    a category becomes the place of its row in the table: 1 operation per point and column
-E-step  log2 p = sum_j table[j, category_j]     1 addition per pair and feature
-M-step  counts[j, category_j] += r              1 addition, and it is stored
+load    joint categories become places of rows in the table: 1 or 2 operations per point and column
+E-step  log2 p = sum_g table[g, category_g]     1 addition per pair and group of columns
+M-step  counts[g, category_g] += r              1 addition, and it is stored
 
 The lanes are components, since all components of a point use the same row. So a pair needs an eighth of an
 operation (float64, AVX-512) and no comparison, however many categories there are.
@@ -18,7 +18,7 @@ from fastem._kernels._tile import load_rows, slot_range
 @kernel
 def load_tile(params, X, start, size, space):
     """OUT the points: the code of each category, which is its rank among those of its column
-    OUT the rows of packed points: the places of the rows in the table, as integers
+    OUT the rows of packed points, one for each group: the places of the rows in the table, as integers
 
     A value that is no category gets the code of one, so that no address is wrong. `slot_unseen` finds it.
     """
@@ -40,8 +40,12 @@ def load_tile(params, X, start, size, space):
         if span > 0 and params.consecutive[j] == 0:
             for b in range(tile_rows(space)):
                 space[POINTS + j, b] = params.ranks[params.rank_starts[j] + int(space[POINTS + j, b])]
+    for g in range(params.rows.shape[0]):
         for b in range(0, tile_rows(space), lanes(space)):
-            store_offsets(space, POINTS + d + j, b, load(space, POINTS + j, b), first, width)
+            joint = load(space, POINTS + params.groups[g], b)
+            for j in range(params.groups[g] + 1, params.groups[g + 1]):
+                joint = joint * params.sizes[j] + load(space, POINTS + j, b)
+            store_offsets(space, POINTS + d + g, b, joint, params.rows[g], width)
 
 
 @kernel
@@ -60,22 +64,22 @@ def rank_of(x, values, first, stop):
 
 @kernel
 def log2_prob_tile(params, space):
-    """OUT the shares: log-densities. The rows of the first column contain the log-weights."""
-    K, d = params.log2_weights.shape[0], params.shift.shape[0]
+    """OUT the shares: log-densities. The rows of the first group contain the log-weights."""
+    K, d, groups = params.log2_weights.shape[0], params.shift.shape[0], params.rows.shape[0]
     for b in range(0, tile_rows(space), lanes(space)):
         for k in range(0, K, lanes(space)):
-            look_up(params.table, k, space, POINTS + d, d, first_share(d), K, b)
+            look_up(params.table, k, space, POINTS + d, groups, first_share(d), K, b)
 
 
 @kernel
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
     """Add the points to the sums. `_estep.accumulate_tile` describes the arguments."""
-    K, d = params.log2_weights.shape[0], params.shift.shape[0]
+    K, d, groups = params.log2_weights.shape[0], params.shift.shape[0], params.rows.shape[0]
     for k in range(K):
         sums.weights[slot, k] += tile_weights[k]
     for b in range(0, tile_rows(space), lanes(space)):
         for k in range(0, K, lanes(space)):
-            add_up(sums.counts, slot, k, space, POINTS + d, d, first_share(d), K, b)
+            add_up(sums.counts, slot, k, space, POINTS + d, groups, first_share(d), K, b)
 
 
 @entry_kernel

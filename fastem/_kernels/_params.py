@@ -76,7 +76,10 @@ class LinearParams(NamedTuple):
 
 
 class CategoricalParams(NamedTuple):
-    """Categories: log2 p(x | k) is a sum of numbers of `table`, one for each column.
+    """Categories: log2 p(x | k) is a sum of numbers of `table`, one for each of G groups of columns.
+
+    The columns of a group have one row for each of their joint categories, of which those of the last column
+    vary fastest.
 
     x in standard coordinates is x less the least category of the column if all of its categories are whole
     numbers that are not far apart, and else x itself.
@@ -85,7 +88,10 @@ class CategoricalParams(NamedTuple):
     shift: np.ndarray
     inverse_scale: np.ndarray  # ones
     log2_weights: np.ndarray  # (K,)
-    table: np.ndarray  # (categories of all columns, width); the width is K, padded to whole vectors
+    table: np.ndarray  # (joint categories of all groups, width); the width is K, padded to whole vectors
+    groups: np.ndarray  # (G + 1,) int64: the first column of each group
+    rows: np.ndarray  # (G,) int64: the first row of each group
+    sizes: np.ndarray  # (d,) how many categories a column has
     values: np.ndarray  # the categories in standard coordinates, sorted in each column, one after another
     starts: np.ndarray  # (d + 1,) int64: where the categories of each column start
     consecutive: np.ndarray  # (d,) int64: 1 if the categories are 0, 1, 2 ... in standard coordinates
@@ -134,7 +140,7 @@ class CategoricalSums(NamedTuple):
     """The same for CategoricalParams."""
 
     weights: np.ndarray  # (G, K) sum of r
-    counts: np.ndarray  # (G, categories of all columns, width) sum of r; numbers beyond the K-th mean nothing
+    counts: np.ndarray  # (G, rows of the table, width) sum of r; numbers beyond the K-th mean nothing
     log2_likelihood: np.ndarray  # (G,)
 
 
