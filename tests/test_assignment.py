@@ -196,6 +196,8 @@ def sources_of(X, known, tmp_path):
     yield [X[i:j] for i, j in ends], {"labels": known}
     yield lambda: iter(dicts), {}
     yield frame, {"labels": pd.Series(known)}
+    yield table, {"labels": "group"}
+    yield table[["group", "b", "a"]], {"labels": "group", "columns": ["a", "b"]}
     yield path, {"labels": "group"}
     yield path, {"labels": "group", "cache_dir": tmp_path}
     yield da.from_array(X, chunks=(250, 2)), {"labels": known}

@@ -119,9 +119,9 @@ def fit(
           that are ``"gaussian"``.
         - a `Distribution` of your own.
     sample_weight : array of shape (n,), or str, optional
-        Weights of the rows, at least 0. An integer weight counts a row that many times. If X is Parquet or
-        a dask dataframe, this may be the name of a column. If X is a dask array or dataframe, this may be a
-        dask array or series with the same blocks as X.
+        Weights of the rows, at least 0. An integer weight counts a row that many times. If X is a table,
+        Parquet or a dask dataframe, this may be the name of a column. If X is a dask array or dataframe, this
+        may be a dask array or series with the same blocks as X.
     labels : array of shape (n,) of int, or str, optional
         The known component of each row, from 0 to k - 1, and -1 (or NaN) where it is unknown. In every E-step
         a known row belongs to its component alone, and the log-likelihood is that of the rows and the known
@@ -133,8 +133,8 @@ def fit(
         log-likelihood, which the `objective` and the `history` of the report hold. It is biased where
         components overlap. k-means is a special case.
     columns : sequence of str, optional
-        Names of the columns to use, if X is Parquet or a dask dataframe. By default all columns are used
-        except those of the weights and the labels.
+        Names of the columns to use, if X is a table, Parquet or a dask dataframe. By default all columns are
+        used except those of the weights and the labels.
     cache_dir : str or path, optional
         Folder for a temporary copy of the rows of X, if X is Parquet, a store or chunks. Then X is read and
         decoded only once, and all later passes read the memory-mapped copy. The copy takes 8 bytes per

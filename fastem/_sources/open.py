@@ -16,13 +16,13 @@ from fastem._sources.checks import (
     check_sample_weight,
     check_X,
 )
-from fastem._sources.chunk_checks import form_of, raise_no_cache, raise_no_columns
+from fastem._sources.chunk_checks import check_named_columns, form_of, raise_no_cache, raise_no_columns
 from fastem._sources.chunks import ChunkSource
 from fastem._sources.dask import DaskSource, is_dask
 from fastem._sources.parquet import ParquetReader, is_parquet
 from fastem._sources.passes import Source
 from fastem._sources.readers import Reader, reader_of
-from fastem._sources.tables import column_names
+from fastem._sources.tables import column_names, parted
 from fastem._sources.texts import Vocabulary, has_text, merged_vocabulary, vocabulary_of
 from fastem._typing import Rows
 
@@ -54,6 +54,7 @@ def source_of(
         return DaskSource(
             X, sample_weight, n_threads, columns, n_features, feature_names, labels, k, vocabulary
         )
+    X, sample_weight, labels, columns = _of_table(X, sample_weight, labels, columns)
     weight, sample_weight = (sample_weight, None) if isinstance(sample_weight, str) else (None, sample_weight)
     label, labels = (labels, None) if isinstance(labels, str) else (None, labels)
     reader = _reader_of(X, columns, weight, label, feature_names, vocabulary is not None)
@@ -74,6 +75,23 @@ def source_of(
             array = check(vocabulary=vocabulary, weight=weights)
     known = None if labels is None else check_labels(labels, len(array), k)
     return ArraySource(Rows("X", 0, array, weights, known), n_threads, column_names(X), vocabulary)
+
+
+def _of_table(
+    X: Any, sample_weight: Any, labels: Any, columns: Sequence[str] | None
+) -> tuple[Any, Any, Any, Sequence[str] | None]:
+    """Return these with columns of a table in memory in place of their names."""
+    given = (sample_weight, labels)
+    named = [name for name in given if isinstance(name, str)]
+    chosen = check_columns(columns)
+    parts = parted(X, chosen, named) if named or chosen is not None else None
+    if parts is None:
+        return X, sample_weight, labels, columns
+    rows, arrays, names = parts
+    check_named_columns([*(chosen or ()), *named], names)
+    found = iter(arrays)
+    weight, known = (next(found) if isinstance(name, str) else name for name in given)
+    return rows, weight, known, None
 
 
 def _learned(reader: Reader, sample_weight: Any) -> Vocabulary:

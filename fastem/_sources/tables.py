@@ -1,5 +1,6 @@
 """Tables of pandas, polars, pyarrow and others, read with narwhals, which is an optional extra."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,3 +27,20 @@ def column_names(X: Any) -> tuple[str, ...] | None:
     if table is None or not all(isinstance(name, str) for name in table.columns):
         return None
     return tuple(table.columns)
+
+
+def parted(
+    X: Any, columns: Sequence[str] | None, named: Sequence[str]
+) -> tuple[Any, list[Any], tuple[str, ...]] | None:
+    """Return the wanted columns of a table, those that are `named`, and all names. None if X is no table.
+
+    By default all columns but those that are named are wanted.
+    """
+    table = as_table(X)
+    if table is None:
+        return None
+    names = tuple(table.columns)
+    wanted = [name for name in names if name not in named] if columns is None else list(columns)
+    if not {*wanted, *named} <= set(names):
+        return X, [], names
+    return table.select(wanted).to_native(), [table[name].to_numpy() for name in named], names
