@@ -191,7 +191,7 @@ def test_reference_values_of_four_classes():
     names, X = birthwt()
     reference = json.loads((DATA / "mixed.json").read_text())
     kinds = {j: KIND_OF[reference["columns"][name]] for j, name in enumerate(names)}
-    model = fastem.fit(X, 4, distribution=kinds, tol=1e-9, max_iter=2000, n_init=30, rng=0)
+    model = fastem.fit(X, 4, distribution=kinds, tol=1e-9, max_iter=2000, n_init=8, rng=0)
     assert model.report.log_likelihood >= reference["loglik"]["all"]["4"] - 1e-3
 
 
