@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._checks import row_ranges
-from fastem._families.frame import Frame, Moments, identity_frame
-from fastem._families.linear import Domain, PlainLinear
+from fastem._families.frame import Frame, identity_frame
+from fastem._families.linear import Domain, ExponentialSums, PlainLinear
 from fastem._families.support import raise_outside
+from fastem._families.unscaled import Unscaled
 from fastem._typing import Array, FloatArray, Rows
 
 _FROM_0_TO_1 = Domain("from 0 to 1", lambda values: (values >= 0) & (values <= 1))
@@ -18,7 +19,7 @@ class BernoulliParameters(NamedTuple):
     probabilities: FloatArray  # (K, d) of a 1
 
 
-class Bernoulli(PlainLinear[BernoulliParameters]):
+class Bernoulli(Unscaled[BernoulliParameters, ExponentialSums], PlainLinear[BernoulliParameters]):
     """log p(x | k) = sum_j x_j log p_kj + (1 - x_j) log (1 - p_kj)
 
     With a probability p of exactly 1, b would be -inf. Such a component has eta = b = 0 for this column, and
@@ -30,15 +31,6 @@ class Bernoulli(PlainLinear[BernoulliParameters]):
     domains = (_FROM_0_TO_1,)
     location = "probabilities"
     record = BernoulliParameters
-
-    def to_user(self, parameters: BernoulliParameters, frame: Frame) -> BernoulliParameters:
-        return parameters
-
-    def from_user(self, parameters: BernoulliParameters, frame: Frame) -> BernoulliParameters:
-        return parameters
-
-    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(moments.mean)
 
     def own_frame(self, parameters: BernoulliParameters, dtype: np.dtype[Any]) -> Frame:
         return identity_frame(parameters.weights @ parameters.probabilities)

@@ -24,8 +24,9 @@ from fastem._families.categories import (
     ranks_of_text,
 )
 from fastem._families.compiled import CompiledFamily
-from fastem._families.frame import Frame, Moments, identity_frame
+from fastem._families.frame import Frame, identity_frame
 from fastem._families.reseed import alive_components, reseed
+from fastem._families.unscaled import Unscaled
 from fastem._kernels._categorical import slot_unseen
 from fastem._kernels._layout import VECTOR_BYTES
 from fastem._kernels._parallel import run_slots
@@ -59,7 +60,10 @@ class CategoricalCounts(NamedTuple):
     counts: FloatArray  # (K, d, C) sum of r over the rows in each category
 
 
-class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
+class Categorical(
+    Unscaled[CategoricalParameters, CategoricalCounts],
+    CompiledFamily[CategoricalParameters, CategoricalCounts],
+):
     """log p(x | k) = sum_j log p_kj(x_j)"""
 
     name = distribution = "categorical"
@@ -128,15 +132,6 @@ class Categorical(CompiledFamily[CategoricalParameters, CategoricalCounts]):
 
     def n_parameters(self, k: int, d: int) -> int:
         return k * int((self._counts - 1).sum())
-
-    def to_user(self, parameters: CategoricalParameters, frame: Frame) -> CategoricalParameters:
-        return parameters
-
-    def from_user(self, parameters: CategoricalParameters, frame: Frame) -> CategoricalParameters:
-        return parameters
-
-    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(moments.mean)
 
     def own_frame(self, parameters: CategoricalParameters, dtype: np.dtype[Any]) -> Frame:
         return identity_frame(np.zeros(self.n_features(parameters)))

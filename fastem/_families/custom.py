@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._checks import check_finite, check_integer, check_numeric
-from fastem._families.base import Family, Maximised, Pass, Rule, Scores, Summed, check_sums, weights_of
+from fastem._families.base import Maximised, Pass, Rule, Scores, Summed, check_sums, weights_of
 from fastem._families.distribution import Distribution, Parameters
-from fastem._families.frame import Frame, Moments, identity_frame
+from fastem._families.frame import Frame, identity_frame
 from fastem._families.normalise import joint_densities, normalised
 from fastem._families.reseed import alive_components
+from fastem._families.unscaled import Unscaled
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 # A fall of the mean log-likelihood by less may be rounding in the methods of the user.
@@ -31,7 +32,7 @@ class CustomSums(NamedTuple):
     about: CustomParameters | None  # the parameters of the E-step; None if there was none
 
 
-class Custom(Family[CustomParameters, CustomSums]):
+class Custom(Unscaled[CustomParameters, CustomSums]):
     """Translates between the engine and a `Distribution`. It checks everything that the user returns."""
 
     can_blend = False  # which sums they are is known to the user alone
@@ -162,12 +163,6 @@ class Custom(Family[CustomParameters, CustomSums]):
             value = self._written.n_parameters(k, d)
         return check_integer(f"what {self._class}.n_parameters returns", value, 0, "Return an int.")
 
-    def to_user(self, parameters: CustomParameters, frame: Frame) -> CustomParameters:
-        return parameters
-
-    def from_user(self, parameters: CustomParameters, frame: Frame) -> CustomParameters:
-        return parameters
-
     def sample(self, parameters: CustomParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
         if type(self._written).sample is Distribution.sample:
             raise NotImplementedError(f"{self._class} has no method `sample`. Write one to draw rows.")
@@ -181,9 +176,6 @@ class Custom(Family[CustomParameters, CustomSums]):
                 f"row {row}, column {column} is {X[row, column]}."
             )
         return X
-
-    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(moments.mean)
 
     def own_frame(self, parameters: CustomParameters, dtype: np.dtype[Any]) -> Frame:
         return identity_frame(np.zeros(parameters.n_features))

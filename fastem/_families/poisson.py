@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._families.frame import Frame, Moments, identity_frame
-from fastem._families.linear import AT_LEAST_0, PlainLinear
+from fastem._families.frame import Frame, identity_frame
+from fastem._families.linear import AT_LEAST_0, ExponentialSums, PlainLinear
 from fastem._families.support import raise_outside
+from fastem._families.unscaled import Unscaled
 from fastem._kernels._counts import slot_log_factorials
 from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, FloatArray, Rows, read_only
@@ -23,7 +24,7 @@ class PoissonParameters(NamedTuple):
     rates: FloatArray  # (K, d)
 
 
-class Poisson(PlainLinear[PoissonParameters]):
+class Poisson(Unscaled[PoissonParameters, ExponentialSums], PlainLinear[PoissonParameters]):
     """log p(x | k) = sum_j x_j log rate_kj - rate_kj - log x_j!"""
 
     name = distribution = "poisson"
@@ -31,15 +32,6 @@ class Poisson(PlainLinear[PoissonParameters]):
     domains = (AT_LEAST_0,)
     location = "rates"
     record = PoissonParameters
-
-    def to_user(self, parameters: PoissonParameters, frame: Frame) -> PoissonParameters:
-        return parameters
-
-    def from_user(self, parameters: PoissonParameters, frame: Frame) -> PoissonParameters:
-        return parameters
-
-    def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(moments.mean)
 
     def own_frame(self, parameters: PoissonParameters, dtype: np.dtype[Any]) -> Frame:
         return identity_frame(parameters.weights @ parameters.rates)
