@@ -14,7 +14,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_build", "**/jupyter_execute"]
+exclude_patterns = ["_build", "**/jupyter_execute", "data"]
 html_theme = "furo"
 html_title = "fastem"
 nitpicky = False
