@@ -227,8 +227,6 @@ def source_of(kind, X, folder, named):
         path = folder / f"{next(NUMBER)}.npy"
         np.save(path, X)
         return np.load(path, mmap_mode="r")
-    if kind == "table":
-        return frame_of(X)
     if kind == "store (h5py, zarr)":
         return Store(X)
     if kind == "chunks of arrays":
@@ -236,6 +234,8 @@ def source_of(kind, X, folder, named):
     if kind == "chunks of tables":
         return [frame_of(part) for part in np.array_split(X, 3)]
     table = with_names(X) if named else frame_of(X)
+    if kind == "table":
+        return table
     if kind == "Parquet":
         pytest.importorskip("pyarrow")
         path = folder / f"{next(NUMBER)}.parquet"
