@@ -383,3 +383,40 @@ def test_densities_of_components_do_not_depend_on_weights():
     assert fastem.GaussianMixture([1.0], X[:1], [1.0], "spherical").component_log_densities(
         np.empty((0, 2))
     ).shape == (0, 1)
+
+
+# --- labels where there is a model already
+
+
+def test_labels_of_chunks_and_a_model():
+    X, labels = three_clusters(gap=1.0)
+    model = fastem.fit(X, 3, rng=0)
+    known = some_known(labels, 0.3)
+    chunks = [{"X": X, "labels": known}]
+    assert_allclose(model.score(chunks), model.score(X), rtol=1e-12)  # a density has no label
+    here = joint(model, X)
+    expected = np.where(known >= 0, here[np.arange(len(X)), known], logsumexp(here, axis=1)).sum()
+    assert_allclose(fastem.e_step(chunks, model).log_likelihood, expected, rtol=1e-12)
+
+
+def test_steps_on_chunks_heed_labels_hard_assignment_and_what_is_fixed():
+    X, labels = three_clusters(n=3000, gap=0.5)
+    model = fastem.fit(X, 3, rng=0)
+    own = (labels + 1) % 3
+    stepped = fastem.partial_fit(model, X, labels=own, step=1.0, reg_covar=0)
+    assert_allclose(stepped.weights, np.bincount(own) / len(X), rtol=1e-12)
+    hard = fastem.partial_fit(model, X, assignment="hard", step=1.0, reg_covar=0)
+    assert_allclose(hard.weights, np.bincount(model.predict(X)) / len(X), rtol=1e-12)
+    fixed = fastem.partial_fit(model, X, fixed="weights", step=0.5)
+    assert_array_equal(fixed.weights, model.weights)
+
+
+def test_a_fixed_weight_of_zero_contradicts_a_label():
+    X, labels = three_clusters()
+    with pytest.raises(ValueError, match="weights that are fixed must be above 0"):
+        fastem.fit(X, 2, labels=np.where(labels == 0, 0, -1), init={"weights": [0, 1]}, fixed="weights")
+
+
+def test_what_fixed_may_be():
+    with pytest.raises(TypeError, match="fixed must be a sequence of names; got None"):
+        fastem.fit(three_clusters()[0], 2, fixed=None)

@@ -554,3 +554,13 @@ def test_a_sample_has_the_frequencies_of_the_mixture():
             assert codes[:, j].max() == count - 1
     assert mixture().sample(0)[0].shape == (0, 3)
     assert set(mixture(categories=TEXTS).sample(99, rng=0)[0][:, 0]) == set("abcd")
+
+
+def test_rows_without_weight_count_as_absent_in_totals():
+    X, weight = np.array([[0], [1], [2]] * 20), np.tile([1, 1, 0], 20)
+    model = fastem.fit(X, 1, distribution="categorical", sample_weight=weight)
+    assert model.score(X, weight) == pytest.approx(np.log(0.5))
+    assert model.lower_bound(X, None, weight) == pytest.approx(40 * np.log(0.5))
+    assert np.isfinite(model.bic(X, weight))
+    with pytest.raises(ValueError, match="row 2, column 0 is 2"):
+        model.score_samples(X)

@@ -358,3 +358,9 @@ def test_an_impossible_row():
     assert model.score_samples(X)[0] == -np.inf
     assert np.isfinite(model.score_samples(X)[1])
     assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+def test_the_kinds_of_a_model_cannot_be_changed():
+    model = mixture()
+    model.distribution["age"] = "gamma"
+    assert model.distribution == KINDS

@@ -3,6 +3,7 @@
 import itertools
 import json
 import pickle
+import warnings
 
 import naive
 import numpy as np
@@ -414,3 +415,22 @@ def test_the_covariance_type_is_checked():
     assert repr(MODEL) == (
         "Mixture(n_components=3, n_features=2, distribution='student', covariance_type='full')"
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_components_with_very_heavy_tails_are_found(seed):
+    parameters = {"means": [[0.0], [9.0]], "scales": [[[1.0]], [[1.0]]], "degrees_of_freedom": 0.5}
+    truth = fastem.Mixture([0.5, 0.5], parameters, "student")
+    rows, _ = truth.sample(5000, rng=seed)
+    model = fastem.fit(rows, 2, distribution="student", rng=0)
+    assert model.report.log_likelihood > 5000 * truth.score(rows) - 3
+
+
+def test_a_singular_fit_does_not_end_with_a_fall():
+    for values in ([-5e11, 0.5, -10.2, -0.1, 0.1, -0.8, -0.6, -0.1, -4e11, 1.5], [0, 0, 0, 1, 5e8, 2, 1, 1]):
+        rows = np.array(values, dtype=float)[:, None]
+        for reg_covar in (0, "auto"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", fastem.FitWarning)
+                report = fastem.fit(rows, 1, distribution="student", reg_covar=reg_covar, rng=0).report
+            assert report.history[-1] >= max(report.history) - 1e-2 * len(rows)

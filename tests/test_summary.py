@@ -98,3 +98,11 @@ def test_a_users_distribution_and_notebooks():
     assert "anything" in model.summary()
     assert model._repr_html_().startswith("<pre>Mixture of 2 components")
     assert "&#x27;" in MODELS["categorical"]._repr_html_()
+
+
+def test_categories_keep_their_digits_and_lines():
+    parameters = {"probabilities": [[[0.5, 0.5]]]}
+    model = fastem.Mixture([1.0], parameters, "categorical", categories=[[1234567, 1234568]])
+    assert "0 = 1234568" in model.summary()
+    text = fastem.Mixture([1.0], parameters, "categorical", categories=[["a\nb", "c"]])
+    assert "0 = a b" in text.summary()

@@ -175,8 +175,9 @@ def fit(
         far, starting with that of the initial parameters, and returns whether to stop. (The `history` of the
         report has totals.)
     max_iter : int
-        Maximum number of passes after the first. 0 returns the initial model. So labels with ``max_iter=0``
-        give the supervised maximum-likelihood fit (of Student components to about 5 % of a deviation).
+        Maximum number of passes after the first. 0 returns the initial model. So ``init=labels`` with
+        ``max_iter=0`` gives the supervised maximum-likelihood fit (of Student components to about 5 % of a
+        deviation).
     reg_covar : float or "auto"
         Amount added to the diagonals of the covariances in each M-step. ``"auto"`` adds a millionth of the
         variance of each feature, whatever its units. A float is absolute, as in scikit-learn. This option

@@ -84,6 +84,11 @@ def _likelihood(source: Source, options: Options[P], given: Given) -> Likelihood
     frame = family.frame(moments, source.dtype)
     base = source.base_measure(family, frame) if family.has_base_measure else 0.0
     fixed = {name: np.array(_values(given)[name]) for name in options.fixed}
+    if "weights" in fixed and (fixed["weights"][source.known.labels] == 0).any():
+        raise ValueError(
+            "weights that are fixed must be above 0 for components with known rows in labels; "
+            f"got {fixed['weights']}. Raise them, or leave these labels out."
+        )
     return Likelihood(
         source, family, options.k, frame, options.reg_covar, base, options.sound_first, options.hard, fixed
     )

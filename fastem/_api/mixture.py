@@ -93,7 +93,6 @@ class Mixture:
 
     weights: FloatArray
     parameters: Mapping[str, FloatArray]
-    distribution: str | dict[Any, str] | Distribution
     report: FitReport | None
     feature_names: tuple[str, ...] | None
     _family: Family[Any, Any]
@@ -142,7 +141,6 @@ class Mixture:
         kept = {
             "weights": user.weights,
             "parameters": MappingProxyType(values),
-            "distribution": family.distribution,
             "report": report,
             "feature_names": check_feature_names(feature_names, family.n_features(user)),
             "_family": family,
@@ -169,6 +167,11 @@ class Mixture:
             f"{type(self).__name__}(n_components={self.n_components}, n_features={self.n_features}, "
             f"{self._family.label}{names})"
         )
+
+    @property
+    def distribution(self) -> str | dict[Any, str] | Distribution:
+        kinds: str | dict[Any, str] | Distribution = self._family.distribution
+        return dict(kinds) if isinstance(kinds, dict) else kinds
 
     @property
     def n_components(self) -> int:
@@ -378,7 +381,13 @@ def read_model(kind: type[M], family: Family[Any, Any], stored: StoredMixture) -
 
 
 def source_for(
-    model: Mixture, X: Any, sample_weight: Any, n_threads: int | None, *, empty: bool = False
+    model: Mixture,
+    X: Any,
+    sample_weight: Any,
+    n_threads: int | None,
+    *,
+    labels: Any = None,
+    empty: bool = False,
 ) -> Source:
     """Open X as a source for this model, which sets the number and names of the features."""
     names = model.feature_names
@@ -389,5 +398,7 @@ def source_for(
         n_features=model.n_features,
         feature_names=names,
         vocabulary=model._family.vocabulary,
+        labels=labels,
+        k=model.n_components,
         empty=empty,
     )

@@ -10,7 +10,7 @@ from fastem._api.fit import fit
 from fastem._api.inside import check_model, family_of_model, in_frame, with_report
 from fastem._api.mixture import M, Mixture, source_for
 from fastem._api.models import model_of
-from fastem._api.options import check_options, check_reg_covar
+from fastem._api.options import Options, check_options, check_reg_covar
 from fastem._api.steps import sums_under
 from fastem._checks import check_nonnegative
 from fastem._em.objective import maximise
@@ -93,7 +93,8 @@ def partial_fit(
         The same as in `fit`.
     **first
         `k` and other arguments of `fit`, for the first chunk. Later calls may repeat these arguments. Then
-        they are checked, and they must agree with the model.
+        they are checked, and they must agree with the model. `labels` are those of the chunk. Steps heed
+        them, `assignment` and `fixed`, where a call has them.
 
     Returns
     -------
@@ -121,21 +122,25 @@ def partial_fit(
     gain = _check_step(step)
     if model is not None:
         check_model(model)
-    _check_first(first, model)
+    options = _check_first(first, model)
     if model is None:
         fitted = fit(chunk, sample_weight=sample_weight, reg_covar=reg_covar, n_threads=n_threads, **first)
         return _with_report(fitted, 1, fitted.report.log_likelihood)
     family = family_of_model(model)
     absolute = check_reg_covar(reg_covar, family)
-    source = source_for(model, chunk, sample_weight, n_threads)
-    statistics = sums_under(model, source, source.dtype)
+    source = source_for(model, chunk, sample_weight, n_threads, labels=first.get("labels"))
+    hard = first.get("assignment") == "hard"
+    statistics = sums_under(model, source, source.dtype, hard)
     seen = model.report.n_iter if model.report and model.report.status is FitStatus.ONLINE else 1
     gain = float(seen + 1) ** -_EXPONENT if gain is None else gain
     after = _blended_m_step(model, statistics, gain, absolute)
     if after.imprecise:
-        statistics = sums_under(model, source, np.dtype(np.float64))
+        statistics = sums_under(model, source, np.dtype(np.float64), hard)
         after = _blended_m_step(model, statistics, gain, absolute)
-    updated = model_of(family, after.parameters, statistics.frame, None, model.feature_names)
+    before = in_frame(model, statistics.frame)
+    fixed = {name: getattr(before, name) for name in options.fixed}
+    parameters = after.parameters._replace(**fixed)
+    updated = model_of(family, parameters, statistics.frame, None, model.feature_names)
     return _with_report(updated, seen + 1, statistics.log_likelihood)
 
 
@@ -164,7 +169,7 @@ def _check_step(step: Any) -> float | None:
     return value
 
 
-def _check_first(first: dict[str, Any], model: Mixture | None) -> None:
+def _check_first(first: dict[str, Any], model: Mixture | None) -> Options[Any]:
     """Check the options for the first chunk. If there is a model, they must agree with it."""
     unknown = sorted(set(first) - {"k", *_FIRST})
     if unknown:
@@ -177,11 +182,11 @@ def _check_first(first: dict[str, Any], model: Mixture | None) -> None:
         raise TypeError("k must be given while there is no model; pass it: partial_fit(None, chunk, k=...).")
     if model is not None and k not in (None, model.n_components):
         raise ValueError(f"k must be that of the model, {model.n_components}; got {k!r}. Leave it out.")
-    wanted = check_options(
-        k if model is None else model.n_components,
-        reg_covar="auto",
-        **{name: first.get(name, _FIRST[name]) for name in _CHECKED},
-    ).family
+    checked = {name: first.get(name, _FIRST[name]) for name in _CHECKED}
+    if model is not None and first.get("fixed"):
+        checked["init"] = model  # which has the fixed parameters
+    options = check_options(k if model is None else model.n_components, reg_covar="auto", **checked)
+    wanted = options.family
     family = wanted if model is None else family_of_model(model)
     if {"covariance_type", "distribution"} & set(first) and wanted.label != family.label:
         raise ValueError(f"partial_fit must go on with {family.label}, as the model has; got {wanted.label}.")
@@ -190,6 +195,7 @@ def _check_first(first: dict[str, Any], model: Mixture | None) -> None:
             f"partial_fit must have a distribution whose parameters tell its statistics; got {family.label}. "
             "Use e_step and m_step on chunks, or fit a function that yields them."
         )
+    return options
 
 
 def _with_report(model: Mixture, chunks: int, log_likelihood: float) -> Mixture:

@@ -1,6 +1,6 @@
 """The options of `fit`, checked before any work starts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
@@ -93,6 +93,8 @@ def _leaves_choice(init: Any, family: Family[Any, Any]) -> bool:
 
 def _check_fixed(fixed: Any, family: Family[Any, Any], init: Any) -> tuple[str, ...]:
     allowed = ("weights", *family.separable)
+    if not isinstance(fixed, (str, Sequence)):
+        raise TypeError(f"fixed must be a sequence of names; got {fixed!r}. Pass () to fix nothing.")
     names = (fixed,) if isinstance(fixed, str) else tuple(fixed)
     for name in names:
         if name not in allowed:

@@ -34,20 +34,25 @@ class Scorer:
 
     def log_densities(self, rows: Rows, n_threads: int | None) -> Array:
         """Return log p(x), (m,), in float32 if the rows are."""
-        return self._log_densities(rows, n_threads).astype(_dtype_of(rows.X), copy=False)
+        out = np.empty(len(rows.X))
+        self._score(rows._replace(weight=None), n_threads, Scores(log_densities=out))
+        return out.astype(_dtype_of(rows.X), copy=False)
 
     def labels(self, rows: Rows, n_threads: int | None) -> Array:
         out = np.empty(len(rows.X), np.int64)
-        self._score(rows, n_threads, Scores(labels=out))
+        self._score(rows._replace(weight=None), n_threads, Scores(labels=out))
         return out
 
     def responsibilities(self, rows: Rows, n_threads: int | None) -> Array:
         out = np.empty((len(rows.X), len(self._user.weights)), _dtype_of(rows.X))
-        self._score(rows, n_threads, Scores(responsibilities=out))
+        self._score(rows._replace(weight=None), n_threads, Scores(responsibilities=out))
         return out
 
     def component_log_densities(self, rows: Rows, n_threads: int | None) -> FloatArray:
         """Return log p(x | k), (m, K), which a component of weight 0 has too."""
+        return self._joint(rows._replace(weight=None), n_threads)
+
+    def _joint(self, rows: Rows, n_threads: int | None) -> FloatArray:
         k = len(self._user.weights)
         out = np.empty((len(rows.X), k))
         self._score(rows, n_threads, Scores(joint=out), weighted=False)
@@ -55,7 +60,9 @@ class Scorer:
 
     def totals(self, rows: Rows, n_threads: int | None) -> Array:
         """Return the log-likelihood and the total weight."""
-        return np.array([rows.weighted_sum(self._log_densities(rows, n_threads)), rows.total_weight])
+        out = np.empty(len(rows.X))
+        self._score(rows, n_threads, Scores(log_densities=out))
+        return np.array([rows.weighted_sum(out), rows.total_weight])
 
     def lower_bound(self, chunks: Iterable[Rows], responsibilities: Array, n_threads: int | None) -> float:
         """Return Jensen's lower bound of the log-likelihood of all chunks, for responsibilities (n, K)."""
@@ -70,19 +77,15 @@ class Scorer:
 
     def _bounds(self, rows: Rows, q: FloatArray, n_threads: int | None) -> FloatArray:
         with np.errstate(divide="ignore", invalid="ignore"):
-            joint = self.component_log_densities(rows, n_threads) + np.log(self._user.weights)
+            joint = self._joint(rows, n_threads) + np.log(self._user.weights)
             terms = np.where(q > 0, q * (joint - np.log(q)), 0.0)
         return np.asarray(terms.sum(axis=1))
 
-    def _log_densities(self, rows: Rows, n_threads: int | None) -> FloatArray:
-        out = np.empty(len(rows.X))
-        self._score(rows, n_threads, Scores(log_densities=out))
-        return out
-
     def _score(self, rows: Rows, n_threads: int | None, wanted: Scores, weighted: bool = True) -> None:
+        """Fill the wanted scores. Rows whose weight is 0 may have values that the distribution has not."""
         if len(rows.X) == 0:
             return
-        source = ArraySource(rows._replace(weight=None), n_threads)
+        source = ArraySource(rows, n_threads)
         source.score(self.sweep(source.dtype, weighted), wanted)
 
 

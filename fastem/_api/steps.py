@@ -47,10 +47,13 @@ def e_step(X: Any, model: M, sample_weight: Any = None, *, n_threads: int | None
     return sums_under(model, source, source.dtype)
 
 
-def sums_under(model: M, source: Source, dtype: np.dtype[Any]) -> Statistics[M]:
-    """Return the sums of an E-step that computes in `dtype`, or in float64 if the model needs it."""
+def sums_under(model: M, source: Source, dtype: np.dtype[Any], hard: bool = False) -> Statistics[M]:
+    """Return the sums of an E-step that computes in `dtype`, or in float64 if the model needs it.
+
+    With `hard`, each row belongs to its likeliest component alone.
+    """
     sweep = sweep_of(model, dtype)
-    sweep = sweep._replace(origin=digest(sweep.family, sweep.packed), with_base_measure=True)
+    sweep = sweep._replace(origin=digest(sweep.family, sweep.packed), with_base_measure=True, hard=hard)
     return replace(source.reduce(sweep), feature_names=model.feature_names)
 
 

@@ -69,6 +69,12 @@ def _lines_of(name: str, values: Array, k: int, features: list[str], categories:
             if rest and categories is not None:
                 if rest[0] >= len(categories[j]):
                     continue
-                category = categories[j][rest[0]]
-                label = f"{features[j]} = {category if isinstance(category, str) else format(category, 'g')}"
+                label = f"{features[j]} = {_in_words(categories[j][rest[0]])}"
         yield f"  {label[:_MOST_NAMES]}", values[(slice(None), *index)]
+
+
+def _in_words(category: Any) -> str:
+    """A category on one line. Whole numbers have all of their digits."""
+    if isinstance(category, str):
+        return " ".join(category.split())
+    return str(int(category)) if category == int(category) else str(category)

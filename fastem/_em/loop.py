@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 from numpy.linalg import LinAlgError
 
@@ -102,6 +102,12 @@ class Run(Generic[P]):
         return began, sound, self.failure is None, self.objective if began else 0.0
 
 
+class _Iterate(NamedTuple):
+    parameters: Any
+    singular: list[int]
+    log_likelihood: float
+
+
 def ascend(
     objective: Objective[P],
     start: Callable[[], Maximised[P]],
@@ -151,6 +157,7 @@ def ascend(
             run.status, run.failure = FitStatus.FAILED, error
             return run
         reseeds -= len(current.reseeded)
+        before = _Iterate(run.parameters, run.singular, run.log_likelihood) if run.history else None
         _record(run, current)
         run.parameters, run.singular = current.parameters, current.floored
         run.history.append(objective.value(statistics))
@@ -168,9 +175,15 @@ def ascend(
                 stop = (stop or -fall <= rounding) and leapt is None
                 if not (stop or slow or leapt) and -fall < limits.tol:
                     slow, stop = True, at_saddle(run.parameters)
-            if not run.singular and fall > limits.tol + current.slack + _ROUNDINGS * rounding:
+            fell = fall > limits.tol + current.slack + _ROUNDINGS * rounding
+            if fell and not run.singular:
                 run.status = FitStatus.DECREASED
             elif stop:
+                run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED
+            if stop and fell and run.singular and before and set(before.singular) <= set(run.singular):
+                # Where a component is singular, arithmetic can be too coarse for the last step.
+                run.history.pop()
+                run.parameters, run.singular, run.log_likelihood = before
                 run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED
             if stop:
                 return run

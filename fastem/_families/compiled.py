@@ -12,6 +12,8 @@ from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, Rows, read_only
 
 LN2 = float(np.log(2))
+# Even one such row in a million has a log-density that no row of an honest fit comes near.
+_KNOWN_BUT_IMPOSSIBLE = -1e29
 
 
 class CompiledFamily(Family[P, S]):
@@ -88,11 +90,14 @@ class _KernelPass(Pass[S]):
         self._hard = np.array([hard], np.int64)
         self._slots, self._n_threads = slots, n_threads
         self._sums = family.new_sums(slots, k, len(packed.shift))
+        self._impossible = family.impossible
 
     def add(self, rows: Rows, given: Array | None) -> None:
         dtype, k = self._family.working_dtype(self._packed), self._k
         weight = np.empty(0, dtype) if rows.weight is None else _in_dtype(rows.weight, dtype)
         labels = np.empty(0, np.int64) if rows.labels is None else rows.labels
+        if rows.labels is not None:
+            self._impossible = max(self._impossible, _KNOWN_BUT_IMPOSSIBLE)
         known = np.empty((0, k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
         about = read_only(weight), read_only(labels), read_only(known)
         arguments = (_in_dtype(rows.X, dtype), *about, self._packed, self._hard, self._sums)
@@ -105,7 +110,7 @@ class _KernelPass(Pass[S]):
             return None
         sums = self._family.collect(self._packed, merged)
         log_likelihood, weight = LN2 * float(merged.log2_likelihood), float(sums.weights.sum())
-        if log_likelihood < self._family.impossible * weight:
+        if log_likelihood < self._impossible * weight:
             log_likelihood = -np.inf
         return Summed(sums, log_likelihood + self._family.log_constant(self._frame) * weight)
 

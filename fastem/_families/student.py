@@ -63,6 +63,7 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     location = "means"
     has_covariances = True
     separable = ("degrees_of_freedom",)
+    tries_random = True
     refinements = 30
 
     def __init__(self, covariance_type: str, layout: Layout, constraint: Constraint) -> None:

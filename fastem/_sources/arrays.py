@@ -97,10 +97,10 @@ class ArraySource(SlabSource):
         n = self.n_positive
         if n <= size and n == self.n_samples:
             return self._rows
-        return self.take(with_known(drawn_ranks(n, size, rng), self._known))
+        return self.take(with_known(drawn_ranks(n, size, rng), self.known))
 
     @cached_property
-    def _known(self) -> Known:
+    def known(self) -> Known:
         return known_of(self._rows)
 
     def take(self, ranks: Array) -> Rows:

@@ -85,7 +85,8 @@ class ChunkSource(SlabSource):
     def n_positive(self) -> int:
         return self._counted().positive if self._form.weighted else self.n_samples
 
-    def _known(self) -> Known:
+    @property
+    def known(self) -> Known:
         return self._counted().known
 
     def _counted(self) -> _Tally:
@@ -183,7 +184,7 @@ class ChunkSource(SlabSource):
         return chain([next(scores)], scores)
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
-        ranks = with_known(drawn_ranks(self.n_positive, size, rng), self._known())
+        ranks = with_known(drawn_ranks(self.n_positive, size, rng), self.known)
         if self._cached is not None:
             return self._cached.take(ranks)
         rows, weights, labels, passed = [], [], [], 0

@@ -27,7 +27,7 @@ from fastem._sources.chunk_checks import (
 )
 from fastem._sources.dask_graph import Blocks
 from fastem._sources.distinct import Distinct
-from fastem._sources.known import with_known
+from fastem._sources.known import Known, with_known
 from fastem._sources.passes import ScoreRows, Source, Sweep, drawn_ranks
 from fastem._sources.texts import Vocabulary, has_text
 from fastem._typing import Array, RawChunk, Rows
@@ -122,6 +122,10 @@ class DaskSource(Source):
     def n_positive(self) -> int:
         return sum(self._survey.positive)
 
+    @property
+    def known(self) -> Known:
+        return self._survey.known
+
     def moments(self) -> Moments:
         moments = self._survey.moments
         assert moments is not None
@@ -148,7 +152,7 @@ class DaskSource(Source):
         return float(self.total(partial(base_measure_of, family, frame))[0])
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
-        ranks = with_known(drawn_ranks(self.n_positive, size, rng), self._survey.known)
+        ranks = with_known(drawn_ranks(self.n_positive, size, rng), self.known)
         ends = list(accumulate(self._survey.positive, initial=0))
         cuts = enumerate(pairwise(np.searchsorted(ranks, ends)))
         own = {i: (ranks[first:last] - ends[i],) for i, (first, last) in cuts if first < last}

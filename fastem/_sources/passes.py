@@ -16,6 +16,7 @@ from fastem._kernels._moments import slot_moments
 from fastem._kernels._parallel import run_slots
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.distinct import Distinct, distinct_of
+from fastem._sources.known import Known
 from fastem._sources.texts import Vocabulary
 from fastem._typing import Array, Rows, read_only
 
@@ -73,6 +74,11 @@ class Source(ABC):
     @abstractmethod
     def n_positive(self) -> int:
         """Number of rows of positive weight. All others are treated as absent."""
+
+    @property
+    @abstractmethod
+    def known(self) -> Known:
+        """The first rows of each known label."""
 
     @abstractmethod
     def moments(self) -> Moments:
