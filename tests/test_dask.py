@@ -194,7 +194,11 @@ class FewerRowsLater:
         (lambda: da.from_array(X, chunks=(9000, 2)), ValueError, r"all of its columns .* Use X.rechunk"),
         (lambda: dask.delayed(X), TypeError, "must be an array or a dataframe; got Delayed"),
         (lambda: array(X.astype(str)), TypeError, "X must hold real numbers"),
-        (lambda: (array(), "w"), ValueError, "may be names only where X is a Parquet .* or a dask dataframe"),
+        (
+            lambda: (array(), "w"),
+            ValueError,
+            "only where X is a table, a Parquet .* or a dask dataframe",
+        ),
         (lambda: (frame(), "z"), ValueError, r"must name columns of X, \['a', 'b', 'c', 'w'\]; got 'z'"),
         (
             lambda: (array(), da.from_array(WEIGHT, chunks=500)),

@@ -320,9 +320,9 @@ def test_options_of_parquet(tmp_path):
         fastem.fit(path, 2, sample_weight="z")
     with pytest.raises(TypeError, match="columns must be a sequence of names"):
         fastem.fit(path, 2, columns="a")
-    with pytest.raises(ValueError, match="only where X is a Parquet"):
+    with pytest.raises(ValueError, match="only where X is a table, a Parquet"):
         fastem.fit(X, 2, columns=["a"])
-    with pytest.raises(ValueError, match="only where X is a Parquet"):
+    with pytest.raises(ValueError, match="only where X is a table, a Parquet"):
         fastem.fit(cut(X), 2, sample_weight="w")
     with pytest.raises(ValueError, match="X must be a dataset without a filter"):
         fastem.fit(ds.dataset(path).filter(ds.field("a") > 0), 2)

@@ -59,10 +59,9 @@ class Mixture:
         default they are 0, 1, ..., C - 1 in each column.
     n_features : int, optional
         Number of columns, d. It must be given for a `Distribution`, since its parameters do not tell d.
-    report : FitReport, optional
-        How the parameters were fitted.
-    feature_names : sequence of d str, optional
-        Names of the columns. A table that is scored must have the same names in the same order.
+    report, feature_names : optional
+        How the parameters were fitted, a `FitReport`. The names of the columns, a sequence of d strings; a
+        table that is scored must have the same names in the same order.
 
     Attributes
     ----------
@@ -73,10 +72,8 @@ class Mixture:
         The parameter above. It is ``"gaussian"`` for a `GaussianMixture`.
     categories : tuple of d arrays, or None
         The categories of each column, in the order of ``probabilities``. None for other distributions.
-    n_components, n_features : int
-        k and d.
-    n_parameters : int
-        Number of free parameters, as `bic` and `aic` count them.
+    n_components, n_features, n_parameters : int
+        k and d, and the number of free parameters, as `bic` and `aic` count them.
 
     Raises
     ------
@@ -326,8 +323,8 @@ class Mixture:
 
         It shows the standard deviations of Gaussian components, and not their correlations.
         """
-        names, n = self.feature_names, self.n_parameters
-        return summary(type(self).__name__, self._family, self._user, n, names, self.report)
+        about = self.n_parameters, self.feature_names, self.report
+        return summary(type(self).__name__, self._family, self._user, *about)
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.summary())}</pre>"
@@ -390,13 +387,12 @@ def source_for(
     empty: bool = False,
 ) -> Source:
     """Open X as a source for this model, which sets the number and names of the features."""
-    names = model.feature_names
     return source_of(
         X,
         sample_weight,
         n_threads,
         n_features=model.n_features,
-        feature_names=names,
+        feature_names=model.feature_names,
         vocabulary=model._family.vocabulary,
         labels=labels,
         k=model.n_components,

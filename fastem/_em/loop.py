@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic
 
 from numpy.linalg import LinAlgError
 
@@ -17,6 +17,9 @@ from fastem._report import Breakdown, FitStatus, Repair
 
 # The error of the mean log-likelihood is at most this many rounding errors of a log-density.
 _ROUNDINGS = 64.0
+# Where a component is singular, a floor may cost some mean log-likelihood. If a last step costs more than
+# this, arithmetic was too coarse for it, and it is taken back.
+_SENSELESS = 1.0
 
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
 KEPT = "kept: no data left to estimate its parameters from"
@@ -102,12 +105,6 @@ class Run(Generic[P]):
         return began, sound, self.failure is None, self.objective if began else 0.0
 
 
-class _Iterate(NamedTuple):
-    parameters: Any
-    singular: list[int]
-    log_likelihood: float
-
-
 def ascend(
     objective: Objective[P],
     start: Callable[[], Maximised[P]],
@@ -157,7 +154,7 @@ def ascend(
             run.status, run.failure = FitStatus.FAILED, error
             return run
         reseeds -= len(current.reseeded)
-        before = _Iterate(run.parameters, run.singular, run.log_likelihood) if run.history else None
+        before: Any = run.parameters if run.history else None, run.singular, run.log_likelihood
         _record(run, current)
         run.parameters, run.singular = current.parameters, current.floored
         run.history.append(objective.value(statistics))
@@ -175,13 +172,11 @@ def ascend(
                 stop = (stop or -fall <= rounding) and leapt is None
                 if not (stop or slow or leapt) and -fall < limits.tol:
                     slow, stop = True, at_saddle(run.parameters)
-            fell = fall > limits.tol + current.slack + _ROUNDINGS * rounding
-            if fell and not run.singular:
+            if not run.singular and fall > limits.tol + current.slack + _ROUNDINGS * rounding:
                 run.status = FitStatus.DECREASED
             elif stop:
                 run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED
-            if stop and fell and run.singular and before and set(before.singular) <= set(run.singular):
-                # Where a component is singular, arithmetic can be too coarse for the last step.
+            if run.singular and stop and fall > _SENSELESS and set(before[1]) <= set(run.singular):
                 run.history.pop()
                 run.parameters, run.singular, run.log_likelihood = before
                 run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED
