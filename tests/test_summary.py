@@ -70,7 +70,7 @@ def test_what_the_head_says():
     X = np.random.default_rng(0).poisson(3.0, (200, 2))
     fitted = fastem.fit(X, 1, distribution="poisson", rng=0)
     assert "1 component," in fitted.summary()
-    assert f"fit: CONVERGED after {fitted.report.n_iter} iterations" in fitted.summary()
+    assert f"fit: CONVERGED after {fitted.report.n_iter} iteration" in fitted.summary()
 
 
 def test_many_components_are_parted():

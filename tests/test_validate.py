@@ -255,3 +255,20 @@ def test_booleans_are_numbers():
     labels = np.arange(100) // 50
     plain = fastem.fit(X.astype(float), 2, init=labels, max_iter=0)
     np.testing.assert_array_equal(fastem.fit(X, 2, init=labels, max_iter=0).means, plain.means)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("normal", "gaussian"),
+        ("Poisson", "poisson"),
+        ("t", "student"),
+        ("multinomial", "categorical"),
+        ("log-normal", "lognormal"),
+    ],
+)
+def test_names_of_other_libraries_get_a_hint(name, meant):
+    with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
+        fastem.fit(np.ones((5, 1)), 1, distribution=name)
+    with pytest.raises(ValueError, match="or a fastem.Distribution; got 'nothing like it'"):
+        fastem.fit(np.ones((5, 1)), 1, distribution="nothing like it")

@@ -123,7 +123,8 @@ def fit(
         Parquet or a dask dataframe, this may be the name of a column. If X is a dask array or dataframe, this
         may be a dask array or series with the same blocks as X.
     labels : array of shape (n,) of int, or str, optional
-        The known component of each row, from 0 to k - 1, and -1 (or NaN) where it is unknown. In every E-step
+        The known component of each row, from 0 to k - 1, and -1 (or NaN) where it is unknown, in the order of
+        the rows: an index is ignored. In every E-step
         a known row belongs to its component alone, and the log-likelihood is that of the rows and the known
         labels. Components keep the numbers of the labels. A component may have no known row. The name of a
         column and dask collections are taken as for `sample_weight`.

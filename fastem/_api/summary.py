@@ -31,7 +31,7 @@ def summary(
     ]
     if report is not None:
         lines.append(
-            f"fit: {report.status.name} after {report.n_iter} iterations, "
+            f"fit: {report.status.name} after {report.n_iter} iteration{'s' * (report.n_iter != 1)}, "
             f"log-likelihood {report.log_likelihood:.6g}"
         )
     lines.append("")

@@ -34,7 +34,8 @@ def _number(key: str | int, d: int, names: tuple[str, ...] | None) -> int:
     if isinstance(key, str):
         if names is None or key not in names:
             have = "columns without names" if names is None else f"the columns {list(names)}"
-            raise ValueError(f"distribution must name columns of X, which has {have}; got {key!r}.")
+            also = "" if names else ' Tables have names with the extra: pip install "fastem[tables]".'
+            raise ValueError(f"distribution must name columns of X, which has {have}; got {key!r}.{also}")
         return names.index(key)
     if not 0 <= key < d:
         raise ValueError(f"distribution must number columns of X from 0 to {d - 1}; got {key}.")

@@ -1,6 +1,7 @@
 """All families by name. A new family is one file and one line here."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from fastem._checks import check_one_of
@@ -41,6 +42,18 @@ STUDENTS: dict[str, Student] = {
 # Those that have a family for each covariance type.
 ELLIPTICAL: dict[str, Mapping[str, Family[Any, Any]]] = {"gaussian": GAUSSIANS, "student": STUDENTS}
 DISTRIBUTIONS = (*ELLIPTICAL, *OTHERS)
+SYNONYMS = {  # names that other libraries use
+    "normal": "gaussian",
+    "t": "student",
+    "studentt": "student",
+    "binary": "bernoulli",
+    "binomial": "bernoulli",
+    "multinomial": "categorical",
+    "discrete": "categorical",
+    "counts": "poisson",
+    "lognorm": "lognormal",
+    "expon": "exponential",
+}
 MIXABLE = ("gaussian", *OTHERS)
 
 
@@ -50,7 +63,7 @@ def family_of(distribution: Any, covariance_type: Any = None) -> Family[Any, Any
         return _mixed(distribution, covariance_type)
     family = _written(distribution)
     if family is None:
-        also = ", a dict of these by column, or a fastem.Distribution"
+        also = ", a dict of these by column, or a fastem.Distribution" + _hint(distribution)
         name = check_one_of("distribution", distribution, DISTRIBUTIONS, also)
         if name in ELLIPTICAL:
             return ELLIPTICAL[name][_checked_type(covariance_type, name, "full")]
@@ -61,6 +74,15 @@ def family_of(distribution: Any, covariance_type: Any = None) -> Family[Any, Any
             f"got {covariance_type!r} with {family.name}."
         )
     return family
+
+
+def _hint(distribution: Any) -> str:
+    """Return the name that a user may have meant, in words."""
+    if not isinstance(distribution, str) or distribution in DISTRIBUTIONS:
+        return ""
+    name = distribution.lower().replace("-", "").replace("_", "")
+    near = [SYNONYMS[name]] if name in SYNONYMS else get_close_matches(name, DISTRIBUTIONS, 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _checked_type(covariance_type: Any, name: str, default: str) -> str:

@@ -63,7 +63,8 @@ def _check_table(
     for column, dtype in table.schema.items():
         if not (dtype.is_numeric() or str(dtype).split("(")[0] in allowed):
             raise TypeError(
-                f"{name} must hold real numbers; column {column!r} has type {dtype}. Drop or encode it."
+                f"{name} must hold real numbers; column {column!r} has type {dtype}. Drop or encode it, or "
+                'fit it as "categorical", see distribution.'
             )
     names = column_names(X)
     if feature_names is not None and names is not None and names != feature_names:
