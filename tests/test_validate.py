@@ -270,5 +270,5 @@ def test_booleans_are_numbers():
 def test_names_of_other_libraries_get_a_hint(name, meant):
     with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
         fastem.fit(np.ones((5, 1)), 1, distribution=name)
-    with pytest.raises(ValueError, match="or a fastem.Distribution; got 'nothing like it'"):
+    with pytest.raises(ValueError, match=r"or a fastem\.Distribution; got 'nothing like it'"):
         fastem.fit(np.ones((5, 1)), 1, distribution="nothing like it")
