@@ -190,7 +190,9 @@ def test_the_truth_is_recovered_with_its_degrees_of_freedom(covariance_type, dty
     np.testing.assert_allclose(model.weights[nearest], truth.weights, atol=0.01)
     np.testing.assert_allclose(model.parameters["means"][nearest], truth.parameters["means"], atol=0.06)
     found = model.parameters["degrees_of_freedom"][nearest]
-    np.testing.assert_allclose(1 / found, 1 / truth.parameters["degrees_of_freedom"], atol=0.02)
+    # In float32 gains are lost in rounding before the degrees of freedom of tied scales have settled.
+    tolerance = 0.02 if dtype == np.float64 else 0.03
+    np.testing.assert_allclose(1 / found, 1 / truth.parameters["degrees_of_freedom"], atol=tolerance)
 
 
 def with_outliers(seed, share=0.05, reach=20.0):
