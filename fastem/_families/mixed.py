@@ -216,6 +216,13 @@ class Mixed(Family[MixedParameters, MixedSums]):
             [block.family.seen(X[:, block.columns], block.frame(frame)) for block in self._blocks], axis=1
         )
 
+    def softened(self, parameters: MixedParameters) -> MixedParameters:
+        blocks = (
+            block.family.softened(own._replace(weights=parameters.weights))
+            for block, own in self._each(parameters.blocks)
+        )
+        return parameters._replace(blocks=tuple(blocks))
+
     def working_dtype(self, packed: MixedPacked) -> np.dtype[Any]:
         """Return float32 if a block computes in it."""
         dtypes = [block.family.working_dtype(own) for block, own in self._each(packed.blocks)]
