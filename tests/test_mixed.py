@@ -182,7 +182,8 @@ def test_reference_values(variant, k):
     if variant == "no_poisson":
         kept = [j for j, kind in kinds.items() if kind != "poisson"]
         X, kinds = X[:, kept], {new: kinds[j] for new, j in enumerate(kept)}
-    model = fastem.fit(X, k, distribution=kinds, tol=1e-9, max_iter=2000, n_init=12, rng=0)
+    starts = 12 if (variant, k) == ("no_poisson", 3) else 2
+    model = fastem.fit(X, k, distribution=kinds, tol=1e-9, max_iter=2000, n_init=starts, rng=0)
     assert model.report.log_likelihood >= reference["loglik"][variant][str(k)] - 1e-3
 
 
