@@ -365,3 +365,32 @@ def test_the_kinds_of_a_model_cannot_be_changed():
     model = mixture()
     model.distribution["age"] = "gamma"
     assert model.distribution == KINDS
+
+
+def test_what_a_mixture_must_be_given():
+    with pytest.raises(ValueError, match="parameters must have the names"):
+        mixture({name: values for name, values in truth().items() if name != "categorical_probabilities"})
+    for categories in (5, [None], "region"):
+        with pytest.raises(ValueError, match="categories must have an entry for each column, 8"):
+            mixture(categories=categories)
+
+
+def test_a_file_without_its_columns(tmp_path):
+    mixture().save(tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as archive:
+        members = {name: archive[name] for name in archive.files}
+    changes = [{name: None} for name in members if name.startswith("state/") and " " not in name]
+    changes += [{"state/kinds": members["state/kinds"][::-1]}, {"state/kinds": np.full(8, "normal")}]
+    changes += [{"state/covariance_type": np.array(["round"])}, {"state/keys": np.array(["age"])}]
+    assert len(changes) == 8
+    for change in changes:
+        kept = {name: array for name, array in (members | change).items() if array is not None}
+        np.savez(tmp_path / "bad.npz", **kept)
+        with pytest.raises(ValueError, match="does not hold a valid model"):
+            fastem.load(tmp_path / "bad.npz")
+
+
+def test_a_row_far_out_has_a_finite_density():
+    parameters = {"gaussian_means": [[0.0]], "gaussian_covariances": [[1.0]], "poisson_rates": [[1.0]]}
+    model = fastem.Mixture([1.0], parameters, {0: "gaussian", 1: "poisson"})
+    assert model.score_samples([[1e17, 1.0]])[0] == pytest.approx(-5e33)

@@ -120,13 +120,13 @@ class Family(ABC, Generic[P, S]):
     parameter_names: tuple[str, ...]  # the names of the fields of P after the weights
     location: ClassVar[str | None] = None  # the name of the parameter that says where a component is
     isotropic: bool = False  # whether features are compared with each other, and so must share one scale
-    has_covariances: ClassVar[bool] = False  # whether `reg_covar` applies
+    has_covariances: bool = False  # whether `reg_covar` applies
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
     # Parameters, beside the weights, that may stay fixed: the M-step of the others does not depend on them.
     separable: ClassVar[tuple[str, ...]] = ()
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     # Whether EM from random responsibilities may find what k-means cannot see, for the start "auto".
-    tries_random: ClassVar[bool] = False
+    tries_random: bool = False
     refinements: ClassVar[int] = 1  # how often sums for known responsibilities are taken again, at most
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
     shows_clusters: ClassVar[bool] = True  # whether k-means can see the clusters of rows

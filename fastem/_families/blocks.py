@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._families.base import Family, Pass, Scores, Summed
-from fastem._families.compiled import LN2
+from fastem._families.compiled import IMPOSSIBLE_MEAN, LN2
 from fastem._families.frame import Frame
 from fastem._kernels._mixed import slot_responsibilities
 from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, FloatArray, Rows, read_only
 
-# The kernel takes a log-density below this for -inf.
-IMPOSSIBLE = -1e30
+# The kernel gives a row that no component can produce a log-density below this.
+IMPOSSIBLE = -1e36
 
 
 class MixedParameters(NamedTuple):
@@ -50,15 +50,18 @@ def joint_of(
     blocks: tuple[Block, ...],
     packed: MixedPacked,
     frame: Frame,
-    rows: Rows,
+    parts: list[Rows],
     slots: int,
     n_threads: int | None,
 ) -> FloatArray | None:
-    """Return log-densities (m, K) without the weights, or None if a row is not finite."""
-    total = np.zeros((len(rows.X), packed.log_weights.shape[1]))
+    """Return log-densities (m, K) without the weights, or None if a row is not finite.
+
+    `parts` are the rows of each block.
+    """
+    total = np.zeros((len(parts[0].X), packed.log_weights.shape[1]))
     own = np.empty_like(total)
-    for block, params in zip(blocks, packed.blocks, strict=True):
-        there, wanted = block.rows(rows), Scores(joint=own)
+    for block, params, there in zip(blocks, packed.blocks, parts, strict=True):
+        wanted = Scores(joint=own)
         if not block.family.score(params, block.frame(frame), there, wanted, slots, n_threads):
             return None
         total += own
@@ -85,16 +88,17 @@ class MixedPass(Pass[MixedSums]):
         self._log2_likelihood, self._finite = 0.0, True
 
     def add(self, rows: Rows, given: Array | None) -> None:
+        parts = [block.rows(rows) for block in self._blocks]
         if given is None:
             how = self._slots, self._n_threads
-            joint = joint_of(self._blocks, self._packed, self._frame, rows, *how)
+            joint = joint_of(self._blocks, self._packed, self._frame, parts, *how)
             if joint is None:
                 self._finite = False
                 return
             self._log2_likelihood += share(joint, rows, self._packed, self._hard, np.empty(0), *how)
-            rows, given = rows._replace(weight=None), joint
-        for block, running in zip(self._blocks, self._passes, strict=True):
-            running.add(block.rows(rows), given)
+            given, parts = joint, [part._replace(weight=None) for part in parts]
+        for running, part in zip(self._passes, parts, strict=True):
+            running.add(part, given)
 
     def end(self) -> Summed[MixedSums] | None:
         ends = [running.end() for running in self._passes]
@@ -102,7 +106,7 @@ class MixedPass(Pass[MixedSums]):
         if not self._finite or len(blocks) < len(ends):
             return None
         log_likelihood = LN2 * self._log2_likelihood
-        if log_likelihood < IMPOSSIBLE * blocks[0].weights.sum():
+        if log_likelihood < IMPOSSIBLE_MEAN * blocks[0].weights.sum():
             log_likelihood = -np.inf
         return Summed(MixedSums(blocks[0].weights, blocks), log_likelihood)
 

@@ -18,6 +18,7 @@ from fastem._families.categories import (
     arrays_of,
     categories_from,
     checked_categories,
+    checked_list,
     code_tables,
     groups_of,
     raise_unseen,
@@ -90,9 +91,10 @@ class Categorical(
         return Categorical(facts.distinct(np.arange(len(facts.texts))))
 
     def with_categories(self, categories: Any, parameters: Mapping[str, Any]) -> "Categorical":
-        if categories is not None:
-            return Categorical([checked_categories(values, j) for j, values in enumerate(categories)])
         shape = np.shape(parameters["probabilities"])
+        if categories is not None:
+            given = checked_list(categories, shape[1] if len(shape) == 3 else 0)
+            return Categorical([checked_categories(values, j) for j, values in enumerate(given)])
         return Categorical([np.arange(float(shape[2]))] * shape[1] if len(shape) == 3 else [])
 
     def state(self) -> dict[str, Array]:

@@ -44,6 +44,16 @@ def groups_of(counts: list[int], bytes_of_row: int) -> Groups:
     return found
 
 
+def checked_list(categories: Any, d: int) -> list[Any]:
+    """Return the categories of d columns as a list."""
+    if isinstance(categories, (str, bytes)) or not hasattr(categories, "__len__") or len(categories) != d:
+        raise ValueError(
+            f"categories must have an entry for each column, {d}; got {categories!r}. "
+            "Give a sequence of values for each."
+        )
+    return list(categories)
+
+
 def checked_categories(values: Any, column: int) -> Array:
     """Return the categories of a column as float64 or text."""
     array = np.asarray(values)

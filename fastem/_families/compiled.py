@@ -12,8 +12,9 @@ from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, Rows, read_only
 
 LN2 = float(np.log(2))
-# Even one such row in a million has a log-density that no row of an honest fit comes near.
-_KNOWN_BUT_IMPOSSIBLE = -1e29
+# Kernels give a row that no component, or not the known one, can produce a log-density below -1e35. One such
+# row in a million makes the mean log-density less than this.
+IMPOSSIBLE_MEAN = -1e29
 
 
 class CompiledFamily(Family[P, S]):
@@ -97,7 +98,7 @@ class _KernelPass(Pass[S]):
         weight = np.empty(0, dtype) if rows.weight is None else _in_dtype(rows.weight, dtype)
         labels = np.empty(0, np.int64) if rows.labels is None else rows.labels
         if rows.labels is not None:
-            self._impossible = max(self._impossible, _KNOWN_BUT_IMPOSSIBLE)
+            self._impossible = max(self._impossible, IMPOSSIBLE_MEAN)
         known = np.empty((0, k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
         about = read_only(weight), read_only(labels), read_only(known)
         arguments = (_in_dtype(rows.X, dtype), *about, self._packed, self._hard, self._sums)

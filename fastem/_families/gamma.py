@@ -48,9 +48,8 @@ class Gamma(Linear[GammaParameters]):
         return parameters._replace(rates=parameters.rates * frame.scale)
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        mean = np.where(
-            moments.mean > 0, moments.mean, 1.0
-        )  # rows that are not positive raise an error later
+        # Rows that are not positive raise an error later.
+        mean = np.where(moments.mean > 0, moments.mean, 1.0)
         return Frame(np.zeros_like(mean), mean, mean)
 
     def own_frame(self, parameters: GammaParameters, dtype: np.dtype[Any]) -> Frame:
@@ -106,9 +105,8 @@ class Gamma(Linear[GammaParameters]):
 
     def sample(self, parameters: GammaParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
         drawn = rng.standard_gamma(parameters.shapes[labels]) / parameters.rates[labels]
-        return np.maximum(
-            drawn, np.finfo(np.float64).tiny
-        )  # with tiny shapes numbers may be too small to store
+        # With tiny shapes, numbers may be too small to store.
+        return np.maximum(drawn, np.finfo(np.float64).tiny)
 
     def seen(self, X: Array, frame: Frame) -> FloatArray:
         return np.asarray(np.log(frame.standardise(X)))

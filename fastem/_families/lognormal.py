@@ -46,9 +46,8 @@ class Lognormal(Linear[LognormalParameters]):
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
         """By the method of moments, which needs no pass over the logarithms."""
-        mean = np.where(
-            moments.mean > 0, moments.mean, 1.0
-        )  # rows that are not positive raise an error later
+        # Rows that are not positive raise an error later.
+        mean = np.where(moments.mean > 0, moments.mean, 1.0)
         variance = np.log1p(moments.variance / mean / mean)
         return _frame(np.log(mean) - variance / 2, variance)
 

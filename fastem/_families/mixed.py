@@ -22,6 +22,7 @@ from fastem._families.blocks import (
     joint_of,
     share,
 )
+from fastem._families.categories import checked_list
 from fastem._families.compiled import LN2
 from fastem._families.frame import Frame, Moments
 from fastem._families.kinds import kinds_of_columns
@@ -49,9 +50,8 @@ class Mixed(Family[MixedParameters, MixedSums]):
         """
         self._family_of, self._covariance_type, self._blocks = family_of, covariance_type, blocks
         self.distribution = dict(distribution)
-        families = [block.family for block in blocks]
-        self.has_covariances = "gaussian" in self.distribution.values()  # type: ignore[misc]
-        self.tries_random = any(family.tries_random for family in families)  # type: ignore[misc]
+        self.has_covariances = "gaussian" in self.distribution.values()
+        self.tries_random = any(block.family.tries_random for block in blocks)
         self.parameter_names = tuple(
             f"{block.kind}_{name}" for block in blocks for name in block.family.parameter_names
         )
@@ -83,23 +83,21 @@ class Mixed(Family[MixedParameters, MixedSums]):
         return Mixed(self._family_of, distribution, self._covariance_type, tuple(blocks))
 
     def with_categories(self, categories: Any, parameters: Mapping[str, Any]) -> "Mixed":
-        named = all(isinstance(key, str) for key in self.distribution)
-        d = len(self.distribution)
-        texts, given = (None,) * d, [None] * d if categories is None else list(categories)
-        facts = Facts(tuple(self.distribution) if named else None, texts, lambda chosen: ())
-        kinds = kinds_of_columns(self.distribution, facts)
-        blocks = []
-        for block in self.adapted(facts)._blocks:
-            own = None if categories is None else [given[j] for j in block.columns]
-            if block.kind != "categorical":
-                blocks.append(block)
-                continue
-            prefix = f"{block.kind}_"
-            values = {name.removeprefix(prefix): value for name, value in parameters.items()}
-            blocks.append(block._replace(family=block.family.with_categories(own, values)))
-        keys = facts.names or range(d)
-        distribution = dict(zip(keys, kinds, strict=True))
-        return Mixed(self._family_of, distribution, self._covariance_type, tuple(blocks))
+        """The dict has the columns in their order, as there are no rows that could tell it."""
+        d, named = len(self.distribution), all(isinstance(key, str) for key in self.distribution)
+        given = None if categories is None else checked_list(categories, d)
+        names = tuple(self.distribution) if named else None
+        adapted = self.adapted(Facts(names, (None,) * d, lambda chosen: ()))
+        values = {"probabilities": parameters.get("categorical_probabilities")}
+        blocks = [
+            block._replace(
+                family=block.family.with_categories(given and [given[j] for j in block.columns], values)
+            )
+            if block.kind == "categorical"
+            else block
+            for block in adapted._blocks
+        ]
+        return Mixed(self._family_of, adapted.distribution, self._covariance_type, tuple(blocks))
 
     def state(self) -> dict[str, Array]:
         keys = list(self.distribution)
@@ -114,6 +112,8 @@ class Mixed(Family[MixedParameters, MixedSums]):
         return arrays
 
     def with_state(self, arrays: Mapping[str, Array]) -> "Mixed":
+        if not {"keys", "named", "kinds", "covariance_type"} <= set(arrays):
+            raise ValueError("its columns are missing")
         named, keys = bool(arrays["named"].all()), [str(key) for key in arrays["keys"]]
         kinds = [str(kind) for kind in arrays["kinds"]]
         covariance_type = str(arrays["covariance_type"][0])
@@ -256,7 +256,8 @@ class Mixed(Family[MixedParameters, MixedSums]):
     def score(
         self, packed: MixedPacked, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
     ) -> bool:
-        joint = joint_of(self._blocks, packed, frame, rows, slots, n_threads)
+        parts = [block.rows(rows) for block in self._blocks]
+        joint = joint_of(self._blocks, packed, frame, parts, slots, n_threads)
         if joint is None:
             return False
         if wanted.joint is not None:
@@ -264,16 +265,8 @@ class Mixed(Family[MixedParameters, MixedSums]):
         if wanted.labels is not None:
             wanted.labels[:] = (joint + packed.log_weights[0]).argmax(axis=1)
         if wanted.log_densities is not None or wanted.responsibilities is not None:
-            log2_densities = np.empty(len(joint))
-            share(
-                joint,
-                rows._replace(weight=None, labels=None),
-                packed,
-                False,
-                log2_densities,
-                slots,
-                n_threads,
-            )
+            log2_densities, alone = np.empty(len(joint)), rows._replace(weight=None, labels=None)
+            share(joint, alone, packed, False, log2_densities, slots, n_threads)
             if wanted.log_densities is not None:
                 natural = log2_densities * LN2
                 natural[natural < IMPOSSIBLE] = -np.inf

@@ -39,7 +39,7 @@ STUDENTS: dict[str, Student] = {
     "spherical": Student("spherical", Spherical(), VII()),
 }
 
-# Those that have a family for each covariance type.
+# These distributions have a family for each covariance type.
 ELLIPTICAL: dict[str, Mapping[str, Family[Any, Any]]] = {"gaussian": GAUSSIANS, "student": STUDENTS}
 DISTRIBUTIONS = (*ELLIPTICAL, *OTHERS)
 SYNONYMS = {  # names that other libraries use
@@ -109,6 +109,8 @@ def _mixed(distribution: Mapping[Any, Any], covariance_type: Any) -> Mixed:
 
 def block_family(kind: str, covariance_type: str) -> Family[Any, Any]:
     """The family of the columns of one kind."""
+    if kind not in MIXABLE or covariance_type not in GAUSSIANS:
+        raise ValueError(f"its columns are of unknown kinds, {kind!r} and {covariance_type!r}")
     return GAUSSIANS[covariance_type] if kind == "gaussian" else OTHERS[kind]
 
 

@@ -73,7 +73,7 @@ def log2_prob_tile(params, space):
 
 @kernel
 def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, slot):
-    """Add the points to the sums. `_estep.accumulate_tile` describes the arguments."""
+    """Add the points to the sums. `_dispatch.accumulate_tile` describes the arguments."""
     K, d, groups = params.log2_weights.shape[0], params.shift.shape[0], params.rows.shape[0]
     for k in range(K):
         sums.weights[slot, k] += tile_weights[k]

@@ -61,8 +61,11 @@ class RowsFile:
             ) from None
 
 
-def check_room(folder: Path, n_samples: int, n_features: int, dtype: np.dtype[Any], weighted: bool) -> None:
-    needed = n_samples * (n_features + weighted) * dtype.itemsize
+def check_room(
+    folder: Path, n_samples: int, n_features: int, dtype: np.dtype[Any], weighted: bool, labelled: bool
+) -> None:
+    row = (n_features + weighted) * dtype.itemsize + labelled * np.dtype(np.int64).itemsize
+    needed = n_samples * row
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(

@@ -75,7 +75,8 @@ class ChunkSource(SlabSource):
         self._cache_dir = cache_dir
         self._cached: ArraySource | None = None
         if cache_dir is not None and reader.n_samples is not None:
-            check_room(cache_dir, reader.n_samples, self.n_features, self.dtype, form.weighted)
+            about = form.weighted, form.labelled
+            check_room(cache_dir, reader.n_samples, self.n_features, self.dtype, *about)
 
     @property
     def n_samples(self) -> int:
