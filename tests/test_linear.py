@@ -125,8 +125,8 @@ def scores(params, X, slots=1):
     n, k, dtype = len(X), len(params.log2_weights), X.dtype
     outputs = np.empty(n, dtype), np.empty(n, np.int64), np.empty((n, k), dtype)
     failures = np.zeros(slots, np.int64)
-    joint = np.empty((0, k), dtype)
-    run_slots(slot_scores, (read_only(X, dtype), params, *outputs, joint, failures), slots, None)
+    joint = np.empty((0, k))
+    run_slots(slot_scores, (read_only(X, dtype), params, *outputs, joint, np.zeros(2), failures), slots, None)
     return outputs, failures.any()
 
 

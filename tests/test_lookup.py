@@ -108,8 +108,8 @@ def scores(problem, X=None, slots=1):
     n, k, dtype = len(X), len(problem.weights), X.dtype
     outputs = np.empty(n, dtype), np.empty(n, np.int64), np.empty((n, k), dtype)
     failures = np.zeros(slots, np.int64)
-    joint = np.empty((0, k), dtype)
-    run_slots(slot_scores, (X, problem.params, *outputs, joint, failures), slots, None)
+    joint = np.empty((0, k))
+    run_slots(slot_scores, (X, problem.params, *outputs, joint, np.zeros(2), failures), slots, None)
     assert not failures.any()
     return LN2 * outputs[0].astype(float), *outputs[1:]
 

@@ -123,6 +123,30 @@ class PassOfAmounts:
         fastem.m_step(fastem.e_step(self.X, self.model))
 
 
+class PassOfMixed:
+    """A pass over columns of four kinds, four of each."""
+
+    params = (DTYPES,)
+    param_names = ("dtype",)
+
+    def setup(self, dtype):
+        rng = np.random.default_rng(0)
+        parameters = {
+            "gaussian_means": rng.normal(size=(16, 4)),
+            "gaussian_covariances": np.ones((16, 4)),
+            "poisson_rates": rng.gamma(4.0, 1.0, (16, 4)),
+            "bernoulli_probabilities": rng.uniform(0.1, 0.9, (16, 4)),
+            "categorical_probabilities": rng.dirichlet(np.ones(5), (16, 4)),
+        }
+        kinds = dict(enumerate(np.repeat(["gaussian", "poisson", "bernoulli", "categorical"], 4).tolist()))
+        self.model = fastem.Mixture(np.full(16, 1 / 16), parameters, kinds)
+        self.X = self.model.sample(rows(100_000), rng=0)[0].astype(dtype)
+        self.time_pass()
+
+    def time_pass(self, *_):
+        fastem.m_step(fastem.e_step(self.X, self.model))
+
+
 class WrittenPoisson(fastem.Distribution):
     """A Poisson distribution as a user would write it, without the factorials."""
 

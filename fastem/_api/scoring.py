@@ -54,9 +54,9 @@ class Scorer:
 
     def _joint(self, rows: Rows, n_threads: int | None) -> FloatArray:
         k = len(self._user.weights)
-        out = np.empty((len(rows.X), k))
-        self._score(rows, n_threads, Scores(joint=out), weighted=False)
-        return np.asarray(out + np.log(k))
+        joint = np.zeros((len(rows.X), k))
+        self._score(rows, n_threads, Scores(joint=joint), weighted=False)
+        return np.asarray((joint + np.log2(k)) * np.log(2))
 
     def totals(self, rows: Rows, n_threads: int | None) -> Array:
         """Return the log-likelihood and the total weight."""

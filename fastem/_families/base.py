@@ -34,7 +34,8 @@ class Scores(NamedTuple):
     log_densities: FloatArray | None = None  # (m,)
     labels: Array | None = None  # (m,) int64
     responsibilities: Array | None = None  # (m, K)
-    joint: FloatArray | None = None  # (m, K) log of weight times density, of each component
+    # (m, K) To these are added log2 of the weight times the density of each component.
+    joint: FloatArray | None = None
 
     def part(self, chosen: slice) -> "Scores":
         return Scores(*(None if array is None else array[chosen] for array in self))

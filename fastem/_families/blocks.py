@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._families.base import Family, Pass, Scores, Summed
-from fastem._families.compiled import IMPOSSIBLE_MEAN, LN2
+from fastem._families.compiled import IMPOSSIBLE_MEAN
 from fastem._families.frame import Frame
+from fastem._families.normalise import LN2
 from fastem._kernels._mixed import slot_responsibilities
 from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, FloatArray, Rows, read_only
@@ -26,7 +27,7 @@ class MixedSums(NamedTuple):
 
 
 class MixedPacked(NamedTuple):
-    log_weights: FloatArray  # (2, K) natural, and to base 2
+    log2_weights: FloatArray  # (K,)
     blocks: tuple[Any, ...]
 
 
@@ -39,7 +40,7 @@ class Block(NamedTuple):
 
     def rows(self, rows: Rows) -> Rows:
         """Return the columns of this block, with what is known about the rows."""
-        own = np.ascontiguousarray(rows.X[:, self.columns])
+        own = np.take(rows.X, self.columns, axis=1)
         return rows._replace(X=read_only(own), columns=self.columns)
 
     def frame(self, frame: Frame) -> Frame:
@@ -54,17 +55,15 @@ def joint_of(
     slots: int,
     n_threads: int | None,
 ) -> FloatArray | None:
-    """Return log-densities (m, K) without the weights, or None if a row is not finite.
+    """Return log2-densities (m, K) without the weights, or None if a row is not finite.
 
     `parts` are the rows of each block.
     """
-    total = np.zeros((len(parts[0].X), packed.log_weights.shape[1]))
-    own = np.empty_like(total)
+    total = np.zeros((len(parts[0].X), len(packed.log2_weights)))
+    wanted = Scores(joint=total)
     for block, params, there in zip(blocks, packed.blocks, parts, strict=True):
-        wanted = Scores(joint=own)
         if not block.family.score(params, block.frame(frame), there, wanted, slots, n_threads):
             return None
-        total += own
     return total
 
 
@@ -120,10 +119,10 @@ def share(
     slots: int,
     n_threads: int | None,
 ) -> float:
-    """Replace log-densities by responsibilities times weights. Return the log2-likelihood of the rows."""
+    """Replace log2-densities by responsibilities times weights. Return the log2-likelihood of the rows."""
     weight = np.empty(0) if rows.weight is None else rows.weight.astype(np.float64)
     labels = np.empty(0, np.int64) if rows.labels is None else rows.labels
     log2_likelihood = np.zeros(slots)
-    arguments = (joint, read_only(weight), read_only(labels), packed.log_weights, np.array([hard], np.int64))
+    arguments = (joint, read_only(weight), read_only(labels), packed.log2_weights, np.array([hard], np.int64))
     run_slots(slot_responsibilities, (*arguments, log2_densities, log2_likelihood), slots, n_threads)
     return float(log2_likelihood.sum())

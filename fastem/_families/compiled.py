@@ -7,11 +7,11 @@ import numpy as np
 
 from fastem._families.base import Family, P, Pass, S, Scores, Summed
 from fastem._families.frame import Frame
+from fastem._families.normalise import LN2
 from fastem._kernels._estep import slot_scores, slot_statistics
 from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, Rows, read_only
 
-LN2 = float(np.log(2))
 # Kernels give a row that no component, or not the known one, can produce a log-density below -1e35. One such
 # row in a million makes the mean log-density less than this.
 IMPOSSIBLE_MEAN = -1e29
@@ -56,23 +56,23 @@ class CompiledFamily(Family[P, S]):
         responsibilities = wanted.responsibilities
         if responsibilities is None or responsibilities.dtype != dtype:
             responsibilities = np.empty((0 if responsibilities is None else len(X), k), dtype)
-        joint = np.empty((0 if wanted.joint is None else len(X), k), dtype)
+        constant = self.log_constant(frame)
+        about = np.array([constant, self.impossible]) / LN2
         outputs = (
             log2_densities,
             np.empty(0, np.int64) if wanted.labels is None else wanted.labels,
             responsibilities,
-            joint,
+            np.empty((0, k)) if wanted.joint is None else wanted.joint,
         )
-        run_slots(slot_scores, (X, packed, *outputs, failures), slots, n_threads)
+        run_slots(slot_scores, (X, packed, *outputs, about, failures), slots, n_threads)
         if failures.any():
             return False
         if wanted.responsibilities is not None and wanted.responsibilities is not responsibilities:
             wanted.responsibilities[:] = responsibilities
-        for out, log2 in ((wanted.log_densities, log2_densities), (wanted.joint, joint)):
-            if out is not None:
-                natural = log2.astype(np.float64) * LN2
-                natural[natural < self.impossible] = -np.inf
-                out[:] = natural + self.log_constant(frame)
+        if wanted.log_densities is not None:
+            natural = log2_densities.astype(np.float64) * LN2
+            natural[natural < self.impossible] = -np.inf
+            wanted.log_densities[:] = natural + constant
         return True
 
 

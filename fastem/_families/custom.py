@@ -10,7 +10,7 @@ from fastem._checks import check_finite, check_integer, check_numeric
 from fastem._families.base import Maximised, Pass, Rule, Scores, Summed, check_sums, weights_of
 from fastem._families.distribution import Distribution, Parameters
 from fastem._families.frame import Frame, identity_frame
-from fastem._families.normalise import joint_densities, normalised
+from fastem._families.normalise import LN2, joint_densities, normalised
 from fastem._families.reseed import alive_components
 from fastem._families.unscaled import Unscaled
 from fastem._typing import Array, FloatArray, Rows, read_only
@@ -206,7 +206,7 @@ class Custom(Unscaled[CustomParameters, CustomSums]):
             return False
         joint = joint_densities(self.log_density(rows, packed), packed.weights)
         if wanted.joint is not None:
-            wanted.joint[:] = joint
+            wanted.joint[:] += joint / LN2
         log_densities, r = normalised(joint)
         if wanted.labels is not None:
             wanted.labels[:] = r.argmax(axis=1)

@@ -23,9 +23,9 @@ from fastem._families.blocks import (
     share,
 )
 from fastem._families.categories import checked_list
-from fastem._families.compiled import LN2
 from fastem._families.frame import Frame, Moments
 from fastem._families.kinds import kinds_of_columns
+from fastem._families.normalise import LN2
 from fastem._typing import Array, FloatArray, Rows
 
 
@@ -239,8 +239,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
             for block, own in self._each(parameters.blocks)
         )
         with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
-            weights = np.stack([np.log(parameters.weights), np.log2(parameters.weights)])
-        return MixedPacked(weights, tuple(blocks))
+            return MixedPacked(np.log2(parameters.weights), tuple(blocks))
 
     def bytes_per_slot(self, k: int, d: int) -> int:
         return sum(block.family.bytes_per_slot(k, len(block.columns)) for block in self._blocks)
@@ -261,9 +260,9 @@ class Mixed(Family[MixedParameters, MixedSums]):
         if joint is None:
             return False
         if wanted.joint is not None:
-            wanted.joint[:] = joint + packed.log_weights[0]
+            wanted.joint[:] += joint + packed.log2_weights
         if wanted.labels is not None:
-            wanted.labels[:] = (joint + packed.log_weights[0]).argmax(axis=1)
+            wanted.labels[:] = (joint + packed.log2_weights).argmax(axis=1)
         if wanted.log_densities is not None or wanted.responsibilities is not None:
             log2_densities, alone = np.empty(len(joint)), rows._replace(weight=None, labels=None)
             share(joint, alone, packed, False, log2_densities, slots, n_threads)

@@ -4,6 +4,8 @@ import numpy as np
 
 from fastem._typing import Array, FloatArray
 
+LN2 = float(np.log(2))
+
 
 def joint_densities(log_densities: FloatArray, weights: FloatArray) -> FloatArray:
     """Return log-densities (m, K) with the weights (K,)."""

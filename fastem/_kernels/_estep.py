@@ -120,11 +120,12 @@ def slot_statistics(X, sample_weight, labels, given, params, hard, sums, slot):
 
 
 @entry_kernel
-def slot_scores(X, params, log2_densities, labels, responsibilities, joint, failures, slot):
+def slot_scores(X, params, log2_densities, labels, responsibilities, joint, about, failures, slot):
     """Score the rows of one slot.
 
-    OUT log2_densities (n,), labels (n,), responsibilities (n, K), joint (n, K): the log-densities of each
-    component, with its weight. Those of length 0 are not computed.
+    IN about (2,): a constant of all joint log-densities, and the least of them that does not stand for -inf
+    OUT log2_densities (n,), labels (n,), responsibilities (n, K). Those of length 0 are not computed.
+    OUT joint (n, K), or of length 0: the log-density of each component, with its weight, is added
     OUT failures (G,): 1 if a number is not finite, or so large that arithmetic would overflow
     """
     d = X.shape[1]
@@ -140,9 +141,10 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, joint, fail
             return
         log2_prob_tile(params, space)
         if joint.shape[0] > 0:
-            for k in range(K):
-                for b in range(size):
-                    joint[first + b, k] = space[shares + k, b]
+            for b in range(size):
+                for k in range(K):
+                    share = space[shares + k, b]
+                    joint[first + b, k] += share + about[0] if share >= about[1] else -np.inf
         if labels.shape[0] > 0:
             find_labels(space, shares, K, PEAKS, TOTALS)
             for b in range(size):

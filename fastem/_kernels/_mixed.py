@@ -14,20 +14,18 @@ from fastem._kernels._tile import load_rows, load_weights, new_space, normalise,
 
 @entry_kernel
 def slot_responsibilities(
-    joint, sample_weight, labels, log_weights, hard, log2_densities, log2_likelihood, slot
+    joint, sample_weight, labels, log2_weights, hard, log2_densities, log2_likelihood, slot
 ):
     """Replace the log-densities of one slot by responsibilities times weights.
 
-    IN joint (n, K): natural log-densities without the weights of components
+    IN joint (n, K): log2-densities without the weights of components, log2_weights (K,)
     IN sample_weight (n,), labels (n,), hard (1,): as in `_estep.slot_statistics`
-    IN log_weights (2, K): the natural logarithms of the weights of components, and those to base 2
     OUT joint; log2_densities (n,) of the mixture, or (0,); log2_likelihood (G,): their sum is added
     """
     K = joint.shape[1]
     start, stop = slot_range(joint, slot, log2_likelihood.shape[0])
     space, shares = new_space(K, 1, 0, joint), first_share(1)
-    tile_weights, scale = np.empty(K), np.full(K, 1 / np.log(2))
-    shift = -log_weights[0]
+    tile_weights, shift, scale = np.empty(K), -log2_weights, np.ones(K)
     for first in range(start, stop, tile_rows(joint)):
         size = min(tile_rows(joint), stop - first)
         load_rows(joint, first, size, shift, scale, space, shares)
@@ -36,10 +34,10 @@ def slot_responsibilities(
             keep_known(labels, first, size, space, shares, K)
         if hard[0]:
             keep_best(space, shares, K)
-        log2_likelihood[slot] += normalise(log_weights[1], space, shares, tile_weights)
+        log2_likelihood[slot] += normalise(log2_weights, space, shares, tile_weights)
         if log2_densities.shape[0] > 0:
             for b in range(size):
                 log2_densities[first + b] = space[PEAKS, b]
-        for k in range(K):
-            for b in range(size):
+        for b in range(size):
+            for k in range(K):
                 joint[first + b, k] = space[shares + k, b]

@@ -91,7 +91,7 @@ class ArraySource(SlabSource):
                 if part.log_densities is not None:
                     part.log_densities[:] += base
                 if part.joint is not None:
-                    part.joint[:] += base[:, None]
+                    part.joint[:] += base[:, None] / np.log(2)
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         n = self.n_positive
