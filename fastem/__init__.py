@@ -6,6 +6,8 @@ from fastem._api.interrupted import FitInterrupted
 from fastem._api.mixture import Mixture
 from fastem._api.models import load
 from fastem._api.online import partial_fit
+from fastem._api.select import select
+from fastem._api.selection import Candidate, Selection
 from fastem._api.steps import e_step, m_step
 from fastem._families.distribution import Distribution
 from fastem._families.statistics import Statistics
@@ -13,6 +15,7 @@ from fastem._report import FitReport, FitStatus, FitWarning, WarningCause
 from fastem._sklearn.accelerate import accelerate
 
 __all__ = [
+    "Candidate",
     "Distribution",
     "FitInterrupted",
     "FitReport",
@@ -20,6 +23,7 @@ __all__ = [
     "FitWarning",
     "GaussianMixture",
     "Mixture",
+    "Selection",
     "Statistics",
     "WarningCause",
     "accelerate",
@@ -28,6 +32,7 @@ __all__ = [
     "load",
     "m_step",
     "partial_fit",
+    "select",
 ]
 
 __version__ = "0.1.0"

@@ -79,7 +79,7 @@ def test_repr(name, expected):
 
 def test_it_is_immutable(model):
     for name in ("weights", "parameters", "distribution", "report", "feature_names", "new"):
-        with pytest.raises(AttributeError, match=f"immutable; build a new one instead of setting '{name}'"):
+        with pytest.raises(AttributeError, match=f"immutable. Make a new one to change '{name}'"):
             setattr(model, name, 0)
         with pytest.raises(AttributeError, match="immutable"):
             delattr(model, name)

@@ -10,7 +10,7 @@ from distributions import Poisson
 from numpy.testing import assert_array_equal
 
 import fastem
-from fastem._api.fitting import _Ascents
+from fastem._api.restarts import Restarts
 from fastem._sources.cache import RowsFile
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "options.md"
@@ -93,7 +93,7 @@ def check(cell, run, monkeypatch):
     def work(self):
         pytest.fail("work started")
 
-    monkeypatch.setattr(_Ascents, "best", work)
+    monkeypatch.setattr(Restarts, "best", work)
     with pytest.raises((ValueError, TypeError), match=r"must|may be|holds|is for"):
         run()
     return None

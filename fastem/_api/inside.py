@@ -8,7 +8,8 @@ from fastem._api.mixture import M, Mixture, new_model, parts_of
 from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._report import FitReport
-from fastem._sources.passes import Sweep
+from fastem._sources.passes import Source, Sweep
+from fastem._typing import Array
 
 
 def family_of_model(model: Mixture) -> Family[Any, Any]:
@@ -30,6 +31,11 @@ def with_report(model: M, report: FitReport) -> M:
     """Return a model with the same parameters and another report."""
     family, user, _ = parts_of(model)
     return new_model(type(model), family, user, report, model.feature_names)
+
+
+def totals_of(model: Mixture, source: Source) -> Array:
+    """Return the log-likelihood of the rows of a source, and their total weight."""
+    return source.total(parts_of(model)[2].totals)
 
 
 def check_model(model: Any) -> None:

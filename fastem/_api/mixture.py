@@ -7,9 +7,8 @@ from html import escape
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
-import numpy as np
-
 from fastem import _io
+from fastem._api.criteria import aic_of, bic_of
 from fastem._api.parameters import check_mixing_weights, check_names
 from fastem._api.scoring import Scorer
 from fastem._api.summary import summary
@@ -60,8 +59,7 @@ class Mixture:
     n_features : int, optional
         Number of columns, d. It must be given for a `Distribution`, since its parameters do not tell d.
     report, feature_names : optional
-        How the parameters were fitted, a `FitReport`. The names of the columns, a sequence of d strings; a
-        table that is scored must have the same names in the same order.
+        How the parameters were fitted. The d names of the columns, which tables that are scored must have.
 
     Attributes
     ----------
@@ -148,9 +146,7 @@ class Mixture:
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(
-            f"{type(self).__name__} is immutable; build a new one instead of setting {name!r}."
-        )
+        raise AttributeError(f"{type(self).__name__} is immutable. Make a new one to change {name!r}.")
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} is immutable.")
@@ -281,18 +277,22 @@ class Mixture:
     def bic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
         """Return the Bayesian information criterion, -2 log L + n_parameters log n. Lower is better.
 
-        n is the number of rows, or the sum of their weights. The parameters are those of `score`.
+        n is the number of rows, or the sum of their weights.
         """
-        log_likelihood, n = self._totals(X, sample_weight, n_threads)
-        return -2 * log_likelihood + self.n_parameters * float(np.log(n))
+        return bic_of(*self._totals(X, sample_weight, n_threads), self.n_parameters)
 
     def aic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
-        """Return the Akaike information criterion, -2 log L + 2 n_parameters. Lower is better.
+        """Return the Akaike information criterion, -2 log L + 2 n_parameters. Lower is better."""
+        return aic_of(self._totals(X, sample_weight, n_threads)[0], self.n_parameters)
 
-        The parameters are those of `score`.
+    def icl(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
+        """Return the integrated completed likelihood (Biernacki, Celeux and Govaert 2000). Lower is better.
+
+        It is `bic` with the classification log-likelihood, sum_i w_i max_k log p(x_i, k), in place of log L.
+        So overlap of the components counts against them.
         """
-        log_likelihood, _ = self._totals(X, sample_weight, n_threads)
-        return -2 * log_likelihood + 2.0 * self.n_parameters
+        totals = source_for(self, X, sample_weight, n_threads).total(self._scorer.classified_totals)
+        return bic_of(float(totals[0]), float(totals[1]), self.n_parameters)
 
     def sample(self, n: int, rng: Any = None) -> tuple[FloatArray, Array]:
         """Draw independent rows from the mixture.
@@ -343,10 +343,8 @@ class Mixture:
 
     def _totals(self, X: Any, sample_weight: Any, n_threads: int | None) -> tuple[float, float]:
         """Return the log-likelihood and the total weight."""
-        log_likelihood, total_weight = source_for(self, X, sample_weight, n_threads).total(
-            self._scorer.totals
-        )
-        return float(log_likelihood), float(total_weight)
+        totals = source_for(self, X, sample_weight, n_threads).total(self._scorer.totals)
+        return float(totals[0]), float(totals[1])
 
 
 def parts_of(model: Mixture) -> tuple[Family[Any, Any], Any, Scorer]:

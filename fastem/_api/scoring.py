@@ -64,6 +64,16 @@ class Scorer:
         self._score(rows, n_threads, Scores(log_densities=out))
         return np.array([rows.weighted_sum(out), rows.total_weight])
 
+    def classified_totals(self, rows: Rows, n_threads: int | None) -> Array:
+        """Return the log-likelihood of each row with its likeliest component, and the total weight."""
+        total = 0.0
+        for chosen in row_ranges(len(rows.X)):
+            part = rows.part(chosen)
+            with np.errstate(divide="ignore"):
+                joint = self._joint(part, n_threads) + np.log(self._user.weights)
+            total += part.weighted_sum(joint.max(axis=1))
+        return np.array([total, rows.total_weight])
+
     def lower_bound(self, chunks: Iterable[Rows], responsibilities: Array, n_threads: int | None) -> float:
         """Return Jensen's lower bound of the log-likelihood of all chunks, for responsibilities (n, K)."""
         total, start = 0.0, 0

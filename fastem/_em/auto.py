@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from fastem._em.starts import (
 )
 from fastem._families.base import Maximised, P
 from fastem._sources.arrays import ArraySource
-from fastem._typing import FloatArray, Rows
+from fastem._typing import Array, FloatArray, Rows
 
 # Rows of the sample: so many for each component, and for each free parameter, within these bounds. There are
 # up to twice as many if that is a small part of all rows.
@@ -75,23 +76,57 @@ def partial_start(
 
 
 def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P]:
-    source, k, n_threads = likelihood.source, likelihood.k, likelihood.source.n_threads
-    rows = source.sample(_sample_rows(likelihood), rng)
-    geometries, weights = geometries_of(rows, source.dtype, likelihood.family, likelihood.frame)
-    found, clear = labellings(geometries, weights, k, rng, n_threads)
-    n, m, work = source.n_positive, len(rows.X), k * likelihood.family.multiply_adds(source.n_features)
-    alone = clear or m < _ROWS_PER_PARAMETER * likelihood.family.n_parameters(k, source.n_features)
+    drawn = draw(likelihood, rows_to_draw(likelihood), rng)
+    source, k = likelihood.source, likelihood.k
+    found, clear = labellings(drawn.geometries, drawn.weights, k, rng, source.n_threads)
+    return best_start(likelihood, drawn, found, clear, rng)
+
+
+class Drawn(NamedTuple):
+    """A sample of the rows, and how k-means sees it."""
+
+    rows: Rows
+    geometries: list[FloatArray]
+    weights: FloatArray
+
+
+def draw(likelihood: Likelihood[P], size: int, rng: np.random.Generator) -> Drawn:
+    source = likelihood.source
+    rows = source.sample(size, rng)
+    return Drawn(rows, *geometries_of(rows, source.dtype, likelihood.family, likelihood.frame))
+
+
+def best_start(
+    likelihood: Likelihood[P],
+    drawn: Drawn,
+    found: list[Array],
+    clear: bool,
+    rng: np.random.Generator,
+    thorough: int = 1,
+) -> Maximised[P]:
+    """Return where EM on the sample ends from the best of the labels `found` and of random ones.
+
+    `clear` says whether k-means sees clear clusters. If X has few rows, there are `thorough` times as many
+    random ones.
+    """
+    (rows, geometries, weights), k, n_threads = drawn, likelihood.k, likelihood.source.n_threads
+    n, m = likelihood.source.n_positive, len(rows.X)
+    work = k * likelihood.family.multiply_adds(likelihood.source.n_features)
+    alone = clear or m < _ROWS_PER_PARAMETER * likelihood.family.n_parameters(k, likelihood.source.n_features)
     extra, heat = _effort(n, m, work, len(found), alone) if k > 1 else (0, _HEAT)
     if k > 1 and not likelihood.family.shows_clusters:
         extra, heat = max(extra, _BLIND), _LONGEST_HEAT
-    found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
+    if n <= _MOST_ROWS:
+        extra *= thorough
+    found = [*found, *(random_labels(geometries[0], weights, k, rng) for _ in range(extra))]
     partly_known = rows.labels is not None and bool((rows.labels >= 0).any())
     if rows.labels is not None and partly_known:
         found = [matched(labels, rows, k) for labels in found]
         found += [nearest_known(points, weights, rows.labels, k) for points in geometries[:-1]]
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
-    in_one_kernel = extra and n <= _MOST_ROWS and not (partly_known or likelihood.hard or likelihood.fixed)
-    ascended = best_ascent(sample, rows, found, n_threads) if in_one_kernel else None
+    plain = not (partly_known or likelihood.hard or likelihood.fixed)
+    in_one_kernel = plain and n <= _MOST_ROWS and extra > 0
+    ascended = best_ascent(sample, rows, found, n_threads, min(thorough, 2)) if in_one_kernel else None
     if ascended is None:
         ascended = best_run(sample, rows, found, heat, _late_starts(sample, rows, rng))
     return softened(likelihood, ascended)
@@ -120,7 +155,8 @@ def _effort(n: int, m: int, work: int, starts: int, alone: bool) -> tuple[int, i
     return min(max(0, iterations // heat - starts), _MOST_EXTRA), heat
 
 
-def _sample_rows(likelihood: Likelihood[P]) -> int:
+def rows_to_draw(likelihood: Likelihood[P]) -> int:
+    """Return how many rows the sample has."""
     n, k = likelihood.source.n_positive, likelihood.k
     n_parameters = likelihood.family.n_parameters(k, likelihood.source.n_features)
     wanted = max(k * _PER_COMPONENT, _PER_PARAMETER * n_parameters, _LEAST_ROWS)

@@ -32,9 +32,11 @@ _ASCENT_TOL = 1e-6
 
 
 def best_ascent(
-    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None
+    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None, wider: int = 1
 ) -> Maximised[P] | None:
     """Return the best of the ascents that the kernel of the family makes, or None if there is none.
+
+    `wider` times as many go on after the heats.
 
     A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
     Fits to more rows do not use it, since it takes two seconds to compile.
@@ -50,7 +52,7 @@ def best_ascent(
     chosen = list(range(len(found)))
     for iterations, most in _ASCENT_HEATS:
         ascents.go_on(chosen, iterations, _ASCENT_TOL)
-        chosen = _leaders(ascents, sample, rows, chosen, most)
+        chosen = _leaders(ascents, sample, rows, chosen, wider * most)
         if not chosen:
             return None
     return ascents.parameters(chosen[0])

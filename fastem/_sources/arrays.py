@@ -12,7 +12,7 @@ from fastem._families.frame import Frame
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.known import Known, known_of, with_known
 from fastem._sources.pages import swept
-from fastem._sources.passes import ScoreRows, SlabSource, Sweep, drawn_ranks
+from fastem._sources.passes import ScoreRows, SlabSource, Sweep, Wanted, drawn_ranks, only_wanted
 from fastem._sources.texts import Vocabulary
 from fastem._typing import Array, FloatArray, Rows, read_only
 
@@ -59,6 +59,10 @@ class ArraySource(SlabSource):
             return read_only(array)
         with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which a check finds
             return read_only(np.ascontiguousarray(array, dtype=self.dtype))
+
+    def part(self, wanted: Wanted) -> "ArraySource":
+        rows = only_wanted(self._rows, wanted)
+        return ArraySource(rows, self.n_threads, self.feature_names, self.vocabulary)
 
     def chunks(self) -> Iterator[Rows]:
         yield self._rows

@@ -14,7 +14,7 @@ from fastem._sources.cache import RowsFile, check_room
 from fastem._sources.checks import check_labels, check_sample_weight, check_weight_totals
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_pass
 from fastem._sources.known import Known, known_of, with_known
-from fastem._sources.passes import ScoreRows, SlabSource, drawn_ranks
+from fastem._sources.passes import ScoreRows, SlabSource, Wanted, drawn_ranks, only_wanted
 from fastem._sources.readers import Reader
 from fastem._typing import Array, RawChunk, Rows, read_only
 
@@ -74,6 +74,7 @@ class ChunkSource(SlabSource):
         self._tally: _Tally | None = None
         self._cache_dir = cache_dir
         self._cached: ArraySource | None = None
+        self._wanted: Wanted | None = None
         if cache_dir is not None and reader.n_samples is not None:
             about = form.weighted, form.labelled
             check_room(cache_dir, reader.n_samples, self.n_features, self.dtype, *about)
@@ -111,12 +112,22 @@ class ChunkSource(SlabSource):
                 chunk = chunk._replace(weight=self._weight[start:stop])
             if self._labels is not None:
                 chunk = chunk._replace(labels=self._labels[start:stop])
+            if self._wanted is not None:
+                chunk = only_wanted(chunk._replace(start=start), self._wanted)
             tally = tally.add(chunk)
             yield chunk
         check_rows_of_pass(where, tally.rows, self._n_samples, ended=True)
         if self._tally is None:
             check_weight_totals(tally.total, tally.largest)
             self._tally, self._n_samples = tally, tally.rows
+
+    def part(self, wanted: Wanted) -> "ChunkSource | ArraySource":
+        if self._cached is not None:
+            return self._cached.part(wanted)
+        form = self._form._replace(weighted=True)
+        part = ChunkSource(self._reader, form, self._weight, self.n_threads, iter(()), None, self._labels)
+        part._begun, part._wanted = None, wanted
+        return part
 
     def slabs(self, rows: int) -> Iterator[Rows]:
         self._begun = None  # one thread must read all of a pass, since sqlite connections require it

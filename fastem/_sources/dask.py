@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import accumulate, pairwise
@@ -28,7 +29,7 @@ from fastem._sources.chunk_checks import (
 from fastem._sources.dask_graph import Blocks
 from fastem._sources.distinct import Distinct
 from fastem._sources.known import Known, with_known
-from fastem._sources.passes import ScoreRows, Source, Sweep, drawn_ranks
+from fastem._sources.passes import ScoreRows, Source, Sweep, Wanted, drawn_ranks
 from fastem._sources.texts import Vocabulary, has_text
 from fastem._typing import Array, RawChunk, Rows
 
@@ -68,6 +69,7 @@ class DaskSource(Source):
         # The number of rows of each block, or None if dask does not know it.
         self._block_rows = None if _is_frame(X) or np.isnan(X.shape[0]) else X.chunks[0]
         self._blocks = Blocks(X)
+        self._wanted: Wanted | None = None
         about = []
         if sample_weight is not None:
             about.append(self._in_blocks(sample_weight, "sample_weight", check_sample_weight))
@@ -103,7 +105,8 @@ class DaskSource(Source):
         """Return the sum of function(chunk, *arguments, *own[i]) over the blocks in `own`, or over all."""
         if own is None:
             own = dict.fromkeys(range(len(self._blocks)), ())
-        return self._blocks.sum(tasks.OnChunks(function, self._form, self._block_rows, arguments), own)
+        on_chunks = tasks.OnChunks(function, self._form, self._block_rows, arguments, self._wanted)
+        return self._blocks.sum(on_chunks, own)
 
     @cached_property
     def _survey(self) -> tasks.Survey:
@@ -125,6 +128,13 @@ class DaskSource(Source):
     @property
     def known(self) -> Known:
         return self._survey.known
+
+    def part(self, wanted: Wanted) -> "DaskSource":
+        assert self.n_samples > 0  # which counts the rows of each block
+        part = copy(self)
+        del part._survey
+        part._wanted = wanted
+        return part
 
     def moments(self) -> Moments:
         moments = self._survey.moments

@@ -16,7 +16,7 @@ from fastem._sources.arrays import ArraySource
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
 from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.known import Known, known_of
-from fastem._sources.passes import ScoreRows, Sweep
+from fastem._sources.passes import ScoreRows, Sweep, Wanted, only_wanted
 from fastem._sources.texts import Vocabulary, merged_vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
 
@@ -58,6 +58,7 @@ class OnChunks:
     form: Form
     rows: tuple[int, ...] | None  # number of rows of each block, or None if unknown
     arguments: tuple[Any, ...]
+    wanted: Wanted | None = None  # if there is one, the numbers of rows are known
 
     def __call__(self, i: int, own: tuple[Any, ...], rows: Any, *about: Any) -> Any:
         """`about` are the weights and labels of the block, those that the form has."""
@@ -66,6 +67,8 @@ class OnChunks:
         chunk = check_chunk(RawChunk(f"block {i} of X", rows, weight, labels), self.form)
         if self.rows is not None:
             check_rows_of_block(chunk, self.rows[i])
+            if self.wanted is not None:
+                chunk = only_wanted(chunk._replace(start=sum(self.rows[:i])), self.wanted)
         return self.function(chunk, *self.arguments, *own)
 
 

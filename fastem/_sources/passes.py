@@ -36,6 +36,8 @@ _SECONDS_PER_MULTIPLY = 6e-11
 
 # (rows, n_threads) -> scores of these rows
 ScoreRows = Callable[[Rows, int | None], Array]
+# (start, stop) -> whether each of these rows is wanted, (stop - start,)
+Wanted = Callable[[int, int], Array]
 # (start, stop) -> responsibilities of these rows, (stop - start, K)
 Responsibilities = Callable[[int, int], Array]
 
@@ -110,6 +112,10 @@ class Source(ABC):
     @abstractmethod
     def sample(self, size: int, rng: np.random.Generator) -> Rows:
         """Draw at most `size` rows of positive weight without replacement. They keep their order."""
+
+    @abstractmethod
+    def part(self, wanted: Wanted) -> "Source":
+        """Return the same rows, where those that are not wanted have weight 0."""
 
     @abstractmethod
     def chunks(self) -> Iterable[Rows]:
@@ -254,3 +260,9 @@ class SlabSource(Source):
 def drawn_ranks(n: int, size: int, rng: np.random.Generator) -> Array:
     """Draw the numbers of at most `size` of n rows, sorted. All sources of these rows get the same ones."""
     return np.arange(n) if n <= size else np.sort(rng.choice(n, size, replace=False, shuffle=False))
+
+
+def only_wanted(rows: Rows, wanted: Wanted) -> Rows:
+    """Return rows where those that are not wanted have weight 0."""
+    weights = rows.weights * wanted(rows.start, rows.start + len(rows.X))
+    return rows._replace(weight=weights.astype(np.float32 if rows.X.dtype == np.float32 else np.float64))

@@ -1,0 +1,316 @@
+"""`select`: fits with different numbers of components and covariance types, and the best of them."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from fastem._api.inside import totals_of
+from fastem._api.interrupted import FitInterrupted
+from fastem._api.mixture import Mixture
+from fastem._api.options import Options, check_options
+from fastem._api.progress import counting_bar
+from fastem._api.selecting import Cell, Fit, Kind, Search
+from fastem._api.selection import CRITERIA, Candidate, Selection
+from fastem._checks import check_integer, check_one_of
+from fastem._em.loop import PassLost, StoppingRule
+from fastem._em.starts import INIT_NAMES
+from fastem._families.distribution import Distribution
+from fastem._families.registry import ELLIPTICAL
+from fastem._report import FitStatus, WarningCause, warn
+from fastem._sources.checks import check_enough_rows
+from fastem._sources.folds import Fold
+from fastem._sources.open import source_of
+from fastem._sources.passes import Source
+
+_TYPES = ("full", "tied", "diag", "spherical")
+# With one feature, types in the same group are the same model.
+_ALIKE = (("full", "diag", "spherical"), ("tied", "EII"))
+
+
+def select(
+    X: Any,
+    k: int | Iterable[int] = range(1, 10),
+    *,
+    covariance_type: str | Sequence[str] | None = None,
+    distribution: str | Mapping[Any, str] | Distribution = "gaussian",
+    criterion: Literal["bic", "icl", "aic", "held-out"] = "bic",
+    held_out: int | float = 5,
+    sample_weight: Any = None,
+    labels: Any = None,
+    assignment: Literal["soft", "hard"] = "soft",
+    columns: Sequence[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    init: str = "auto",
+    n_init: int = 1,
+    tol: float | StoppingRule = 1e-4,
+    max_iter: int = 200,
+    reg_covar: float | Literal["auto"] = "auto",
+    acceleration: Literal["auto"] | None = "auto",
+    rng: Any = None,
+    n_threads: int | None = None,
+    callback: Callable[[Candidate, Mixture], Any] | None = None,
+    progress: bool = False,
+) -> Selection:
+    """Fit mixtures with different numbers of components and covariance types, and choose among them.
+
+    The fits share one reading of the rows for their starts. Each is also a start for those beside it, so that
+    a table takes less time than separate fits and reaches higher likelihoods.
+
+    Parameters
+    ----------
+    X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
+        The same as in `fit`.
+    k : int or iterable of int
+        Numbers of components.
+    covariance_type : str or sequence of str, optional
+        Types to compare. The default is ``("full", "tied", "diag", "spherical")`` for ``"gaussian"`` and
+        ``"student"``, and that of `fit` for other distributions. With one feature, types that are the same
+        there are fitted once, under the first of their names.
+    distribution : str, dict or Distribution
+        The same as in `fit`.
+    criterion : {"bic", "icl", "aic", "held-out"}
+        How to choose. ``"bic"``: Bayesian information criterion (Schwarz 1978), the usual choice.
+        ``"icl"``: integrated completed likelihood (Biernacki, Celeux and Govaert 2000), which also counts
+        how much components overlap, so it prefers clusters that are apart. ``"aic"``: Akaike information
+        criterion, which prefers more components. ``"held-out"``: mean log-density of rows that were held out
+        of the fit, for density estimation. The table has the first three in any case.
+    held_out : int or float
+        For ``"held-out"`` alone: the number of folds, at least 2, each of which is held out once; or a share
+        of the rows between 0 and 1, which is held out of one fit. Which rows, is random. The models of the
+        result are fitted to all rows.
+    sample_weight, columns, cache_dir : optional
+        The same as in `fit`.
+    labels, assignment : optional
+        The same as in `fit`. All numbers in `k` must be more than the largest label.
+    init : str
+        ``"auto"``, or the name of another start of `fit`. Only with ``"auto"`` do fits share their starts.
+    n_init, tol, max_iter, reg_covar, acceleration, rng, n_threads
+        The same as in `fit`, for each fit. `n_init` is rarely of use.
+    callback : callable, optional
+        Function that is called as ``callback(candidate, model)`` when a fit is finished. If it returns True,
+        no more are made, and the selection holds those that are finished.
+    progress : bool
+        Show a progress bar. This needs tqdm (the extra ``progress``).
+
+    Returns
+    -------
+    Selection
+        Its `best` is the chosen model, and its `table` has all criteria of all fits.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not valid (before any work starts), or if X is not valid.
+    FitInterrupted
+        If the user interrupts (Ctrl-C), or if X can no longer be read, after the first fit. Its `selection`
+        has the fits that were finished.
+    OSError, RuntimeError, ImportError
+        The same as in `fit`.
+
+    Warns
+    -----
+    FitWarning
+        If some fits did not converge before `max_iter`, or if numbers in X have too few digits left.
+
+    Notes
+    -----
+    Degenerate fits, which have a singular component, are in the table and are never chosen. A likelihood
+    with a singular component has no bound, so that criteria say nothing.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> from fastem.datasets import old_faithful
+    >>> selection = fastem.select(old_faithful(), range(1, 6), rng=0)
+    >>> selection.chosen.k, selection.chosen.covariance_type
+    (3, 'tied')
+    """
+    ks = _check_ks(k)
+    check_one_of("criterion", criterion, tuple(CRITERIA))
+    check_one_of("init", init, INIT_NAMES, " in select; start from known parameters with fit")
+    splits = _check_held_out(held_out) if criterion == "held-out" else []
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable as callback(candidate, model); got {callback!r}.")
+    kinds: dict[Kind, Options[Any]] = {}
+    for kind in _check_types(covariance_type, distribution):
+        kinds[kind] = check_options(
+            ks[-1],
+            kind,
+            distribution,
+            init,
+            n_init,
+            tol,
+            max_iter,
+            reg_covar,
+            acceleration,
+            None,
+            rng,
+            assignment,
+        )
+    options = next(iter(kinds.values()))
+    source = source_of(
+        X,
+        sample_weight,
+        n_threads,
+        columns=columns,
+        cache_dir=cache_dir,
+        vocabulary=options.family.vocabulary,
+        labels=labels,
+        k=ks[0],
+    )
+    check_enough_rows(ks[-1], source.n_samples, source.n_positive)
+    if source.n_features == 1:
+        kinds = _different(kinds)
+    facts = source.facts()
+    kinds = {kind: one._replace(family=one.family.adapted(facts)) for kind, one in kinds.items()}
+    for one in kinds.values():
+        one.family.n_parameters(ks[-1], source.n_features)
+    stream = options.rng
+    work = _Work(source, kinds, ks, init, criterion, callback)
+    with counting_bar(progress, work.steps(len(splits)), "select") as advance:
+        return work.selection(stream, splits, advance)
+
+
+class _Work:
+    """The fits to all rows, and those to the rows that are not held out."""
+
+    def __init__(
+        self,
+        source: Source,
+        kinds: dict[Kind, Options[Any]],
+        ks: list[int],
+        init: str,
+        criterion: str,
+        callback: Callable[[Candidate, Mixture], Any] | None,
+    ) -> None:
+        self._source, self._kinds, self._ks, self._init = source, kinds, ks, init
+        self._criterion, self._callback = criterion, callback
+        self._held_out: dict[Cell, float] = {}
+
+    def steps(self, splits: int) -> int:
+        """Return how many fits there are, counting those that are tried again."""
+        return len(self._kinds) * len(self._ks) * (1 + splits) * (2 if self._init == "auto" else 1)
+
+    def selection(
+        self, rng: np.random.Generator, splits: list[tuple[float, float]], advance: Callable[[], None]
+    ) -> Selection:
+        search = Search(self._source, self._kinds, self._ks, self._init, rng.spawn(1)[0])
+        try:
+            self._score_held_out(rng, splits, advance)
+            seen: set[Cell] = set()
+            for cell in search.run():
+                advance()
+                if cell not in seen and self._stops(cell, search.fits[cell]):
+                    break
+                seen.add(cell)
+            result = self._of(search)
+        except (KeyboardInterrupt, PassLost, FitInterrupted) as error:
+            if not search.fits:
+                raise error.reason if isinstance(error, PassLost) else error from None
+            cause = error.reason if isinstance(error, PassLost) else error
+            partial = self._of(search)
+            raise FitInterrupted(_in_words(cause), _best_of(partial), partial) from cause
+        _warn_of_ends(result)
+        return result
+
+    def _stops(self, cell: Cell, fit: Fit) -> bool:
+        if self._callback is None:
+            return False
+        model = fit.model(self._source.feature_names)
+        if model is None:
+            return False
+        stop = self._callback(fit.candidate(cell[1], self._held_out.get(cell)), model)
+        return isinstance(stop, (bool, np.bool_)) and bool(stop)
+
+    def _score_held_out(
+        self, rng: np.random.Generator, splits: list[tuple[float, float]], advance: Callable[[], None]
+    ) -> None:
+        """Find the mean log-density of the rows that are held out, over all splits, for each cell."""
+        seed = int(rng.integers(2**63)) if splits else 0
+        totals: dict[Cell, Any] = {}
+        for low, high in splits:
+            fold = Fold(seed, low, high)
+            rows, others = self._source.part(fold), self._source.part(Fold(seed, low, high, others=True))
+            if rows.n_positive == 0:
+                continue
+            check_enough_rows(self._ks[-1], others.n_samples, others.n_positive)
+            search = Search(others, self._kinds, self._ks, self._init, rng.spawn(1)[0])
+            for _ in search.run():
+                advance()
+            for cell, fit in search.fits.items():
+                model = fit.model(self._source.feature_names)
+                score = np.array([-np.inf, 1.0]) if model is None else totals_of(model, rows)
+                totals[cell] = totals.get(cell, 0) + score
+        self._held_out = {cell: float(total[0] / total[1]) for cell, total in totals.items()}
+
+    def _of(self, search: Search) -> Selection:
+        order = [(k, kind) for k in self._ks for kind in self._kinds if (k, kind) in search.fits]
+        table = [search.fits[cell].candidate(cell[1], self._held_out.get(cell)) for cell in order]
+        models = [search.fits[cell].model(self._source.feature_names) for cell in order]
+        return Selection(self._criterion, table, models)
+
+
+def _best_of(selection: Selection) -> Mixture | None:
+    try:
+        return selection.best
+    except ValueError:
+        return None
+
+
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _warn_of_ends(selection: Selection) -> None:
+    unfinished = sum(row.status is FitStatus.MAX_ITER for row in selection.table)
+    if unfinished:
+        warn(WarningCause.MAX_ITER, f"{unfinished} of {len(selection.table)} fits:")
+    sound = [row for row in selection.table if not row.degenerate]
+    if not sound:
+        warn(WarningCause.DEGENERATE, f"All {len(selection.table)} fits of the selection:")
+
+
+def _check_ks(k: Any) -> list[int]:
+    if isinstance(k, str) or not isinstance(k, Iterable):
+        return [check_integer("k", k, 1, "Pass numbers of components, such as range(1, 10).")]
+    ks = sorted(
+        {check_integer("k", one, 1, "Pass numbers of components, such as range(1, 10).") for one in k}
+    )
+    if not ks:
+        raise ValueError("k must have at least one number of components; got none. Pass range(1, 10).")
+    return ks
+
+
+def _check_types(given: Any, distribution: Any) -> list[Kind]:
+    if given is None:
+        return list(_TYPES) if isinstance(distribution, str) and distribution in ELLIPTICAL else [None]
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return [given]
+    types = list(dict.fromkeys(given))
+    if not types:
+        raise ValueError("covariance_type must name at least one type; got none. Leave it out for four.")
+    return types
+
+
+def _check_held_out(held_out: Any) -> list[tuple[float, float]]:
+    """Return the random numbers, from and to, of the rows that each split holds out."""
+    if isinstance(held_out, float):
+        if not 0 < held_out < 1:
+            raise ValueError(
+                f"held_out must be a number of folds, or a share of the rows between 0 and 1; got {held_out}."
+            )
+        return [(0.0, held_out)]
+    folds = check_integer("held_out", held_out, 2, "Pass the number of folds, or a share such as 0.2.")
+    return [(fold / folds, (fold + 1) / folds) for fold in range(folds)]
+
+
+def _different(kinds: dict[Kind, Options[Any]]) -> dict[Kind, Options[Any]]:
+    """Return the types that differ with one feature."""
+    kept: dict[Kind, Options[Any]] = {}
+    for kind, options in kinds.items():
+        alike = next((group for group in _ALIKE if kind in group), ())
+        if not set(alike) & set(kept):
+            kept[kind] = options
+    return kept

@@ -1,0 +1,211 @@
+"""The fits of a selection, which share one source, one sample of its rows, and what each finds there.
+
+Clusters that k-means finds with k centres serve all covariance types. Each fit is also a start for the fits
+beside it: with one component more, with one fewer, and of other types.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastem._api.criteria import aic_of, bic_of
+from fastem._api.fitting import likelihood_of, report_of
+from fastem._api.mixture import Mixture
+from fastem._api.models import model_of
+from fastem._api.options import Options
+from fastem._api.restarts import Restarts
+from fastem._api.selection import Candidate
+from fastem._em.auto import Drawn, best_start, draw, named_start, rows_to_draw
+from fastem._em.labellings import labellings
+from fastem._em.loop import Run, reading
+from fastem._em.neighbours import divided, joint_of, without_one
+from fastem._em.objective import Likelihood
+from fastem._families.base import Maximised
+from fastem._report import FitStatus, without_warnings
+from fastem._sources.passes import Source
+from fastem._typing import Array, FloatArray
+
+# With so many rows or fewer, the sample has all of them, and the best start there is the best of all.
+_ALL_ROWS = 8192
+
+Kind = str | None  # a covariance type
+Cell = tuple[int, Kind]
+
+
+@dataclass
+class Fit:
+    """One fit, in standard coordinates."""
+
+    likelihood: Likelihood[Any]
+    run: Run[Any]
+    elapsed: float
+    joint: FloatArray | None  # joint log2-densities of the sample; None if the fit failed
+
+    @property
+    def degenerate(self) -> bool:
+        return not self.run.history or bool(self.run.singular) or self.run.failure is not None
+
+    @property
+    def rank(self) -> tuple[bool, bool, bool, float]:
+        return self.run.rank
+
+    def model(self, names: tuple[str, ...] | None) -> Mixture | None:
+        if not self.run.history:
+            return None
+        likelihood = self.likelihood
+        report = report_of(self.run, self.elapsed)
+        return model_of(likelihood.family, self.run.parameters, likelihood.frame, report, names)
+
+    def candidate(self, kind: Kind, held_out: float | None) -> Candidate:
+        likelihood, run = self.likelihood, self.run
+        k, d = likelihood.k, likelihood.source.n_features
+        n_parameters = likelihood.family.n_parameters(k, d) + k - 1
+        if not run.history:
+            lost = float("inf")
+            return Candidate(
+                k, kind, lost, lost, lost, held_out, -lost, n_parameters, 0, FitStatus.FAILED, True
+            )
+        n = likelihood.source.moments().weight
+        return Candidate(
+            k,
+            kind,
+            bic_of(run.log_likelihood, n, n_parameters),
+            bic_of(self._classified(), n, n_parameters),
+            aic_of(run.log_likelihood, n_parameters),
+            held_out,
+            run.log_likelihood,
+            n_parameters,
+            run.n_iter,
+            run.status,
+            self.degenerate,
+        )
+
+    def _classified(self) -> float:
+        """Return the log-likelihood of each row with its likeliest component."""
+        hard = replace(self.likelihood, hard=True)
+        with reading(self.run.parameters):
+            return hard.log_likelihood(hard.e_step(self.run.parameters))
+
+
+@dataclass
+class Search:
+    """All fits to the rows of one source. `fits` grows as they are made."""
+
+    source: Source
+    kinds: dict[Kind, Options[Any]]
+    ks: list[int]
+    init: str
+    rng: np.random.Generator
+    fits: dict[Cell, Fit] = field(default_factory=dict)
+
+    def run(self) -> Iterator[Cell]:
+        """Make the fits. Yield the cell of each when it is finished, also of one that is fitted again."""
+        likelihoods = {}
+        for kind, options in self.kinds.items():
+            likelihoods[kind] = likelihood_of(self.source, options, self.init)
+        if self.init != "auto":
+            for k in self.ks:
+                for kind, likelihood in likelihoods.items():
+                    here = replace(likelihood, k=k)
+                    yield self._fit(kind, here, None, partial(named_start, here, self.init))
+            return
+        for ks in (self.ks, self.ks[::-1], self.ks)[: int(__import__("os").environ.get("ROUNDS", "2"))]:
+            drawn = self._drawn(likelihoods)
+            for k in ks:
+                if k == 1 and (k, next(iter(self.kinds))) in self.fits:
+                    continue
+                found, clear = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
+                found = found[:1] if k == 1 else found
+                for kind, likelihood in likelihoods.items():
+                    here = replace(likelihood, k=k)
+                    labels = [*found, *self._from_others(k, kind, drawn)]
+                    self._fit_from(labels, clear, kind, here, drawn)
+                    yield k, kind
+
+    def _drawn(self, likelihoods: dict[Kind, Likelihood[Any]]) -> Drawn:
+        """Return a sample for all fits, and keep what is known of its rows."""
+        most = [replace(likelihood, k=self.ks[-1]) for likelihood in likelihoods.values()]
+        n = self.source.n_positive
+        size = n if n <= _ALL_ROWS else max(map(rows_to_draw, most))
+        with reading(None):
+            drawn = draw(most[0], size, self.rng)
+        for fit in self.fits.values():
+            fit.joint = joint_of(fit.likelihood, drawn.rows, fit.run.parameters) if fit.run.history else None
+        return drawn
+
+    def _fit(self, kind: Kind, likelihood: Likelihood[Any], drawn: Drawn | None, begin: Any) -> Cell:
+        """Fit, and keep the result unless there is a better one."""
+        began = time.perf_counter()
+        options = self.kinds[kind]._replace(k=likelihood.k, rng=self.rng.spawn(1)[0])
+        names = self.source.feature_names
+        with without_warnings():
+            run, _ = Restarts(likelihood, options, begin, names, lambda _: None).best()
+        joint = None
+        if drawn is not None and run.history:
+            joint = joint_of(likelihood, drawn.rows, run.parameters)
+        fit = Fit(likelihood, run, time.perf_counter() - began, joint)
+        cell = likelihood.k, kind
+        if cell not in self.fits or fit.rank > self.fits[cell].rank:
+            self.fits[cell] = fit
+        return cell
+
+    def _from_others(self, k: int, kind: Kind, drawn: Drawn) -> list[Array]:
+        """Return labels by the fits beside this one: of one component fewer or more, and of other types."""
+        found: list[Array] = []
+        if k == 1:
+            return found
+        for (own_k, own_kind), fit in self.fits.items():
+            if fit.joint is None:
+                continue
+            if own_k == k and own_kind != kind:
+                found.append(fit.joint.argmax(axis=1))
+            elif own_k == k - 1 and own_kind == kind:
+                labels = fit.joint.argmax(axis=1)
+                found += divided(labels, drawn.geometries[0], drawn.weights, own_k)
+            elif own_k == k + 1 and own_kind == kind:
+                found += without_one(fit.joint, drawn.weights)
+            elif own_k == k and k > 2:
+                for fewer in without_one(fit.joint, drawn.weights):
+                    found += divided(fewer, drawn.geometries[0], drawn.weights, k - 1)
+        return found
+
+    def _fit_from(
+        self, labels: list[Array], clear: bool, kind: Kind, likelihood: Likelihood[Any], drawn: Drawn
+    ) -> None:
+        """Fit from the best of some labels. Fit again only if that promises more on the sample."""
+        start = best_start(
+            likelihood, drawn, labels, clear, self.rng, int(__import__("os").environ.get("EFF", "3"))
+        )
+        current = self.fits.get((likelihood.k, kind))
+        if current is not None and current.joint is not None:
+            promised = joint_of(likelihood, drawn.rows, start.parameters)
+            gain = float(drawn.weights @ (_log_sum(promised) - _log_sum(current.joint)))
+            if gain <= self._least_gain(likelihood, drawn):
+                return
+        self._fit(kind, likelihood, drawn, partial(_first, start, likelihood))
+
+    def _least_gain(self, likelihood: Likelihood[Any], drawn: Drawn) -> float:
+        """Return what a start fitted to the sample gains there in any case, and what would not matter."""
+        tol, weight = self.kinds_tol, float(drawn.weights.sum())
+        sampled = len(drawn.rows.X) < self.source.n_positive
+        noise = likelihood.family.n_parameters(likelihood.k, self.source.n_features) / 2 if sampled else 0.0
+        return noise + tol * weight
+
+    @property
+    def kinds_tol(self) -> float:
+        return next(iter(self.kinds.values())).limits.tol
+
+
+def _first(
+    start: Maximised[Any], likelihood: Likelihood[Any], restart: int, rng: np.random.Generator
+) -> Maximised[Any]:
+    """Return the start of the first restart, and one of its own for each other."""
+    return start if restart == 0 else named_start(likelihood, "auto", rng, restart)
+
+
+def _log_sum(joint: FloatArray) -> FloatArray:
+    return np.asarray(np.logaddexp2.reduce(joint, axis=1) * np.log(2))

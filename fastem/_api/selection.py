@@ -1,0 +1,157 @@
+"""What `select` returns: all fits, their criteria, and the best of them."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from fastem._api.mixture import Mixture
+from fastem._report import FitStatus
+
+# How to compare fits: the field of `Candidate`, and whether less of it is better.
+CRITERIA = {"bic": ("bic", True), "icl": ("icl", True), "aic": ("aic", True), "held-out": ("held_out", False)}
+
+
+class Candidate(NamedTuple):
+    """One fit of a `Selection`.
+
+    Attributes
+    ----------
+    k : int
+        Number of components.
+    covariance_type : str or None
+        None for distributions without covariances.
+    bic, icl, aic : float
+        Bayesian information criterion, integrated completed likelihood (see `Mixture.icl`), Akaike
+        information criterion. Lower is better.
+    held_out : float or None
+        Mean log-density of rows that were held out of the fit. Higher is better. None unless it was asked
+        for.
+    log_likelihood : float
+    n_parameters, n_iter : int
+    status : FitStatus
+        Why the fit ended.
+    degenerate : bool
+        Whether a component is singular, or the fit failed. Such likelihoods have no upper bound and say
+        nothing, so this fit is never chosen.
+    """
+
+    k: int
+    covariance_type: str | None
+    bic: float
+    icl: float
+    aic: float
+    held_out: float | None
+    log_likelihood: float
+    n_parameters: int
+    n_iter: int
+    status: FitStatus
+    degenerate: bool
+
+
+class Table(list[Candidate]):
+    """A list of `Candidate`, one for each fit."""
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame with a row for each fit. The status is its name. This needs pandas."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("to_pandas needs pandas: pip install pandas.") from None
+        return pd.DataFrame(
+            [row._replace(status=row.status.name) for row in self],  # type: ignore[arg-type]
+            columns=list(Candidate._fields),
+        )
+
+
+class Selection:
+    """Mixtures with different numbers of components and covariance types, and the best of them.
+
+    Attributes
+    ----------
+    best : GaussianMixture or Mixture
+        The model of the fit that the criterion prefers.
+    chosen : Candidate
+        Its row in the table.
+    criterion : {"bic", "icl", "aic", "held-out"}
+    table : list of Candidate
+        A row for each fit. ``table.to_pandas()`` makes it a DataFrame.
+    models : list of Mixture or None
+        The model of each row of the table, or None if the fit failed.
+
+    Raises
+    ------
+    ValueError
+        By `best` and `chosen`, if all fits are degenerate.
+    """
+
+    def __init__(
+        self, criterion: str, table: Iterable[Candidate], models: Sequence[Mixture | None], title: str = ""
+    ) -> None:
+        self.criterion, self.table, self.models = criterion, Table(table), list(models)
+        self._title = title
+
+    @property
+    def best(self) -> Mixture:
+        model = self.models[self._choice()]
+        assert model is not None
+        return model
+
+    @property
+    def chosen(self) -> Candidate:
+        return self.table[self._choice()]
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw the criterion against k, a line for each covariance type (`fastem.plot.criterion`).
+
+        Returns the Axes. This needs matplotlib (the extra ``plot``).
+        """
+        from fastem import plot
+
+        return plot.criterion(self, ax=ax)
+
+    def _choice(self) -> int:
+        sound = [i for i, row in enumerate(self.table) if not row.degenerate]
+        if not sound:
+            raise ValueError(
+                f"None of the {len(self.table)} fits can be chosen: all are degenerate (see the table). "
+                "Try fewer components, a simpler covariance_type, or leave out columns that are constant or "
+                "repeat others."
+            )
+        field, less = CRITERIA[self.criterion]
+        return min(sound, key=lambda i: getattr(self.table[i], field) * (1 if less else -1))
+
+    def __repr__(self) -> str:
+        field, less = CRITERIA[self.criterion]
+        lines = [
+            f"Selection by {self.criterion} ({'lower' if less else 'higher'} is better) "
+            f"of {len(self.table)} fit{'s' * (len(self.table) != 1)}{self._title}"
+        ]
+        chosen = None
+        if all(row.degenerate for row in self.table):
+            lines.append("none can be chosen: all are degenerate")
+        else:
+            chosen = self.chosen
+            kind = "" if chosen.covariance_type is None else f", {chosen.covariance_type}"
+            lines.append(f"best: {chosen.k} component{'s' * (chosen.k != 1)}{kind}")
+        types = list(dict.fromkeys(row.covariance_type for row in self.table))
+        values = [getattr(row, field) for row in self.table]
+        largest = max((abs(value) for value in values if abs(value) < float("inf")), default=1.0)
+        digits = max(0, min(4, 6 - len(str(int(largest)))))
+        lines += ["", "   k" + "".join(f"{kind or self.criterion:>14}" for kind in types)]
+        cells = {(row.k, row.covariance_type): row for row in self.table}
+        for k in dict.fromkeys(row.k for row in self.table):
+            line = f"{k:>4}"
+            for kind in types:
+                row = cells.get((k, kind))
+                number = "" if row is None else f"{getattr(row, field):.{digits}f}"
+                if row is not None and row.degenerate:
+                    line += f"{f'({number})':>14}"
+                else:
+                    line += f"{number + ('*' if row is chosen and row is not None else ' '):>14}"
+            lines.append(line.rstrip())
+        if any(row.degenerate for row in self.table):
+            lines += ["", "(in brackets: degenerate, never chosen)"]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
