@@ -1,5 +1,6 @@
 """fastem: mixture models fitted by Expectation-Maximization, on millions of points, in seconds."""
 
+from fastem import plot
 from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interrupted import FitInterrupted
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "m_step",
     "partial_fit",
+    "plot",
     "select",
 ]
 

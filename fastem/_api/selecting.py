@@ -32,6 +32,9 @@ from fastem._typing import Array, FloatArray
 # With so many rows or fewer, the sample has all of them, and the best start there is the best of all.
 _ALL_ROWS = 8192
 
+# There are so many times as many random starts as in `fit`, where they cost little.
+_THOROUGH = 3
+
 Kind = str | None  # a covariance type
 Cell = tuple[int, Kind]
 
@@ -103,7 +106,10 @@ class Search:
     fits: dict[Cell, Fit] = field(default_factory=dict)
 
     def run(self) -> Iterator[Cell]:
-        """Make the fits. Yield the cell of each when it is finished, also of one that is fitted again."""
+        """Make the fits. Yield the cell of each when it is finished, also of one that is fitted again.
+
+        With "auto" there are two rounds, so that the second can begin from fits with more components too.
+        """
         likelihoods = {}
         for kind, options in self.kinds.items():
             likelihoods[kind] = likelihood_of(self.source, options, self.init)
@@ -113,10 +119,10 @@ class Search:
                     here = replace(likelihood, k=k)
                     yield self._fit(kind, here, None, partial(named_start, here, self.init))
             return
-        for ks in (self.ks, self.ks[::-1], self.ks)[: int(__import__("os").environ.get("ROUNDS", "2"))]:
+        for ks in (self.ks, self.ks[::-1]):
             drawn = self._drawn(likelihoods)
             for k in ks:
-                if k == 1 and (k, next(iter(self.kinds))) in self.fits:
+                if k == 1 and ks is not self.ks:  # whose fit has one optimum
                     continue
                 found, clear = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
                 found = found[:1] if k == 1 else found
@@ -169,17 +175,15 @@ class Search:
             elif own_k == k + 1 and own_kind == kind:
                 found += without_one(fit.joint, drawn.weights)
             elif own_k == k and k > 2:
-                for fewer in without_one(fit.joint, drawn.weights):
-                    found += divided(fewer, drawn.geometries[0], drawn.weights, k - 1)
+                fewer = without_one(fit.joint, drawn.weights)[0]
+                found += divided(fewer, drawn.geometries[0], drawn.weights, k - 1)
         return found
 
     def _fit_from(
         self, labels: list[Array], clear: bool, kind: Kind, likelihood: Likelihood[Any], drawn: Drawn
     ) -> None:
         """Fit from the best of some labels. Fit again only if that promises more on the sample."""
-        start = best_start(
-            likelihood, drawn, labels, clear, self.rng, int(__import__("os").environ.get("EFF", "3"))
-        )
+        start = best_start(likelihood, drawn, labels, clear, self.rng, _THOROUGH)
         current = self.fits.get((likelihood.k, kind))
         if current is not None and current.joint is not None:
             promised = joint_of(likelihood, drawn.rows, start.parameters)
@@ -190,14 +194,10 @@ class Search:
 
     def _least_gain(self, likelihood: Likelihood[Any], drawn: Drawn) -> float:
         """Return what a start fitted to the sample gains there in any case, and what would not matter."""
-        tol, weight = self.kinds_tol, float(drawn.weights.sum())
+        tol, weight = next(iter(self.kinds.values())).limits.tol, float(drawn.weights.sum())
         sampled = len(drawn.rows.X) < self.source.n_positive
         noise = likelihood.family.n_parameters(likelihood.k, self.source.n_features) / 2 if sampled else 0.0
         return noise + tol * weight
-
-    @property
-    def kinds_tol(self) -> float:
-        return next(iter(self.kinds.values())).limits.tol
 
 
 def _first(

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from math import inf
 from typing import Any, NamedTuple
 
 from fastem._api.mixture import Mixture
+from fastem._plot.criterion import criterion
 from fastem._report import FitStatus
 
 # How to compare fits: the field of `Candidate`, and whether less of it is better.
@@ -84,11 +86,8 @@ class Selection:
         By `best` and `chosen`, if all fits are degenerate.
     """
 
-    def __init__(
-        self, criterion: str, table: Iterable[Candidate], models: Sequence[Mixture | None], title: str = ""
-    ) -> None:
+    def __init__(self, criterion: str, table: Iterable[Candidate], models: Sequence[Mixture | None]) -> None:
         self.criterion, self.table, self.models = criterion, Table(table), list(models)
-        self._title = title
 
     @property
     def best(self) -> Mixture:
@@ -105,9 +104,7 @@ class Selection:
 
         Returns the Axes. This needs matplotlib (the extra ``plot``).
         """
-        from fastem import plot
-
-        return plot.criterion(self, ax=ax)
+        return criterion(self, ax=ax)
 
     def _choice(self) -> int:
         sound = [i for i, row in enumerate(self.table) if not row.degenerate]
@@ -117,14 +114,14 @@ class Selection:
                 "Try fewer components, a simpler covariance_type, or leave out columns that are constant or "
                 "repeat others."
             )
-        field, less = CRITERIA[self.criterion]
-        return min(sound, key=lambda i: getattr(self.table[i], field) * (1 if less else -1))
+        sign = 1 if CRITERIA[self.criterion][1] else -1
+        return min(sound, key=lambda i: sign * self._value(self.table[i]))
 
     def __repr__(self) -> str:
-        field, less = CRITERIA[self.criterion]
+        less = CRITERIA[self.criterion][1]
         lines = [
             f"Selection by {self.criterion} ({'lower' if less else 'higher'} is better) "
-            f"of {len(self.table)} fit{'s' * (len(self.table) != 1)}{self._title}"
+            f"of {len(self.table)} fit{'s' * (len(self.table) != 1)}"
         ]
         chosen = None
         if all(row.degenerate for row in self.table):
@@ -134,24 +131,28 @@ class Selection:
             kind = "" if chosen.covariance_type is None else f", {chosen.covariance_type}"
             lines.append(f"best: {chosen.k} component{'s' * (chosen.k != 1)}{kind}")
         types = list(dict.fromkeys(row.covariance_type for row in self.table))
-        values = [getattr(row, field) for row in self.table]
-        largest = max((abs(value) for value in values if abs(value) < float("inf")), default=1.0)
+        largest = max((abs(value) for value in map(self._value, self.table) if abs(value) < inf), default=1.0)
         digits = max(0, min(4, 6 - len(str(int(largest)))))
-        lines += ["", "   k" + "".join(f"{kind or self.criterion:>14}" for kind in types)]
+        lines += ["", "   k" + "".join(f"{name or self.criterion:>14}" for name in types)]
         cells = {(row.k, row.covariance_type): row for row in self.table}
         for k in dict.fromkeys(row.k for row in self.table):
-            line = f"{k:>4}"
-            for kind in types:
-                row = cells.get((k, kind))
-                number = "" if row is None else f"{getattr(row, field):.{digits}f}"
-                if row is not None and row.degenerate:
-                    line += f"{f'({number})':>14}"
-                else:
-                    line += f"{number + ('*' if row is chosen and row is not None else ' '):>14}"
-            lines.append(line.rstrip())
+            shown = (self._cell(cells.get((k, name)), chosen, digits) for name in types)
+            lines.append(f"{k:>4}" + "".join(f"{cell:>14}" for cell in shown).rstrip())
         if any(row.degenerate for row in self.table):
             lines += ["", "(in brackets: degenerate, never chosen)"]
         return "\n".join(lines)
+
+    def _value(self, row: Candidate) -> float:
+        value: float = getattr(row, CRITERIA[self.criterion][0])
+        return value
+
+    def _cell(self, row: Candidate | None, chosen: Candidate | None, digits: int) -> str:
+        if row is None:
+            return ""
+        number = f"{self._value(row):.{digits}f}"
+        if row.degenerate:
+            return f"({number})"
+        return number + ("*" if row is chosen else " ")
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"

@@ -126,7 +126,7 @@ def best_start(
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
     plain = not (partly_known or likelihood.hard or likelihood.fixed)
     in_one_kernel = plain and n <= _MOST_ROWS and extra > 0
-    ascended = best_ascent(sample, rows, found, n_threads, min(thorough, 2)) if in_one_kernel else None
+    ascended = best_ascent(sample, rows, found, n_threads) if in_one_kernel else None
     if ascended is None:
         ascended = best_run(sample, rows, found, heat, _late_starts(sample, rows, rng))
     return softened(likelihood, ascended)

@@ -25,18 +25,16 @@ _REFINED = 10
 _LONG = Limits(gain_to_come_below(1e-6), 1e-4, 300)
 # A run that ends this near to a better one, in mean log-likelihood, has found the same.
 _ALIKE = 1e-5
-# Ascents by one kernel: the iterations of each heat, and how many go on. With 8 or 12 iterations in the first
-# heat, the start that would have been best is often dropped.
-_ASCENT_HEATS = ((20, 4), (60, 2), (150, 1))
+# Ascents by one kernel: the iterations of each heat, and how many go on: a number, or one in so many if that
+# is more. With 8 or 12 iterations in the first heat, the start that would have been best is often dropped.
+_ASCENT_HEATS = ((20, 4, 8), (60, 2, 16), (150, 1, 1000))
 _ASCENT_TOL = 1e-6
 
 
 def best_ascent(
-    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None, wider: int = 1
+    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None
 ) -> Maximised[P] | None:
     """Return the best of the ascents that the kernel of the family makes, or None if there is none.
-
-    `wider` times as many go on after the heats.
 
     A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
     Fits to more rows do not use it, since it takes two seconds to compile.
@@ -50,9 +48,9 @@ def best_ascent(
     if ascents is None:
         return None
     chosen = list(range(len(found)))
-    for iterations, most in _ASCENT_HEATS:
+    for iterations, most, share in _ASCENT_HEATS:
         ascents.go_on(chosen, iterations, _ASCENT_TOL)
-        chosen = _leaders(ascents, sample, rows, chosen, wider * most)
+        chosen = _leaders(ascents, sample, rows, chosen, max(most, len(found) // share))
         if not chosen:
             return None
     return ascents.parameters(chosen[0])
