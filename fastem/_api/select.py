@@ -24,6 +24,7 @@ from fastem._sources.folds import Fold
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
 
+_SUCH_AS = "Pass numbers of components, such as range(1, 10)."
 _TYPES = ("full", "tied", "diag", "spherical")
 # With one feature, types in the same group are the same model.
 _ALIKE = (("full", "diag", "spherical"), ("tied", "EII"))
@@ -167,10 +168,9 @@ def select(
     kinds = {kind: one._replace(family=one.family.adapted(facts)) for kind, one in kinds.items()}
     for one in kinds.values():
         one.family.n_parameters(ks[-1], source.n_features)
-    stream = options.rng
     work = _Work(source, kinds, ks, init, criterion, callback)
     with counting_bar(progress, work.steps(len(splits)), "select") as advance:
-        return work.selection(stream, splits, advance)
+        return work.selection(options.rng, splits, advance)
 
 
 class _Work:
@@ -274,12 +274,10 @@ def _warn_of_ends(selection: Selection) -> None:
 
 def _check_ks(k: Any) -> list[int]:
     if isinstance(k, str) or not isinstance(k, Iterable):
-        return [check_integer("k", k, 1, "Pass numbers of components, such as range(1, 10).")]
-    ks = sorted(
-        {check_integer("k", one, 1, "Pass numbers of components, such as range(1, 10).") for one in k}
-    )
+        return [check_integer("k", k, 1, _SUCH_AS)]
+    ks = sorted({check_integer("k", one, 1, _SUCH_AS) for one in k})
     if not ks:
-        raise ValueError("k must have at least one number of components; got none. Pass range(1, 10).")
+        raise ValueError(f"k must have at least one number of components; got none. {_SUCH_AS}")
     return ks
 
 
