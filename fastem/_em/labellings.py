@@ -151,6 +151,11 @@ def _around(
     return found
 
 
+def breathing_rows(k: int) -> int:
+    """Return how many rows suffice to tell where k centres are. Breathing takes fewer than twice as many."""
+    return max(_ROWS_PER_CENTRE * k, _LEAST_ROWS)
+
+
 def breathe(
     geometries: list[FloatArray],
     weights: FloatArray,
@@ -161,9 +166,10 @@ def breathe(
 ) -> Iterator[Array]:
     """Yield the labels (m,) that k-means finds in each geometry, which may leave clusters without rows.
 
-    It ends after so many of Lloyd's `iterations` or a few more. If there are many rows for each cluster, a part of them tells where the centres are.
+    They end after so many of Lloyd's `iterations`, or some more. If there are many rows for each cluster,
+    a part of them tells where the centres are.
     """
-    part = slice(None, None, max(1, len(weights) // max(_ROWS_PER_CENTRE * k, _LEAST_ROWS)))
+    part = slice(None, None, max(1, len(weights) // breathing_rows(k)))
     few = np.ascontiguousarray(weights[part])
     m, most = len(few), k + _DEPTH
     for d, alike in groupby(geometries, key=len):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastem._em.labellings import breathe
+from fastem._em.labellings import breathe, breathing_rows
 from fastem._em.loop import StoppingRule
 from fastem._em.objective import Likelihood
 from fastem._families.base import Maximised
@@ -15,11 +15,12 @@ from fastem._typing import FloatArray
 INIT_NAMES = ("auto", "k-means++", "random_from_data")
 
 # Rows of the sample: so many for each center, within these bounds, and at most so many numbers (8 MB).
-_PER_CENTER = 128
+_PER_CENTER = 512
 _LEAST_ROWS, _MOST_ROWS, _MOST_NUMBERS = 4096, 32768, 1 << 20
-# Breathing costs at most so many multiply-adds, or as many as this number of passes over all rows. An
-# iteration on the sample takes about three times what its part of a pass takes.
-_BREATHING_WORK, _BREATHING_PASSES = 1 << 31, 8
+# The runs cost at most so many multiply-adds, or as many as this number of passes over all rows. An iteration
+# on the sample takes about three times what its part of a pass takes.
+_BREATHING_WORK, _BREATHING_PASSES = 1 << 33, 16
+_SAMPLED_RUNS = 4
 _DEAR = 3
 _LEAST_ITERATIONS, _MOST_ITERATIONS = 20, 200
 # Where all rows are in the sample, more breathing runs cost next to nothing: as many as take this many
@@ -54,7 +55,7 @@ def relative_gain_below(tol: float) -> StoppingRule:
 def first_centers(
     likelihood: Likelihood[Centres], init: str, rng: np.random.Generator, restart: int
 ) -> Maximised[Centres]:
-    """Return the initial centers that users call `init`, in standard coordinates."""
+    """Return the initial centers that users call `init`, in user units."""
     source, k, frame = likelihood.source, likelihood.k, likelihood.frame
     n, d = source.n_positive, source.n_features
     wanted = min(max(_PER_CENTER * k, _LEAST_ROWS), max(_MOST_ROWS, k))
@@ -70,7 +71,7 @@ def first_centers(
         found = points[:, kmeans_plus_plus(points, weights, rng.random((k, candidates)))].T
     else:
         found = _breathed(points, weights, n, k, rng, source.n_threads)
-    return Maximised(Centres(np.ones(k), found), [], [], [])
+    return Maximised(Centres(np.ones(k), frame.restore(found)), [], [], [])
 
 
 def _breathed(
@@ -79,11 +80,14 @@ def _breathed(
     """Return the best centers (k, d) that k-means finds in points (d, m), which are a sample of n rows."""
     d, m = points.shape
     if k == 1:
-        return (points @ weights / weights.sum())[None]
-    work = _DEAR * m * k * d
+        return np.asarray(points @ weights / weights.sum())[None]
+    work = _DEAR * min(m, breathing_rows(k)) * k * d
     if m < n:
         budget = max(_BREATHING_WORK, _BREATHING_PASSES * n * k * d)
-        runs, iterations, settling = 1, min(max(budget // work, _LEAST_ITERATIONS), _MOST_ITERATIONS), 0
+        affordable = budget // work
+        runs = min(max(affordable // _USUAL_ITERATIONS, 1), _SAMPLED_RUNS)
+        iterations = min(max(affordable // runs, _LEAST_ITERATIONS), _MOST_ITERATIONS)
+        settling = 0
     else:
         runs = min(max(_RUNS_WORK // (work * _USUAL_ITERATIONS), 1), _MOST_RUNS)
         iterations, settling = _MOST_ITERATIONS, _SETTLING

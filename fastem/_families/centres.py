@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._checks import check_finite
-from fastem._families.base import Family, Maximised, Pass, Rule, Scores, Summed, check_sums
+from fastem._families.base import Maximised, Pass, Rule, Scores, Summed, check_sums
 from fastem._families.frame import Frame, Moments, frame_of
+from fastem._families.unscaled import Unscaled
 from fastem._kernels._lloyd import slot_distances, slot_lloyd
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._params import LloydParams, LloydSums
 from fastem._typing import Array, FloatArray, Rows, read_only
 
-# The scores of a row x are sums of d + 1 products of rounded numbers. Each of their rounding errors is at most
-# so many times that of |x|^2 or of the squared length of the longest centre.
+# The scores of a row x are sums of d + 1 products of rounded numbers. Each of their rounding errors is at
+# most so many times that of |x|^2 or of the squared length of the longest center.
 _ROUNDINGS = 4
 # The distances of rows to centers are divided between slots of so many numbers.
 _MOST_SLOTS, _NUMBERS_PER_SLOT = 64, 65536
@@ -28,16 +29,18 @@ class Centres(NamedTuple):
 
 
 class CentreSums(NamedTuple):
-    """Sums in standard coordinates, with z = x - center for the rows of each cluster."""
+    """Sums over the rows of each cluster, with z = (x - center) / scale."""
 
-    centers: FloatArray  # (K, d)
+    centers: FloatArray  # (K, d) in user units
     weights: FloatArray  # (K,) sum of w
     first: FloatArray  # (K, d) sum of w z
     reach: FloatArray  # (K,) the largest |z|^2
-    outermost: FloatArray  # (K, d) the row that has it
+    outermost: FloatArray  # (K, d) the row that has it, in user units
 
 
-class KMeansFamily(Family[Centres, CentreSums]):
+class KMeansFamily(Unscaled[Centres, CentreSums]):
+    """Centers are in user units, so that a model and the last pass of its fit have the same bits."""
+
     name = "kmeans"
     distribution = "kmeans"
     parameter_names = ("centers",)
@@ -49,9 +52,7 @@ class KMeansFamily(Family[Centres, CentreSums]):
         if centers.ndim != 2 or 0 in centers.shape:
             raise ValueError(f"centers must have shape (k, d), one row a center; got {centers.shape}.")
         if n_features not in (None, centers.shape[1]) or weights.shape != centers.shape[:1]:
-            raise ValueError(
-                f"centers must have shape {(len(weights), n_features)}, one row a center; got {centers.shape}."
-            )
+            raise ValueError(f"centers must have shape {(len(weights), n_features)}; got {centers.shape}.")
         return Centres(weights, centers)
 
     def n_features(self, parameters: Centres) -> int:
@@ -59,12 +60,6 @@ class KMeansFamily(Family[Centres, CentreSums]):
 
     def n_parameters(self, k: int, d: int) -> int:
         return k * d
-
-    def to_user(self, parameters: Centres, frame: Frame) -> Centres:
-        return parameters._replace(centers=frame.restore(parameters.centers))
-
-    def from_user(self, parameters: Centres, frame: Frame) -> Centres:
-        return parameters._replace(centers=frame.standardise(parameters.centers))
 
     def sample(self, parameters: Centres, labels: Array, rng: np.random.Generator) -> FloatArray:
         raise NotImplementedError("k-means has no density to draw rows from.")
@@ -84,14 +79,20 @@ class KMeansFamily(Family[Centres, CentreSums]):
         assert parameters is not None
         k, d = parameters.centers.shape
         centers = np.zeros((1, -(-k // 4) * 4, d))
-        centers[0, :k] = parameters.centers
+        centers[0, :k] = frame.standardise(parameters.centers)
         lengths = np.square(centers[0]).sum(axis=1)
         slack = _ROUNDINGS * (d + 2) * float(np.finfo(dtype).eps) * np.array([1.0, lengths.max()])
         halves = lengths / 2
         halves[k:] = np.inf
         with np.errstate(over="ignore"):  # rows for which float32 does not reach are looked at in float64
-            rounded = [a.astype(dtype) for a in (frame.shift, 1 / frame.scale, centers, halves, slack)]
-        return LloydParams(*rounded, places=frame.restore(parameters.centers))
+            return LloydParams(
+                frame.shift.astype(dtype),
+                (1 / frame.scale).astype(dtype),
+                centers.astype(dtype),
+                halves.astype(dtype),
+                slack.astype(dtype),
+                parameters.centers,
+            )
 
     def bytes_per_slot(self, k: int, d: int) -> int:
         return 8 * k * (2 * d + 3)
@@ -102,13 +103,13 @@ class KMeansFamily(Family[Centres, CentreSums]):
     def begin_pass(
         self, packed: Any, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None
     ) -> "_LloydPass":
-        return _LloydPass(packed, frame, slots, n_threads)
+        return _LloydPass(packed, slots, n_threads)
 
     def score(
         self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
     ) -> bool:
         assert wanted.labels is not None
-        running = _LloydPass(packed, frame, slots, n_threads)
+        running = _LloydPass(packed, slots, n_threads)
         running.find(rows, wanted.labels)
         return running.end() is not None
 
@@ -129,7 +130,7 @@ class KMeansFamily(Family[Centres, CentreSums]):
         cluster. If all rows are at their centers, there are fewer distinct rows than centers, and it stays.
         """
         owned = sums.weights > 0
-        steps = sums.first / np.where(owned, sums.weights, 1.0)[:, None]
+        steps = sums.first / np.where(owned, sums.weights, 1.0)[:, None] * rule.frame.scale
         centers = sums.centers + np.where(owned[:, None], steps, 0.0)
         empty = np.flatnonzero(~owned)
         givers = [c for c in np.argsort(-sums.reach, kind="stable") if sums.reach[c] > 0]
@@ -158,7 +159,7 @@ class KMeansFamily(Family[Centres, CentreSums]):
     def user_sums(self, sums: CentreSums, frame: Frame) -> dict[str, Any]:
         return {
             "weights": sums.weights,
-            "centers": frame.restore(sums.centers),
+            "centers": sums.centers,
             "first": sums.first * frame.scale,
         }
 
@@ -173,15 +174,15 @@ def distances(X: Array, centers: FloatArray, n_threads: int | None) -> Array:
     frame = KMEANS.own_frame(Centres(np.ones(len(centers)), centers), np.dtype(np.float64))
     slots = max(1, min(_MOST_SLOTS, out.size // _NUMBERS_PER_SLOT))
     rows = read_only(np.ascontiguousarray(X, dtype=dtype))
-    arguments = (rows, centers, 1 / frame.scale[:1], out, np.empty(slots))
+    arguments = (rows, centers.copy(), 1 / frame.scale[:1], out, np.empty(slots))
     run_slots(slot_distances, arguments, slots, n_threads)
     return out
 
 
 class _LloydPass(Pass[CentreSums]):
-    def __init__(self, packed: LloydParams, frame: Frame, slots: int, n_threads: int | None) -> None:
+    def __init__(self, packed: LloydParams, slots: int, n_threads: int | None) -> None:
         k, d = packed.places.shape
-        self._packed, self._frame, self._slots, self._n_threads = packed, frame, slots, n_threads
+        self._packed, self._slots, self._n_threads = packed, slots, n_threads
         flat, table = (slots, k), (slots, k, d)
         self._sums = LloydSums(*map(np.zeros, (flat, table, flat, flat, table)))
 
@@ -196,15 +197,15 @@ class _LloydPass(Pass[CentreSums]):
         run_slots(slot_lloyd, arguments, self._slots, self._n_threads)
 
     def end(self) -> Summed[CentreSums] | None:
-        frame, sums = self._frame, self._sums
+        sums = self._sums
         farthest = sums.reach.argmax(axis=0)
         each = np.arange(len(farthest))
         collected = CentreSums(
-            frame.standardise(self._packed.places),
+            self._packed.places,
             sums.weights.sum(axis=0),
             sums.first.sum(axis=0),
             sums.reach[farthest, each],
-            frame.standardise(sums.outermost[farthest, each]),
+            sums.outermost[farthest, each],
         )
         error = float(sums.errors.sum())
         if not (np.isfinite(error) and all(np.isfinite(array).all() for array in collected)):
