@@ -27,7 +27,7 @@ class StoredMixture(NamedTuple):
     family: str
     n_features: int | None
     feature_names: Any
-    report: FitReport | KMeansReport | None
+    report: Any  # a FitReport, a KMeansReport or None
     inertia: float | None = None  # of k-means
 
 

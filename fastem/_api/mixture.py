@@ -372,12 +372,7 @@ def read_model(kind: type[M], family: Family[Any, Any], stored: StoredMixture) -
     """Make a model of this class from the content of a file, and check it."""
     model = kind.__new__(kind)
     model._set(
-        family,
-        stored.weights,
-        stored.parameters,
-        stored.n_features,
-        stored.report if isinstance(stored.report, FitReport) else None,
-        stored.feature_names,
+        family, stored.weights, stored.parameters, stored.n_features, stored.report, stored.feature_names
     )
     return model
 

@@ -20,7 +20,7 @@ _LEAST_ROWS, _MOST_ROWS, _MOST_NUMBERS = 4096, 32768, 1 << 20
 # The runs cost at most so many multiply-adds, or as many as this number of passes over all rows. An iteration
 # on the sample takes about three times what its part of a pass takes.
 _BREATHING_WORK, _BREATHING_PASSES = 1 << 33, 16
-_SAMPLED_RUNS = 4
+_SAMPLED_RUNS = 2
 _DEAR = 3
 _LEAST_ITERATIONS, _MOST_ITERATIONS = 20, 200
 # Where all rows are in the sample, more breathing runs cost next to nothing: as many as take this many
