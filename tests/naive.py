@@ -361,7 +361,7 @@ def student_em(X, sample_weight, weights, means, scales, degrees, covariance_typ
 
 
 def lloyd_pass(X, sample_weight, centers):
-    """The first of the nearest centers c of each row; sums of w and w (x - c) by center; that of w |x - c|^2."""
+    """The first nearest center c of each row; sums of w and w (x - c) by center; the sum of w |x - c|^2."""
     k, d = centers.shape
     labels, weights, first, inertia = [], np.zeros(k), np.zeros((k, d)), 0.0
     for x, w in zip(X, sample_weight, strict=True):
