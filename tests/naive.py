@@ -358,3 +358,17 @@ def student_em(X, sample_weight, weights, means, scales, degrees, covariance_typ
         else:
             scales, s = per_u, np.log(mean) - logarithm
             degrees = np.array([solve(lambda a, one=one: gap(a) - gap(a + d / 2) - one) for one in s])
+
+
+def lloyd_pass(X, sample_weight, centers):
+    """The first nearest center c of each row; sums of w and w (x - c) by center; the sum of w |x - c|^2."""
+    k, d = centers.shape
+    labels, weights, first, inertia = [], np.zeros(k), np.zeros((k, d)), 0.0
+    for x, w in zip(X, sample_weight, strict=True):
+        squares = [sum((x[j] - center[j]) ** 2 for j in range(d)) for center in centers]
+        label = squares.index(min(squares))
+        labels.append(label)
+        weights[label] += w
+        first[label] += w * (x - centers[label])
+        inertia += w * squares[label]
+    return labels, weights, first, inertia

@@ -1,5 +1,6 @@
 """The error of fits that ended before they were done."""
 
+from fastem._api.clusters import KMeans
 from fastem._api.mixture import Mixture
 from fastem._api.selection import Selection
 
@@ -14,14 +15,16 @@ class FitInterrupted(RuntimeError):
 
     Attributes
     ----------
-    model : GaussianMixture, Mixture or None
-        Of a fit: the last parameters, without a report. ``fit(X, k, init=error.model)`` continues from them.
-        Of a selection: the best model so far, or None if none can be chosen.
+    model : GaussianMixture, Mixture, KMeans or None
+        Of a fit: the last parameters, without a report. ``fit(X, k, init=error.model)``, or `kmeans`,
+        continues from them. Of a selection: the best model so far, or None if none can be chosen.
     selection : Selection or None
-        The fits that `select` has finished. None if `fit` was interrupted.
+        The fits that `select` has finished. None if a fit was interrupted.
     """
 
-    def __init__(self, reason: str, model: Mixture | None, selection: Selection | None = None) -> None:
+    def __init__(
+        self, reason: str, model: Mixture | KMeans | None, selection: Selection | None = None
+    ) -> None:
         super().__init__(reason, model, selection)
         self.reason = reason
         self.model = model

@@ -19,15 +19,17 @@ def counting_bar(wanted: bool, total: int, what: str) -> Iterator[Callable[[], N
 
 
 @contextmanager
-def progress_bar(wanted: bool, restarts: int, max_iter: int) -> Iterator[Advance]:
-    """Yield a function that advances the bar by one E-step and shows the log-likelihood."""
+def progress_bar(
+    wanted: bool, restarts: int, max_iter: int, title: str = "EM", what: str = "log_likelihood"
+) -> Iterator[Advance]:
+    """Yield a function that advances the bar by one pass and shows its log-likelihood, or `what` it is."""
     if not wanted:
         yield lambda log_likelihood: None
         return
-    with _tqdm()(total=restarts * (max_iter + 1), desc="EM", unit="it") as bar:
+    with _tqdm()(total=restarts * (max_iter + 1), desc=title, unit="it") as bar:
 
         def advance(log_likelihood: float) -> None:
-            bar.set_postfix(log_likelihood=f"{log_likelihood:.6g}", refresh=False)
+            bar.set_postfix({what: f"{log_likelihood:.6g}"}, refresh=False)
             bar.update()
 
         yield advance
