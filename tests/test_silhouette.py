@@ -1,5 +1,7 @@
 """Silhouettes, compared with a slow twin and with scikit-learn. Also runs interpreted."""
 
+import tracemalloc
+
 import naive
 import numba
 import numpy as np
@@ -100,6 +102,17 @@ def test_the_same_bits_for_any_number_of_threads():
     for n_threads in (2, None):
         other = fastem.silhouette_samples(X, labels, sample_weight=weights, n_threads=n_threads)
         assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.skipif(INTERPRETED, reason="takes long")
+def test_memory_grows_with_the_rows_and_not_with_their_square():
+    X, labels, _ = problem(4000, 8, 40)
+    fastem.silhouette_samples(X[:100], labels[:100])
+    tracemalloc.start()
+    fastem.silhouette_samples(X, labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * X.nbytes  # a square of the rows has 500 times as many numbers
 
 
 def test_inputs_stay_as_they_are_and_tables_are_read():

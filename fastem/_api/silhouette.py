@@ -37,8 +37,8 @@ def silhouette_samples(
         rows. All labels count alike. So a label such as -1, which some methods give to noise, is a cluster
         too: leave such rows out if it should not be one.
     sample_weight : array of shape (n_samples,), optional
-        A row of weight w counts as w equal rows. So a mean over a cluster is weighted, and
-        a(i) = sum_j w_j |x_i - x_j| / (W - 1), where W is the weight of the cluster of row i: one of the w_i
+        A row of weight w counts as w equal rows. So a mean over a cluster is weighted. With the distance
+        d(i, j) and the weight W of the cluster of row i, a(i) = sum_j w_j d(i, j) / (W - 1): one of the w_i
         equal rows is left out, and its twins, at distance 0, are not. Where w_i < 1 there is no whole row to
         leave out, and it is w_i that W loses. So weights that are all equal to some w <= 1 change nothing.
         A row of weight 0 counts for no other row. Its own silhouette is that of a visitor.
