@@ -15,7 +15,14 @@ from fastem._checks import check_integer
 from fastem._em.starts import INIT_NAMES
 from fastem._families.registry import DISTRIBUTIONS, GAUSSIANS
 from fastem._kernels._target import describe_target
-from fastem._tools.arguments import add_data, add_results, check_plot, data_of, save_picture, shows_progress
+from fastem._tools.arguments import (
+    add_data,
+    add_results,
+    check_results,
+    data_of,
+    save_picture,
+    shows_progress,
+)
 from fastem._tools.bench import run_bench
 from fastem._tools.demo import run_demo
 from fastem._tools.files import open_file
@@ -106,7 +113,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    check_plot(options)
+    check_results(options)
     data = data_of(options)
     model = fastem.fit(
         data.X,

@@ -155,32 +155,34 @@ def test_a_terminal_gets_a_progress_bar(folder, monkeypatch, capsys):
         ("fit x.csv -k 300", "k must be at most the number of rows; got k=300 and 272 rows"),
         (
             "fit x.csv -k 2 --columns eruption",
-            "must name columns of FILE, eruptions, waiting; got 'eruption'",
+            "FILE must have the column 'eruption'; it has eruptions, waiting",
         ),
         ("fit x.csv -k 2 --columns waiting,waiting", "columns must name each column once"),
         ("fit x.csv -k 2 --distribution poisson", "whole numbers"),
         ("fit text.csv -k 2", "must hold numbers separated by commas: could not convert string 'x'"),
         ("fit same.csv -k 2", "columns of different names"),
         ("fit head.csv -k 2", "at least one row"),
+        ("fit bytes.csv -k 2", "must be text in UTF-8"),
+        ("fit x.csv -k 2 -o none/m.npz", "--output must be in a folder that exists; got 'none/m.npz'"),
         ("fit line.npy -k 2", "2-D array"),
         ("fit objects.npy -k 2", "must be a .npy file of numbers"),
         ("fit empty.npy -k 2", "must be a .npy file of numbers"),
         ("fit nothing -k 2", "there is no 'nothing'"),
         ("predict nothing.npz x.csv -o o.csv", "nothing.npz"),
         ("predict x.csv x.csv -o o.csv", "x.csv"),
-        ("predict m.npz text.csv -o o.csv", "got 'eruptions'"),
+        ("predict m.npz text.csv -o o.csv", "FILE must have the column 'eruptions'; it has a, b"),
         ("predict m.npz wide.npy -o o.csv", "X must have 2 features, as the model has; got 3"),
         ("predict m.npz x.csv -o o.txt", "--output must end in .csv or .npy"),
         ("predict m.npz x.csv -o o.csv --columns waiting", "--columns must name 2 columns"),
         ("predict m.npz x.csv -o none/o.csv", "none/o.csv"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*no data:UserWarning")  # numpy, of a file that has only a header
 def test_mistakes_are_one_line_and_status_1(command, message, folder, capsys):
     (folder / "x.txt").write_text("1,2\n")
     (folder / "text.csv").write_text("a,b\n1,2\n3,x\n")
     (folder / "same.csv").write_text("a,a\n1,2\n")
     (folder / "head.csv").write_text("a,b\n")
+    (folder / "bytes.csv").write_bytes(b"\xff\xfe")
     (folder / "empty.npy").write_bytes(b"")
     np.save("line.npy", np.arange(5.0))
     np.save("wide.npy", np.ones((5, 3)))

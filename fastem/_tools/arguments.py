@@ -27,7 +27,7 @@ def add_data(command: argparse.ArgumentParser) -> None:
 
 
 def add_results(command: argparse.ArgumentParser, saved: str) -> None:
-    """--seed, --plot and --output, for `check_plot` and `save_picture`."""
+    """--seed, --plot and --output, for `check_results` and `save_picture`."""
     command.add_argument("--seed", type=int, default=None, help="for the same result in every run")
     command.add_argument(
         "--plot", type=Path, metavar="PICTURE", help="draw the result into this .png, .svg or .pdf"
@@ -44,8 +44,11 @@ def shows_progress() -> bool:
     return sys.stderr.isatty() and find_spec("tqdm") is not None
 
 
-def check_plot(options: argparse.Namespace) -> None:
-    """Raise an error before the work is done, not after it, if no picture can be drawn."""
+def check_results(options: argparse.Namespace) -> None:
+    """Raise an error before the work is done, not after it, if its results cannot be drawn or saved."""
+    for name, path in (("--output", options.output), ("--plot", options.plot)):
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"{name} must be in a folder that exists; got {str(path)!r}.")
     if options.plot is not None and find_spec("matplotlib") is None:
         raise ImportError('--plot needs matplotlib: pip install "fastem[plot]".')
 

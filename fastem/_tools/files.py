@@ -1,6 +1,7 @@
 """The data files of the command line: .csv and .npy in memory, Parquet by its path."""
 
 import csv
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,8 +64,11 @@ def _read_npy(path: Path) -> Array:
 
 def _header(path: Path) -> tuple[str, ...] | None:
     """Return the names in the first line of a .csv, or None if that line is numbers."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        first = next(csv.reader(file), [])
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = next(csv.reader(file), [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{str(path)!r} must be text in UTF-8, with commas between: {error}.") from None
     try:
         [float(field) for field in first]
     except ValueError:
@@ -81,14 +85,16 @@ def _read_csv(path: Path, names: tuple[str, ...] | None, wanted: tuple[str, ...]
     """Return the wanted columns of a .csv, or all. Those that are not wanted may hold text."""
     used = None if wanted is None or names is None else _places(names, wanted)
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open(encoding="utf-8-sig") as file, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "loadtxt: input contained no data")  # it is an error below
             rows = np.loadtxt(
                 file, delimiter=",", skiprows=int(names is not None), ndmin=2, usecols=used, quotechar='"'
             )
     except ValueError as error:
         raise ValueError(
-            f"{str(path)!r} must hold numbers separated by commas: {error}. Rows count from 0, after the "
-            "header. Choose columns of numbers with --columns, and leave out rows with missing values."
+            f"{str(path)!r} must hold numbers separated by commas: {str(error).split(';')[0].rstrip('.')}. "
+            "Rows count from 0, after the header. Choose columns of numbers with --columns, and leave out "
+            "rows with missing values."
         ) from None
     if rows.size == 0:
         raise ValueError(f"{str(path)!r} must have at least one row of numbers.")
@@ -104,5 +110,8 @@ def _chosen(X: Array, names: tuple[str, ...] | None, wanted: tuple[str, ...] | N
 def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     for name in wanted:
         if name not in names:
-            raise ValueError(f"--columns must name columns of FILE, {', '.join(names)}; got {name!r}.")
+            raise ValueError(
+                f"FILE must have the column {name!r}; it has {', '.join(names)}. "
+                "Choose others with --columns."
+            )
     return [names.index(name) for name in wanted]
