@@ -11,6 +11,7 @@ from fastem._api.models import load
 from fastem._api.online import partial_fit
 from fastem._api.select import select
 from fastem._api.selection import Candidate, Selection
+from fastem._api.silhouette import silhouette_samples, silhouette_score
 from fastem._api.steps import e_step, m_step
 from fastem._families.distribution import Distribution
 from fastem._families.statistics import Statistics
@@ -40,6 +41,8 @@ __all__ = [
     "partial_fit",
     "plot",
     "select",
+    "silhouette_samples",
+    "silhouette_score",
 ]
 
 __version__ = "0.1.0"
