@@ -263,3 +263,13 @@ def test_an_edit_of_a_helper_in_the_package_is_noticed(tmp_path):
     tile = package / "_kernels" / "_tile.py"
     tile.write_text(tile.read_text().replace("min(n, tiles", "min(n - 1, tiles"))  # the rows of a slot
     assert moments() == ["[4. 5.]", "0"]
+
+
+@pytest.mark.slow
+def test_files_outside_the_package_cost_its_kernels_no_hits(program):
+    """The kernels of the package contain nothing from outside, so all processes share them."""
+    program.write_helper(2)
+    folder = program.folder / "cache"
+    moments(folder)
+    script = f"import sys; sys.path.insert(0, {str(program.folder)!r}); import caller; caller.caller(1.0)\n{MOMENTS}"
+    assert run_script(script, "f8", NUMBA_CACHE_DIR=str(folder)).splitlines() == [MEAN, "1"]
