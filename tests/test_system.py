@@ -109,7 +109,7 @@ X = np.empty((10_000_000, 4))
 X[:] = np.resize(clusters(0, 10_000, 4), (10_000, 4))[np.arange(10_000_000) % 10_000]
 small = clusters(1)
 expected = bits(small)
-fastem.fit(X[:10_000], 8, rng=0, tol=0, max_iter=1)
+fastem.fit(X, 8, rng=0, tol=0, max_iter=1)  # compiles all that the fits below need
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it for background processes
 
