@@ -1,4 +1,4 @@
-"""Kernels that tests call. After an edit of this file the tests compile all kernels anew."""
+"""Kernels that tests call. They are compiled anew after an edit of this file or of fastem/_kernels."""
 
 import numpy as np
 

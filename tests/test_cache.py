@@ -106,35 +106,6 @@ def test_machine_code_of_another_signature_is_a_miss(tmp_path):
     assert file.load("float32") == "code for float32"
 
 
-# Some of these kernels sum in another order if they are compiled by themselves than inside their callers.
-TIED = """
-import hashlib
-import numpy as np
-from fastem._kernels._estep import slot_statistics
-from fastem._kernels._params import Sums, TiedParams
-rng = np.random.default_rng(0)
-k, d, n = 5, 26, 600
-whitener = np.tril(rng.normal(size=(1, d, d))) + 2 * np.eye(d)
-means = rng.normal(size=(k, d))
-transposed = np.ascontiguousarray(means.T[None])
-params = TiedParams(np.zeros(d), np.ones(d), np.zeros(k), means, transposed, np.ones(k), whitener)
-shapes = (1, k), (1, k, d), (1, 2, d, d), (1, k, k), (1,)
-sums = Sums(*map(np.zeros, shapes))
-nothing, soft = np.empty(0, np.int64), np.zeros(1, np.int64)
-slot_statistics(rng.normal(size=(n, d)), np.empty(0), nothing, np.empty((0, k)), params, soft, sums, 0)
-print(hashlib.sha256(b"".join(array.tobytes() for array in sums)).hexdigest())
-print(sum(slot_statistics.stats.cache_hits.values()))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.slow
-def test_the_process_that_compiles_gets_the_bits_of_later_ones(tmp_path):
-    first, then = (run_script(TIED, NUMBA_CACHE_DIR=str(tmp_path)).split() for _ in range(2))
-    assert first == [then[0], "0"]
-    assert then[1] == "1"
-
-
 HELPER = """
 from fastem._kernels._jit import kernel
 @kernel
@@ -263,3 +234,13 @@ def test_an_edit_of_a_helper_in_the_package_is_noticed(tmp_path):
     tile = package / "_kernels" / "_tile.py"
     tile.write_text(tile.read_text().replace("min(n, tiles", "min(n - 1, tiles"))  # the rows of a slot
     assert moments() == ["[4. 5.]", "0"]
+
+
+@pytest.mark.slow
+def test_files_outside_the_package_cost_its_kernels_no_hits(program):
+    """The kernels of the package contain nothing from outside, so all processes share them."""
+    program.write_helper(2)
+    folder = program.folder / "cache"
+    moments(folder)
+    script = f"import sys; sys.path.insert(0, {str(program.folder)!r})\nimport caller; caller.caller(1.0)\n"
+    assert run_script(script + MOMENTS, "f8", NUMBA_CACHE_DIR=str(folder)).splitlines() == [MEAN, "1"]

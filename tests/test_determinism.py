@@ -38,12 +38,13 @@ def test_same_bits_for_one_and_two_threads(kind, dtype):
     assert one == two
 
 
+# Some of these kernels sum in another order if they are compiled by themselves than inside their callers.
 FRESH = """
 import hashlib
 import numpy as np, fastem
 from fastem._kernels._estep import slot_statistics
 for dtype in ("f8", "f4"):
-    for d, k in ((2, 3), (6, 6)):
+    for d, k in ((2, 3), (26, 5)):
         rng = np.random.default_rng(0)
         labels = np.arange(5000) % k
         X = (rng.normal(size=(5000, d)) + 3 * rng.normal(size=(k, d))[labels]).astype(dtype)

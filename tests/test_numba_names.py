@@ -6,7 +6,7 @@ from subprocesses import run_script
 
 pytestmark = [
     pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="numba is not used"),
-    pytest.mark.slow,  # most of these tests compile a fit
+    pytest.mark.slow,  # most of these tests compile kernels
 ]
 
 # hide(path) makes a name missing for fastem, but not for numba itself.
@@ -36,7 +36,20 @@ def hide(path):
     else:
         setattr(owner, name, Hidden(name, inspect.getattr_static(owner, name, None)))
 """
-# This fit uses serial and parallel kernels.
+# The kernel of a fit that compiles fastest, run by the parallel loop.
+SMALL_PASS = """
+import hashlib
+import numpy as np
+from fastem._kernels._moments import slot_moments
+from fastem._kernels._parallel import run_slots
+X = np.random.default_rng(0).normal(size=(6000, 2))
+sums = np.zeros(4), np.zeros((4, 2)), np.zeros((4, 2))
+run_slots(slot_moments, (X, np.empty(0), *sums), 4, None)
+assert sums[0].sum() == 6000
+print(hashlib.sha256(b"".join(array.tobytes() for array in sums)).hexdigest())
+print(sum(slot_moments.stats.cache_hits.values()))
+"""
+# This fit uses serial and parallel kernels, vectors, and parameters that numba tells apart by their types.
 SMALL_FIT = """
 import hashlib, warnings
 import numpy as np
@@ -52,9 +65,9 @@ print(sum(slot_statistics.stats.cache_hits.values()))
 """
 
 
-def small_fit(folder, *hidden, then=""):
-    """Return the bits of a fit, how many kernels came from the cache, and what else the script printed."""
-    script = HIDE + "".join(f"hide({name!r})\n" for name in hidden) + SMALL_FIT + then
+def run(program, folder, *hidden, then=""):
+    """Return the bits of a result, how many kernels came from the cache, and what else the script printed."""
+    script = HIDE + "".join(f"hide({name!r})\n" for name in hidden) + program + then
     words = run_script(script, NUMBA_CACHE_DIR=str(folder), NUMBA_NUM_THREADS="2").split()
     return words[0], int(words[1]), words[2:]
 
@@ -66,10 +79,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bits(folder):
-    """The bits of a fit with all names. Its kernels stay in the folder."""
-    fitted, hits, _ = small_fit(folder)
-    assert hits == 0
-    return fitted
+    """The bits of each program with all names. Its kernels stay in the folder."""
+    results = {program: run(program, folder) for program in (SMALL_FIT, SMALL_PASS)}
+    assert [hits for _, hits, _ in results.values()] == [0, 0]
+    return {program: result for program, (result, _, _) in results.items()}
 
 
 @pytest.mark.parametrize(
@@ -82,11 +95,12 @@ def bits(folder):
     ],
 )
 def test_without_it_nothing_comes_from_the_cache(name, bits, folder):
-    assert small_fit(folder, name)[:2] == (bits, 0)
+    assert run(SMALL_PASS, folder, name)[:2] == (bits[SMALL_PASS], 0)
 
 
 def test_without_it_nothing_is_kept(bits, tmp_path):
-    assert small_fit(tmp_path, "numba.core.caching.IndexDataCacheFile.save")[:2] == (bits, 0)
+    name = "numba.core.caching.IndexDataCacheFile.save"
+    assert run(SMALL_PASS, tmp_path, name)[:2] == (bits[SMALL_PASS], 0)
     assert not list(tmp_path.rglob("*.nbc"))
 
 
@@ -103,13 +117,13 @@ def test_without_it_nothing_is_kept(bits, tmp_path):
 )
 def test_without_it_threads_of_python_call_the_kernels(name, bits, folder):
     threads = "from fastem._kernels._parallel import _addresses; print(set(_addresses.values()))"
-    assert small_fit(folder, name, then=threads) == (bits, 1, ["{None}"])
+    assert run(SMALL_FIT, folder, name, then=threads) == (bits[SMALL_FIT], 1, ["{None}"])
 
 
 def test_without_it_the_parallel_loop_is_not_compiled(bits, tmp_path):
     hidden = "numba.core.cpu.CPUContext.call_conv", "numba.NumbaError"
     threads = "from fastem._kernels._parallel import _addresses; print(set(_addresses.values()))"
-    assert small_fit(tmp_path, *hidden, then=threads) == (bits, 0, ["{None}"])
+    assert run(SMALL_PASS, tmp_path, *hidden, then=threads) == (bits[SMALL_PASS], 0, ["{None}"])
 
 
 @pytest.mark.parametrize(
@@ -129,8 +143,8 @@ decorators = [value for name, value in vars(_jit).items() if name.endswith("kern
 given = {option for decorate in decorators for option in decorate(lambda x: x).targetoptions}
 print(*given, *_jit.KERNEL_OPTIONS, *_jit.ORDERED_OPTIONS)
 """
-    fitted, _, given = small_fit(tmp_path, *names, then=options)
-    assert fitted == bits
+    fitted, _, given = run(SMALL_FIT, tmp_path, *names, then=options)
+    assert fitted == bits[SMALL_FIT]
     hidden = {name.rsplit(".", 1)[1] for name in names}
     if "CPUTargetOptions" in hidden:
         hidden = {"_nrt", "inline", "forceinline", "no_cpython_wrapper", "no_cfunc_wrapper"}
@@ -142,22 +156,22 @@ print(*given, *_jit.KERNEL_OPTIONS, *_jit.ORDERED_OPTIONS)
     "name", ["numba.core.compiler.Compiler", "numba.core.codegen.CPUCodeLibrary._finalize_final_module"]
 )
 def test_without_it_the_process_that_compiles_may_have_other_bits(name, tmp_path):
-    _, hits, _ = small_fit(tmp_path, name)
+    _, hits, _ = run(SMALL_PASS, tmp_path, name)
     assert hits == 0
-    assert small_fit(tmp_path)[1] == 1
+    assert run(SMALL_PASS, tmp_path)[1] == 1
 
 
 @pytest.mark.parametrize("name", ["numba.core.config.CPU_NAME", "numba.core.config.CPU_FEATURES"])
 def test_without_it_the_target_is_the_host(name, bits, folder):
-    assert small_fit(folder, name)[:2] == (bits, 1)
+    assert run(SMALL_FIT, folder, name)[:2] == (bits[SMALL_FIT], 1)
 
 
 def test_without_it_params_are_known_by_their_names(bits, tmp_path):
-    assert small_fit(tmp_path, "numba.core.types.NamedTuple.instance_class")[:2] == (bits, 0)
+    assert run(SMALL_FIT, tmp_path, "numba.core.types.NamedTuple.instance_class")[:2] == (bits[SMALL_FIT], 0)
 
 
 def test_without_it_the_cache_folder_is_unknown(bits, folder):
     describe = "from fastem._kernels._target import describe_target; print(describe_target()['cache folder'])"
     hide = "hide('numba.core.dispatcher.Dispatcher.stats')\n"
-    assert small_fit(folder, then=hide + describe) == (bits, 1, ["unknown"])
-    assert small_fit(folder, then=describe)[2][0].startswith(str(folder))
+    assert run(SMALL_PASS, folder, then=hide + describe) == (bits[SMALL_PASS], 1, ["unknown"])
+    assert run(SMALL_PASS, folder, then=describe)[2][0].startswith(str(folder))

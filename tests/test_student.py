@@ -218,7 +218,7 @@ def error(model, means):
 @pytest.mark.parametrize("reach", [15.0, 50.0])
 @pytest.mark.parametrize("covariance_type", OTHERS)
 def test_outliers_do_not_move_the_means(covariance_type, reach):
-    for seed in range(5):
+    for seed in range(3):
         rows, means = with_outliers(seed, reach=reach)
         options = {"covariance_type": covariance_type, "rng": seed}
         assert error(fastem.fit(rows, 3, distribution="student", **options), means) < 0.1
@@ -242,7 +242,7 @@ def test_a_few_rows_that_are_extremely_far_out(covariance_type, dtype, far):
 REFERENCE = json.loads((DATA / "student.json").read_text())
 OUTLIERS = np.array(REFERENCE["outliers"]["rows"])
 FREE = [(name, k) for name in REFERENCE for k in REFERENCE[name]["free"]]
-# Here one start in ten reaches it, and all others the same lower optimum.
+# Here one start in four or so reaches it, and the others a lower optimum.
 SLOW = [("outliers", "2")]
 
 
@@ -251,7 +251,7 @@ SLOW = [("outliers", "2")]
 )
 def test_the_reference_is_reached(name, k, faithful):
     rows, expected = {"faithful": faithful, "outliers": OUTLIERS}[name], REFERENCE[name]["free"][k]
-    n_init = 30 if (name, k) in SLOW else 1
+    n_init = 10 if (name, k) in SLOW else 1
     model = fastem.fit(rows, int(k), distribution="student", n_init=n_init, tol=1e-8, max_iter=1000, rng=0)
     assert model.report.status is FitStatus.CONVERGED
     assert model.report.log_likelihood > expected["log_likelihood"] - 1e-3
@@ -269,7 +269,7 @@ def test_the_reference_for_four_degrees_of_freedom_is_reached(name, k, faithful)
         distribution="student",
         init={"degrees_of_freedom": 4},
         fixed=("degrees_of_freedom",),
-        n_init=30,
+        n_init=5,  # one start finds it for most seeds
         tol=1e-8,
         max_iter=1000,
         rng=0,

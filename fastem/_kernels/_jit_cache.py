@@ -1,9 +1,9 @@
 """The cache of compiled kernels on disk. It notices every edit of a kernel, and its errors cost only time.
 
 numba marks a cached function as stale if its own file changes. But a kernel contains the code of kernels
-from other files, and numba would not notice if one of those changes. We compare the content of all files
-that define a kernel, and of all files in this folder. So a constant that a kernel takes from another file
-must come from one of these files.
+from other files, and numba would not notice if one of those changes. For a kernel of this folder, we compare
+the content of all files in this folder; for any other kernel, that of all other files that define one too. So
+a constant or function that a kernel takes from another file must come from one of these files.
 
 numba does not document the names that are used here. If one of them fails, the kernel is compiled in memory.
 """
@@ -25,14 +25,14 @@ _digests: dict[str, bytes | None] = {}
 _states: dict[str, tuple[int, int]] = {}  # when these files were last changed, and their sizes
 
 
-def add_source(path: str) -> None:
-    """Include in the stamp a file from which Python has just loaded code: a module or a zip archive."""
+def add_source(path: str) -> str:
+    """Note the content of a file that Python has just loaded code from. Return it: a module or an archive."""
     path = _existing_file(os.path.abspath(path))
     try:
         status = os.stat(path)
         state = status.st_mtime_ns, status.st_size
         if _states.get(path) == state:
-            return
+            return path
         digest = hashlib.sha256(Path(path).read_bytes()).digest()
     except OSError:
         _digests[path] = None
@@ -40,6 +40,7 @@ def add_source(path: str) -> None:
         # If the file has changed, the module was reloaded. Older kernels may still contain the first version.
         _digests[path] = digest if _digests.setdefault(path, digest) == digest else None
         _states[path] = state
+    return path
 
 
 def _existing_file(path: str) -> str:
@@ -57,17 +58,19 @@ for _path in sorted(Path(__file__).parent.glob("*.py")) or [Path(__file__)]:
 _OWN = frozenset(_digests)
 
 
-def _version() -> tuple[str, str]:
-    """Return a suffix for file names, and a stamp. They depend on the paths and the content of all sources.
+def _version(file: str) -> tuple[str, str]:
+    """Return a suffix for file names, and a stamp, for the kernels of a file.
 
-    A process with other kernels, such as a test, writes its compiled kernels to other files. If all processes
-    wrote to the same files, processes with and without these kernels would overwrite each other's.
+    A kernel of this folder contains code of this folder only, so all processes share it, and its stamp
+    depends on the content of this folder. A kernel of another file, such as a test, may contain code of any
+    known file. Its suffix depends on their paths, and its stamp on their content. Without the suffix,
+    processes that know more and fewer files would overwrite each other's compiled kernels.
     """
-    sources = sorted(_digests.items())
-    others = [path for path, _ in sources if path not in _OWN]
+    others = sorted(path for path in _digests if path not in _OWN) if file not in _OWN else []
     suffix = "-" + hashlib.sha256("\n".join(others).encode()).hexdigest()[:8] if others else ""
     stamp = hashlib.sha256()
-    for path, digest in sources:
+    for path in [*sorted(_OWN), *others]:
+        digest = _digests[path]
         if digest is None:
             raise OSError(f"{path} cannot be read, or it has changed since it was imported")
         stamp.update(digest)
@@ -104,8 +107,8 @@ class CacheFile(IndexDataCacheFile):
 class KernelCache(NullCache):
     """The object that a numba function asks for its compiled versions."""
 
-    def __init__(self, function):
-        self._function = function
+    def __init__(self, function, file):
+        self._function, self._file = function, file
         self._numba_cache = None  # created when it is needed, because it writes a file to test its folder
 
     @property
@@ -129,7 +132,7 @@ class KernelCache(NullCache):
         """Return numba's cache of the function. Its file depends on all sources that are known by now."""
         if self._numba_cache is None:
             self._numba_cache = FunctionCache(self._function)
-        cache, (suffix, stamp) = self._numba_cache, _version()
+        cache, (suffix, stamp) = self._numba_cache, _version(self._file)
         if not hasattr(cache, "_cache_file"):
             raise AttributeError("without our file, numba would use its own, which may be stale")
         cache._cache_file = CacheFile(cache.cache_path, cache._impl.filename_base + suffix, stamp)
@@ -138,6 +141,6 @@ class KernelCache(NullCache):
 
 def cache_on_disk(dispatcher, function) -> None:
     """Make a numba function look for its machine code on disk before it compiles, and store it there."""
-    add_source(function.__code__.co_filename)
+    file = add_source(function.__code__.co_filename)
     if hasattr(dispatcher, "_cache"):
-        dispatcher._cache = KernelCache(function)
+        dispatcher._cache = KernelCache(function, file)
