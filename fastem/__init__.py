@@ -1,5 +1,6 @@
 """fastem: mixture models fitted by Expectation-Maximization, on millions of points, in seconds."""
 
+from fastem import plot
 from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interrupted import FitInterrupted
@@ -28,6 +29,7 @@ __all__ = [
     "load",
     "m_step",
     "partial_fit",
+    "plot",
 ]
 
 __version__ = "0.1.0"

@@ -14,6 +14,9 @@ import fastem
 OPTIONAL = {
     "_api.interop": {"sklearn"},
     "_api.progress": {"tqdm"},
+    "_plot.animation": {"matplotlib"},
+    "_plot.canvas": {"matplotlib"},
+    "_plot.ellipses": {"matplotlib"},
     "_sklearn.accelerate": {"sklearn"},
     "_sources.dask": {"dask"},
     "_sources.dask_graph": {"dask"},

@@ -131,6 +131,7 @@ class Family(ABC, Generic[P, S]):
     refinements: ClassVar[int] = 1  # how often sums for known responsibilities are taken again, at most
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
     shows_clusters: ClassVar[bool] = True  # whether k-means can see the clusters of rows
+    discrete: ClassVar[bool] = False  # whether rows hold whole numbers alone
     # The values that rows may have in each column (None for a column without such), or None if no column has.
     categories: tuple[Any, ...] | None = None
     # The texts that each column may have, or None for a column of numbers; () if they are not known yet. None
@@ -198,6 +199,17 @@ class Family(ABC, Generic[P, S]):
 
     def columns_of(self, name: str) -> Array | None:
         """Return the numbers of the columns that one of the `shown` belongs to, or None if to all."""
+        return None
+
+    def ellipsoids(self, parameters: P) -> tuple[FloatArray, FloatArray] | None:
+        """Return the centres (K, d) and matrices (K, d, d) of ellipsoids of equal density, in user units.
+
+        They are NaN in columns without. None means that no component has any.
+        """
+        return None
+
+    def marginal(self, parameters: P, columns: Array) -> "tuple[Family[Any, Any], Any] | None":
+        """Return the family and the parameters of some columns alone, or None if they are not known."""
         return None
 
     # --- coordinates

@@ -27,6 +27,7 @@ class Bernoulli(Unscaled[BernoulliParameters, ExponentialSums], PlainLinear[Bern
     """
 
     name = distribution = "bernoulli"
+    discrete = True
     parameter_names = ("probabilities",)
     domains = (_FROM_0_TO_1,)
     location = "probabilities"

@@ -107,6 +107,23 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         variances = self._layout.variances(self._stacked(parameters), d)
         return {"means": parameters.means, "deviations": np.broadcast_to(np.sqrt(variances), (k, d))}
 
+    def ellipsoids(self, parameters: GaussianParameters) -> tuple[FloatArray, FloatArray]:
+        k, d = parameters.means.shape
+        matrices = self._stacked(parameters)
+        if not self._layout.matrices:
+            matrices = self._layout.variances(matrices, d)[:, :, None] * np.eye(d)
+        return parameters.means, np.broadcast_to(matrices, (k, d, d))
+
+    def marginal(
+        self, parameters: GaussianParameters, columns: Array
+    ) -> tuple["Gaussian", GaussianParameters]:
+        weights, means, covariances = parameters
+        if self._layout.matrices:
+            covariances = covariances[..., columns[:, None], columns]
+        elif covariances.ndim == 2:
+            covariances = covariances[:, columns]
+        return self, GaussianParameters(weights, means[:, columns], covariances)
+
     # --- coordinates
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:

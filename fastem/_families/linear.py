@@ -154,6 +154,10 @@ class Linear(CompiledFamily[P, ExponentialSums]):
             arrays.append(values)
         return self.record(weights, *arrays)
 
+    def marginal(self, parameters: P, columns: Array) -> tuple["Linear[P]", P]:
+        values = self.values(parameters).values()
+        return self, self.record(parameters.weights, *(value[:, columns] for value in values))
+
     def n_features(self, parameters: P) -> int:
         return int(getattr(parameters, self.parameter_names[0]).shape[1])
 

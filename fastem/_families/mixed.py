@@ -186,6 +186,24 @@ class Mixed(Family[MixedParameters, MixedSums]):
             X[:, block.columns] = block.family.sample(own, labels, rng)
         return X
 
+    def ellipsoids(self, parameters: MixedParameters) -> tuple[FloatArray, FloatArray]:
+        k, d = len(parameters.weights), self.n_features(parameters)
+        centres, matrices = np.full((k, d), np.nan), np.full((k, d, d), np.nan)
+        for block, own in self._each(parameters.blocks):
+            if (found := block.family.ellipsoids(own)) is not None:
+                centres[:, block.columns] = found[0]
+                matrices[:, block.columns[:, None], block.columns] = found[1]
+        return centres, matrices
+
+    def marginal(self, parameters: MixedParameters, columns: Array) -> tuple[Family[Any, Any], Any] | None:
+        for block, own in self._each(parameters.blocks):
+            if set(columns) <= set(block.columns):
+                places = np.array([list(block.columns).index(j) for j in columns])
+                own = own._replace(weights=parameters.weights)
+                found: tuple[Family[Any, Any], Any] | None = block.family.marginal(own, places)
+                return found
+        return None
+
     # --- coordinates
 
     def _whole(self, frames: list[Frame]) -> Frame:

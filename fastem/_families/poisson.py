@@ -28,6 +28,7 @@ class Poisson(Unscaled[PoissonParameters, ExponentialSums], PlainLinear[PoissonP
     """log p(x | k) = sum_j x_j log rate_kj - rate_kj - log x_j!"""
 
     name = distribution = "poisson"
+    discrete = True
     parameter_names = ("rates",)
     domains = (AT_LEAST_0,)
     location = "rates"

@@ -115,6 +115,13 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         sizes = np.maximum(rng.chisquare(degrees) / degrees, np.finfo(np.float64).tiny)
         return np.asarray(parameters.means[labels] + noise / np.sqrt(sizes)[:, None])
 
+    def ellipsoids(self, parameters: StudentParameters) -> tuple[FloatArray, FloatArray]:
+        return self._gaussian.ellipsoids(_gaussian_of(parameters))
+
+    def marginal(self, parameters: StudentParameters, columns: Array) -> tuple["Student", StudentParameters]:
+        _, gaussian = self._gaussian.marginal(_gaussian_of(parameters), columns)
+        return self, _with_gaussian(parameters, gaussian)
+
     # --- coordinates
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
