@@ -12,6 +12,7 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.animation import Animation
 from matplotlib.figure import Figure
+from PIL import Image, ImageSequence
 
 import fastem.plot
 from fastem.datasets import old_faithful
@@ -32,11 +33,13 @@ COLOURS = {"scikit-learn": "#e08214", "oneDAL": "#7b5fb5", "fastem": "#1b8a7a"}
 
 def animation() -> HTML:
     """EM at work on Old Faithful, from a start far off. Who wants no motion sees the last frame."""
+    X = old_faithful()
+    start = fastem.GaussianMixture([0.5, 0.5], [[2.2, 88.0], [4.6, 46.0]], [np.diag(X.var(axis=0))] * 2, "full")
     figure, axes = plt.subplots(figsize=(5.2, 4.2), dpi=120, layout="constrained")
     film = fastem.plot.animate(
-        pd.DataFrame(old_faithful(), columns=["eruption (minutes)", "wait for the next (minutes)"]),
+        pd.DataFrame(X, columns=["eruption (minutes)", "wait for the next (minutes)"]),
         2,
-        init={"means": np.array([[2.2, 88.0], [4.6, 46.0]])},
+        init=start,
         tol=1e-6,
         ax=axes,
     )
@@ -52,10 +55,16 @@ def moving(film: Animation, figure: Figure, alt: str) -> HTML:
     """Return a film that plays in a page. Who wants no motion sees its last frame."""
     width, height = (figure.get_size_inches() * figure.dpi).astype(int)
     with TemporaryDirectory() as folder:
-        path, still = Path(folder) / "em.webp", BytesIO()
-        film.save(path, writer="pillow", fps=3)
-        figure.savefig(still, format="png")
-        moved, stays = data_uri("webp", path.read_bytes()), data_uri("png", still.getvalue())
+        path = Path(folder) / "film.apng"
+        film.save(path, writer="pillow")
+        frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(Image.open(path))]
+    times = [1200] + [350] * (len(frames) - 2) + [2500]  # milliseconds; the first and the last are worth a look
+    film_file, still = BytesIO(), BytesIO()
+    frames[0].save(
+        film_file, "webp", save_all=True, append_images=frames[1:], duration=times, loop=0, quality=80
+    )
+    frames[-1].save(still, "webp", lossless=True)
+    moved, stays = (data_uri("webp", file.getvalue()) for file in (film_file, still))
     plt.close(figure)
     return HTML(
         f'<picture><source srcset="{stays}" media="(prefers-reduced-motion: reduce)">'
