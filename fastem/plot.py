@@ -11,7 +11,7 @@ from fastem._api.fit import fit
 from fastem._api.inside import check_model
 from fastem._api.mixture import Mixture
 from fastem._api.pictured import subject_of
-from fastem._checks import check_integer
+from fastem._checks import check_integer, check_nonnegative
 from fastem._plot.animation import Scene, chosen_scenes, film
 from fastem._plot.convergence import draw_convergence
 from fastem._plot.criterion import criterion
@@ -93,7 +93,8 @@ def uncertainty(
     """Draw rows the larger and darker the less sure it is which component they belong to.
 
     The uncertainty of a row is 1 - its largest responsibility. It is 0 if one component is sure, and
-    1 - 1 / k if all are equally likely. Of one feature, it is drawn over that feature.
+    1 - 1 / k if all are equally likely. The area grows with its root. Of one feature, it is drawn over that
+    feature.
 
     The parameters, what is returned, and the errors are those of `classification`. Models without
     responsibilities, such as k-means, are an error.
@@ -257,6 +258,7 @@ def animate(
     >>> from fastem.datasets import old_faithful
     >>> film = fastem.plot.animate(old_faithful(), 2)
     """
+    interval = check_nonnegative("interval", interval, "Pass milliseconds.")
     max_frames = check_integer("max_frames", max_frames, 2)
     runs: list[list[tuple[int, float, Mixture]]] = []
     callback = options.pop("callback", None)

@@ -61,7 +61,7 @@ def film(scenes: Sequence[Scene], drawn: Drawn, features: Any, interval: float, 
 
     update(0)
     return FuncAnimation(
-        ax.figure.figure if hasattr(ax.figure, "figure") and ax.figure.figure else ax.figure,
+        ax.figure.figure,  # of a subfigure, the whole figure
         update,
         frames=len(scenes),
         interval=interval,
@@ -83,7 +83,7 @@ def _points(ax: Any, first: Subject, drawn: Drawn, pair: Sequence[int]) -> Calla
 
     X = drawn.X[:, pair]
     points = ax.scatter(*X.T, s=1.3 * area_of_points(len(X)), c=[colour_of(0)] * len(X), lw=0, alpha=0.8)
-    ax.autoscale(False)
+    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # the ellipses shall not change them
     ellipses: list[list[Any]] = []
     centres: list[Any] = []
     for component in range(first.n_components if first.has_ellipses(pair) else 0):

@@ -17,7 +17,7 @@ MARKERS = "o^sDvPX"
 MOST_IN_LEGEND = 12
 _POINT_AREA = 4000.0  # of all points together, in square points
 _LEAST_AREA, _MOST_AREA = 4.0, 22.0
-_PANEL_INCHES = 2.0
+_PANEL_INCHES, _SMALL_PANEL_INCHES = 2.0, 1.5
 
 
 def colour_of(component: int) -> str:
@@ -59,9 +59,9 @@ def panel(ax: Any, fig: Any = None, size: tuple[float, float] = (6.4, 4.4)) -> A
     """Return the Axes to draw in: the user's, one in the user's figure, or one in a new figure."""
     if ax is not None and fig is not None:
         raise ValueError("Pass ax or fig, not both.")
-    plt = matplotlib_pyplot()
+    matplotlib_pyplot()
     if ax is None:
-        return (fig or plt.figure(figsize=size, layout="constrained")).subplots()
+        return _figure(fig, size).subplots()
     if not hasattr(ax, "scatter"):
         raise TypeError(f"ax must be a matplotlib Axes; got {type(ax).__name__}.")
     return ax
@@ -74,10 +74,8 @@ def grid(ax: Any, fig: Any, size: int) -> Any:
             f"ax must be None for {size} features, which take a grid of panels. Pass fig=, a figure or a "
             "subfigure, or two features, such as features=(0, 1)."
         )
-    plt = matplotlib_pyplot()
-    inches = _PANEL_INCHES * size if size < 5 else 1.5 * size
-    figure = fig or plt.figure(figsize=(inches, inches), layout="constrained")
-    axes = figure.subplots(size, size, squeeze=False)
+    inches = size * (_PANEL_INCHES if size < 5 else _SMALL_PANEL_INCHES)
+    axes = _figure(fig, (inches, inches)).subplots(size, size, squeeze=False)
     for i, j in np.ndindex(size, size):
         if j > i:
             axes[i, j].set_visible(False)
@@ -86,6 +84,16 @@ def grid(ax: Any, fig: Any, size: int) -> Any:
         if j <= i < size - 1:
             axes[i, j].sharex(axes[size - 1, j])
     return axes
+
+
+def _figure(fig: Any, size: tuple[float, float]) -> Any:
+    """Return the user's figure, or a new one."""
+    plt = matplotlib_pyplot()
+    if fig is None:
+        return plt.figure(figsize=size, layout="constrained")
+    if not hasattr(fig, "subplots"):
+        raise TypeError(f"fig must be a matplotlib Figure or SubFigure; got {type(fig).__name__}.")
+    return fig
 
 
 def label_grid(axes: Any, names: Sequence[str]) -> None:
@@ -102,6 +110,13 @@ def label_grid(axes: Any, names: Sequence[str]) -> None:
             ax.set_ylabel(names[i])
         elif i != j:
             ax.tick_params(labelleft=False)
+
+
+def label_texts(ax: Any, texts: Sequence[Any]) -> None:
+    """Write texts at the numbers from 0 of the first and of the second axis, where there are any."""
+    for axis, words in zip((ax.xaxis, ax.yaxis), texts, strict=True):
+        if words is not None:
+            axis.set_ticks(np.arange(len(words)), [str(word) for word in words])
 
 
 def handles_of(k: int) -> list[Any]:

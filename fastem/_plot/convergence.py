@@ -26,6 +26,7 @@ def draw_convergence(report: FitReport, ax: Any) -> Any:
         ax.plot(repaired, history[repaired], **style)
     same = np.isclose(report.objective, report.log_likelihood, rtol=1e-9)
     ax.set(xlabel="iteration", ylabel="log-likelihood" if same else "objective")
+    ax.ticklabel_format(axis="y", useOffset=False)
     ax.xaxis.get_major_locator().set_params(integer=True)
     steps_taken = f"{report.n_iter} iteration{'s' * (report.n_iter != 1)}"
     ax.set_title(f"{report.status.name} after {steps_taken}: {report.log_likelihood:,.2f}")

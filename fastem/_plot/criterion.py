@@ -64,7 +64,7 @@ def criterion(selection: Any, *, ax: Any = None) -> Any:
         ax.plot([], [], "o", **style, label="degenerate, never chosen")
     chosen = selection.chosen
     if chosen is not None and _finite(getattr(chosen, field)):
-        style = {"mfc": "none", "mec": text_colour(), "mew": 1.6, "ms": 15, "zorder": 4}
+        style = {"mfc": "none", "mec": text_colour(), "mew": 1.6, "ms": 12, "zorder": 4}
         ax.plot([chosen.k], [getattr(chosen, field)], "o", **style, label="chosen")
         kind = "" if chosen.covariance_type is None else f", {chosen.covariance_type}"
         ax.set_title(f"Chosen: k = {chosen.k}{kind}")

@@ -53,7 +53,8 @@ def densities_at(one: Subject, at: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the density of the mixture at points (m,), and its parts by component, (m, K)."""
     assert one.component_log_densities is not None
     assert one.weights is not None
-    parts = np.exp(one.component_log_densities(rows_at(at[:, None]))) * one.weights
+    with np.errstate(over="ignore"):
+        parts = np.exp(one.component_log_densities(rows_at(at[:, None]))) * one.weights
     parts[~np.isfinite(parts)] = np.nan  # at a pole of the density
     return parts.sum(axis=1), parts
 

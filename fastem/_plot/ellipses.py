@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem._plot.canvas import colour_of, panel
+from fastem._plot.canvas import MOST_IN_LEGEND, colour_of, panel, text_colour
 from fastem._plot.subject import Subject, chosen_pair, name_of
 from fastem._typing import FloatArray
 
@@ -34,7 +34,7 @@ def checked_levels(levels: Any) -> list[float]:
 
 
 def add_ellipses(ax: Any, subject: Subject, pair: Sequence[int], levels: Sequence[float] = (1.0,)) -> None:
-    """Add the ellipses of a pair of features, and a cross at each centre."""
+    """Add the ellipses of a pair of features, and a cross at each centre, with a number if they are many."""
     from matplotlib.patches import Ellipse
 
     assert subject.centres is not None
@@ -48,7 +48,10 @@ def add_ellipses(ax: Any, subject: Subject, pair: Sequence[int], levels: Sequenc
             ax.add_patch(
                 Ellipse(centre, width, height, angle=angle, fill=False, ec=colour, zorder=3, **style)
             )
-        ax.plot(*centre, "+", c=colour, ms=8, mew=1.8, zorder=3)
+        ax.plot(*centre, "+", c=text_colour(), ms=7, mew=1.2, zorder=3)
+        if len(centres) > MOST_IN_LEGEND:
+            style = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": "small", "zorder": 4}
+            ax.annotate(f"{component}", centre, **style)
 
 
 def axes_of(matrix: FloatArray, level: float) -> tuple[float, float, float]:

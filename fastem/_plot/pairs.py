@@ -12,6 +12,7 @@ from fastem._plot.canvas import (
     grid,
     handles_of,
     label_grid,
+    label_texts,
     marker_of,
     opacity_of_points,
     panel,
@@ -23,8 +24,8 @@ from fastem._plot.ellipses import add_ellipses
 from fastem._plot.subject import Drawn, Subject, chosen_features, drawn_rows, name_of, rows_at
 from fastem._typing import Array, FloatArray
 
-_SURE_AREA, _UNSURE_AREA = 5.0, 70.0  # of a row, in square points
-_SURE_OPACITY, _UNSURE_OPACITY = 0.15, 0.95
+_SURE_AREA, _UNSURE_AREA = 7.0, 80.0  # of a row, in square points
+_SURE_OPACITY, _UNSURE_OPACITY = 0.3, 0.95
 _IN_GRID = 0.6  # how much smaller points are in a grid
 
 # (axes, first column, second column, factor of the area of points)
@@ -92,8 +93,16 @@ def uncertainty_of(responsibilities: Array) -> FloatArray:
 
 
 def shares_of(unsure: FloatArray, k: int) -> FloatArray:
-    """Return how unsure rows are, from 0 to 1, where all components are equally likely."""
-    return np.asarray(unsure / (1 - 1 / k) if k > 1 else unsure)
+    """Return how unsure rows are, from 0 to 1, where all components are equally likely.
+
+    It is a root, so that the few rows that are a little unsure can be told from those that are sure.
+    """
+    return np.asarray(np.sqrt(unsure / (1 - 1 / k)) if k > 1 else unsure)
+
+
+def texts_of(subject: Subject, column: int) -> Array | None:
+    """Return the texts that the numbers of a column stand for, or None if it has numbers."""
+    return None if not subject.vocabulary else subject.vocabulary[column]
 
 
 def add_centres(ax: Any, centres: FloatArray) -> None:
@@ -120,6 +129,7 @@ def _pairs(
         ax = panel(ax, fig)
         pair(ax, columns[0], columns[1], 1.0)
         ax.set(xlabel=names[0], ylabel=names[1])
+        label_texts(ax, [texts_of(subject, column) for column in columns])
         ax.set_title(titled(title, which, drawn.note))
         add_legend(ax, subject)
         return ax
@@ -129,6 +139,10 @@ def _pairs(
             pair(axes[i, j], column, row, _IN_GRID)
         _diagonal(axes[i, i], subject, drawn.X[:, row], labels, row)
     label_grid(axes, names)
+    for i, column in enumerate(columns):
+        texts = texts_of(subject, column)
+        label_texts(axes[-1, i], [texts, None])
+        label_texts(axes[i, 0], [None, texts if i else None])
     figure = axes[0, 0].figure
     figure.suptitle(titled(title, which, drawn.note))
     add_legend(figure, subject)
@@ -156,7 +170,8 @@ def add_legend(where: Any, subject: Subject) -> None:
     """Add a legend of the components to an axes or a figure, if they are few enough for one."""
     if 1 < subject.n_components <= MOST_IN_LEGEND:
         place = {} if hasattr(where, "plot") else {"loc": "upper right"}
-        where.legend(handles=handles_of(subject.n_components), title="component", fontsize="small", **place)
+        small = {"fontsize": "small", "title_fontsize": "small"}
+        where.legend(handles=handles_of(subject.n_components), title="component", **small, **place)
 
 
 def _one(subject: Subject, drawn: Drawn, column: int, labels: Array, title: str, ax: Any, fig: Any) -> Any:
