@@ -34,7 +34,9 @@ COLOURS = {"scikit-learn": "#e08214", "oneDAL": "#7b5fb5", "fastem": "#1b8a7a"}
 def animation() -> HTML:
     """EM at work on Old Faithful, from a start far off. Who wants no motion sees the last frame."""
     X = old_faithful()
-    start = fastem.GaussianMixture([0.5, 0.5], [[2.2, 88.0], [4.6, 46.0]], [np.diag(X.var(axis=0))] * 2, "full")
+    start = fastem.GaussianMixture(
+        [0.5, 0.5], [[2.2, 88.0], [4.6, 46.0]], [np.diag(X.var(axis=0))] * 2, "full"
+    )
     figure, axes = plt.subplots(figsize=(5.2, 4.2), dpi=120, layout="constrained")
     film = fastem.plot.animate(
         pd.DataFrame(X, columns=["eruption (minutes)", "wait for the next (minutes)"]),
@@ -46,8 +48,8 @@ def animation() -> HTML:
     return moving(
         film,
         figure,
-        "Eruptions of Old Faithful, in two groups. Two ellipses start far off and move onto the groups in a dozen "
-        "steps, and the points take their colours.",
+        "Eruptions of Old Faithful, in two groups. Two ellipses start far off and move onto the groups in a "
+        "dozen steps, and the points take their colours.",
     )
 
 
@@ -58,7 +60,9 @@ def moving(film: Animation, figure: Figure, alt: str) -> HTML:
         path = Path(folder) / "film.apng"
         film.save(path, writer="pillow")
         frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(Image.open(path))]
-    times = [1200] + [350] * (len(frames) - 2) + [2500]  # milliseconds; the first and the last are worth a look
+    times = (
+        [1200] + [350] * (len(frames) - 2) + [2500]
+    )  # milliseconds; the first and the last are worth a look
     film_file, still = BytesIO(), BytesIO()
     frames[0].save(
         film_file, "webp", save_all=True, append_images=frames[1:], duration=times, loop=0, quality=80
@@ -84,13 +88,13 @@ def speed_chart(path: str) -> HTML:
     for place, case in enumerate(SHOWN):
         row = rows[case]
         what = row["data"] if row["operation"] == "pass" else row["operation"]
-        names.append(f"{row['covariance_type']}, {what}, {row['d']} × {row['k']}")
+        names.append(f"{row['covariance_type']}, {what}, d={row['d']}, K={row['k']}")
         for shift, name in ((-0.2, "scikit-learn"), (0.2, "oneDAL")):
             if "minimum" in row["seconds"].get(name, {}):
                 times = row["seconds"][name]["minimum"] / row["seconds"]["fastem"]["minimum"]
                 label = name if place == 1 else None
                 axes.barh(place + shift, times, height=0.38, color=COLOURS[name], label=label)
-                axes.text(times * 1.04, place + shift, f"{times:.3g} ×", va="center", fontsize=9)
+                axes.text(times * 1.04, place + shift, f"{times:.3g} x", va="center", fontsize=9)
     axes.axvline(1, color=COLOURS["fastem"], lw=2.5, label="fastem")
     axes.set(xscale="log", xlim=(0.9, 260), xlabel="time relative to fastem, shorter is faster")
     axes.set_xticks([1, 10, 100], ["1", "10", "100"])
@@ -103,7 +107,7 @@ def speed_chart(path: str) -> HTML:
     plt.close(figure)
     return HTML(
         f'<img class="chart" src="{data_uri("svg+xml", chart.getvalue())}" width="768" height="442" '
-        'alt="Bars for eight cases: scikit-learn takes 16 to 145 times as long as fastem, oneDAL 2 to 9 times.">'
+        'alt="Bars for eight cases: scikit-learn takes 16 to 145 times as long as fastem, oneDAL 2 to 9.">'
     )
 
 
