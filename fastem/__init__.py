@@ -7,6 +7,7 @@ from fastem._api.interrupted import FitInterrupted
 from fastem._api.mixture import Mixture
 from fastem._api.models import load
 from fastem._api.online import partial_fit
+from fastem._api.silhouette import silhouette_samples, silhouette_score
 from fastem._api.steps import e_step, m_step
 from fastem._families.distribution import Distribution
 from fastem._families.statistics import Statistics
@@ -30,6 +31,8 @@ __all__ = [
     "m_step",
     "partial_fit",
     "plot",
+    "silhouette_samples",
+    "silhouette_score",
 ]
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Command line: ``python -m fastem demo | info | bench | fit FILE | accelerate SCRIPT``."""
+"""Command line: ``python -m fastem demo | info | bench | fit | predict | accelerate``."""
 
 import argparse
 import platform
@@ -10,13 +10,26 @@ import numba
 import numpy as np
 
 import fastem
+from fastem._api.inside import with_feature_names
 from fastem._checks import check_integer
 from fastem._em.starts import INIT_NAMES
-from fastem._families.registry import GAUSSIANS
+from fastem._families.registry import DISTRIBUTIONS, GAUSSIANS
 from fastem._kernels._target import describe_target
+from fastem._tools.arguments import (
+    add_data,
+    add_results,
+    check_results,
+    data_of,
+    save_picture,
+    shows_progress,
+)
 from fastem._tools.bench import run_bench
-from fastem._tools.demo import describe, run_demo
-from fastem._typing import Array
+from fastem._tools.demo import run_demo
+from fastem._tools.files import open_file
+from fastem._tools.predictions import write_predictions
+
+# What wrong input can raise. It is told in one line, and anything else with a traceback.
+_MISTAKES = (ValueError, TypeError, OSError, ImportError, fastem.FitInterrupted)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"fastem: {error}", file=sys.stderr)
+    except _MISTAKES as error:
+        print(f"fastem: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
 
@@ -51,17 +64,24 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("-o", "--output", type=Path, help="write the table to this JSON file")
     bench.set_defaults(run=_bench)
 
-    fit = commands.add_parser("fit", help="fit a .csv or .npy file and print the model")
-    fit.add_argument("file", type=Path)
+    fit = commands.add_parser("fit", help="fit a file, print the model, save it and draw it")
+    add_data(fit)
     fit.add_argument("-k", type=int, required=True, help="number of components")
-    fit.add_argument("--covariance-type", choices=GAUSSIANS, default="full")
+    fit.add_argument("--distribution", choices=DISTRIBUTIONS, default="gaussian")
+    fit.add_argument("--covariance-type", choices=GAUSSIANS, help="of gaussian and student (default full)")
     fit.add_argument("--init", choices=INIT_NAMES, default="auto")
     fit.add_argument("--n-init", type=int, default=1)
     fit.add_argument("--tol", type=float, default=1e-4)
     fit.add_argument("--max-iter", type=int, default=200)
-    fit.add_argument("--seed", type=int, default=None)
-    fit.add_argument("-o", "--output", type=Path, help="save the model to this .npz")
+    add_results(fit, "save the model to this .npz")
     fit.set_defaults(run=_fit)
+
+    predict = commands.add_parser("predict", help="write the component of each row of a file")
+    predict.add_argument("model", metavar="MODEL", type=Path, help="a model that fit has saved")
+    add_data(predict)
+    predict.add_argument("--proba", action="store_true", help="write the responsibilities too")
+    predict.add_argument("-o", "--output", type=Path, required=True, help="write to this .csv or .npy")
+    predict.set_defaults(run=_predict)
 
     accelerate = commands.add_parser("accelerate", help="run a script with scikit-learn accelerated")
     accelerate.add_argument("script", type=Path)
@@ -93,20 +113,42 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
+    check_results(options)
+    data = data_of(options)
     model = fastem.fit(
-        _read(options.file),
+        data.X,
         options.k,
+        distribution=options.distribution,
         covariance_type=options.covariance_type,
+        columns=data.columns,
         init=options.init,
         n_init=options.n_init,
         tol=options.tol,
         max_iter=options.max_iter,
         rng=options.seed,
+        progress=shows_progress(),
     )
-    print(describe(model))
+    if data.names is not None:
+        model = with_feature_names(model, data.names)
+    print(model.summary())
     if options.output is not None:
         model.save(options.output)
         print(f"\nsaved to {options.output}")
+    save_picture(options, lambda plot: plot.classification(model, data.X))
+
+
+def _predict(options: argparse.Namespace) -> None:
+    model = fastem.load(options.model)
+    if options.columns is not None:
+        if len(options.columns) != model.n_features:
+            raise ValueError(
+                f"--columns must name {model.n_features} columns, as many as the model has features; "
+                f"got {', '.join(options.columns)}."
+            )
+        model = with_feature_names(model, options.columns)
+    data = open_file(options.file, options.columns, of_model=model.feature_names)
+    n = write_predictions(model, data, options.output, proba=options.proba)
+    print(f"{n:,} rows written to {options.output}")
 
 
 def _accelerate(options: argparse.Namespace) -> None:
@@ -121,22 +163,6 @@ def _accelerate(options: argparse.Namespace) -> None:
         except Exception:
             sys.excepthook(*sys.exc_info())
             raise SystemExit(1) from None
-
-
-def _read(path: Path) -> Array:
-    """Read a table of numbers. If the first line of a .csv is not numbers, it is the header."""
-    if path.suffix == ".npy":
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    if path.suffix != ".csv":
-        raise ValueError(f"FILE must end in .csv or .npy; got {str(path)!r}.")
-    with path.open() as file:
-        first = file.readline()
-    try:
-        [float(field) for field in first.split(",")]
-        header = 0
-    except ValueError:
-        header = 1
-    return np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2)
 
 
 if __name__ == "__main__":

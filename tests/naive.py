@@ -358,3 +358,21 @@ def student_em(X, sample_weight, weights, means, scales, degrees, covariance_typ
         else:
             scales, s = per_u, np.log(mean) - logarithm
             degrees = np.array([solve(lambda a, one=one: gap(a) - gap(a + d / 2) - one) for one in s])
+
+
+def silhouettes(X, labels, weights):
+    """Silhouettes of rows that stand for `weights` equal rows each (Rousseeuw 1987), row by row."""
+    values = np.zeros(len(X))
+    X, labels, weights = X.tolist(), labels.tolist(), weights.tolist()
+    for i, x in enumerate(X):
+        sums, sizes = {}, {}
+        for y, label, weight in zip(X, labels, weights, strict=True):
+            sums[label] = sums.get(label, 0.0) + weight * math.dist(x, y)
+            sizes[label] = sizes.get(label, 0.0) + weight
+        others = sizes[labels[i]] - min(weights[i], 1.0)
+        if others > 0:
+            own = sums[labels[i]] / others
+            next_one = min(sums[k] / sizes[k] for k in sums if k != labels[i] and sizes[k] > 0)
+            if max(own, next_one) > 0:
+                values[i] = (next_one - own) / max(own, next_one)
+    return values

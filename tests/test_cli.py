@@ -1,5 +1,9 @@
 """The command line."""
 
+import io
+import sys
+import types
+
 import numpy as np
 import pytest
 
@@ -25,39 +29,169 @@ def test_info(capsys):
     assert fastem.__version__ in out
 
 
-@pytest.mark.parametrize("header", ["", "eruptions,waiting"])
-def test_fit_a_csv(header, tmp_path, capsys):
-    np.savetxt(tmp_path / "x.csv", old_faithful(), delimiter=",", header=header, comments="")
-    arguments = ["fit", str(tmp_path / "x.csv"), "-k", "2", "--seed", "0", "--tol", "1e-8"]
-    assert main([*arguments, "-o", str(tmp_path / "m.npz")]) == 0
-    assert "log-likelihood -1130.2640" in capsys.readouterr().out
-    assert fastem.load(tmp_path / "m.npz").report.log_likelihood == pytest.approx(-1130.26396)
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with Old Faithful as a .csv with a header."""
+    monkeypatch.chdir(tmp_path)
+    save_csv("x.csv", old_faithful(), "eruptions,waiting")
+    return tmp_path
 
 
-def test_fit_a_npy(tmp_path, capsys):
-    np.save(tmp_path / "x.npy", old_faithful())
-    assert main(["fit", str(tmp_path / "x.npy"), "-k", "3", "--covariance-type", "tied", "--seed", "0"]) == 0
-    assert "3 components, tied covariance" in capsys.readouterr().out
+def save_csv(name, rows, header=""):
+    np.savetxt(name, rows, delimiter=",", header=header, comments="")
+
+
+def run(capsys, *arguments):
+    """Run a command that must succeed, and return what it printed."""
+    assert main(list(arguments)) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+FIT = ("-k", "2", "--seed", "0", "--tol", "1e-8")
+
+
+def test_fit_a_csv(folder, capsys):
+    out = run(capsys, "fit", "x.csv", *FIT, "-o", "m.npz")
+    model = fastem.load("m.npz")
+    assert model.summary() in out
+    assert "log-likelihood -1130.26" in out
+    assert model.feature_names == ("eruptions", "waiting")
+    save_csv("bare.csv", old_faithful())
+    run(capsys, "fit", "bare.csv", *FIT, "-o", "bare.npz")
+    bare = fastem.load("bare.npz")
+    assert bare.feature_names is None
+    np.testing.assert_array_equal(bare.means, model.means)
+    assert bare.report.log_likelihood == pytest.approx(-1130.26396)
+
+
+def test_fit_a_npy(folder, capsys):
+    np.save("x.npy", old_faithful())
+    out = run(capsys, "fit", "x.npy", "-k", "3", "--covariance-type", "tied", "--seed", "0", "--columns", "1")
+    assert "3 components" in out
+    assert "1 feature," in out
+
+
+def test_columns_and_distributions(folder, capsys):
+    """Columns that are not chosen may hold text; a quoted header may hold commas."""
+    lines = ['visits,"name, first",age', *(f"{i % 5 + 20 * (i % 2)},p{i},{i}" for i in range(60))]
+    (folder / "people.csv").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    options = "-k", "2", "--distribution", "poisson", "--columns", "visits", "-o", "m.npz"
+    run(capsys, "fit", "people.csv", *options)
+    model = fastem.load("m.npz")
+    assert model.distribution == "poisson"
+    assert model.feature_names == ("visits",)
+    run(capsys, "predict", "m.npz", "people.csv", "-o", "labels.npy")
+    labels = np.load("labels.npy")
+    np.testing.assert_array_equal(labels, np.where(np.arange(60) % 2, labels[1], labels[0]))
+
+
+def test_predict(folder, capsys):
+    run(capsys, "fit", "x.csv", *FIT, "-o", "m.npz")
+    model, X = fastem.load("m.npz"), old_faithful()
+    assert "272 rows written" in run(capsys, "predict", "m.npz", "x.csv", "-o", "labels.npy")
+    np.testing.assert_array_equal(np.load("labels.npy"), model.predict(X))
+    save_csv("swapped.csv", X[:, ::-1], "waiting,eruptions")
+    run(capsys, "predict", "m.npz", "swapped.csv", "-o", "labels.csv")
+    np.testing.assert_array_equal(np.loadtxt("labels.csv", skiprows=1), model.predict(X))
+    save_csv("renamed.csv", np.c_[X[:, 0], X], "a,b,c")
+    chosen = "--columns", "b,c", "--proba"
+    run(capsys, "predict", "m.npz", "renamed.csv", *chosen, "-o", "shares.csv")
+    assert (folder / "shares.csv").read_text().startswith("label,component_0,component_1\n")
+    shares = np.loadtxt("shares.csv", delimiter=",", skiprows=1)
+    np.testing.assert_allclose(shares, np.c_[model.predict(X), model.predict_proba(X)], atol=1e-8)
+    run(capsys, "predict", "m.npz", "x.csv", "--proba", "-o", "shares.npy")
+    np.testing.assert_array_equal(np.load("shares.npy"), model.predict_proba(X))
+    assert not list(folder.glob("*.partial"))
+
+
+def test_parquet(folder, capsys):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    X = old_faithful()
+    (folder / "parts").mkdir()
+    for name, rows in (("a", X[:100]), ("b", X[100:])):
+        columns = {"waiting": rows[:, 1], "place": ["Yellowstone"] * len(rows), "eruptions": rows[:, 0]}
+        parquet.write_table(pyarrow.table(columns), f"parts/{name}.parquet")
+    run(capsys, "fit", "parts", *FIT, "--columns", "eruptions,waiting", "-o", "m.npz")
+    model = fastem.load("m.npz")
+    assert model.report.log_likelihood == pytest.approx(-1130.26396)
+    run(capsys, "predict", "m.npz", "parts", "-o", "labels.csv")
+    np.testing.assert_array_equal(np.loadtxt("labels.csv", skiprows=1), model.predict(X))
+    run(capsys, "predict", "m.npz", "parts/b.parquet", "--proba", "-o", "shares.npy")
+    np.testing.assert_array_equal(np.load("shares.npy"), model.predict_proba(X[100:]))
+    assert main(["fit", "parts", "-k", "2"]) == 1
+    assert "place" in capsys.readouterr().err
+
+
+def test_a_plot(folder, capsys, monkeypatch):
+    figures = pytest.importorskip("matplotlib.figure")
+
+    def classification(model, X):
+        assert X.shape == (272, model.n_features)
+        return figures.Figure().subplots(2, 2)
+
+    monkeypatch.setitem(sys.modules, "fastem.plot", types.SimpleNamespace(classification=classification))
+    assert "drawn to p.png" in run(capsys, "fit", "x.csv", *FIT, "--plot", "p.png")
+    assert (folder / "p.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["fit", "x.csv", *FIT, "--plot", "p.png"]) == 1
+    assert 'pip install "fastem[plot]"' in capsys.readouterr().err
+
+
+def test_a_terminal_gets_a_progress_bar(folder, monkeypatch, capsys):
+    pytest.importorskip("tqdm")
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    run(capsys, "fit", "x.csv", *FIT)
+    assert "EM:" in terminal.getvalue()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("command", "message"),
     [
-        (["nothing.csv", "-k", "2"], "nothing.csv"),
-        (["x.txt", "-k", "2"], "FILE must end in .csv or .npy"),
-        (["x.csv", "-k", "0"], "k must be an integer of at least 1"),
+        ("fit nothing.csv -k 2", "there is no 'nothing.csv'"),
+        ("fit x.txt -k 2", "FILE must end in .csv, .npy or .parquet"),
+        ("fit x.csv -k 0", "k must be an integer of at least 1"),
+        ("fit x.csv -k 300", "k must be at most the number of rows; got k=300 and 272 rows"),
+        (
+            "fit x.csv -k 2 --columns eruption",
+            "FILE must have the column 'eruption'; it has eruptions, waiting",
+        ),
+        ("fit x.csv -k 2 --columns waiting,waiting", "columns must name each column once"),
+        ("fit x.csv -k 2 --distribution poisson", "whole numbers"),
+        ("fit text.csv -k 2", "must hold numbers separated by commas: could not convert string 'x'"),
+        ("fit same.csv -k 2", "columns of different names"),
+        ("fit head.csv -k 2", "at least one row"),
+        ("fit bytes.csv -k 2", "must be text in UTF-8"),
+        ("fit x.csv -k 2 -o none/m.npz", "--output must be in a folder that exists; got 'none/m.npz'"),
+        ("fit line.npy -k 2", "2-D array"),
+        ("fit objects.npy -k 2", "must be a .npy file of numbers"),
+        ("fit empty.npy -k 2", "must be a .npy file of numbers"),
+        ("fit nothing -k 2", "there is no 'nothing'"),
+        ("predict nothing.npz x.csv -o o.csv", "nothing.npz"),
+        ("predict x.csv x.csv -o o.csv", "x.csv"),
+        ("predict m.npz text.csv -o o.csv", "FILE must have the column 'eruptions'; it has a, b"),
+        ("predict m.npz wide.npy -o o.csv", "X must have 2 features, as the model has; got 3"),
+        ("predict m.npz x.csv -o o.txt", "--output must end in .csv or .npy"),
+        ("predict m.npz x.csv -o o.csv --columns waiting", "--columns must name 2 columns"),
+        ("predict m.npz x.csv -o none/o.csv", "none/o.csv"),
     ],
 )
-def test_mistakes_are_one_line_and_status_1(arguments, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    np.savetxt("x.csv", old_faithful(), delimiter=",")
-    assert main(["fit", *arguments]) == 1
+def test_mistakes_are_one_line_and_status_1(command, message, folder, capsys):
+    (folder / "x.txt").write_text("1,2\n")
+    (folder / "text.csv").write_text("a,b\n1,2\n3,x\n")
+    (folder / "same.csv").write_text("a,a\n1,2\n")
+    (folder / "head.csv").write_text("a,b\n")
+    (folder / "bytes.csv").write_bytes(b"\xff\xfe")
+    (folder / "empty.npy").write_bytes(b"")
+    np.save("line.npy", np.arange(5.0))
+    np.save("wide.npy", np.ones((5, 3)))
+    np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    model = fastem.GaussianMixture([1.0], [[3.0, 70.0]], [np.eye(2)], feature_names=["eruptions", "waiting"])
+    model.save("m.npz")
+    assert main(command.split()) == 1
     captured = capsys.readouterr()
     assert message in captured.err
+    assert captured.err.startswith("fastem: ")
     assert captured.err.count("\n") == 1
-
-
-def test_a_pickled_npy_is_refused(tmp_path, capsys):
-    np.save(tmp_path / "x.npy", np.array([{}], dtype=object), allow_pickle=True)
-    assert main(["fit", str(tmp_path / "x.npy"), "-k", "2"]) == 1
-    assert "fastem:" in capsys.readouterr().err
+    assert not list(folder.glob("o.*"))

@@ -198,3 +198,18 @@ class Start:
 
     def time_start(self, init, k):
         fastem.fit(self.X, k, init=init, max_iter=0, rng=0)
+
+
+class Silhouette:
+    """All distances between 12,000 rows."""
+
+    params = (DTYPES,)
+    param_names = ("dtype",)
+
+    def setup(self, dtype):
+        self.X = clusters(12_000, 8, 5, dtype)
+        self.labels = np.arange(len(self.X)) % 5
+        self.time_silhouette()
+
+    def time_silhouette(self, *_):
+        fastem.silhouette_samples(self.X, self.labels)

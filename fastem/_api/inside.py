@@ -1,10 +1,12 @@
 """What the functions of fastem need of a model beyond its public attributes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fastem._api.mixture import M, Mixture, new_model, parts_of
+from fastem._checks import check_feature_names
 from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._report import FitReport
@@ -30,6 +32,13 @@ def with_report(model: M, report: FitReport) -> M:
     """Return a model with the same parameters and another report."""
     family, user, _ = parts_of(model)
     return new_model(type(model), family, user, report, model.feature_names)
+
+
+def with_feature_names(model: M, names: Sequence[str]) -> M:
+    """Return a model with the same parameters and other names of its features."""
+    family, user, _ = parts_of(model)
+    checked = check_feature_names(tuple(names), model.n_features)
+    return new_model(type(model), family, user, model.report, checked)
 
 
 def check_model(model: Any) -> None:

@@ -123,6 +123,7 @@ def lowest_bit(word):
 
 
 maximum, minimum, lane_minimum, count_bits = np.fmax, np.fmin, np.min, int.bit_count
+square_root = np.sqrt
 
 
 def _integers(space, row, b):

@@ -2,6 +2,7 @@
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastem._kernels import _interpreted
@@ -235,6 +236,18 @@ def _sum4(typingctx, a, b, c, d):
 
 
 @intrinsic
+def _square_root(typingctx, a):
+    def codegen(context, builder, signature, arguments):
+        vector_type = context.get_value_type(signature.return_type)
+        name = f"llvm.sqrt.v{a.lanes}f{a.dtype.bitwidth}"
+        kind = ir.FunctionType(vector_type, [vector_type])
+        root = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(root, arguments)
+
+    return a(a), codegen
+
+
+@intrinsic
 def _maximum(typingctx, a, b):
     def codegen(context, builder, signature, arguments):
         return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
@@ -317,6 +330,8 @@ take = _interpreted.take if INTERPRETED else _take
 splat = _interpreted.splat if INTERPRETED else _splat
 # sum4(a, b, c, d): the four sums over lanes. Four single sums would take three times as many shuffles.
 sum4 = _interpreted.sum4 if INTERPRETED else _sum4
+# square_root(a): lane by lane.
+square_root = _interpreted.square_root if INTERPRETED else _square_root
 # maximum(a, b), minimum(a, b): lane by lane, and b where a is NaN. lane_minimum(a): the least lane, a scalar.
 maximum = _interpreted.maximum if INTERPRETED else _maximum
 minimum = _interpreted.minimum if INTERPRETED else _minimum

@@ -1,0 +1,66 @@
+"""The arguments that commands share, and what they mean."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastem._tools.files import DataFile, open_file
+
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    """FILE and --columns, for `data_of`."""
+    command.add_argument(
+        "file", metavar="FILE", type=Path, help=".csv, .npy, .parquet or a folder of Parquet"
+    )
+    command.add_argument(
+        "--columns",
+        type=lambda text: [name.strip() for name in text.split(",")],
+        metavar="A,B,...",
+        help="use these columns: names, or numbers from 0 if the file has no names",
+    )
+
+
+def add_results(command: argparse.ArgumentParser, saved: str) -> None:
+    """--seed, --plot and --output, for `check_results` and `save_picture`."""
+    command.add_argument("--seed", type=int, default=None, help="for the same result in every run")
+    command.add_argument(
+        "--plot", type=Path, metavar="PICTURE", help="draw the result into this .png, .svg or .pdf"
+    )
+    command.add_argument("-o", "--output", type=Path, help=saved)
+
+
+def data_of(options: argparse.Namespace) -> DataFile:
+    return open_file(options.file, options.columns)
+
+
+def shows_progress() -> bool:
+    """Return whether a progress bar has a place to be, and tqdm to draw it."""
+    return sys.stderr.isatty() and find_spec("tqdm") is not None
+
+
+def check_results(options: argparse.Namespace) -> None:
+    """Raise an error before the work is done, not after it, if its results cannot be drawn or saved."""
+    for name, path in (("--output", options.output), ("--plot", options.plot)):
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"{name} must be in a folder that exists; got {str(path)!r}.")
+    if options.plot is not None and find_spec("matplotlib") is None:
+        raise ImportError('--plot needs matplotlib: pip install "fastem[plot]".')
+
+
+def save_picture(options: argparse.Namespace, draw: Callable[[Any], Any]) -> None:
+    """Save what `draw` draws with the functions of `fastem.plot`, if --plot asks for it.
+
+    It returns a figure, or the axes or an array of axes in it.
+    """
+    if options.plot is None:
+        return
+    drawn = draw(importlib.import_module("fastem.plot"))
+    figure = np.asarray(drawn, dtype=object).reshape(-1)[0].figure
+    figure.savefig(options.plot, dpi=150, bbox_inches="tight")
+    print(f"drawn to {options.plot}")
