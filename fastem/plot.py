@@ -244,8 +244,8 @@ def animate(
     Returns
     -------
     matplotlib.animation.FuncAnimation
-        Keep it in a variable, or matplotlib stops it. Save it with ``.save("em.gif")``, or show it in a
-        notebook with ``.to_jshtml()``.
+        Keep it in a variable, or matplotlib stops it. Save it with ``.save("em.gif", writer="pillow")``, or
+        show it in a notebook with ``.to_jshtml()``.
 
     Raises
     ------

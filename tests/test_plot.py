@@ -245,7 +245,7 @@ def test_criterion_marks_the_chosen_and_the_degenerate():
 
 def test_animation_shows_each_iteration(faithful, tmp_path):
     film = plot.animate(faithful, 2, max_iter=3, tol=0, interval=50)
-    film.save(tmp_path / "em.gif", dpi=30)
+    film.save(tmp_path / "em.gif", writer="pillow", dpi=30)
     seen = []
     fastem.fit(faithful, 2, init="random_from_data", acceleration=None, rng=0, max_iter=3, tol=0,
                callback=lambda i, value, model: seen.append((i, value, model)))  # fmt: skip
@@ -265,7 +265,7 @@ def test_animation_shows_each_iteration(faithful, tmp_path):
 def test_animation_of_one_feature_leaves_late_iterations_out(faithful, tmp_path):
     film = plot.animate(faithful[:, 1:], 2, max_iter=30, tol=0, max_frames=4)
     assert len(list(film.new_frame_seq())) == 4
-    film.save(tmp_path / "em.gif", dpi=20)
+    film.save(tmp_path / "em.gif", writer="pillow", dpi=20)
     ax = plt.gcf().axes[0]
     assert "iteration 30" in ax.get_title()
     fitted = fastem.fit(

@@ -20,6 +20,7 @@ from fastem._typing import Array, FloatArray
 
 _PAUSE = 2000  # milliseconds before the film begins again
 _LEVELS = (1.0, 2.0)
+_MARGIN = 0.12  # for ellipses that reach beyond the rows
 
 
 class Scene(NamedTuple):
@@ -83,6 +84,7 @@ def _points(ax: Any, first: Subject, drawn: Drawn, pair: Sequence[int]) -> Calla
 
     X = drawn.X[:, pair]
     points = ax.scatter(*X.T, s=1.3 * area_of_points(len(X)), c=[colour_of(0)] * len(X), lw=0, alpha=0.8)
+    ax.margins(_MARGIN)
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # the ellipses shall not change them
     ellipses: list[list[Any]] = []
     centres: list[Any] = []

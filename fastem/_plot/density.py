@@ -15,13 +15,14 @@ from fastem._plot.canvas import (
     titled,
 )
 from fastem._plot.curves import add_curves, add_histogram, with_margin
-from fastem._plot.subject import Drawn, Subject, chosen_features, drawn_rows, name_of, rows_at
+from fastem._plot.subject import Drawn, Subject, chosen_features, drawn_rows, name_of, rows_at, which_features
 from fastem._typing import Array, FloatArray
 
 SHARES = (0.25, 0.5, 0.75, 0.95)
 _MESH = 150  # points in each direction
 _DRAWS = 20_000
 _TAIL = 0.002  # of the draws, in each direction, that a picture without rows leaves out
+_BEYOND = 0.25  # how far lines may reach beyond the rows, as a part of their range
 _GREY_AREA = 0.5
 _IN_GRID = 0.6
 
@@ -46,7 +47,7 @@ def draw_density(
     box = _box(drawn, draws)
     labels = [name_of(column, names) for column in columns]
     note = "" if drawn is None else drawn.note
-    which = "" if len(columns) == subject.n_features else f"{len(columns)} of {subject.n_features} features"
+    which = which_features(columns, subject.n_features)
     if len(columns) == 1:
         ax = panel(ax, fig)
         _curve(ax, subject, drawn, columns[0], box, True)
@@ -101,11 +102,16 @@ def _draws_of(subject: Subject) -> FloatArray | None:
 
 def _box(drawn: Drawn | None, draws: FloatArray | None) -> FloatArray:
     """Return the least and the largest value of each feature that the picture shows, (2, d)."""
-    if drawn is not None:
-        return np.array([drawn.X.min(axis=0), drawn.X.max(axis=0)], np.float64)
-    if draws is None:
+    if drawn is None and draws is None:
         raise ValueError("X must be given for this model, which draws no rows of its own.")
-    return np.quantile(draws, [_TAIL, 1 - _TAIL], axis=0)
+    wide = None if draws is None else np.quantile(draws, [_TAIL, 1 - _TAIL], axis=0)
+    if drawn is None:
+        return np.asarray(wide)
+    low, high = drawn.X.min(axis=0).astype(np.float64), drawn.X.max(axis=0).astype(np.float64)
+    if wide is None:
+        return np.array([low, high])
+    beyond = _BEYOND * (high - low)
+    return np.array([np.clip(wide[0], low - beyond, low), np.clip(wide[1], high, high + beyond)])
 
 
 def _curve(ax: Any, subject: Subject, drawn: Drawn | None, column: int, box: FloatArray, whole: bool) -> None:

@@ -21,7 +21,7 @@ from fastem._plot.canvas import (
 )
 from fastem._plot.curves import add_curves, add_histogram, add_rug, points_between
 from fastem._plot.ellipses import add_ellipses
-from fastem._plot.subject import Drawn, Subject, chosen_features, drawn_rows, name_of, rows_at
+from fastem._plot.subject import Drawn, Subject, chosen_features, drawn_rows, name_of, rows_at, which_features
 from fastem._typing import Array, FloatArray
 
 _SURE_AREA, _UNSURE_AREA = 7.0, 80.0  # of a row, in square points
@@ -124,7 +124,7 @@ def _pairs(
 ) -> Any:
     """Draw one panel for two features, and a grid with a density of each feature for more."""
     names = [name_of(column, drawn.names) for column in columns]
-    which = _which_features(len(columns), subject.n_features, columns)
+    which = which_features(columns, subject.n_features)
     if len(columns) == 2:
         ax = panel(ax, fig)
         pair(ax, columns[0], columns[1], 1.0)
@@ -147,13 +147,6 @@ def _pairs(
     figure.suptitle(titled(title, which, drawn.note))
     add_legend(figure, subject)
     return axes
-
-
-def _which_features(shown: int, d: int, columns: Sequence[int]) -> str:
-    if shown == d:
-        return ""
-    first = "the first " if list(columns) == list(range(shown)) else ""
-    return f"{first}{shown} of {d} features"
 
 
 def _diagonal(ax: Any, subject: Subject, x: Array, labels: Array, column: int) -> None:
@@ -187,7 +180,7 @@ def _one(subject: Subject, drawn: Drawn, column: int, labels: Array, title: str,
         ax.legend(title="component", fontsize="small", title_fontsize="small")
     add_rug(ax, x, labels, subject.n_components)
     ax.set(xlabel=name_of(column, drawn.names), ylabel="probability" if discrete else "density")
-    ax.set_title(titled(title, _which_features(1, subject.n_features, [column]), drawn.note))
+    ax.set_title(titled(title, which_features([column], subject.n_features), drawn.note))
     return ax
 
 
@@ -216,6 +209,6 @@ def _one_unsure(
         style = {"marker": marker_of(component), "c": colour_of(component), "lw": 0, "alpha": 0.7}
         ax.scatter(x[mine], unsure[mine], s=area, label=f"{component}", **style)
     ax.set(xlabel=name_of(column, drawn.names), ylabel="uncertainty")
-    ax.set_title(titled(title, _which_features(1, subject.n_features, [column]), drawn.note))
+    ax.set_title(titled(title, which_features([column], subject.n_features), drawn.note))
     add_legend(ax, subject)
     return ax

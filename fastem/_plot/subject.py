@@ -107,6 +107,15 @@ def chosen_features(features: Any, d: int, names: tuple[str, ...] | None) -> lis
     return columns
 
 
+def which_features(columns: Sequence[int], d: int) -> str:
+    """Say for a title which of d features are shown, if not all are."""
+    shown = len(columns)
+    if shown == d:
+        return ""
+    first = "the first " if list(columns) == list(range(shown)) else ""
+    return f"{first}{shown} of {d} features"
+
+
 def chosen_pair(features: Any, d: int, names: tuple[str, ...] | None) -> list[int]:
     if d < 2:
         raise ValueError(
