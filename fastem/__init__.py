@@ -1,9 +1,11 @@
 """fastem: mixture models fitted by Expectation-Maximization, on millions of points, in seconds."""
 
 from fastem import plot
+from fastem._api.clusters import KMeans
 from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interrupted import FitInterrupted
+from fastem._api.kmeans import kmeans
 from fastem._api.mixture import Mixture
 from fastem._api.models import load
 from fastem._api.online import partial_fit
@@ -11,7 +13,7 @@ from fastem._api.silhouette import silhouette_samples, silhouette_score
 from fastem._api.steps import e_step, m_step
 from fastem._families.distribution import Distribution
 from fastem._families.statistics import Statistics
-from fastem._report import FitReport, FitStatus, FitWarning, WarningCause
+from fastem._report import FitReport, FitStatus, FitWarning, KMeansReport, WarningCause
 from fastem._sklearn.accelerate import accelerate
 
 __all__ = [
@@ -21,12 +23,15 @@ __all__ = [
     "FitStatus",
     "FitWarning",
     "GaussianMixture",
+    "KMeans",
+    "KMeansReport",
     "Mixture",
     "Statistics",
     "WarningCause",
     "accelerate",
     "e_step",
     "fit",
+    "kmeans",
     "load",
     "m_step",
     "partial_fit",

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from fastem._report import FitReport, FitStatus, Repair
+from fastem._report import FitReport, FitStatus, KMeansReport, Repair
 from fastem._typing import Array, FloatArray
 
 # Format 1 holds Gaussian mixtures. Format 2 holds mixtures of any distribution.
@@ -27,7 +27,8 @@ class StoredMixture(NamedTuple):
     family: str
     n_features: int | None
     feature_names: Any
-    report: FitReport | None
+    report: Any  # a FitReport, a KMeansReport or None
+    inertia: float | None = None  # of k-means
 
 
 def write(
@@ -36,7 +37,7 @@ def write(
     parameters: dict[str, Array],
     state: dict[str, Array],
     options: dict[str, Any],
-    report: FitReport | None,
+    report: FitReport | KMeansReport | None,
 ) -> None:
     """Write all members uncompressed. `header` is JSON with the format, `options` and the report."""
     header = {"format": FORMAT, "options": options, "report": _report_to_json(report)}
@@ -96,6 +97,7 @@ def _read(file: BinaryIO) -> StoredMixture:
         options.get("n_features"),
         options["feature_names"],
         _report_from_json(header["report"]),
+        options.get("inertia"),
     )
 
 
@@ -116,23 +118,25 @@ def _open(file: BinaryIO, version_name: str, newest: int) -> tuple[dict[str, Any
         return header, {name: archive[name] for name in archive.files if name != "header"}
 
 
-def _report_to_json(report: FitReport | None) -> dict[str, Any] | None:
+def _report_to_json(report: FitReport | KMeansReport | None) -> dict[str, Any] | None:
     if report is None:
         return None
     return {**vars(report), "status": report.status.name}
 
 
-def _report_from_json(fields: dict[str, Any] | None) -> FitReport | None:
+def _report_from_json(fields: dict[str, Any] | None) -> FitReport | KMeansReport | None:
     if fields is None:
         return None
+    common: dict[str, Any] = {
+        "status": FitStatus[fields["status"]],
+        "converged": bool(fields["converged"]),
+        "n_iter": int(fields["n_iter"]),
+        "history": tuple(float(value) for value in fields["history"]),
+        "repairs": tuple(Repair(int(i), int(k), str(what)) for i, k, what in fields["repairs"]),
+        "elapsed": float(fields["elapsed"]),
+    }
+    if "log_likelihood" not in fields:
+        return KMeansReport(**common)
     log_likelihood = float(fields["log_likelihood"])
-    return FitReport(
-        status=FitStatus[fields["status"]],
-        converged=bool(fields["converged"]),
-        n_iter=int(fields["n_iter"]),
-        log_likelihood=log_likelihood,
-        history=tuple(float(value) for value in fields["history"]),
-        repairs=tuple(Repair(int(i), int(k), str(what)) for i, k, what in fields["repairs"]),
-        elapsed=float(fields["elapsed"]),
-        objective=float(fields.get("objective", log_likelihood)),
-    )
+    objective = float(fields.get("objective", log_likelihood))
+    return FitReport(log_likelihood=log_likelihood, objective=objective, **common)

@@ -13,7 +13,10 @@ from typing import NamedTuple
 class FitStatus(Enum):
     """Why a fit stopped. The value of each member is advice to the user."""
 
-    CONVERGED = "Less than tol is still to gain in mean log-likelihood, as the last gains foretell."
+    CONVERGED = (
+        "Less than tol is still to gain in mean log-likelihood (k-means: in inertia), as the last gains "
+        "foretell."
+    )
     DEGENERATE = (
         "Converged, but at least one component would be singular without a least variance (reg_covar for "
         "Gaussians): it has too few points, or its points are equal or collinear. Use fewer components, more "
@@ -87,6 +90,34 @@ class FitReport:
     objective: float
 
 
+@dataclass(frozen=True)
+class KMeansReport:
+    """How k-means went.
+
+    Attributes
+    ----------
+    status : FitStatus
+        Why it stopped. ``status.value`` is advice in words.
+    converged : bool
+        Whether it stopped because the inertia has less than the part `tol` left to fall.
+    n_iter : int
+        Number of iterations: how often the centers moved.
+    history : tuple of float
+        The inertia of the first centers, then after each iteration: n_iter + 1 values, which do not rise.
+    repairs : tuple of Repair
+        (iteration, cluster, what) for each cluster that lost all of its rows.
+    elapsed : float
+        Time in seconds, including initialisation and all restarts.
+    """
+
+    status: FitStatus
+    converged: bool
+    n_iter: int
+    history: tuple[float, ...]
+    repairs: tuple[Repair, ...]
+    elapsed: float
+
+
 class WarningCause(Enum):
     """Why a `FitWarning` was given. The value of each member is advice to the user."""
 
@@ -100,6 +131,10 @@ class WarningCause(Enum):
         "Many rows lie at one point or in one plane, and few others are near. A component holds them, which "
         "would be singular without a least variance. That is a finding if the data are like that. If a "
         "column is constant, leave it out."
+    )
+    EMPTY = (
+        "Clusters of k-means have no rows. As a rule X has fewer distinct rows than clusters. Use fewer "
+        "clusters."
     )
     DECREASED = FitStatus.DECREASED.value
     PRECISION = (

@@ -376,3 +376,17 @@ def silhouettes(X, labels, weights):
             if max(own, next_one) > 0:
                 values[i] = (next_one - own) / max(own, next_one)
     return values
+
+
+def lloyd_pass(X, sample_weight, centers):
+    """The first nearest center c of each row; sums of w and w (x - c) by center; the sum of w |x - c|^2."""
+    k, d = centers.shape
+    labels, weights, first, inertia = [], np.zeros(k), np.zeros((k, d)), 0.0
+    for x, w in zip(X, sample_weight, strict=True):
+        squares = [sum((x[j] - center[j]) ** 2 for j in range(d)) for center in centers]
+        label = squares.index(min(squares))
+        labels.append(label)
+        weights[label] += w
+        first[label] += w * (x - centers[label])
+        inertia += w * squares[label]
+    return labels, weights, first, inertia

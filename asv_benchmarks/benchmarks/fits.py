@@ -32,6 +32,22 @@ class Fit:
     track_mean_negative_log_likelihood.unit = "nats"
 
 
+class KMeans:
+    """k-means with many clusters, and the inertia that it reaches."""
+
+    def setup(self):
+        self.X = clusters(200_000, 16, 64)
+        self.time_kmeans()
+
+    def time_kmeans(self):
+        fastem.kmeans(self.X, 64, rng=0)
+
+    def track_inertia(self):
+        return fastem.kmeans(self.X, 64, rng=0).inertia
+
+    track_inertia.unit = "squared units"
+
+
 class Overlapping:
     """A fit to clusters 1.1 deviations apart, where EM converges slowly, with and without acceleration."""
 

@@ -1,5 +1,6 @@
 """The error of a fit that could no longer read X."""
 
+from fastem._api.clusters import KMeans
 from fastem._api.mixture import Mixture
 
 
@@ -11,11 +12,12 @@ class FitInterrupted(RuntimeError):
 
     Attributes
     ----------
-    model : GaussianMixture or Mixture
-        The last parameters, without a report. ``fit(X, k, init=error.model)`` continues from them.
+    model : GaussianMixture, Mixture or KMeans
+        The last parameters, without a report. ``fit(X, k, init=error.model)``, or `kmeans`, continues from
+        them.
     """
 
-    def __init__(self, reason: str, model: Mixture) -> None:
+    def __init__(self, reason: str, model: Mixture | KMeans) -> None:
         super().__init__(reason, model)
         self.reason = reason
         self.model = model

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastem import _io
+from fastem._api.clusters import read_clusters
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.mixture import Mixture, new_model, read_model
 from fastem._families.base import Family
+from fastem._families.centres import KMEANS
 from fastem._families.distribution import Distribution
 from fastem._families.frame import Frame
 from fastem._families.gaussian import Gaussian
@@ -29,7 +31,7 @@ def model_of(
     return new_model(_CLASSES.get(type(family), Mixture), family, user, report, feature_names)
 
 
-def load(path: str | os.PathLike[str], *, distribution: Distribution | None = None) -> Mixture:
+def load(path: str | os.PathLike[str], *, distribution: Distribution | None = None) -> Any:
     """Read a model that `save` wrote. Nothing in the file is executed.
 
     Parameters
@@ -40,7 +42,7 @@ def load(path: str | os.PathLike[str], *, distribution: Distribution | None = No
 
     Returns
     -------
-    GaussianMixture or Mixture
+    GaussianMixture, Mixture or KMeans
 
     Raises
     ------
@@ -52,6 +54,8 @@ def load(path: str | os.PathLike[str], *, distribution: Distribution | None = No
     own = None if distribution is None else family_of(distribution)
     stored = _io.read(path)
     try:
+        if stored.family == KMEANS.name:
+            return read_clusters(stored)
         family = family_named(stored.family, own, stored.state)
         kind = _CLASSES.get(type(family), Mixture)
         return read_model(kind, family, stored)

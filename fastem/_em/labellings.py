@@ -151,14 +151,25 @@ def _around(
     return found
 
 
+def breathing_rows(k: int) -> int:
+    """Return how many rows suffice to tell where k centres are. Breathing takes fewer than twice as many."""
+    return max(_ROWS_PER_CENTRE * k, _LEAST_ROWS)
+
+
 def breathe(
-    geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
+    geometries: list[FloatArray],
+    weights: FloatArray,
+    k: int,
+    rng: np.random.Generator,
+    n_threads: int | None,
+    iterations: int = _LLOYD_ITERATIONS,
 ) -> Iterator[Array]:
     """Yield the labels (m,) that k-means finds in each geometry, which may leave clusters without rows.
 
-    If there are many rows for each cluster, a part of them tells where the centres are.
+    They end after so many of Lloyd's `iterations`, or some more. If there are many rows for each cluster,
+    a part of them tells where the centres are.
     """
-    part = slice(None, None, max(1, len(weights) // max(_ROWS_PER_CENTRE * k, _LEAST_ROWS)))
+    part = slice(None, None, max(1, len(weights) // breathing_rows(k)))
     few = np.ascontiguousarray(weights[part])
     m, most = len(few), k + _DEPTH
     for d, alike in groupby(geometries, key=len):
@@ -174,7 +185,7 @@ def breathe(
             more, sums = np.empty((2, g, most, d))
             totals, errors, uses = np.empty((3, g, most))
             scratch = more, totals, sums, errors, uses, np.zeros((g, most), np.int64)
-            limits = np.array([_DEPTH, _LLOYD_ITERATIONS])
+            limits = np.array([_DEPTH, iterations])
             arguments = (tiles, centres, noise, limits, *scratch, np.zeros((g, 2)))
             run_in_threads(slot_breathe, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
             for tile, there, points in zip(tiles, centres, same[i : i + together], strict=True):

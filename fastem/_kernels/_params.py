@@ -1,9 +1,8 @@
 """The parameters of mixtures as kernels need them, and the sums that a pass computes.
 
-There is one NamedTuple for each covariance type, one for all linear exponential families, one for categories
-and one for t distributions. All arrays of parameters have the dtype of the rows. K is the number of
-components and d the
-number of features.
+There is one NamedTuple for each covariance type, one for all linear exponential families, one for categories,
+one for t distributions and one for k-means. All arrays of parameters have the dtype of the rows, if nothing
+else is said. K is the number of components and d the number of features.
 
 `shift` and `inverse_scale` map a row to standard coordinates, (x - shift) * inverse_scale. `means` are in
 standard coordinates.
@@ -115,6 +114,20 @@ class StudentParams(NamedTuple):
     gaussian: FullParams | TiedParams | DiagParams | SphericalParams
 
 
+class LloydParams(NamedTuple):
+    """k-means. All features have the same scale.
+
+    The centres are padded to a multiple of four, with halves that no score can beat.
+    """
+
+    shift: np.ndarray
+    inverse_scale: np.ndarray
+    centres: np.ndarray  # (1, K', d) in standard coordinates
+    halves: np.ndarray  # (K',) half of their squared lengths
+    slack: np.ndarray  # (2,) scores of a row x may be wrong by slack[0] |x|^2 + slack[1]
+    places: np.ndarray  # (K, d) the centres in float64 and in user units
+
+
 class Sums(NamedTuple):
     """The weighted sums of a pass for each of G slots, always in float64.
 
@@ -154,3 +167,13 @@ class StudentSums(NamedTuple):
     second: np.ndarray
     pivots: np.ndarray
     log2_likelihood: np.ndarray  # (G,)
+
+
+class LloydSums(NamedTuple):
+    """The same for LloydParams, with z = (x - place) * inverse_scale for the nearest centre."""
+
+    weights: np.ndarray  # (G, K) sum of w
+    first: np.ndarray  # (G, K, d) sum of w z
+    errors: np.ndarray  # (G, K) sum of w |z|^2
+    reach: np.ndarray  # (G, K) the largest |z|^2 of a row of positive weight
+    outermost: np.ndarray  # (G, K, d) the row that has it, in user units

@@ -1,0 +1,208 @@
+"""The result of k-means."""
+
+import os
+import reprlib
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastem import _io
+from fastem._api.scoring import Scorer
+from fastem._checks import check_feature_names
+from fastem._families.centres import KMEANS, distances
+from fastem._io import StoredMixture
+from fastem._report import KMeansReport
+from fastem._sources.open import source_of
+from fastem._sources.passes import ScoreRows
+from fastem._typing import Array, FloatArray, Rows, read_only
+
+_SHOWN = 5
+
+
+class KMeans:
+    """Clusters around their centers, as `kmeans` finds them. Each row belongs to the nearest center.
+
+    The model is immutable. Its arrays are read-only copies, in the units of the data.
+
+    Parameters
+    ----------
+    centers : array of shape (k, d)
+        Centers of the clusters. They must be finite.
+    labels, sizes, inertia, report, feature_names : optional
+        What `kmeans` adds; see below.
+
+    Attributes
+    ----------
+    centers : array of shape (k, d), float64
+    labels : array of shape (n,), int64, or None
+        The cluster of each row that was fitted: what `predict` returns for it. None if X was read in chunks
+        or from a dask collection, whose labels need not fit in memory: use ``predict(X)``. None also for a
+        model that a callback gets, or that you made.
+    sizes : array of shape (k,), float64, or None
+        The number of rows of each cluster, or the sum of their weights.
+    inertia : float or None
+        Sum of the squared distances of the rows to their centers, times the weights.
+    report : KMeansReport or None
+        How the fit went.
+    feature_names : tuple of str, or None
+        The names of the columns, if X was a table.
+    k, n_features : int
+        The number of clusters and d.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the shapes disagree or a center is not finite.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> fastem.KMeans([[0.0], [10.0]]).predict([[1], [8]])
+    array([0, 1])
+    """
+
+    centers: FloatArray
+    labels: Array | None
+    sizes: FloatArray | None
+    inertia: float | None
+    report: KMeansReport | None
+    feature_names: tuple[str, ...] | None
+    _scorer: Scorer
+
+    def __init__(
+        self,
+        centers: Any,
+        *,
+        labels: Any = None,
+        sizes: Any = None,
+        inertia: float | None = None,
+        report: KMeansReport | None = None,
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
+        k = np.shape(centers)[:1]
+        user = KMEANS.check(np.ones(k), {"centers": centers}, None)
+        k, d = user.centers.shape
+        kept: dict[str, Any] = {
+            "centers": read_only(user.centers),
+            "labels": None if labels is None else read_only(np.array(labels, dtype=np.int64, ndmin=1)),
+            "sizes": None if sizes is None else read_only(np.array(sizes, dtype=np.float64, ndmin=1)),
+            "inertia": None if inertia is None else float(inertia),
+            "report": report,
+            "feature_names": check_feature_names(feature_names, d),
+            "_scorer": Scorer(KMEANS, user),
+        }
+        own, known = kept["sizes"], kept["labels"]
+        if own is not None and own.shape != (k,):
+            raise ValueError(f"sizes must have shape ({k},), one for each center; got {own.shape}.")
+        if known is not None and not (known.ndim == 1 and ((known >= 0) & (known < k)).all()):
+            raise ValueError(f"labels must have one dimension and lie from 0 to k - 1 = {k - 1}.")
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"KMeans is immutable; build a new one instead of setting {name!r}.")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("KMeans is immutable.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (
+            self.centers,
+            self.labels,
+            self.sizes,
+            self.inertia,
+            self.report,
+            self.feature_names,
+        )
+
+    def __repr__(self) -> str:
+        parts = [f"k={self.k}", f"n_features={self.n_features}"]
+        if self.inertia is not None:
+            parts.append(f"inertia={self.inertia:.6g}")
+        if self.sizes is not None:
+            shown = [f"{size:.6g}" for size in self.sizes[:_SHOWN]] + ["..."] * (self.k > _SHOWN)
+            parts.append(f"sizes=[{', '.join(shown)}]")
+        if self.feature_names is not None:
+            parts.append(f"feature_names={reprlib.repr(self.feature_names)}")
+        if self.report is not None:
+            parts.append(f"{self.report.status.name.lower()} after {self.report.n_iter} iterations")
+        return f"KMeans({', '.join(parts)})"
+
+    @property
+    def k(self) -> int:
+        return len(self.centers)
+
+    @property
+    def n_features(self) -> int:
+        return int(self.centers.shape[1])
+
+    def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
+        """Return the nearest center of each row, (n,) of int64, and the first if several are nearest.
+
+        Parameters
+        ----------
+        X : array of shape (n, d), table, or anything else that `kmeans` takes
+            From a Parquet file, the columns in `feature_names` are read.
+        n_threads : int, optional
+            Number of threads. None means numba's setting.
+
+        Returns
+        -------
+        array of shape (n,), iterator, or dask array
+            If X is read in chunks, the result is an iterator over one array for each chunk. If X is a dask
+            array or dataframe, the result is a lazy dask array.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X is not a finite (n, d) array of real numbers, or a table with other columns than the model.
+        """
+        return self._each(X, n_threads, self._scorer.labels)
+
+    def transform(self, X: Any, *, n_threads: int | None = None) -> Any:
+        """Return the distance of each row to each center, (n, k), in float32 if X is float32.
+
+        Parameters, results for chunks and dask, and errors are those of `predict`.
+        """
+        return self._each(X, n_threads, self._distances)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one ``.npz`` file, without pickles. `fastem.load` reads it."""
+        arrays = {"centers": self.centers, "labels": self.labels}
+        options = {
+            "family": KMEANS.name,
+            "n_features": self.n_features,
+            "feature_names": self.feature_names,
+            "inertia": self.inertia,
+        }
+        known = {name: array for name, array in arrays.items() if array is not None}
+        sizes = np.empty(0) if self.sizes is None else self.sizes
+        _io.write(path, sizes, known, {}, options, self.report)
+
+    def _each(self, X: Any, n_threads: int | None, score: ScoreRows) -> Any:
+        names = self.feature_names
+        source = source_of(X, None, n_threads, n_features=self.n_features, feature_names=names, empty=True)
+        return source.map(score)
+
+    def _distances(self, rows: Rows, n_threads: int | None) -> Array:
+        self._scorer.labels(rows, n_threads)  # raises the error that says which number is not finite
+        return distances(rows.X, self.centers, n_threads)
+
+
+def _rebuilt(centers: Any, labels: Any, sizes: Any, inertia: Any, report: Any, feature_names: Any) -> KMeans:
+    return KMeans(
+        centers, labels=labels, sizes=sizes, inertia=inertia, report=report, feature_names=feature_names
+    )
+
+
+def read_clusters(stored: StoredMixture) -> KMeans:
+    """Return the model that a file holds, and check it."""
+    return KMeans(
+        stored.parameters["centers"],
+        labels=stored.parameters.get("labels"),
+        sizes=stored.weights if len(stored.weights) else None,
+        inertia=stored.inertia,
+        report=stored.report if isinstance(stored.report, KMeansReport) else None,
+        feature_names=stored.feature_names,
+    )
