@@ -1,4 +1,4 @@
-"""Command line: ``python -m fastem demo | info | bench | fit | predict | accelerate``."""
+"""Command line: ``python -m fastem demo | info | bench | fit | select | predict | accelerate``."""
 
 import argparse
 import platform
@@ -11,6 +11,7 @@ import numpy as np
 
 import fastem
 from fastem._api.inside import with_feature_names
+from fastem._api.selection import CRITERIA
 from fastem._checks import check_integer
 from fastem._em.starts import INIT_NAMES
 from fastem._families.registry import DISTRIBUTIONS, GAUSSIANS
@@ -20,6 +21,7 @@ from fastem._tools.arguments import (
     add_results,
     check_results,
     data_of,
+    numbers_of,
     save_picture,
     shows_progress,
 )
@@ -75,6 +77,17 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--max-iter", type=int, default=200)
     add_results(fit, "save the model to this .npz")
     fit.set_defaults(run=_fit)
+
+    select = commands.add_parser("select", help="compare numbers of components and covariance types")
+    add_data(select)
+    select.add_argument(
+        "-k", type=numbers_of, default=list(range(1, 10)), help="3, 1:10 or 2,4,8 (default 1:9)"
+    )
+    select.add_argument("--distribution", choices=DISTRIBUTIONS, default="gaussian")
+    select.add_argument("--covariance-type", choices=GAUSSIANS, nargs="+", help="default: all but EII")
+    select.add_argument("--criterion", choices=CRITERIA, default="bic")
+    add_results(select, "save the best model to this .npz")
+    select.set_defaults(run=_select)
 
     predict = commands.add_parser("predict", help="write the component of each row of a file")
     predict.add_argument("model", metavar="MODEL", type=Path, help="a model that fit has saved")
@@ -135,6 +148,30 @@ def _fit(options: argparse.Namespace) -> None:
         model.save(options.output)
         print(f"\nsaved to {options.output}")
     save_picture(options, lambda plot: plot.classification(model, data.X))
+
+
+def _select(options: argparse.Namespace) -> None:
+    check_results(options)
+    data = data_of(options)
+    selection = fastem.select(
+        data.X,
+        options.k,
+        distribution=options.distribution,
+        covariance_type=options.covariance_type,
+        criterion=options.criterion,
+        columns=data.columns,
+        rng=options.seed,
+        progress=shows_progress(),
+    )
+    print(selection)
+    best = selection.best
+    if data.names is not None:
+        best = with_feature_names(best, data.names)
+    print(f"\n{best.summary()}")
+    if options.output is not None:
+        best.save(options.output)
+        print(f"\nsaved to {options.output}")
+    save_picture(options, lambda plot: plot.criterion(selection))
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -122,14 +121,24 @@ def test_parquet(folder, capsys):
     assert "place" in capsys.readouterr().err
 
 
+def test_select(folder, capsys):
+    pytest.importorskip("matplotlib")
+    out = run(capsys, "select", "x.csv", "-k", "1:4", "--seed", "0", "-o", "best.npz", "--plot", "p.png")
+    assert "best: 3 components, tied" in out
+    model = fastem.load("best.npz")
+    assert (model.n_components, model.covariance_type) == (3, "tied")
+    assert model.feature_names == ("eruptions", "waiting")
+    assert (folder / "p.png").read_bytes().startswith(b"\x89PNG")
+    out = run(capsys, "select", "x.csv", "-k", "1,2", "--covariance-type", "full", "--criterion", "icl")
+    assert "Selection by icl" in out
+    assert "of 2 fits" in out
+    with pytest.raises(SystemExit):
+        main(["select", "x.csv", "-k", "few"])
+    assert "1:10" in capsys.readouterr().err
+
+
 def test_a_plot(folder, capsys, monkeypatch):
-    figures = pytest.importorskip("matplotlib.figure")
-
-    def classification(model, X):
-        assert X.shape == (272, model.n_features)
-        return figures.Figure().subplots(2, 2)
-
-    monkeypatch.setitem(sys.modules, "fastem.plot", types.SimpleNamespace(classification=classification))
+    pytest.importorskip("matplotlib")
     assert "drawn to p.png" in run(capsys, "fit", "x.csv", *FIT, "--plot", "p.png")
     assert (folder / "p.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -14,6 +14,7 @@ import fastem
 OPTIONAL = {
     "_api.interop": {"sklearn"},
     "_api.progress": {"tqdm"},
+    "_api.selection": {"pandas"},
     "_plot.animation": {"matplotlib"},
     "_plot.canvas": {"matplotlib"},
     "_plot.ellipses": {"matplotlib"},

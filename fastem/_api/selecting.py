@@ -47,6 +47,7 @@ class Fit:
     run: Run[Any]
     elapsed: float
     joint: FloatArray | None  # joint log2-densities of the sample; None if the fit failed
+    classified: float  # the log-likelihood of each row with its likeliest component
 
     @property
     def degenerate(self) -> bool:
@@ -77,7 +78,7 @@ class Fit:
             k,
             kind,
             bic_of(run.log_likelihood, n, n_parameters),
-            bic_of(self._classified(), n, n_parameters),
+            bic_of(self.classified, n, n_parameters),
             aic_of(run.log_likelihood, n_parameters),
             held_out,
             run.log_likelihood,
@@ -86,12 +87,6 @@ class Fit:
             run.status,
             self.degenerate,
         )
-
-    def _classified(self) -> float:
-        """Return the log-likelihood of each row with its likeliest component."""
-        hard = replace(self.likelihood, hard=True)
-        with reading(self.run.parameters):
-            return hard.log_likelihood(hard.e_step(self.run.parameters))
 
 
 @dataclass
@@ -117,7 +112,7 @@ class Search:
             for k in self.ks:
                 for kind, likelihood in likelihoods.items():
                     here = replace(likelihood, k=k)
-                    yield self._fit(kind, here, None, partial(named_start, here, self.init))
+                    yield self._fit(kind, here, None, partial(_named, here, self.init))
             return
         for ks in (self.ks, self.ks[::-1]):
             drawn = self._drawn(likelihoods)
@@ -153,7 +148,8 @@ class Search:
         joint = None
         if drawn is not None and run.history:
             joint = joint_of(likelihood, drawn.rows, run.parameters)
-        fit = Fit(likelihood, run, time.perf_counter() - began, joint)
+        classified = _classified(likelihood, run.parameters) if run.history else -np.inf
+        fit = Fit(likelihood, run, time.perf_counter() - began, joint, classified)
         cell = likelihood.k, kind
         if cell not in self.fits or fit.rank > self.fits[cell].rank:
             self.fits[cell] = fit
@@ -205,6 +201,16 @@ def _first(
 ) -> Maximised[Any]:
     """Return the start of the first restart, and one of its own for each other."""
     return start if restart == 0 else named_start(likelihood, "auto", rng, restart)
+
+
+def _classified(likelihood: Likelihood[Any], parameters: Any) -> float:
+    hard = replace(likelihood, hard=True)
+    with reading(parameters):
+        return hard.log_likelihood(hard.e_step(parameters))
+
+
+def _named(likelihood: Likelihood[Any], init: str, restart: int, rng: np.random.Generator) -> Maximised[Any]:
+    return named_start(likelihood, init, rng, restart)
 
 
 def _log_sum(joint: FloatArray) -> FloatArray:

@@ -1,7 +1,6 @@
 """The arguments that commands share, and what they mean."""
 
 import argparse
-import importlib
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem import plot
 from fastem._tools.files import DataFile, open_file
 
 
@@ -33,6 +33,17 @@ def add_results(command: argparse.ArgumentParser, saved: str) -> None:
         "--plot", type=Path, metavar="PICTURE", help="draw the result into this .png, .svg or .pdf"
     )
     command.add_argument("-o", "--output", type=Path, help=saved)
+
+
+def numbers_of(text: str) -> list[int]:
+    """Return the numbers that `select` takes for -k: 3 is one, 1:10 all of 1 to 10, and 2,4,8 these."""
+    try:
+        if ":" in text:
+            first, last = map(int, text.split(":"))
+            return list(range(first, last + 1))
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of the forms 3, 1:10 and 2,4,8") from None
 
 
 def data_of(options: argparse.Namespace) -> DataFile:
@@ -60,7 +71,7 @@ def save_picture(options: argparse.Namespace, draw: Callable[[Any], Any]) -> Non
     """
     if options.plot is None:
         return
-    drawn = draw(importlib.import_module("fastem.plot"))
+    drawn = draw(plot)
     figure = np.asarray(drawn, dtype=object).reshape(-1)[0].figure
     figure.savefig(options.plot, dpi=150, bbox_inches="tight")
     print(f"drawn to {options.plot}")
