@@ -7,10 +7,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
-class FitStatus(Enum):
+class _Advice(Enum):
+    """Members whose values are sentences, which may change. So pickles hold their names."""
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return getattr, (type(self), self.name)
+
+
+class FitStatus(_Advice):
     """Why a fit stopped. The value of each member is advice to the user."""
 
     CONVERGED = (
@@ -118,7 +125,7 @@ class KMeansReport:
     elapsed: float
 
 
-class WarningCause(Enum):
+class WarningCause(_Advice):
     """Why a `FitWarning` was given. The value of each member is advice to the user."""
 
     MAX_ITER = FitStatus.MAX_ITER.value

@@ -162,3 +162,11 @@ def test_a_log_likelihood_that_falls_is_a_status():
 
     assert climb(1e-4).status is FitStatus.DECREASED
     assert climb(0).status is FitStatus.DECREASED
+
+
+@pytest.mark.parametrize("member", [fastem.FitStatus.CONVERGED, fastem.WarningCause.MASS])
+def test_pickles_do_not_hold_the_advice(member):
+    """Its words may change, and pickles of other versions must still be read."""
+    pickled = pickle.dumps(member)
+    assert member.value.encode()[:20] not in pickled
+    assert pickle.loads(pickled) is member

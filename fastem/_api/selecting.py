@@ -25,15 +25,15 @@ from fastem._em.loop import Run, reading
 from fastem._em.neighbours import divided, joint_of, without_one
 from fastem._em.objective import Likelihood
 from fastem._families.base import Maximised
-from fastem._report import FitStatus, without_warnings
+from fastem._report import Breakdown, FitStatus, without_warnings
 from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray
 
-# With so many rows or fewer, the sample has all of them, and the best start there is the best of all.
-_ALL_ROWS = 8192
-
 # There are so many times as many random starts as in `fit`, where they cost little.
 _THOROUGH = 3
+
+# A pass of fewer multiply-adds takes no longer than what else a fit needs.
+_QUICK = 1 << 26
 
 Kind = str | None  # a covariance type
 Cell = tuple[int, Kind]
@@ -117,21 +117,21 @@ class Search:
         for ks in (self.ks, self.ks[::-1]):
             drawn = self._drawn(likelihoods)
             for k in ks:
-                if k == 1 and ks is not self.ks:  # whose fit has one optimum
+                if k == 1 and ks is not self.ks:  # whose fits have one optimum
+                    yield from ((k, kind) for kind in likelihoods)
                     continue
                 found, clear = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
                 found = found[:1] if k == 1 else found
                 for kind, likelihood in likelihoods.items():
                     here = replace(likelihood, k=k)
-                    labels = [*found, *self._from_others(k, kind, drawn)]
-                    self._fit_from(labels, clear, kind, here, drawn)
+                    self._fit_from(found, _THOROUGH, clear, kind, here, drawn)
+                    self._fit_from(self._from_others(k, kind, drawn), 0, clear, kind, here, drawn)
                     yield k, kind
 
     def _drawn(self, likelihoods: dict[Kind, Likelihood[Any]]) -> Drawn:
         """Return a sample for all fits, and keep what is known of its rows."""
         most = [replace(likelihood, k=self.ks[-1]) for likelihood in likelihoods.values()]
-        n = self.source.n_positive
-        size = n if n <= _ALL_ROWS else max(map(rows_to_draw, most))
+        size = max(map(rows_to_draw, most))
         with reading(None):
             drawn = draw(most[0], size, self.rng)
         for fit in self.fits.values():
@@ -176,17 +176,35 @@ class Search:
         return found
 
     def _fit_from(
-        self, labels: list[Array], clear: bool, kind: Kind, likelihood: Likelihood[Any], drawn: Drawn
+        self,
+        labels: list[Array],
+        thorough: int,
+        clear: bool,
+        kind: Kind,
+        likelihood: Likelihood[Any],
+        drawn: Drawn,
     ) -> None:
-        """Fit from the best of some labels. Fit again only if that promises more on the sample."""
-        start = best_start(likelihood, drawn, labels, clear, self.rng, _THOROUGH)
+        """Fit from the best of some labels, but if passes are long, only if the sample promises more."""
+        if not labels:
+            return
         current = self.fits.get((likelihood.k, kind))
-        if current is not None and current.joint is not None:
+        try:
+            start = best_start(likelihood, drawn, labels, clear, self.rng, thorough)
+        except Breakdown:
+            if current is None:
+                self.fits[likelihood.k, kind] = Fit(likelihood, Run(FitStatus.FAILED), 0.0, None, -np.inf)
+            return
+        if current is not None and current.joint is not None and not self._is_quick(likelihood, drawn):
             promised = joint_of(likelihood, drawn.rows, start.parameters)
             gain = float(drawn.weights @ (_log_sum(promised) - _log_sum(current.joint)))
             if gain <= self._least_gain(likelihood, drawn):
                 return
         self._fit(kind, likelihood, drawn, partial(_first, start, likelihood))
+
+    def _is_quick(self, likelihood: Likelihood[Any], drawn: Drawn) -> bool:
+        """Return whether a sample may mislead, and passes over all rows take little time."""
+        n, d = self.source.n_positive, self.source.n_features
+        return len(drawn.rows.X) < n and n * likelihood.k * likelihood.family.multiply_adds(d) < _QUICK
 
     def _least_gain(self, likelihood: Likelihood[Any], drawn: Drawn) -> float:
         """Return what a start fitted to the sample gains there in any case, and what would not matter."""

@@ -116,7 +116,8 @@ def best_start(
     extra, heat = _effort(n, m, work, len(found), alone) if k > 1 else (0, _HEAT)
     if k > 1 and not likelihood.family.shows_clusters:
         extra, heat = max(extra, _BLIND), _LONGEST_HEAT
-    if n <= _MOST_ROWS:
+    few = n <= _MOST_ROWS and extra > 0
+    if few:
         extra *= thorough
     found = [*found, *(random_labels(geometries[0], weights, k, rng) for _ in range(extra))]
     partly_known = rows.labels is not None and bool((rows.labels >= 0).any())
@@ -125,8 +126,7 @@ def best_start(
         found += [nearest_known(points, weights, rows.labels, k) for points in geometries[:-1]]
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
     plain = not (partly_known or likelihood.hard or likelihood.fixed)
-    in_one_kernel = plain and n <= _MOST_ROWS and extra > 0
-    ascended = best_ascent(sample, rows, found, n_threads) if in_one_kernel else None
+    ascended = best_ascent(sample, rows, found, n_threads) if few and plain else None
     if ascended is None:
         ascended = best_run(sample, rows, found, heat, _late_starts(sample, rows, rng))
     return softened(likelihood, ascended)
