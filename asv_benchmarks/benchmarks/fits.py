@@ -32,6 +32,26 @@ class Fit:
     track_mean_negative_log_likelihood.unit = "nats"
 
 
+class Select:
+    """A table of four covariance types and nine sizes, and the likelihoods that it reaches."""
+
+    params = (["Old Faithful", "100,000 rows"],)
+    param_names = ("rows",)
+
+    def setup(self, rows):
+        self.X = old_faithful() if rows == "Old Faithful" else clusters(100_000, 4, 6)
+        self.time_select(rows)
+
+    def time_select(self, rows):
+        return fastem.select(self.X, range(1, 10), rng=0)
+
+    def track_mean_negative_log_likelihood(self, rows):
+        table = self.time_select(rows).table
+        return -sum(row.log_likelihood for row in table) / len(table) / len(self.X)
+
+    track_mean_negative_log_likelihood.unit = "nats"
+
+
 class KMeans:
     """k-means with many clusters, and the inertia that it reaches."""
 

@@ -32,8 +32,8 @@ from fastem._typing import Array, FloatArray
 # There are so many times as many random starts as in `fit`, where they cost little.
 _THOROUGH = 3
 
-# A pass of fewer multiply-adds takes no longer than what else a fit needs.
-_QUICK = 1 << 26
+# Where a pass takes more multiply-adds, there is one fit a cell. It is made again only if it cannot be the best.
+_LONG = 1 << 26
 
 Kind = str | None  # a covariance type
 Cell = tuple[int, Kind]
@@ -104,6 +104,7 @@ class Search:
         """Make the fits. Yield the cell of each when it is finished, also of one that is fitted again.
 
         With "auto" there are two rounds, so that the second can begin from fits with more components too.
+        In each there are two fits: from the clusters that k-means sees, and from the fits beside it.
         """
         likelihoods = {}
         for kind, options in self.kinds.items():
@@ -124,8 +125,12 @@ class Search:
                 found = found[:1] if k == 1 else found
                 for kind, likelihood in likelihoods.items():
                     here = replace(likelihood, k=k)
-                    self._fit_from(found, _THOROUGH, clear, kind, here, drawn)
-                    self._fit_from(self._from_others(k, kind, drawn), 0, clear, kind, here, drawn)
+                    others = self._from_others(k, kind, drawn)
+                    if not self._is_long(here):
+                        self._fit_from(found, _THOROUGH, clear, kind, here, drawn)
+                        self._fit_from(others, 0, clear, kind, here, drawn)
+                    elif self._is_wanting(k, kind):
+                        self._fit_from([*found, *others], 1, clear, kind, here, drawn)
                     yield k, kind
 
     def _drawn(self, likelihoods: dict[Kind, Likelihood[Any]]) -> Drawn:
@@ -184,7 +189,7 @@ class Search:
         likelihood: Likelihood[Any],
         drawn: Drawn,
     ) -> None:
-        """Fit from the best of some labels, but if passes are long, only if the sample promises more."""
+        """Fit from the best of some labels. If the sample has all rows, it must promise more than there is."""
         if not labels:
             return
         current = self.fits.get((likelihood.k, kind))
@@ -194,24 +199,23 @@ class Search:
             if current is None:
                 self.fits[likelihood.k, kind] = Fit(likelihood, Run(FitStatus.FAILED), 0.0, None, -np.inf)
             return
-        if current is not None and current.joint is not None and not self._is_quick(likelihood, drawn):
+        is_whole = len(drawn.rows.X) == self.source.n_positive
+        if is_whole and current is not None and current.joint is not None:
             promised = joint_of(likelihood, drawn.rows, start.parameters)
             gain = float(drawn.weights @ (_log_sum(promised) - _log_sum(current.joint)))
-            if gain <= self._least_gain(likelihood, drawn):
+            if gain <= self.kinds[kind].limits.tol * drawn.weights.sum():
                 return
         self._fit(kind, likelihood, drawn, partial(_first, start, likelihood))
 
-    def _is_quick(self, likelihood: Likelihood[Any], drawn: Drawn) -> bool:
-        """Return whether a sample may mislead, and passes over all rows take little time."""
-        n, d = self.source.n_positive, self.source.n_features
-        return len(drawn.rows.X) < n and n * likelihood.k * likelihood.family.multiply_adds(d) < _QUICK
+    def _is_long(self, likelihood: Likelihood[Any]) -> bool:
+        """Return whether passes over all rows take more time than the search for a better start is worth."""
+        work = likelihood.k * likelihood.family.multiply_adds(self.source.n_features)
+        return self.source.n_positive * work > _LONG
 
-    def _least_gain(self, likelihood: Likelihood[Any], drawn: Drawn) -> float:
-        """Return what a start fitted to the sample gains there in any case, and what would not matter."""
-        tol, weight = next(iter(self.kinds.values())).limits.tol, float(drawn.weights.sum())
-        sampled = len(drawn.rows.X) < self.source.n_positive
-        noise = likelihood.family.n_parameters(likelihood.k, self.source.n_features) / 2 if sampled else 0.0
-        return noise + tol * weight
+    def _is_wanting(self, k: int, kind: Kind) -> bool:
+        """Return whether there is no fit yet, or one that a component less beats, which is no optimum."""
+        fit, fewer = self.fits.get((k, kind)), self.fits.get((k - 1, kind))
+        return fit is None or (fewer is not None and fewer.rank > fit.rank)
 
 
 def _first(
