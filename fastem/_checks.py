@@ -101,6 +101,11 @@ def check_rng(rng: Any) -> np.random.Generator:
     """Follow SPEC 7: accept None, an int or anything else that `numpy.random.default_rng` takes."""
     if isinstance(rng, (bool, float, str)):
         raise TypeError(f"rng must be None, an int or a numpy.random.Generator; got {rng!r}.")
+    if isinstance(rng, np.random.RandomState):
+        raise TypeError(
+            "rng must be None, an int or a numpy.random.Generator; got a RandomState. "
+            "Pass np.random.default_rng(seed)."
+        )
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:

@@ -8,6 +8,7 @@ from conftest import DATA
 
 import fastem
 from fastem import FitStatus
+from fastem._sources.folds import Fold
 
 REFERENCE = json.loads((DATA / "loglik.json").read_text())["models"]
 
@@ -140,6 +141,27 @@ def test_held_out_rows_do_not_help_their_own_fit(rows):
     assert row.held_out == pytest.approx(row.log_likelihood / len(rows), abs=0.1)
 
 
+def test_folds_are_balanced_and_held_out_once():
+    seen = np.zeros(103, int)
+    for number in range(5):
+        held = Fold(7, 5, number)(0, 103)
+        assert 20 <= held.sum() <= 23
+        np.testing.assert_array_equal(Fold(7, 5, number, others=True)(0, 103), ~held)
+        np.testing.assert_array_equal(Fold(7, 5, number)(10, 60), held[10:60])
+        seen += held
+    assert (seen == 1).all()
+    assert abs(Fold(7, 0.2)(0, 10_000).mean() - 0.2) < 0.02
+
+
+def test_a_criterion_that_is_not_finite_is_not_chosen():
+    X = np.r_[np.zeros((40, 2), int), [[7, 9]], [[8, 8]]]
+    selection = fastem.select(X, (1, 2), distribution="categorical", criterion="held-out", rng=0)
+    assert all(row.held_out == -np.inf for row in selection.table)
+    with pytest.raises(ValueError, match="not finite"):
+        assert selection.best
+    assert "none can be chosen" in repr(selection)
+
+
 def test_other_distributions():
     rng = np.random.default_rng(1)
     counts = rng.poisson(np.where(rng.random((500, 1)) < 0.4, 2.0, 15.0), (500, 2))
@@ -242,6 +264,12 @@ def test_repr(selection):
         ({"k": (1, 700)}, "k"),
         ({"criterion": "BIC"}, "criterion must be one of"),
         ({"criterion": "held-out", "held_out": 1}, "held_out must be an integer of at least 2"),
+        ({"criterion": "held-out", "held_out": 601}, "held_out must be at most the number of rows"),
+        ({"criterion": "held-out", "held_out": 1e-9}, "held_out must leave rows"),
+        ({"k": range(10**12)}, "k must have at most 10000"),
+        ({"covariance_type": [["full"]]}, "covariance_type must be one of"),
+        ({"sample_weight": np.full(600, 1 / 600)}, "sample_weight must count rows"),
+        ({"rng": np.random.RandomState(0)}, "rng must be None, an int or a numpy.random.Generator"),
         ({"criterion": "held-out", "held_out": 1.5}, "held_out must be a number of folds, or a share"),
         ({"covariance_type": ()}, "covariance_type must name at least one"),
         ({"covariance_type": ("full", "round")}, "covariance_type must be one of"),

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from fastem._sources.open import source_of
 from fastem._sources.passes import Source
 
 _SUCH_AS = "Pass numbers of components, such as range(1, 10)."
+_MOST_KS = 10_000
 _TYPES = ("full", "tied", "diag", "spherical")
 # With one feature, types in the same group are the same model.
 _ALIKE = (("full", "diag", "spherical"), ("tied", "EII"))
@@ -82,7 +84,8 @@ def select(
         of the rows between 0 and 1, which is held out of one fit. Which rows, is random. The models of the
         result are fitted to all rows.
     sample_weight, columns, cache_dir : optional
-        The same as in `fit`.
+        The same as in `fit`. BIC and ICL take the sum of the weights as the number of rows, so weights must
+        count rows: their sum must be at least a tenth of the number of rows.
     labels, assignment : optional
         The same as in `fit`. All numbers in `k` must be more than the largest label.
     init : str
@@ -105,8 +108,8 @@ def select(
     ValueError, TypeError
         If an argument is not valid (before any work starts), or if X is not valid.
     FitInterrupted
-        If the user interrupts (Ctrl-C), or if X can no longer be read, after the first fit. Its `selection`
-        has the fits that were finished.
+        If the user interrupts (Ctrl-C), or if X can no longer be read, after the first fit to all rows. Its
+        `selection` has the fits that were finished.
     OSError, RuntimeError, ImportError
         The same as in `fit`.
 
@@ -131,7 +134,7 @@ def select(
     ks = _check_ks(k)
     check_one_of("criterion", criterion, tuple(CRITERIA))
     check_one_of("init", init, INIT_NAMES, " in select; start from known parameters with fit")
-    splits = _check_held_out(held_out) if criterion == "held-out" else []
+    splits = _check_held_out(held_out) if criterion == "held-out" else 0
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable as callback(candidate, model); got {callback!r}.")
     kinds: dict[Kind, Options[Any]] = {}
@@ -162,6 +165,13 @@ def select(
         k=ks[0],
     )
     check_enough_rows(ks[-1], source.n_samples, source.n_positive)
+    if splits > source.n_positive:
+        raise ValueError(
+            f"held_out must be at most the number of rows of positive weight, {source.n_positive}; "
+            f"got {splits}."
+        )
+    if criterion in ("bic", "icl"):
+        _check_total_weight(source)
     if source.n_features == 1:
         kinds = _different(kinds)
     facts = source.facts()
@@ -169,7 +179,7 @@ def select(
     for one in kinds.values():
         one.family.n_parameters(ks[-1], source.n_features)
     work = _Work(source, kinds, ks, init, criterion, callback)
-    with counting_bar(progress, work.steps(len(splits)), "select") as advance:
+    with counting_bar(progress, work.steps(max(1, int(splits)) if splits else 0), "select") as advance:
         return work.selection(options.rng, splits, advance)
 
 
@@ -193,9 +203,7 @@ class _Work:
         """Return how many fits there are, counting those that are tried again."""
         return len(self._kinds) * len(self._ks) * (1 + splits) * (2 if self._init == "auto" else 1)
 
-    def selection(
-        self, rng: np.random.Generator, splits: list[tuple[float, float]], advance: Callable[[], None]
-    ) -> Selection:
+    def selection(self, rng: np.random.Generator, splits: float, advance: Callable[[], None]) -> Selection:
         search = Search(self._source, self._kinds, self._ks, self._init, rng.spawn(1)[0])
         try:
             self._score_held_out(rng, splits, advance)
@@ -209,7 +217,7 @@ class _Work:
         except (KeyboardInterrupt, PassLost, FitInterrupted) as error:
             if not search.fits:
                 raise error.reason if isinstance(error, PassLost) else error from None
-            cause = error.reason if isinstance(error, PassLost) else error
+            cause = _cause_of(error)
             partial = self._of(search)
             raise FitInterrupted(_in_words(cause), _best_of(partial), partial) from cause
         _warn_of_ends(result)
@@ -224,18 +232,14 @@ class _Work:
         stop = self._callback(fit.candidate(cell[1], self._held_out.get(cell)), model)
         return isinstance(stop, (bool, np.bool_)) and bool(stop)
 
-    def _score_held_out(
-        self, rng: np.random.Generator, splits: list[tuple[float, float]], advance: Callable[[], None]
-    ) -> None:
+    def _score_held_out(self, rng: np.random.Generator, splits: float, advance: Callable[[], None]) -> None:
         """Find the mean log-density of the rows that are held out, over all splits, for each cell."""
         seed = int(rng.integers(2**63)) if splits else 0
         totals: dict[Cell, Any] = {}
-        for low, high in splits:
-            fold = Fold(seed, low, high)
-            rows, others = self._source.part(fold), self._source.part(Fold(seed, low, high, others=True))
-            if rows.n_positive == 0:
-                continue
-            check_enough_rows(self._ks[-1], others.n_samples, others.n_positive)
+        for number in range(max(1, int(splits)) if splits else 0):
+            rows = self._source.part(Fold(seed, splits, number))
+            others = self._source.part(Fold(seed, splits, number, others=True))
+            _check_split(splits, rows.n_positive, others.n_positive, self._ks[-1])
             search = Search(others, self._kinds, self._ks, self._init, rng.spawn(1)[0])
             for _ in search.run():
                 advance()
@@ -259,6 +263,13 @@ def _best_of(selection: Selection) -> Mixture | None:
         return None
 
 
+def _cause_of(error: BaseException) -> BaseException:
+    """Return what went wrong below an error that says what was kept."""
+    if isinstance(error, PassLost):
+        return error.reason
+    return error.__cause__ or error
+
+
 def _in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
@@ -273,9 +284,12 @@ def _warn_of_ends(selection: Selection) -> None:
 
 
 def _check_ks(k: Any) -> list[int]:
-    if isinstance(k, str) or not isinstance(k, Iterable):
+    if isinstance(k, str) or not isinstance(k, Iterable) or (isinstance(k, np.ndarray) and k.ndim == 0):
         return [check_integer("k", k, 1, _SUCH_AS)]
-    ks = sorted({check_integer("k", one, 1, _SUCH_AS) for one in k})
+    given = list(islice(k, _MOST_KS + 1))
+    if len(given) > _MOST_KS:
+        raise ValueError(f"k must have at most {_MOST_KS} numbers of components; got more. {_SUCH_AS}")
+    ks = sorted({check_integer("k", one, 1, _SUCH_AS) for one in given})
     if not ks:
         raise ValueError(f"k must have at least one number of components; got none. {_SUCH_AS}")
     return ks
@@ -286,22 +300,43 @@ def _check_types(given: Any, distribution: Any) -> list[Kind]:
         return list(_TYPES) if isinstance(distribution, str) and distribution in ELLIPTICAL else [None]
     if isinstance(given, str) or not isinstance(given, Iterable):
         return [given]
-    types = list(dict.fromkeys(given))
+    types: list[Kind] = []
+    for kind in given:
+        if kind not in types:
+            types.append(kind)
     if not types:
         raise ValueError("covariance_type must name at least one type; got none. Leave it out for four.")
     return types
 
 
-def _check_held_out(held_out: Any) -> list[tuple[float, float]]:
-    """Return the random numbers, from and to, of the rows that each split holds out."""
-    if isinstance(held_out, float):
+def _check_held_out(held_out: Any) -> float:
+    """Return the number of folds, or the share of the rows that is held out, which is less than 1."""
+    if isinstance(held_out, (float, np.floating)):
         if not 0 < held_out < 1:
             raise ValueError(
                 f"held_out must be a number of folds, or a share of the rows between 0 and 1; got {held_out}."
             )
-        return [(0.0, held_out)]
-    folds = check_integer("held_out", held_out, 2, "Pass the number of folds, or a share such as 0.2.")
-    return [(fold / folds, (fold + 1) / folds) for fold in range(folds)]
+        return float(held_out)
+    return check_integer("held_out", held_out, 2, "Pass the number of folds, or a share such as 0.2.")
+
+
+def _check_split(held_out: float, rows: int, others: int, k: int) -> None:
+    if rows == 0 or others < k:
+        raise ValueError(
+            f"held_out must leave rows of positive weight on both sides, and at least k={k} for the fits; "
+            f"held_out={held_out} holds out {rows} and leaves {others}. Pass fewer components, or another "
+            "number of folds."
+        )
+
+
+def _check_total_weight(source: Source) -> None:
+    total = source.moments().weight
+    if total < source.n_positive / 10:
+        raise ValueError(
+            "sample_weight must count rows where BIC or ICL chooses, since their penalty takes the sum of "
+            f"the weights as the number of rows; got a sum of {total:.6g} for {source.n_positive} rows. "
+            "Multiply the weights by a constant, so that they sum to the number of rows that they stand for."
+        )
 
 
 def _different(kinds: dict[Kind, Options[Any]]) -> dict[Kind, Options[Any]]:

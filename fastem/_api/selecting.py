@@ -32,7 +32,7 @@ from fastem._typing import Array, FloatArray
 # There are so many times as many random starts as in `fit`, where they cost little.
 _THOROUGH = 3
 
-# Where a pass takes more multiply-adds, there is one fit a cell. It is made again only if it cannot be the best.
+# Where a pass takes more multiply-adds, there is one fit a cell, unless that cannot be the best.
 _LONG = 1 << 26
 
 Kind = str | None  # a covariance type
@@ -189,7 +189,7 @@ class Search:
         likelihood: Likelihood[Any],
         drawn: Drawn,
     ) -> None:
-        """Fit from the best of some labels. If the sample has all rows, it must promise more than there is."""
+        """Fit from the best of some labels, unless the sample has all rows and promises no more."""
         if not labels:
             return
         current = self.fits.get((likelihood.k, kind))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from math import inf
+from math import inf, isfinite, nan
 from typing import Any, NamedTuple
 
 from fastem._api.mixture import Mixture
@@ -83,7 +83,8 @@ class Selection:
     Raises
     ------
     ValueError
-        By `best` and `chosen`, if all fits are degenerate.
+        By `best` and `chosen`, if all fits are degenerate, or none has a finite criterion. A held-out score
+        is -inf if a row has a category, or a count, that the rows of the fit do not have.
     """
 
     def __init__(self, criterion: str, table: Iterable[Candidate], models: Sequence[Mixture | None]) -> None:
@@ -107,10 +108,11 @@ class Selection:
         return criterion(self, ax=ax)
 
     def _choice(self) -> int:
-        sound = [i for i, row in enumerate(self.table) if not row.degenerate]
+        sound = [i for i, row in enumerate(self.table) if self._is_sound(row)]
         if not sound:
             raise ValueError(
-                f"None of the {len(self.table)} fits can be chosen: all are degenerate (see the table). "
+                f"None of the {len(self.table)} fits can be chosen: all are degenerate, or their criterion "
+                "is not finite (see the table). "
                 "Try fewer components, a simpler covariance_type, or leave out columns that are constant or "
                 "repeat others."
             )
@@ -124,8 +126,8 @@ class Selection:
             f"of {len(self.table)} fit{'s' * (len(self.table) != 1)}"
         ]
         chosen = None
-        if all(row.degenerate for row in self.table):
-            lines.append("none can be chosen: all are degenerate")
+        if not any(map(self._is_sound, self.table)):
+            lines.append("none can be chosen: all are degenerate, or no criterion is finite")
         else:
             chosen = self.chosen
             kind = "" if chosen.covariance_type is None else f", {chosen.covariance_type}"
@@ -142,9 +144,12 @@ class Selection:
             lines += ["", "(in brackets: degenerate, never chosen)"]
         return "\n".join(lines)
 
+    def _is_sound(self, row: Candidate) -> bool:
+        return not row.degenerate and isfinite(self._value(row))
+
     def _value(self, row: Candidate) -> float:
-        value: float = getattr(row, CRITERIA[self.criterion][0])
-        return value
+        value: float | None = getattr(row, CRITERIA[self.criterion][0])
+        return nan if value is None else value
 
     def _cell(self, row: Candidate | None, chosen: Candidate | None, digits: int) -> str:
         if row is None:

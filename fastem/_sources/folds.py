@@ -9,19 +9,26 @@ from fastem._typing import Array
 
 @dataclass(frozen=True)
 class Fold:
-    """The rows with a random number from `low` to `high`, or all others.
+    """The rows of one of some folds, or a random share of all rows; or all others.
 
-    Each row has a number from 0 to 1 that is a function of its place and the seed, so none has to be kept.
+    Which rows, is a function of their places and the seed, so nothing has to be kept. Each run of as many
+    rows as there are folds has one of each fold, in an order that is turned at random.
     """
 
     seed: int
-    low: float
-    high: float
+    folds: float  # their number, or the share of the rows that is held out
+    number: int = 0  # of this fold
     others: bool = False
 
     def __call__(self, start: int, stop: int) -> Array:
-        numbers = _uniform(np.arange(start, stop, dtype=np.uint64), np.uint64(self.seed))
-        return np.asarray(((numbers >= self.low) & (numbers < self.high)) != self.others)
+        places, seed = np.arange(start, stop, dtype=np.uint64), np.uint64(self.seed)
+        if self.folds < 1:
+            held = _uniform(places, seed) < self.folds
+        else:
+            runs, folds = places // np.uint64(self.folds), int(self.folds)
+            turns = (_uniform(runs, seed) * folds).astype(np.uint64)
+            held = (places + turns) % np.uint64(folds) == self.number
+        return np.asarray(held != self.others)
 
 
 def _uniform(places: Array, seed: np.uint64) -> Array:
