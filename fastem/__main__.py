@@ -143,11 +143,17 @@ def _fit(options: argparse.Namespace) -> None:
     )
     if data.names is not None:
         model = with_feature_names(model, data.names)
-    print(model.summary())
-    if options.output is not None:
-        model.save(options.output)
-        print(f"\nsaved to {options.output}")
+    saved = _save(model, options)
+    print(f"{model.summary()}{saved}")
     save_picture(options, lambda plot: plot.classification(model, data.X))
+
+
+def _save(model: fastem.Mixture, options: argparse.Namespace) -> str:
+    """Save the model if the user asked for it. Return what to say about it."""
+    if options.output is None:
+        return ""
+    model.save(options.output)
+    return f"\n\nsaved to {options.output}"
 
 
 def _select(options: argparse.Namespace) -> None:
@@ -163,14 +169,11 @@ def _select(options: argparse.Namespace) -> None:
         rng=options.seed,
         progress=shows_progress(),
     )
-    print(selection)
     best = selection.best
     if data.names is not None:
         best = with_feature_names(best, data.names)
-    print(f"\n{best.summary()}")
-    if options.output is not None:
-        best.save(options.output)
-        print(f"\nsaved to {options.output}")
+    saved = _save(best, options)
+    print(f"{selection}\n\n{best.summary()}{saved}")
     save_picture(options, lambda plot: plot.criterion(selection))
 
 

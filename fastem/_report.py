@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 class _Advice(Enum):
     """Members whose values are sentences, which may change. So pickles hold their names."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}.{self.name}"
+
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return getattr, (type(self), self.name)
 

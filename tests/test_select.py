@@ -271,6 +271,7 @@ def test_repr(selection):
         ({"sample_weight": np.full(600, 1 / 600)}, "sample_weight must count rows"),
         ({"rng": np.random.RandomState(0)}, "rng must be None, an int or a numpy.random.Generator"),
         ({"criterion": "held-out", "held_out": 1.5}, "held_out must be a number of folds, or a share"),
+        ({"labels": np.arange(600) % 3}, "k must be more than the largest known label, 2"),
         ({"covariance_type": ()}, "covariance_type must name at least one"),
         ({"covariance_type": ("full", "round")}, "covariance_type must be one of"),
         ({"init": np.zeros(600, int)}, "init must be one of"),

@@ -154,6 +154,11 @@ def select(
             assignment,
         )
     options = next(iter(kinds.values()))
+    if isinstance(labels, np.ndarray) and labels.size and labels.dtype.kind in "iu" and labels.max() >= ks[0]:
+        raise ValueError(
+            f"k must be more than the largest known label, {labels.max()}, in all fits; got k={ks[0]}. "
+            f"Pass k=range({labels.max() + 1}, ...)."
+        )
     source = source_of(
         X,
         sample_weight,

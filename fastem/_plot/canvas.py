@@ -13,7 +13,7 @@ COLOURS = (
     "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 # Seven shapes, so that 70 components differ in colour or shape, and the first seven in shape alone.
-MARKERS = "o^sDvPX"
+MARKERS = "o^sDv*X"  # Agg draws nothing for a small "P"
 MOST_IN_LEGEND = 12
 _POINT_AREA = 4000.0  # of all points together, in square points
 _LEAST_AREA, _MOST_AREA = 4.0, 22.0
