@@ -278,8 +278,10 @@ def test_animation_of_one_feature_leaves_late_iterations_out(faithful, tmp_path)
 def test_animation_reads_rows_as_the_fit_does(faithful):
     table = pd.DataFrame(faithful, columns=["a", "b"]).assign(w=np.arange(272) % 2, known=-1)
     table.loc[:1, "known"] = [0, 1]
-    plot.animate(table, 2, columns=["b", "a"], sample_weight="w", labels="known", max_iter=1, tol=0)
+    film = plot.animate(table, 2, columns=["b", "a"], sample_weight="w", labels="known", max_iter=1, tol=0)
     ax = plt.gcf().axes[0]
+    ax.figure.canvas.draw()
+    assert len(list(film.new_frame_seq())) == 2
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("b", "a")
     assert np.allclose(ax.collections[0].get_offsets().data, faithful[1::2, ::-1])
 
