@@ -20,6 +20,7 @@ from fastem._tools.arguments import (
     add_data,
     add_results,
     check_results,
+    check_written,
     data_of,
     numbers_of,
     save_picture,
@@ -28,7 +29,7 @@ from fastem._tools.arguments import (
 from fastem._tools.bench import run_bench
 from fastem._tools.demo import run_demo
 from fastem._tools.files import open_file
-from fastem._tools.predictions import write_predictions
+from fastem._tools.predictions import check_predictions, write_predictions
 
 # What wrong input can raise. It is told in one line, and anything else with a traceback.
 _MISTAKES = (ValueError, TypeError, OSError, ImportError, fastem.FitInterrupted)
@@ -178,14 +179,24 @@ def _select(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    check_predictions(options.output)
+    check_written("--output", options.output, options.file, options.model)
     model = fastem.load(options.model)
+    clusters = isinstance(model, fastem.KMeans)
+    if options.proba and clusters:
+        raise ValueError(
+            "--proba needs a mixture: k-means has no responsibilities. Leave it out to write the clusters."
+        )
     if options.columns is not None:
         if len(options.columns) != model.n_features:
             raise ValueError(
                 f"--columns must name {model.n_features} columns, as many as the model has features; "
                 f"got {', '.join(options.columns)}."
             )
-        model = with_feature_names(model, options.columns)
+        if clusters:
+            model = fastem.KMeans(model.centers, feature_names=options.columns)
+        else:
+            model = with_feature_names(model, options.columns)
     data = open_file(options.file, options.columns, of_model=model.feature_names)
     n = write_predictions(model, data, options.output, proba=options.proba)
     print(f"{n:,} rows written to {options.output}")

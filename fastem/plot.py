@@ -18,7 +18,7 @@ from fastem._plot.criterion import criterion
 from fastem._plot.density import SHARES, draw_density
 from fastem._plot.ellipses import draw_ellipses
 from fastem._plot.pairs import draw_classification, draw_uncertainty
-from fastem._plot.subject import drawn_rows
+from fastem._plot.subject import check_max_points, drawn_rows
 
 __all__ = ["animate", "classification", "convergence", "criterion", "density", "ellipses", "uncertainty"]
 
@@ -258,8 +258,11 @@ def animate(
     >>> from fastem.datasets import old_faithful
     >>> film = fastem.plot.animate(old_faithful(), 2)
     """
-    interval = check_nonnegative("interval", interval, "Pass milliseconds.")
+    if check_nonnegative("interval", interval, "Pass milliseconds.") == 0:
+        raise ValueError("interval must be a finite number above 0; got 0. Pass milliseconds.")
+    interval = float(interval)
     max_frames = check_integer("max_frames", max_frames, 2)
+    max_points = check_max_points(max_points)
     runs: list[list[tuple[int, float, Mixture]]] = []
     callback = options.pop("callback", None)
 
@@ -274,5 +277,6 @@ def animate(
     scenes = [
         Scene(best[i][0], best[i][1], subject_of(best[i][2])) for i in chosen_scenes(len(best), max_frames)
     ]
-    drawn = drawn_rows(X, scenes[0].subject, max_points, rng)
+    of_rows = {name: options.get(name) for name in ("sample_weight", "labels", "columns")}
+    drawn = drawn_rows(X, scenes[0].subject, max_points, rng, **of_rows)
     return film(scenes, drawn, features, interval, ax, fig)

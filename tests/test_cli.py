@@ -8,6 +8,7 @@ import pytest
 
 import fastem
 from fastem.__main__ import main
+from fastem._tools.arguments import numbers_of
 from fastem.datasets import old_faithful
 
 
@@ -103,6 +104,14 @@ def test_predict(folder, capsys):
     assert not list(folder.glob("*.partial"))
 
 
+def test_predict_by_k_means(folder, capsys):
+    fastem.KMeans([[2.0, 55.0], [4.0, 80.0]]).save("m.npz")
+    X = old_faithful()
+    expected = fastem.load("m.npz").predict(X)
+    run(capsys, "predict", "m.npz", "x.csv", "-o", "labels.csv", "--columns", "eruptions,waiting")
+    np.testing.assert_array_equal(np.loadtxt("labels.csv", skiprows=1), expected)
+
+
 def test_parquet(folder, capsys):
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     X = old_faithful()
@@ -132,6 +141,7 @@ def test_select(folder, capsys):
     out = run(capsys, "select", "x.csv", "-k", "1,2", "--covariance-type", "full", "--criterion", "icl")
     assert "Selection by icl" in out
     assert "of 2 fits" in out
+    assert numbers_of("1:99999999999") == range(1, 100_000_000_000)
     with pytest.raises(SystemExit):
         main(["select", "x.csv", "-k", "few"])
     assert "1:10" in capsys.readouterr().err
@@ -184,11 +194,22 @@ def test_a_terminal_gets_a_progress_bar(folder, monkeypatch, capsys):
         ("predict m.npz x.csv -o o.txt", "--output must end in .csv or .npy"),
         ("predict m.npz x.csv -o o.csv --columns waiting", "--columns must name 2 columns"),
         ("predict m.npz x.csv -o none/o.csv", "none/o.csv"),
+        ("predict m.npz x.csv -o x.csv", "--output must be another file than those that the command reads"),
+        ("predict m.npz x.csv -o folder.csv", "--output must be a file; 'folder.csv' is a folder"),
+        ("predict clusters.npz x.csv -o o.csv --proba", "k-means has no responsibilities"),
+        ("fit hash.csv -k 2", "could not convert string '#3'"),
+        ("fit nothing.csv -k 2 -o .", "--output must be a file; '.' is a folder"),
+        ("fit nothing.csv -k 2 --plot .", "--plot must be a file"),
+        ("fit nothing.csv -k 2 --plot p.xyz", "--plot must end in .png, .svg or .pdf; got 'p.xyz'"),
+        ("select x.csv -k 2 -o ./x.csv", "--output must be another file"),
     ],
 )
 def test_mistakes_are_one_line_and_status_1(command, message, folder, capsys):
     (folder / "x.txt").write_text("1,2\n")
     (folder / "text.csv").write_text("a,b\n1,2\n3,x\n")
+    (folder / "hash.csv").write_text("1,2\n#3,4\n5,6\n7,9\n")
+    (folder / "folder.csv").mkdir()
+    fastem.KMeans([[2.0, 55.0], [4.0, 80.0]]).save("clusters.npz")
     (folder / "same.csv").write_text("a,a\n1,2\n")
     (folder / "head.csv").write_text("a,b\n")
     (folder / "bytes.csv").write_bytes(b"\xff\xfe")

@@ -275,6 +275,29 @@ def test_animation_of_one_feature_leaves_late_iterations_out(faithful, tmp_path)
     assert np.allclose(np.log(y), fitted.score_samples(x[:, None]))
 
 
+def test_animation_reads_rows_as_the_fit_does(faithful):
+    table = pd.DataFrame(faithful, columns=["a", "b"]).assign(w=np.arange(272) % 2, known=-1)
+    table.loc[:1, "known"] = [0, 1]
+    film = plot.animate(table, 2, columns=["b", "a"], sample_weight="w", labels="known", max_iter=1, tol=0)
+    ax = plt.gcf().axes[0]
+    ax.figure.canvas.draw()
+    assert len(list(film.new_frame_seq())) == 2
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("b", "a")
+    assert np.allclose(ax.collections[0].get_offsets().data, faithful[1::2, ::-1])
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_few_rows_and_dollars(d, iris):
+    """One row, so that most components have none, and names that matplotlib would take for formulas."""
+    names = ["cost in $ or $\\frac", "$", "a_b"][:d]
+    means, shares = iris[[0, 100], :d], [0.5, 0.5]
+    model = fastem.GaussianMixture(shares, means, np.ones((2, d)), "diag", feature_names=names)
+    drawn = plot.uncertainty(model, iris[:1, :d])
+    plot.classification(model, iris[:1, :d])
+    last = np.atleast_1d(drawn).flat[0 if d < 3 else 6]
+    assert last.get_xlabel() == names[0].replace("$", r"\$")
+
+
 def test_many_components_have_numbers(faithful):
     many = fastem.fit(faithful, 13, covariance_type="tied", rng=0, max_iter=2, tol=0)
     ax = plot.classification(many, faithful)
@@ -300,6 +323,8 @@ def test_bad_input(model, iris_model, faithful, iris):
         (lambda: plot.ellipses(model, levels=(0, 1)), ValueError, "levels"),
         (lambda: plot.density(model, shares=(0.5, 1)), ValueError, "shares"),
         (lambda: plot.animate(faithful, 2, interval=-1), ValueError, "interval"),
+        (lambda: plot.animate(lambda: 1 / 0, 2, interval=0), ValueError, "interval must be .* above 0"),
+        (lambda: plot.animate(lambda: 1 / 0, 2, max_points=0), ValueError, "max_points"),
         (lambda: plot.animate(faithful, 0), ValueError, "k must be"),
     ]
     for call, error, message in bad:

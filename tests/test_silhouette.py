@@ -161,6 +161,32 @@ def test_bad_labels(labels, error, message):
         fastem.silhouette_samples(FOUR, labels)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_and_weights_of_very_different_sizes(dtype):
+    X = np.concatenate([FOUR, [[-3.4e38], [-3.3e38]]]).astype(dtype)
+    labels, weights = np.array([0, 0, 1, 1, 2, 2]), np.array([1e-20, 1e-20, 1e30, 1, 1e-18, 1e-20])
+    found = fastem.silhouette_samples(X, labels)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found[:4], [15 / 17, 13 / 15, 13 / 15, 15 / 17], rtol=1e-6)
+    np.testing.assert_allclose(found, naive.silhouettes(X.astype(float), labels, np.ones(6)), rtol=1e-6)
+    found = fastem.silhouette_samples(FOUR[[0, 1, 2, 3, 0, 2]].astype(dtype), labels, sample_weight=weights)
+    pairs = [(1, 8 / 101), (1e-30, 7.5), (8, 0.5), (8, 0)]  # a and b by hand
+    expected = [(b - a) / max(a, b) for a, b in pairs]
+    np.testing.assert_allclose(found[[0, 2, 4, 5]], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("outlier", "weight", "message"),
+    [(1e200, 1.0, "row 0 to its own and to another cluster"), (5.0, 5e-324, "factor of at most 1e\\+150")],
+)
+def test_what_float64_cannot_hold(outlier, weight, message):
+    X = np.concatenate([FOUR, [[outlier], [2 * outlier]]])
+    with pytest.raises(ValueError, match=message):
+        fastem.silhouette_samples(X, [0, 0, 1, 1, 2, 2], sample_weight=[weight, 1, 1, 1, 1, 1])
+    twins = np.array([[1.0], [1.0], [1.0], [1.0], [1e200], [2e200]])
+    assert fastem.silhouette_samples(twins, [0, 0, 1, 1, 2, 2])[:4].tolist() == [0, 0, 0, 0]
+
+
 def test_other_mistakes():
     labels = [0, 0, 1, 1]
     with pytest.raises(ValueError, match="X must be finite; row 1, column 0 is nan"):

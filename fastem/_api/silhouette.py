@@ -14,6 +14,12 @@ from fastem._sources.chunk_checks import raise_not_finite
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 _PAIRS_OF_CALL = 200_000_000  # of each thread, a fifth of a second: Ctrl-C has to wait for a call
+# In float32, squares of distances vanish below 1e-19 of the range, and numbers have 7 digits.
+_FLOAT32_RANGE = 1e11  # over the smallest number
+_FLOAT32_WEIGHTS = 1e6  # the largest weight over the smallest
+# In float64, squares vanish below 1e-154 of the range.
+_LEAST_DISTANCE = 1e-140
+_WEIGHTS = 1e150
 
 
 def silhouette_samples(
@@ -30,8 +36,8 @@ def silhouette_samples(
     Parameters
     ----------
     X : array or table of shape (n_samples, n_features)
-        Rows in memory. float32 is computed in float32, with sums in float64. Anything else is computed in
-        float64.
+        Rows in memory. float32 is computed in float32, with sums in float64, unless numbers or weights differ
+        by so many powers of ten that distances would vanish. Anything else is computed in float64.
     labels : array of shape (n_samples,)
         The cluster of each row: at least two different integers, booleans or strings, and fewer of them than
         rows. All labels count alike. So a label such as -1, which some methods give to noise, is a cluster
@@ -53,7 +59,8 @@ def silhouette_samples(
     Raises
     ------
     ValueError
-        If shapes disagree, `X` is not finite, or all labels are equal or all different.
+        If shapes disagree, `X` is not finite, all labels are equal or all different, or rows or weights
+        differ by so many powers of ten that float64 cannot hold the distances.
     TypeError
         If labels are neither integers nor strings, or `X` does not hold real numbers.
 
@@ -131,12 +138,26 @@ def _checked(X: Any, labels: Any, sample_weight: Any) -> Rows:
     codes = _codes_of(labels, len(array))
     weight = check_sample_weight(sample_weight, len(array))
     rows = Rows("X", 0, array, weight, codes)
+    _check_weights(rows.weights)
     for part in row_ranges(len(array)):
         with np.errstate(over="ignore"):  # a longdouble may be too large for float64
             finite = np.isfinite(np.asarray(array[part], dtype=_dtype_of(array))).all()
         if not finite:
             raise_not_finite([rows])
     return rows
+
+
+def _check_weights(weights: FloatArray) -> None:
+    least, most = _least_positive(weights), float(weights.max())
+    if least < most / _WEIGHTS:
+        raise ValueError(
+            f"sample_weight must have positive values that differ by a factor of at most {_WEIGHTS:g}; they "
+            f"range from {least:g} to {most:g}. Use 0 for rows that shall not count."
+        )
+
+
+def _least_positive(numbers: Array) -> float:
+    return float(np.min(numbers, where=numbers > 0, initial=np.inf))
 
 
 def _at(rows: Rows, chosen: Array) -> Rows:
@@ -214,10 +235,15 @@ def _sorted(rows: Rows) -> _Sorted:
     assert rows.labels is not None
     order = np.argsort(rows.labels, kind="stable")
     X = np.array(rows.X[order], dtype=_dtype_of(rows.X), order="C")
-    # Powers of two leave all digits as they are.
-    half_range = float(np.max(X.max(axis=0) / 2 - X.min(axis=0) / 2))
-    np.ldexp(X, -int(np.frexp(half_range)[1]), out=X)
     weight = rows.weights[order]
+    half_range = float(np.max(X.max(axis=0) / 2 - X.min(axis=0) / 2))
+    if X.dtype == np.float32 and (
+        half_range > _FLOAT32_RANGE * _least_positive(np.abs(X))
+        or weight.max() > _FLOAT32_WEIGHTS * _least_positive(weight)
+    ):
+        X = X.astype(np.float64)
+    # Powers of two leave all digits as they are.
+    np.ldexp(X, -int(np.frexp(half_range)[1]), out=X)
     np.ldexp(weight, -int(np.frexp(weight.max())[1]), out=weight)
     return _Sorted(order, X, weight)
 
@@ -230,11 +256,36 @@ def _silhouettes(rows: Rows, n_threads: int | None) -> FloatArray:
     own, nearest = _distances(X, weight, labels, totals, n_threads)
     one = weight.max() / rows.weights.max()  # a row of weight 1, in the units of the scaled weights
     others = totals[labels] - np.minimum(weight, one)
+    # The difference has no digits left where one row has nearly all of the weight.
+    heavy = (weight <= one) & (weight > totals[labels] / 2)
+    others[heavy] = np.bincount(labels, np.where(heavy, 0.0, weight))[labels[heavy]]
     a = np.divide(own, others, out=np.zeros_like(own), where=others > 0)
     most = np.maximum(a, nearest)
+    near = (most < _LEAST_DISTANCE) & (others > 0)
+    if near.any():
+        _check_equal(rows, order, labels, near)
     values = np.zeros(len(order))
     values[order] = np.divide(nearest - a, most, out=np.zeros_like(a), where=(others > 0) & (most > 0))
     return values
+
+
+def _check_equal(rows: Rows, order: Array, labels: Array, near: Array) -> None:
+    """Raise an error unless these rows equal all rows of their own cluster and of another one."""
+    X = np.asarray(rows.X[order], dtype=np.float64)
+    counted = np.flatnonzero(rows.weights[order])
+    starts = np.unique(labels[counted], return_index=True)
+    low, high = (f.reduceat(X[counted], starts[1], axis=0) for f in (np.minimum, np.maximum))
+    uniform = (low == high).all(axis=1)
+    _, kind, times = np.unique(low[uniform], axis=0, return_inverse=True, return_counts=True)
+    twins = dict(zip(starts[0][uniform], zip(low[uniform], times[kind.reshape(-1)] > 1, strict=True)))
+    for i in np.flatnonzero(near):
+        value, shared = twins.get(labels[i], (None, False))
+        if not (shared and np.array_equal(X[i], value)):
+            raise ValueError(
+                f"X must have distances that float64 can tell from 0; those of row {order[i]} to its own and "
+                f"to another cluster are less than {_LEAST_DISTANCE:g} of the range of X, which is from "
+                f"{X.min():g} to {X.max():g}. Leave out outliers and codes for missing values."
+            )
 
 
 def _distances(

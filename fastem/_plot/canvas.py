@@ -50,6 +50,13 @@ def matplotlib_pyplot() -> Any:
     return plt
 
 
+def picture_formats() -> set[str]:
+    """Return the endings of the files that matplotlib can write, without dots."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    return set(FigureCanvasBase.get_supported_filetypes())
+
+
 def text_colour() -> Any:
     """The colour of text, which is readable on a light and on a dark background."""
     return matplotlib_pyplot().rcParams["text.color"]

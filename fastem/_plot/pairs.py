@@ -21,7 +21,16 @@ from fastem._plot.canvas import (
 )
 from fastem._plot.curves import add_curves, add_histogram, add_rug, points_between
 from fastem._plot.ellipses import add_ellipses
-from fastem._plot.subject import Drawn, Subject, chosen_features, drawn_rows, name_of, rows_at, which_features
+from fastem._plot.subject import (
+    Drawn,
+    Subject,
+    chosen_features,
+    drawn_rows,
+    name_of,
+    plain,
+    rows_at,
+    which_features,
+)
 from fastem._typing import Array, FloatArray
 
 _SURE_AREA, _UNSURE_AREA = 7.0, 80.0  # of a row, in square points
@@ -76,6 +85,8 @@ def draw_uncertainty(
     def pair(ax: Any, i: int, j: int, factor: float) -> None:
         for component in range(subject.n_components):
             mine = order[labels[order] == component]
+            if not len(mine):  # matplotlib takes no array of opacities that is empty
+                continue
             style = {"marker": marker_of(component), "c": colour_of(component), "lw": 0}
             area = factor * (_SURE_AREA + (_UNSURE_AREA - _SURE_AREA) * share[mine])
             opacity = _SURE_OPACITY + (_UNSURE_OPACITY - _SURE_OPACITY) * share[mine]
@@ -100,9 +111,10 @@ def shares_of(unsure: FloatArray, k: int) -> FloatArray:
     return np.asarray(np.sqrt(unsure / (1 - 1 / k)) if k > 1 else unsure)
 
 
-def texts_of(subject: Subject, column: int) -> Array | None:
+def texts_of(subject: Subject, column: int) -> list[str] | None:
     """Return the texts that the numbers of a column stand for, or None if it has numbers."""
-    return None if not subject.vocabulary else subject.vocabulary[column]
+    words = None if not subject.vocabulary else subject.vocabulary[column]
+    return None if words is None else [plain(str(word)) for word in words]
 
 
 def add_centres(ax: Any, centres: FloatArray) -> None:

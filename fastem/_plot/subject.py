@@ -63,14 +63,34 @@ class Drawn:
         return "" if shown == self.n_samples else f"{shown:,} of {self.n_samples:,} rows"
 
 
-def drawn_rows(X: Any, subject: Subject, max_points: Any, rng: Any) -> Drawn:
-    """Draw at most `max_points` rows of anything that `fit` takes."""
-    max_points = check_integer("max_points", max_points, 1, "Pass the number of rows to draw at most.")
+def check_max_points(max_points: Any) -> int:
+    return check_integer("max_points", max_points, 1, "Pass the number of rows to draw at most.")
+
+
+def drawn_rows(
+    X: Any,
+    subject: Subject,
+    max_points: Any,
+    rng: Any,
+    *,
+    sample_weight: Any = None,
+    labels: Any = None,
+    columns: Sequence[str] | None = None,
+) -> Drawn:
+    """Draw at most `max_points` rows of anything that `fit` takes.
+
+    The weights, labels and columns are those of `fit`, which may be names of columns of X. They tell which
+    columns are features.
+    """
+    max_points = check_max_points(max_points)
     rng = check_rng(rng)
     source = source_of(
         X,
+        sample_weight,
         None,
-        None,
+        columns=columns,
+        labels=labels,
+        k=subject.n_components,
         n_features=subject.n_features,
         feature_names=subject.feature_names,
         vocabulary=subject.vocabulary,
@@ -78,6 +98,7 @@ def drawn_rows(X: Any, subject: Subject, max_points: Any, rng: Any) -> Drawn:
     rows = source.sample(max_points, rng)
     if not np.isfinite(np.asarray(rows.X, np.float64)).all():
         raise_not_finite([rows])
+    rows = rows._replace(weight=None, labels=None)  # a picture shows what the model alone says
     return Drawn(rows, source.n_samples, subject.feature_names or source.feature_names)
 
 
@@ -86,8 +107,14 @@ def rows_at(points: Array) -> Rows:
     return Rows("the points of the picture", 0, np.ascontiguousarray(points, np.float64))
 
 
+def plain(text: str) -> str:
+    """Return a text for matplotlib to draw as it is, and not as a formula between dollar signs."""
+    return text.replace("$", r"\$")
+
+
 def name_of(column: int, names: tuple[str, ...] | None) -> str:
-    return f"feature {column}" if names is None else names[column]
+    """Return the name of a feature as text for matplotlib."""
+    return f"feature {column}" if names is None else plain(names[column])
 
 
 def chosen_features(features: Any, d: int, names: tuple[str, ...] | None) -> list[int]:

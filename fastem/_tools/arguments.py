@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastem import plot
+from fastem._plot.canvas import picture_formats
 from fastem._tools.files import DataFile, open_file
 
 
@@ -35,12 +36,12 @@ def add_results(command: argparse.ArgumentParser, saved: str) -> None:
     command.add_argument("-o", "--output", type=Path, help=saved)
 
 
-def numbers_of(text: str) -> list[int]:
+def numbers_of(text: str) -> Sequence[int]:
     """Return the numbers that `select` takes for -k: 3 is one, 1:10 all of 1 to 10, and 2,4,8 these."""
     try:
         if ":" in text:
             first, last = map(int, text.split(":"))
-            return list(range(first, last + 1))
+            return range(first, last + 1)
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is none of the forms 3, 1:10 and 2,4,8") from None
@@ -58,10 +59,24 @@ def shows_progress() -> bool:
 def check_results(options: argparse.Namespace) -> None:
     """Raise an error before the work is done, not after it, if its results cannot be drawn or saved."""
     for name, path in (("--output", options.output), ("--plot", options.plot)):
-        if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"{name} must be in a folder that exists; got {str(path)!r}.")
-    if options.plot is not None and find_spec("matplotlib") is None:
+        if path is not None:
+            check_written(name, path, options.file)
+    if options.plot is None:
+        return
+    if find_spec("matplotlib") is None:
         raise ImportError('--plot needs matplotlib: pip install "fastem[plot]".')
+    if options.plot.suffix[1:].lower() not in picture_formats():
+        raise ValueError(f"--plot must end in .png, .svg or .pdf; got {str(options.plot)!r}.")
+
+
+def check_written(name: str, path: Path, *read: Path) -> None:
+    """Raise an error if this file cannot be written, or is one of those that the command reads."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{name} must be in a folder that exists; got {str(path)!r}.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{name} must be a file; {str(path)!r} is a folder. Add a name to it.")
+    if any(path.exists() and other.exists() and path.samefile(other) for other in read):
+        raise ValueError(f"{name} must be another file than those that the command reads; got {str(path)!r}.")
 
 
 def save_picture(options: argparse.Namespace, draw: Callable[[Any], Any]) -> None:

@@ -88,7 +88,13 @@ def _read_csv(path: Path, names: tuple[str, ...] | None, wanted: tuple[str, ...]
         with path.open(encoding="utf-8-sig") as file, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "loadtxt: input contained no data")  # it is an error below
             rows = np.loadtxt(
-                file, delimiter=",", skiprows=int(names is not None), ndmin=2, usecols=used, quotechar='"'
+                file,
+                delimiter=",",
+                comments=None,  # a row that begins with # is a mistake, not to be left out in silence
+                skiprows=int(names is not None),
+                ndmin=2,
+                usecols=used,
+                quotechar='"',
             )
     except ValueError as error:
         raise ValueError(

@@ -12,14 +12,17 @@ from fastem._tools.files import DataFile
 from fastem._typing import Array
 
 
+def check_predictions(output: Path) -> None:
+    if output.suffix not in (".csv", ".npy"):
+        raise ValueError(f"--output must end in .csv or .npy; got {str(output)!r}.")
+
+
 def write_predictions(model: Mixture, data: DataFile, output: Path, *, proba: bool) -> int:
     """Write the labels of all rows, or their responsibilities, and return how many rows there are.
 
     A .csv has the label and, with `proba`, all responsibilities of each row. A .npy has the labels (n,), or
     the responsibilities (n, k). The file appears once it is complete.
     """
-    if output.suffix not in (".csv", ".npy"):
-        raise ValueError(f"--output must end in .csv or .npy; got {str(output)!r}.")
     partial = output.with_name(f"{output.name}.partial")
     write = _write_csv if output.suffix == ".csv" else _write_npy
     try:
