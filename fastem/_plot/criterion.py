@@ -7,6 +7,7 @@ import numpy as np
 from fastem._plot.canvas import colour_of, marker_of, panel, text_colour
 
 # The field of a candidate, the name on the axis, and which is better.
+_TIMES_THE_MEDIAN, _MARGIN = 2.0, 0.15
 _CRITERIA = {
     "bic": ("bic", "BIC", "lower"),
     "icl": ("icl", "ICL", "lower"),
@@ -19,7 +20,7 @@ def criterion(selection: Any, *, ax: Any = None) -> Any:
     """Draw the criterion of each candidate of a selection over k, a line for each covariance type.
 
     The chosen candidate has a ring and is named in the title. Degenerate candidates, which are never chosen,
-    are hollow.
+    are hollow. Lines leave the picture where they are far worse than half of the candidates.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def criterion(selection: Any, *, ax: Any = None) -> Any:
     ImportError
         If matplotlib is missing (the extra ``plot``).
     """
-    if not all(hasattr(selection, name) for name in ("criterion", "table", "chosen")):
+    if not all(hasattr(selection, name) for name in ("criterion", "table")):
         raise TypeError(
             f"selection must be a Selection, as fastem.select returns; got {type(selection).__name__}."
         )
@@ -62,16 +63,36 @@ def criterion(selection: Any, *, ax: Any = None) -> Any:
     if any(row.degenerate for row in table):
         style = {"mfc": "none", "mec": text_colour(), "ms": 6}
         ax.plot([], [], "o", **style, label="degenerate, never chosen")
-    chosen = selection.chosen
+    chosen = _chosen(selection)
     if chosen is not None and _finite(getattr(chosen, field)):
         style = {"mfc": "none", "mec": text_colour(), "mew": 1.6, "ms": 12, "zorder": 4}
         ax.plot([chosen.k], [getattr(chosen, field)], "o", **style, label="chosen")
         kind = "" if chosen.covariance_type is None else f", {chosen.covariance_type}"
         ax.set_title(f"Chosen: k = {chosen.k}{kind}")
+        _show_the_best(
+            ax, getattr(chosen, field), [getattr(row, field) for row in table if not row.degenerate]
+        )
     ax.set(xlabel="number of components k", ylabel=f"{name} ({better} is better)")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     ax.legend(fontsize="small")
     return ax
+
+
+def _chosen(selection: Any) -> Any:
+    """Return the candidate that is chosen, or None if none can be."""
+    try:
+        return selection.chosen
+    except ValueError:
+        return None
+
+
+def _show_the_best(ax: Any, best: float, values: list[float]) -> None:
+    """Let lines leave the picture where they are far worse than half of the candidates."""
+    far = _TIMES_THE_MEDIAN * (float(np.median(values)) - best)
+    if far == 0 or abs(far) >= max(abs(value - best) for value in values):
+        return
+    ends = sorted((best - _MARGIN * far, best + far))
+    ax.set_ylim(*ends)
 
 
 def _finite(value: Any) -> bool:
