@@ -237,6 +237,38 @@ def test_bad_options_fail_before_any_work(options, message):
         fastem.kmeans(fail, **{"k": 2, **options})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": [0, 0.5]}, "labels must be integers from 0 to k - 1 = 1, one a row; got dtype float64"),
+        ({"labels": [0, 2]}, "labels must be .* row 1 has 2"),
+        ({"labels": [[0]]}, r"labels must be .* got shape \(1, 1\)"),
+        ({"sizes": [1, np.nan]}, "sizes must be finite"),
+        ({"sizes": [1, -1]}, "sizes must be at least 0"),
+        ({"sizes": [1]}, r"sizes must have shape \(2,\)"),
+        ({"inertia": np.nan}, "inertia must be a number of at least 0; got nan"),
+        ({"inertia": -1.0}, "inertia must be a number of at least 0"),
+        ({"report": "good"}, "report must be a KMeansReport.* got str"),
+        ({"centers": [[0.0], [1.0, 2.0]]}, "centers must be an array of numbers; its rows differ in length"),
+    ],
+)
+def test_bad_models(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        fastem.KMeans(**{"centers": [[0.0], [1.0]], **options})
+
+
+def test_a_start_from_a_model_of_other_columns():
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("narwhals")
+    table = pandas.DataFrame(SPREAD[:, :2], columns=["a", "b"])
+    model = fastem.kmeans(table, 2, rng=0)
+    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\].* got \['b', 'a'\]"):
+        fastem.kmeans(table[["b", "a"]], 2, init=model)
+    again = fastem.kmeans(table[["b", "a"]], 2, init=model, columns=model.feature_names)
+    assert again.feature_names == model.feature_names
+    assert_array_equal(again.centers, fastem.kmeans(SPREAD[:, :2], 2, init=model).centers)
+
+
 def test_bad_rows_and_centers():
     with pytest.raises(ValueError, match=r"init centers must have shape \(k, d\) = \(2, 3\)"):
         fastem.kmeans(SPREAD, 2, init=[[0.0], [1.0]])

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastem import _io
 from fastem._api.scoring import Scorer
-from fastem._checks import check_feature_names
+from fastem._checks import check_feature_names, check_finite, check_numeric
 from fastem._families.centres import KMEANS, distances
 from fastem._io import StoredMixture
 from fastem._report import KMeansReport
@@ -18,6 +18,7 @@ from fastem._sources.passes import ScoreRows
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 _SHOWN = 5
+_UNKNOWN = "Pass None if it is not known."
 
 
 class KMeans:
@@ -53,7 +54,7 @@ class KMeans:
     Raises
     ------
     ValueError, TypeError
-        If the shapes disagree or a center is not finite.
+        If the shapes disagree, a center is not finite, or an argument is not what `kmeans` would pass.
 
     Examples
     --------
@@ -80,23 +81,22 @@ class KMeans:
         report: KMeansReport | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        k = np.shape(centers)[:1]
-        user = KMEANS.check(np.ones(k), {"centers": centers}, None)
+        centers = check_finite("centers", centers)
+        user = KMEANS.check(np.ones(centers.shape[:1]), {"centers": centers}, None)
         k, d = user.centers.shape
+        if report is not None and not isinstance(report, KMeansReport):
+            raise TypeError(
+                f"report must be a KMeansReport, as kmeans returns it, or None; got {type(report).__name__}."
+            )
         kept: dict[str, Any] = {
             "centers": read_only(user.centers),
-            "labels": None if labels is None else read_only(np.array(labels, dtype=np.int64, ndmin=1)),
-            "sizes": None if sizes is None else read_only(np.array(sizes, dtype=np.float64, ndmin=1)),
-            "inertia": None if inertia is None else float(inertia),
+            "labels": None if labels is None else read_only(_checked_labels(labels, k)),
+            "sizes": None if sizes is None else read_only(_checked_sizes(sizes, k)),
+            "inertia": None if inertia is None else _checked_inertia(inertia),
             "report": report,
             "feature_names": check_feature_names(feature_names, d),
             "_scorer": Scorer(KMEANS, user),
         }
-        own, known = kept["sizes"], kept["labels"]
-        if own is not None and own.shape != (k,):
-            raise ValueError(f"sizes must have shape ({k},), one for each center; got {own.shape}.")
-        if known is not None and not (known.ndim == 1 and ((known >= 0) & (known < k)).all()):
-            raise ValueError(f"labels must have one dimension and lie from 0 to k - 1 = {k - 1}.")
         for name, value in kept.items():
             object.__setattr__(self, name, value)
 
@@ -188,6 +188,37 @@ class KMeans:
     def _distances(self, rows: Rows, n_threads: int | None) -> Array:
         self._scorer.labels(rows, n_threads)  # raises the error that says which number is not finite
         return distances(rows.X, self.centers, n_threads)
+
+
+def _checked_labels(labels: Any, k: int) -> Array:
+    rule = f"labels must be integers from 0 to k - 1 = {k - 1}, one a row"
+    array = check_numeric(labels, "labels")
+    if array.ndim != 1:
+        raise ValueError(f"{rule}; got shape {array.shape}.")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{rule}; got dtype {array.dtype}. Convert them with labels.astype(int).")
+    bad = (array < 0) | (array >= k)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"{rule}; row {row} has {array[row]}. Number the clusters from 0.")
+    return array.astype(np.int64)
+
+
+def _checked_sizes(sizes: Any, k: int) -> FloatArray:
+    array = check_finite("sizes", sizes)
+    if array.shape != (k,):
+        raise ValueError(f"sizes must have shape ({k},), one for each center; got {array.shape}.")
+    if (array < 0).any():
+        raise ValueError(f"sizes must be at least 0; got {array}. {_UNKNOWN}")
+    return array
+
+
+def _checked_inertia(inertia: Any) -> float:
+    """Return the inertia, which is infinite where squares of the rows are."""
+    array = check_numeric(inertia, "inertia")
+    if array.ndim or not array >= 0:
+        raise ValueError(f"inertia must be a number of at least 0; got {inertia!r}. {_UNKNOWN}")
+    return float(array)
 
 
 def _rebuilt(centers: Any, labels: Any, sizes: Any, inertia: Any, report: Any, feature_names: Any) -> KMeans:

@@ -147,6 +147,12 @@ def kmeans(
             f"init centers must have shape (k, d) = {(k, source.n_features)}, one row a center; "
             f"got {given.shape}."
         )
+    wanted, names = init.feature_names if isinstance(init, KMeans) else None, source.feature_names
+    if wanted is not None and names is not None and wanted != names:
+        raise ValueError(
+            f"X must have the columns {list(wanted)}, as the model init has, in this order; "
+            f"got {list(names)}. Select them with columns=init.feature_names."
+        )
     moments = source.moments()
     check_spread(source.chunks, source.stored_dtype, moments)
     likelihood = Likelihood(source, KMEANS, k, KMEANS.frame(moments, source.dtype), None, hard=True)
