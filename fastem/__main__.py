@@ -11,8 +11,8 @@ import numpy as np
 
 import fastem
 from fastem._api.inside import with_feature_names
-from fastem._api.selection import CRITERIA
 from fastem._checks import check_integer
+from fastem._criteria import CRITERIA
 from fastem._em.starts import INIT_NAMES
 from fastem._families.registry import DISTRIBUTIONS, GAUSSIANS
 from fastem._kernels._target import describe_target
@@ -28,7 +28,7 @@ from fastem._tools.arguments import (
 )
 from fastem._tools.bench import run_bench
 from fastem._tools.demo import run_demo
-from fastem._tools.files import open_file
+from fastem._tools.files import DataFile, open_file
 from fastem._tools.predictions import check_predictions, write_predictions
 
 # What wrong input can raise. It is told in one line, and anything else with a traceback.
@@ -142,19 +142,22 @@ def _fit(options: argparse.Namespace) -> None:
         rng=options.seed,
         progress=shows_progress(),
     )
-    if data.names is not None:
-        model = with_feature_names(model, data.names)
-    saved = _save(model, options)
-    print(f"{model.summary()}{saved}")
+    model = _told(model, data, options)
     save_picture(options, lambda plot: plot.classification(model, data.X))
 
 
-def _save(model: fastem.Mixture, options: argparse.Namespace) -> str:
-    """Save the model if the user asked for it. Return what to say about it."""
-    if options.output is None:
-        return ""
-    model.save(options.output)
-    return f"\n\nsaved to {options.output}"
+def _told(
+    model: fastem.Mixture, data: DataFile, options: argparse.Namespace, before: str = ""
+) -> fastem.Mixture:
+    """Save the model with the names of the columns, and then print it. Return it with these names."""
+    if data.names is not None:
+        model = with_feature_names(model, data.names)
+    saved = ""
+    if options.output is not None:
+        model.save(options.output)
+        saved = f"\n\nsaved to {options.output}"
+    print(f"{before}{model.summary()}{saved}")
+    return model
 
 
 def _select(options: argparse.Namespace) -> None:
@@ -170,11 +173,7 @@ def _select(options: argparse.Namespace) -> None:
         rng=options.seed,
         progress=shows_progress(),
     )
-    best = selection.best
-    if data.names is not None:
-        best = with_feature_names(best, data.names)
-    saved = _save(best, options)
-    print(f"{selection}\n\n{best.summary()}{saved}")
+    _told(selection.best, data, options, f"{selection}\n\n")
     save_picture(options, lambda plot: plot.criterion(selection))
 
 

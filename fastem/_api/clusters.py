@@ -3,11 +3,12 @@
 import os
 import reprlib
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from fastem import _io
+from fastem._api.immutable import Immutable
 from fastem._api.scoring import Scorer
 from fastem._checks import check_feature_names, check_finite, check_numeric
 from fastem._families.centres import KMEANS, distances
@@ -21,7 +22,7 @@ _SHOWN = 5
 _UNKNOWN = "Pass None if it is not known."
 
 
-class KMeans:
+class KMeans(Immutable):
     """Clusters around their centers, as `kmeans` finds them. Each row belongs to the nearest center.
 
     The model is immutable. Its arrays are read-only copies, in the units of the data.
@@ -88,23 +89,15 @@ class KMeans:
             raise TypeError(
                 f"report must be a KMeansReport, as kmeans returns it, or None; got {type(report).__name__}."
             )
-        kept: dict[str, Any] = {
-            "centers": read_only(user.centers),
-            "labels": None if labels is None else read_only(_checked_labels(labels, k)),
-            "sizes": None if sizes is None else read_only(_checked_sizes(sizes, k)),
-            "inertia": None if inertia is None else _checked_inertia(inertia),
-            "report": report,
-            "feature_names": check_feature_names(feature_names, d),
-            "_scorer": Scorer(KMEANS, user),
-        }
-        for name, value in kept.items():
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(f"KMeans is immutable; build a new one instead of setting {name!r}.")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError("KMeans is immutable.")
+        self._keep(
+            centers=read_only(user.centers),
+            labels=None if labels is None else read_only(_checked_labels(labels, k)),
+            sizes=None if sizes is None else read_only(_checked_sizes(sizes, k)),
+            inertia=None if inertia is None else _checked_inertia(inertia),
+            report=report,
+            feature_names=check_feature_names(feature_names, d),
+            _scorer=Scorer(KMEANS, user),
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (

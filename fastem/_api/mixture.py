@@ -5,10 +5,10 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from fastem import _io
-from fastem._api.criteria import aic_of, bic_of
+from fastem._api.immutable import Immutable
 from fastem._api.parameters import check_mixing_weights, check_names
 from fastem._api.scoring import Scorer
 from fastem._api.summary import summary
@@ -18,6 +18,7 @@ from fastem._checks import (
     check_responsibilities,
     check_rng,
 )
+from fastem._criteria import aic_of, bic_of
 from fastem._families.base import Family
 from fastem._families.distribution import Distribution
 from fastem._families.registry import other_family
@@ -30,7 +31,7 @@ from fastem._typing import Array, CovarianceType, FloatArray
 M = TypeVar("M", bound="Mixture")
 
 
-class Mixture:
+class Mixture(Immutable):
     """A mixture with known parameters: p(x) = sum_k weights[k] p(x | parameters of component k).
 
     The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.
@@ -120,7 +121,7 @@ class Mixture:
         report: FitReport | None,
         feature_names: Sequence[str] | None,
     ) -> None:
-        """Check everything and set the attributes, without `__setattr__`, since models are immutable."""
+        """Check everything and set the attributes."""
         check_names(family, parameters)
         if n_features is not None:
             n_features = check_integer("n_features", n_features, 1, "Pass the number of columns.")
@@ -133,23 +134,15 @@ class Mixture:
         values = family.values(user)
         for array in (user.weights, *values.values()):
             array.flags.writeable = False
-        kept = {
-            "weights": user.weights,
-            "parameters": MappingProxyType(values),
-            "report": report,
-            "feature_names": check_feature_names(feature_names, family.n_features(user)),
-            "_family": family,
-            "_user": user,
-            "_scorer": Scorer(family, user),
-        }
-        for name, value in kept.items():
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable. Make a new one to change {name!r}.")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable.")
+        self._keep(
+            weights=user.weights,
+            parameters=MappingProxyType(values),
+            report=report,
+            feature_names=check_feature_names(feature_names, family.n_features(user)),
+            _family=family,
+            _user=user,
+            _scorer=Scorer(family, user),
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return new_model, (type(self), self._family, self._user, self.report, self.feature_names)

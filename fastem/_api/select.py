@@ -13,8 +13,9 @@ from fastem._api.mixture import Mixture
 from fastem._api.options import Options, check_options
 from fastem._api.progress import counting_bar
 from fastem._api.selecting import Cell, Fit, Kind, Search
-from fastem._api.selection import CRITERIA, Candidate, Selection
+from fastem._api.selection import Candidate, Selection
 from fastem._checks import check_integer, check_one_of
+from fastem._criteria import CRITERIA
 from fastem._em.loop import PassLost, StoppingRule
 from fastem._em.starts import INIT_NAMES
 from fastem._families.distribution import Distribution
@@ -85,14 +86,14 @@ def select(
         of the rows between 0 and 1, which is held out of one fit. Which rows, is random. The models of the
         result are fitted to all rows.
     sample_weight, columns, cache_dir : optional
-        The same as in `fit`. BIC and ICL take the sum of the weights as the number of rows, so weights must
-        count rows: their sum must be at least a tenth of the number of rows.
+        The same as in `fit`. BIC, ICL and AIC take the sum of the weights as the number of rows, so weights
+        must count rows: their sum must be at least a tenth of the number of rows.
     labels, assignment : optional
         The same as in `fit`. All numbers in `k` must be more than the largest label.
     init : str
         ``"auto"``, or the name of another start of `fit`. Only with ``"auto"`` do fits share their starts.
     n_init, tol, max_iter, reg_covar, acceleration, rng, n_threads
-        The same as in `fit`, for each fit. `n_init` is rarely of use.
+        The same as in `fit`, for each fit. `n_init` is rarely of use. It counts for the first fit of a cell.
     callback : callable, optional
         Function that is called as ``callback(candidate, model)`` when a fit is finished. If it returns True,
         no more are made, and the selection holds those that are finished.
@@ -155,11 +156,6 @@ def select(
             assignment,
         )
     options = next(iter(kinds.values()))
-    if isinstance(labels, np.ndarray) and labels.size and labels.dtype.kind in "iu" and labels.max() >= ks[0]:
-        raise ValueError(
-            f"k must be more than the largest known label, {labels.max()}, in all fits; got k={ks[0]}. "
-            f"Pass k=range({labels.max() + 1}, ...)."
-        )
     source = source_of(
         X,
         sample_weight,
@@ -168,15 +164,21 @@ def select(
         cache_dir=cache_dir,
         vocabulary=options.family.vocabulary,
         labels=labels,
-        k=ks[0],
+        k=ks[-1],
     )
+    largest = int(source.known.labels.max(initial=-1))
+    if largest >= ks[0]:
+        raise ValueError(
+            f"k must be more than the largest known label, {largest}, in all fits; got k={ks[0]}. "
+            f"Begin with k={largest + 1}."
+        )
     check_enough_rows(ks[-1], source.n_samples, source.n_positive)
     if splits > source.n_positive:
         raise ValueError(
             f"held_out must be at most the number of rows of positive weight, {source.n_positive}; "
             f"got {splits}."
         )
-    if criterion in ("bic", "icl"):
+    if criterion != "held-out":
         _check_total_weight(source)
     if source.n_features == 1:
         kinds = _different(kinds)
@@ -339,8 +341,8 @@ def _check_total_weight(source: Source) -> None:
     total = source.moments().weight
     if total < source.n_positive / 10:
         raise ValueError(
-            "sample_weight must count rows where BIC or ICL chooses, since their penalty takes the sum of "
-            f"the weights as the number of rows; got a sum of {total:.6g} for {source.n_positive} rows. "
+            "sample_weight must count rows where BIC, ICL or AIC chooses, since they take the sum of the "
+            f"weights as the number of rows; got a sum of {total:.6g} for {source.n_positive} rows. "
             "Multiply the weights by a constant, so that they sum to the number of rows that they stand for."
         )
 

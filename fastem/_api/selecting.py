@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from fastem._api.criteria import aic_of, bic_of
 from fastem._api.fitting import likelihood_of, report_of
 from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
 from fastem._api.options import Options
 from fastem._api.restarts import Restarts
 from fastem._api.selection import Candidate
+from fastem._criteria import aic_of, bic_of
 from fastem._em.auto import Drawn, best_start, draw, named_start, rows_to_draw
 from fastem._em.labellings import labellings
 from fastem._em.loop import Run, reading
@@ -52,10 +52,6 @@ class Fit:
     @property
     def degenerate(self) -> bool:
         return not self.run.history or bool(self.run.singular) or self.run.failure is not None
-
-    @property
-    def rank(self) -> tuple[bool, bool, bool, float]:
-        return self.run.rank
 
     def model(self, names: tuple[str, ...] | None) -> Mixture | None:
         if not self.run.history:
@@ -146,18 +142,20 @@ class Search:
     def _fit(self, kind: Kind, likelihood: Likelihood[Any], drawn: Drawn | None, begin: Any) -> Cell:
         """Fit, and keep the result unless there is a better one."""
         began = time.perf_counter()
+        cell = likelihood.k, kind
         options = self.kinds[kind]._replace(k=likelihood.k, rng=self.rng.spawn(1)[0])
+        if cell in self.fits:
+            options = options._replace(restarts=1)
         names = self.source.feature_names
         with without_warnings():
             run, _ = Restarts(likelihood, options, begin, names, lambda _: None).best()
+        if cell in self.fits and run.rank <= self.fits[cell].run.rank:
+            return cell
         joint = None
         if drawn is not None and run.history:
             joint = joint_of(likelihood, drawn.rows, run.parameters)
         classified = _classified(likelihood, run.parameters) if run.history else -np.inf
-        fit = Fit(likelihood, run, time.perf_counter() - began, joint, classified)
-        cell = likelihood.k, kind
-        if cell not in self.fits or fit.rank > self.fits[cell].rank:
-            self.fits[cell] = fit
+        self.fits[cell] = Fit(likelihood, run, time.perf_counter() - began, joint, classified)
         return cell
 
     def _from_others(self, k: int, kind: Kind, drawn: Drawn) -> list[Array]:
@@ -215,7 +213,7 @@ class Search:
     def _is_wanting(self, k: int, kind: Kind) -> bool:
         """Return whether there is no fit yet, or one that a component less beats, which is no optimum."""
         fit, fewer = self.fits.get((k, kind)), self.fits.get((k - 1, kind))
-        return fit is None or (fewer is not None and fewer.rank > fit.rank)
+        return fit is None or (fewer is not None and fewer.run.rank > fit.run.rank)
 
 
 def _first(

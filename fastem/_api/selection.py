@@ -6,11 +6,9 @@ from math import inf, isfinite, nan
 from typing import Any, NamedTuple
 
 from fastem._api.mixture import Mixture
+from fastem._criteria import CRITERIA
 from fastem._plot.criterion import criterion
 from fastem._report import FitStatus
-
-# How to compare fits: the field of `Candidate`, and whether less of it is better.
-CRITERIA = {"bic": ("bic", True), "icl": ("icl", True), "aic": ("aic", True), "held-out": ("held_out", False)}
 
 
 class Candidate(NamedTuple):
@@ -116,13 +114,12 @@ class Selection:
                 "Try fewer components, a simpler covariance_type, or leave out columns that are constant or "
                 "repeat others."
             )
-        sign = 1 if CRITERIA[self.criterion][1] else -1
+        sign = 1 if CRITERIA[self.criterion].lower_is_better else -1
         return min(sound, key=lambda i: sign * self._value(self.table[i]))
 
     def __repr__(self) -> str:
-        less = CRITERIA[self.criterion][1]
         lines = [
-            f"Selection by {self.criterion} ({'lower' if less else 'higher'} is better) "
+            f"Selection by {self.criterion} ({CRITERIA[self.criterion].better} is better) "
             f"of {len(self.table)} fit{'s' * (len(self.table) != 1)}"
         ]
         chosen = None
@@ -148,7 +145,7 @@ class Selection:
         return not row.degenerate and isfinite(self._value(row))
 
     def _value(self, row: Candidate) -> float:
-        value: float | None = getattr(row, CRITERIA[self.criterion][0])
+        value: float | None = getattr(row, CRITERIA[self.criterion].field)
         return nan if value is None else value
 
     def _cell(self, row: Candidate | None, chosen: Candidate | None, digits: int) -> str:

@@ -4,16 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from fastem._criteria import CRITERIA
 from fastem._plot.canvas import colour_of, marker_of, panel, text_colour
 
-# The field of a candidate, the name on the axis, and which is better.
 _TIMES_THE_MEDIAN, _MARGIN = 2.0, 0.15
-_CRITERIA = {
-    "bic": ("bic", "BIC", "lower"),
-    "icl": ("icl", "ICL", "lower"),
-    "aic": ("aic", "AIC", "lower"),
-    "held-out": ("held_out", "held-out mean log-likelihood", "higher"),
-}
 
 
 def criterion(selection: Any, *, ax: Any = None) -> Any:
@@ -44,7 +38,7 @@ def criterion(selection: Any, *, ax: Any = None) -> Any:
         raise TypeError(
             f"selection must be a Selection, as fastem.select returns; got {type(selection).__name__}."
         )
-    field, name, better = _CRITERIA[selection.criterion]
+    field, name, _ = about = CRITERIA[selection.criterion]
     table = [row for row in selection.table if _finite(getattr(row, field))]
     if not table:
         raise ValueError(f"selection must have a candidate with the criterion {selection.criterion!r}.")
@@ -72,7 +66,7 @@ def criterion(selection: Any, *, ax: Any = None) -> Any:
         _show_the_best(
             ax, getattr(chosen, field), [getattr(row, field) for row in table if not row.degenerate]
         )
-    ax.set(xlabel="number of components k", ylabel=f"{name} ({better} is better)")
+    ax.set(xlabel="number of components k", ylabel=f"{name} ({about.better} is better)")
     ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     ax.legend(fontsize="small")
     return ax

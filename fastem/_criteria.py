@@ -1,6 +1,25 @@
-"""Criteria that compare mixtures by their likelihood and their number of parameters. Lower is better."""
+"""Criteria that compare mixtures."""
 
 import math
+from typing import NamedTuple
+
+
+class Criterion(NamedTuple):
+    field: str  # of a `Candidate`
+    title: str
+    lower_is_better: bool
+
+    @property
+    def better(self) -> str:
+        return "lower" if self.lower_is_better else "higher"
+
+
+CRITERIA = {
+    "bic": Criterion("bic", "BIC", True),
+    "icl": Criterion("icl", "ICL", True),
+    "aic": Criterion("aic", "AIC", True),
+    "held-out": Criterion("held_out", "held-out mean log-likelihood", False),
+}
 
 
 def bic_of(log_likelihood: float, n: float, n_parameters: int) -> float:
