@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 try:
     from sklearn.mixture import GaussianMixture as _GaussianMixture
 except ImportError:
-    raise ImportError('fastem.sklearn needs scikit-learn: pip install "fastem[sklearn]".') from None
+    raise ImportError("fastem.sklearn needs scikit-learn: pip install scikit-learn.") from None
 
 from fastem._report import FitReport
 from fastem._sklearn import drop_in as _drop_in

@@ -1,18 +1,28 @@
-"""The cache of compiled kernels: missing, shared, damaged, read-only, and after an edit."""
+"""The cache of compiled kernels: missing, shared, damaged, read-only, after an edit, and announced."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
+from numba.core import event
 from subprocesses import run_script
 
 import fastem
-from fastem._kernels import _jit_cache
+from fastem._kernels import _jit_cache, _jit_notice
+from fastem._kernels._ascent import slot_ascend
+from fastem._kernels._breathing import slot_breathe
+from fastem._kernels._dispatch import KERNELS
+from fastem._kernels._estep import slot_scores, slot_statistics
+from fastem._kernels._moments import slot_moments
+from fastem._kernels._params import SphericalParams
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="no cache without JIT")
 
@@ -222,18 +232,51 @@ def test_files_that_come_later_cost_no_hits(program):
 
 @pytest.mark.slow
 def test_an_edit_of_a_helper_in_the_package_is_noticed(tmp_path):
-    package = tmp_path / "fastem"
-    shutil.copytree(Path(fastem.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}){MOMENTS}"
+    script = f"{copied_package(tmp_path)}{MOMENTS}"
 
     def moments():
         return run_script(script, "f8", NUMBA_CACHE_DIR=str(tmp_path / "cache")).splitlines()
 
     assert moments() == [MEAN, "0"]
     assert moments() == [MEAN, "1"]
-    tile = package / "_kernels" / "_tile.py"
+    tile = tmp_path / "fastem" / "_kernels" / "_tile.py"
     tile.write_text(tile.read_text().replace("min(n, tiles", "min(n - 1, tiles"))  # the rows of a slot
     assert moments() == ["[4. 5.]", "0"]
+
+
+def copied_package(folder):
+    """Return the code that makes a process import a copy of the package."""
+    package = folder / "fastem"
+    shutil.copytree(Path(fastem.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    return f"import sys; sys.path.insert(0, {str(folder)!r})\n"
+
+
+@pytest.mark.slow
+def test_all_copies_of_the_package_share_their_kernels(folder, tmp_path):
+    moments(folder)
+    script = f"{copied_package(tmp_path)}{MOMENTS}import fastem; print(fastem.__file__)"
+    printed = run_script(script, "f8", NUMBA_CACHE_DIR=str(folder)).splitlines()
+    assert printed == [MEAN, "1", str(tmp_path / "fastem" / "__init__.py")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the user's folder has other names there")
+def test_without_a_folder_of_its_own_the_cache_is_the_users(tmp_path):
+    """Even though the folder of the code can be written to, where numba would keep it."""
+    script = f"{copied_package(tmp_path)}{MOMENTS}"
+    environment = {"NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": str(tmp_path / "user")}
+    assert [run_script(script, "f8", **environment).split()[-1] for _ in range(2)] == ["0", "1"]
+    assert len(list(tmp_path.glob("user/numba/fastem_*/*slot_moments*.nbc"))) == 1
+    assert not list((tmp_path / "fastem").rglob("*.nbc"))
+
+
+def test_a_filled_folder_serves_although_it_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    found = _jit_cache.shared_folder.__wrapped__()
+    monkeypatch.setattr(_jit_cache.os, "access", lambda *_: False)
+    assert _jit_cache.shared_folder.__wrapped__() is None
+    (Path(found) / "kernel.nbi").touch()
+    assert _jit_cache.shared_folder.__wrapped__() == found
 
 
 @pytest.mark.slow
@@ -244,3 +287,29 @@ def test_files_outside_the_package_cost_its_kernels_no_hits(program):
     moments(folder)
     script = f"import sys; sys.path.insert(0, {str(program.folder)!r})\nimport caller; caller.caller(1.0)\n"
     assert run_script(script + MOMENTS, "f8", NUMBA_CACHE_DIR=str(folder)).splitlines() == [MEAN, "1"]
+
+
+def compiling(dispatcher, params, dtype):
+    """Make numba tell its listeners that it compiles a kernel for rows of this dtype."""
+    types = [numba.types.Array(dtype, 2, "C"), *([numba.typeof(params)] if params else [])]
+    data = {"dispatcher": dispatcher, "args": types, "return_type": None}
+    with event.trigger_event("numba:compile", data=data):
+        time.sleep(0.01)
+
+
+def test_what_takes_long_to_compile_is_logged_before(caplog):
+    row = np.ones((1, 1))
+    params = SphericalParams(*(row for _ in SphericalParams._fields))
+    compiling(slot_moments, None, numba.float64)  # takes half a second
+    assert not caplog.records
+    compiling(slot_statistics, params, numba.float32)
+    compiling(slot_breathe, None, numba.float64)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert re.fullmatch(r"fastem: compiling kernels for spherical, float32: once, about \d+ s", first)
+    assert re.fullmatch(r"fastem: compiling kernels for starts, float64: once, about \d+ s", second)
+
+
+def test_every_kernel_that_is_announced_exists():
+    kernels = {slot_statistics, slot_scores, slot_breathe, slot_ascend}
+    assert set(_jit_notice._SECONDS) == {kernel.py_func.__name__ for kernel in kernels}
+    assert {f"{kind}Params" for kind in _jit_notice._STATISTICS} <= {kind.__name__ for kind in KERNELS}

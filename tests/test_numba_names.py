@@ -98,6 +98,13 @@ def test_without_it_nothing_comes_from_the_cache(name, bits, folder):
     assert run(SMALL_PASS, folder, name)[:2] == (bits[SMALL_PASS], 0)
 
 
+def test_without_it_kernels_are_kept_where_numba_keeps_them(bits, tmp_path):
+    name = "numba.core.caching.AppDirs"
+    for hits in (0, 1):
+        assert run(SMALL_PASS, tmp_path, name)[:2] == (bits[SMALL_PASS], hits)
+    assert not list(tmp_path.glob("fastem_*"))
+
+
 def test_without_it_nothing_is_kept(bits, tmp_path):
     name = "numba.core.caching.IndexDataCacheFile.save"
     assert run(SMALL_PASS, tmp_path, name)[:2] == (bits[SMALL_PASS], 0)

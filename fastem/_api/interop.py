@@ -13,7 +13,7 @@ def import_mixture() -> Any:
     try:
         from sklearn.mixture import _gaussian_mixture
     except ImportError:
-        raise ImportError('This needs scikit-learn: pip install "fastem[sklearn]".') from None
+        raise ImportError("This needs scikit-learn: pip install scikit-learn.") from None
     return _gaussian_mixture
 
 

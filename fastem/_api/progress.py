@@ -39,5 +39,5 @@ def _tqdm() -> Any:
     try:
         from tqdm.auto import tqdm
     except ImportError:
-        raise ImportError('progress=True needs tqdm: pip install "fastem[progress]".') from None
+        raise ImportError("progress=True needs tqdm: pip install tqdm.") from None
     return tqdm

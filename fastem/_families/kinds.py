@@ -34,7 +34,7 @@ def _number(key: str | int, d: int, names: tuple[str, ...] | None) -> int:
     if isinstance(key, str):
         if names is None or key not in names:
             have = "columns without names" if names is None else f"the columns {list(names)}"
-            also = "" if names else ' Tables have names with the extra: pip install "fastem[tables]".'
+            also = "" if names else " Tables have names with narwhals: pip install narwhals."
             raise ValueError(f"distribution must name columns of X, which has {have}; got {key!r}.{also}")
         return names.index(key)
     if not 0 <= key < d:

@@ -4,6 +4,7 @@ import numba
 
 from fastem._kernels import _own_code
 from fastem._kernels._jit_cache import cache_on_disk
+from fastem._kernels._jit_notice import give_notice
 
 try:
     from numba.core.cpu import CPUTargetOptions
@@ -55,6 +56,8 @@ def python_function(dispatcher):
 
 # Under NUMBA_DISABLE_JIT=1, numba.njit returns the function itself.
 INTERPRETED = numba.njit(python_function) is python_function
+if not INTERPRETED:
+    give_notice()
 
 
 def _jit(fastmath, **options):

@@ -5,20 +5,30 @@ from other files, and numba would not notice if one of those changes. For a kern
 the content of all files in this folder; for any other kernel, that of all other files that define one too. So
 a constant or function that a kernel takes from another file must come from one of these files.
 
+numba keeps a folder for each copy of a file. The kernels of this folder depend on nothing but its content, so
+all copies of it share one, for each user and each version of them.
+
 numba does not document the names that are used here. If one of them fails, the kernel is compiled in memory.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import pickle
 import sys
 from pathlib import Path
 
+import numba
+
 try:
     from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 except ImportError:
     FunctionCache = IndexDataCacheFile = NullCache = object
+try:
+    from numba.core.caching import AppDirs
+except ImportError:
+    AppDirs = None
 
 # The digest of each source file, by its path. It is None if we do not know which version of the file runs.
 _digests: dict[str, bytes | None] = {}
@@ -77,6 +87,25 @@ def _version(file: str) -> tuple[str, str]:
     return suffix, stamp.hexdigest()
 
 
+@functools.cache
+def shared_folder():
+    """Return the folder of the kernels of this folder, or None if numba shall choose one.
+
+    It is in the user's cache folder of numba, or in NUMBA_CACHE_DIR. A folder that cannot be written, but was
+    filled before, serves too.
+    """
+    if AppDirs is None or getattr(numba.config, "CACHE_LOCATOR_CLASSES", ""):
+        return None
+    base = numba.config.CACHE_DIR or AppDirs(appname="numba", appauthor=False).user_cache_dir
+    _, stamp = _version(next(iter(_OWN)))
+    version = hashlib.sha256(f"{stamp} {numba.__version__}".encode()).hexdigest()[:16]
+    folder = os.path.join(base, f"fastem_{version}")
+    with contextlib.suppress(OSError):
+        os.makedirs(folder, exist_ok=True)
+    usable = os.path.isdir(folder) and (os.access(folder, os.W_OK) or os.listdir(folder))
+    return folder if usable else None
+
+
 class CacheFile(IndexDataCacheFile):
     """numba's file of the compiled versions of a function. We check an entry before we use it.
 
@@ -114,7 +143,7 @@ class KernelCache(NullCache):
     @property
     def cache_path(self):
         try:
-            return self._opened().cache_path
+            return self._folder(self._opened())
         except Exception:
             return None
 
@@ -135,8 +164,11 @@ class KernelCache(NullCache):
         cache, (suffix, stamp) = self._numba_cache, _version(self._file)
         if not hasattr(cache, "_cache_file"):
             raise AttributeError("without our file, numba would use its own, which may be stale")
-        cache._cache_file = CacheFile(cache.cache_path, cache._impl.filename_base + suffix, stamp)
+        cache._cache_file = CacheFile(self._folder(cache), cache._impl.filename_base + suffix, stamp)
         return cache
+
+    def _folder(self, cache):
+        return (self._file in _OWN and shared_folder()) or cache.cache_path
 
 
 def cache_on_disk(dispatcher, function) -> None:

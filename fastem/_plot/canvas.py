@@ -46,7 +46,7 @@ def matplotlib_pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError:
-        raise ImportError('fastem.plot needs matplotlib: pip install "fastem[plot]".') from None
+        raise ImportError("fastem.plot needs matplotlib: pip install matplotlib.") from None
     return plt
 
 

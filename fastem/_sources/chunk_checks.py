@@ -212,7 +212,7 @@ def raise_no_columns(X: Any) -> NoReturn:
     raise ValueError(
         "columns, sample_weight and labels may be names only where X is a table, a Parquet file, folder or "
         f"dataset, or a dask dataframe; X is a {type(X).__name__}. Select columns yourself, and pass arrays. "
-        'Tables need the extra: pip install "fastem[tables]".'
+        "Tables need narwhals: pip install narwhals."
     )
 
 

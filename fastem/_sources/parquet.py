@@ -118,7 +118,7 @@ def _open(X: Any) -> Any:
         import pyarrow.dataset as ds
         import pyarrow.parquet
     except ImportError:
-        raise ImportError('Parquet files need pyarrow: pip install "fastem[parquet]".') from None
+        raise ImportError("Parquet files need pyarrow: pip install pyarrow.") from None
     if isinstance(X, ds.Dataset):
         dataset = X
     else:

@@ -64,7 +64,7 @@ def check_results(options: argparse.Namespace) -> None:
     if options.plot is None:
         return
     if find_spec("matplotlib") is None:
-        raise ImportError('--plot needs matplotlib: pip install "fastem[plot]".')
+        raise ImportError("--plot needs matplotlib: pip install matplotlib.")
     if options.plot.suffix[1:].lower() not in picture_formats():
         raise ValueError(f"--plot must end in .png, .svg or .pdf; got {str(options.plot)!r}.")
 

@@ -1,0 +1,65 @@
+"""A log record before a kernel is compiled that takes more than a second, since silence looks like a hang."""
+
+import logging
+import time
+
+from numba.core import event
+
+_logger = logging.getLogger("fastem")
+
+# Seconds of compiling on one core of an AMD EPYC server, by kernel and kind of params. A kernel that is not
+# here takes less than one or two.
+_STATISTICS = {"Full": 10, "Tied": 6, "Student": 6, "Diag": 3, "Spherical": 3, "Linear": 3, "Categorical": 3}
+_SECONDS = {
+    "slot_breathe": {"": 3},
+    "slot_ascend": {"": 3},
+    "slot_statistics": _STATISTICS,
+    "slot_scores": dict.fromkeys(_STATISTICS, 2),
+}
+_WORDS = {"slot_breathe": "starts", "slot_ascend": "starts", "slot_scores": "scores of", "Linear": "columns"}
+
+
+class Notice(event.Listener):
+    """Logs what is about to be compiled, and learns how fast this machine is at it."""
+
+    def __init__(self):
+        self._begun = self._expected = self._spent = 0.0
+
+    def on_start(self, event):
+        dispatcher, types = event.data["dispatcher"], event.data["args"]
+        seconds = _seconds(dispatcher, types)
+        if seconds:
+            pace = self._spent / self._expected if self._expected else 1.0
+            often = "once" if dispatcher.stats.cache_path else "in each process, for want of a cache folder"
+            what = _described(dispatcher, types)
+            _logger.warning("fastem: compiling kernels for %s: %s, about %.0f s", what, often, seconds * pace)
+            self._begun = time.perf_counter()
+
+    def on_end(self, event):
+        seconds = _seconds(event.data["dispatcher"], event.data["args"])
+        if seconds:
+            self._expected += seconds
+            self._spent += time.perf_counter() - self._begun
+
+
+def _seconds(dispatcher, types):
+    """Return how long to expect, or 0 if that is short or not known."""
+    function = dispatcher.py_func
+    ours = function.__module__.startswith("fastem._kernels.")
+    return _SECONDS.get(function.__name__, {}).get(_kind(types), 0) if ours else 0
+
+
+def _kind(types):
+    """Return the kind of params among numba types: "Full" for FullParams, or "" if there are none."""
+    names = [str(kind).partition("(")[0] for kind in types]
+    return next((name.removesuffix("Params") for name in names if name.endswith("Params")), "")
+
+
+def _described(dispatcher, types):
+    words = [_WORDS.get(dispatcher.py_func.__name__, ""), _WORDS.get(_kind(types), _kind(types).lower())]
+    return f"{' '.join(filter(None, words))}, {types[0].dtype}"
+
+
+def give_notice():
+    """Log what numba compiles from now on."""
+    event.register("numba:compile", Notice())
