@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem._api.advice import warn_of_few_values
 from fastem._api.inside import in_frame
 from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
@@ -42,13 +43,20 @@ def fit_by(
     """Fit by checked options. `reading` are the options of `source_of`."""
     began = time.perf_counter()
     source = source_of(
-        X, sample_weight, n_threads, k=options.k, vocabulary=options.family.vocabulary, **reading
+        X,
+        sample_weight,
+        n_threads,
+        k=options.k,
+        vocabulary=options.family.vocabulary,
+        feature_names=init.feature_names if isinstance(init, Mixture) else None,
+        **reading,
     )
     check_enough_rows(options.k, source.n_samples, source.n_positive)
     options = options._replace(family=options.family.adapted(source.facts()))
     given = _check_given(init, source, options)
     options.family.n_parameters(options.k, source.n_features)  # a mistake in a user's shows here, not in bic
     likelihood = likelihood_of(source, options, given)
+    warn_of_few_values(source, options.family)
     names = source.feature_names
     with progress_bar(progress, options.restarts, options.limits.max_iter) as advance:
         begin = partial(_start, likelihood, given)

@@ -140,18 +140,19 @@ def kmeans(
             f"callback must be callable as callback(iteration, inertia, model); got {callback!r}."
         )
     rng = check_rng(rng)
-    source = source_of(X, sample_weight, n_threads, columns=columns, cache_dir=cache_dir)
+    source = source_of(
+        X,
+        sample_weight,
+        n_threads,
+        columns=columns,
+        cache_dir=cache_dir,
+        feature_names=init.feature_names if isinstance(init, KMeans) else None,
+    )
     check_enough_rows(k, source.n_samples, source.n_positive)
     if not isinstance(given, str) and given.shape[1] != source.n_features:
         raise ValueError(
             f"init centers must have shape (k, d) = {(k, source.n_features)}, one row a center; "
             f"got {given.shape}."
-        )
-    wanted, names = init.feature_names if isinstance(init, KMeans) else None, source.feature_names
-    if wanted is not None and names is not None and wanted != names:
-        raise ValueError(
-            f"X must have the columns {list(wanted)}, as the model init has, in this order; "
-            f"got {list(names)}. Select them with columns=init.feature_names."
         )
     moments = source.moments()
     check_spread(source.chunks, source.stored_dtype, moments)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fastem._api.advice import warn_of_few_values
 from fastem._api.inside import totals_of
 from fastem._api.interrupted import FitInterrupted
 from fastem._api.mixture import Mixture
@@ -186,6 +187,7 @@ def select(
     kinds = {kind: one._replace(family=one.family.adapted(facts)) for kind, one in kinds.items()}
     for one in kinds.values():
         one.family.n_parameters(ks[-1], source.n_features)
+    warn_of_few_values(source, next(iter(kinds.values())).family)
     work = _Work(source, kinds, ks, init, criterion, callback)
     with counting_bar(progress, work.steps(max(1, int(splits)) if splits else 0), "select") as advance:
         return work.selection(options.rng, splits, advance)
