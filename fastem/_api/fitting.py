@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem._api.advice import warn_of_few_values
+from fastem._api.advice import singular_in_words, warn_of_few_values
 from fastem._api.inside import in_frame
 from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
@@ -67,7 +67,7 @@ def fit_by(
     model = model_of(options.family, best.parameters, likelihood.frame, report, names)
     if failures:
         warn(WarningCause.FAILED, f"{len(failures)} of {options.restarts} start(s) failed: {failures[0]}")
-    _warn_of_end(best, source, options)
+    _warn_of_end(best, likelihood, options)
     return model
 
 
@@ -132,7 +132,7 @@ def report_of(best: Run[Any], elapsed: float) -> FitReport:
     )
 
 
-def _warn_of_end(best: Run[Any], source: Source, options: Options[Any]) -> None:
+def _warn_of_end(best: Run[P], likelihood: Likelihood[P], options: Options[Any]) -> None:
     """Warn if the fit ended in a way that the user should know about at once and did not ask for."""
     if best.status is FitStatus.DECREASED:
         warn(WarningCause.DECREASED, options.family.advice_on_fall)
@@ -140,8 +140,9 @@ def _warn_of_end(best: Run[Any], source: Source, options: Options[Any]) -> None:
         warn(WarningCause.MAX_ITER)
     if best.singular and best.status is not FitStatus.STOPPED:
         spurious = set(best.singular) - set(best.masses)
+        source, told = likelihood.source, singular_in_words(likelihood, best.parameters, best.singular)
         warn(
             WarningCause.DEGENERATE if spurious else WarningCause.MASS,
             f"Components {reprlib.repr(best.singular)} of {options.k}, in "
-            f"{source.n_positive} rows of {source.n_features} features.",
+            f"{source.n_positive} rows of {source.n_features} features. {told}".rstrip(),
         )
