@@ -185,6 +185,7 @@ def test_columns_and_a_column_of_weights(tmp_path):
     assert rest.feature_names == ("a", "b", "c")
 
 
+@pytest.mark.filterwarnings("ignore:FEW_VALUES")
 def test_what_parquet_can_hold(tmp_path):
     columns = {
         "single": pa.array(X[:500, 0], pa.float32()),

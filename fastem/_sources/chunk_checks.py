@@ -175,8 +175,8 @@ def raise_not_finite(chunks: Iterable[Rows]) -> NoReturn:
         )
     assert last is not None
     raise ValueError(
-        f"{first}{_counted(last, missing, infinite)}, in {seen} rows. Drop such rows, fill in the values, or "
-        "leave these columns out."
+        f"{first}Drop or impute such rows, or leave such columns out: {_counted(last, missing, infinite)}, "
+        f"in {seen} rows."
     )
 
 
@@ -187,8 +187,7 @@ def _counted(rows: Rows, missing: Array, infinite: Array) -> str:
         kinds = (f"{count} {kind}" for count, kind in ((missing[j], "NaN"), (infinite[j], "inf")) if count)
         found.append(f"column {rows.column(j)} has {' and '.join(kinds)}")
     more = len(found) - _MOST_NAMED
-    text = ", ".join(found[:_MOST_NAMED]) + (f", and {more} other columns have some" if more > 0 else "")
-    return text[0].upper() + text[1:]
+    return ", ".join(found[:_MOST_NAMED]) + (f", and {more} other columns have some" if more > 0 else "")
 
 
 def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], moments: Moments) -> None:
