@@ -60,7 +60,7 @@ def kmeans(
 
     Parameters
     ----------
-    X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
+    X : array of shape (n, d), table, .csv, Parquet, store, chunks, or dask array or dataframe
         Finite real numbers, as in `fit`. X need not fit in memory. float32 stays float32: it decides which
         center is nearest wherever its rounding errors leave no doubt. All else is in float64.
     k : int

@@ -66,7 +66,7 @@ def select(
 
     Parameters
     ----------
-    X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
+    X : array of shape (n, d), table, .csv, Parquet, store, chunks, or dask array or dataframe
         The same as in `fit`.
     k : int or iterable of int
         Numbers of components.
@@ -119,7 +119,8 @@ def select(
     Warns
     -----
     FitWarning
-        If some fits did not converge before `max_iter`, or if numbers in X have too few digits left.
+        If some fits did not converge before `max_iter`, if all fits of a type are singular in some
+        columns, if numbers in X have too few digits left, or if columns hold too few values for Gaussians.
 
     Notes
     -----
