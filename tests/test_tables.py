@@ -81,6 +81,27 @@ def test_a_model_picks_its_columns_by_name(library, model):
             use(model, table_of(library, X[:, 1:], ("width",)))
 
 
+def test_files_and_dask_may_be_wider(model, tmp_path):
+    dd = pytest.importorskip("dask.dataframe")
+    more = np.column_stack([X[:, 1], WEIGHT, X[:, 0]])
+    wide = table_of("pandas", more, ("width", "w", "length")).assign(kind="text")
+    (tmp_path / "folder").mkdir()
+    for part in (0, 1):
+        wide[150 * part :][:150].to_parquet(tmp_path / "folder" / f"{part}.parquet")
+    frame = dd.from_pandas(wide, npartitions=2)
+    np.testing.assert_array_equal(model.predict(frame).compute(), model.predict(X))
+    np.testing.assert_array_equal(np.concatenate(list(model.predict(tmp_path / "folder"))), model.predict(X))
+    for rows in (frame, tmp_path / "folder"):
+        assert model.score(rows, "w") == pytest.approx(model.score(X, WEIGHT), rel=1e-12)
+        begun = fastem.fit(rows, 2, init=model)
+        assert begun.feature_names == NAMES
+        np.testing.assert_allclose(begun.means, fastem.fit(X, 2, init=model).means, rtol=1e-9)
+    wide[["w", "width"]].to_parquet(tmp_path / "narrow.parquet")
+    for rows in (frame[["w", "width"]], tmp_path / "narrow.parquet"):
+        with pytest.raises(ValueError, match=r"as the model has; it lacks \['length'\]"):
+            model.predict(rows)
+
+
 def test_columns_that_have_numbers_are_taken_by_position(model):
     np.testing.assert_array_equal(model.predict(pd.DataFrame(X)), model.predict(X))
     with pytest.raises(ValueError, match=r"it lacks \['width'\]. Its columns are \['length', 0\]"):

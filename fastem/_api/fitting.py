@@ -83,7 +83,7 @@ def _check_given(init: Any, source: Source, options: Options[Any]) -> Given:
 def likelihood_of(source: Source, options: Options[P], given: Given) -> Likelihood[P]:
     """Return the log-likelihood of the rows, in standard coordinates. Bad rows raise their error here."""
     family, moments = options.family, source.moments()
-    check_spread(source.chunks, source.stored_dtype, moments)
+    check_spread(source.chunks, source.stored_dtype, moments, source.feature_names)
     frame = family.frame(moments, source.dtype)
     base = source.base_measure(family, frame) if family.has_base_measure else 0.0
     fixed = {name: np.array(_values(given)[name]) for name in options.fixed}

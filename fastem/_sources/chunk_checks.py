@@ -190,12 +190,18 @@ def _counted(rows: Rows, missing: Array, infinite: Array) -> str:
     return ", ".join(found[:_MOST_NAMED]) + (f", and {more} other columns have some" if more > 0 else "")
 
 
-def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], moments: Moments) -> None:
+def check_spread(
+    chunks: Callable[[], Iterable[Rows]],
+    dtype: np.dtype[Any],
+    moments: Moments,
+    names: tuple[str, ...] | None = None,
+) -> None:
     """Raise an error if variances leave the range of float64. Warn if X has too few digits.
 
     The `chunks`, of dtype `dtype`, are read only in the rare cases in which the moments are not enough.
     """
     _, mean, variance = moments
+    called = range(len(mean)) if names is None else [repr(name) for name in names]
     small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
     constant = np.flatnonzero(variance == 0)
     if len(constant):
@@ -208,7 +214,8 @@ def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], mom
     if small.any():
         raise ValueError(
             f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant columns; "
-            f"column {int(np.argmax(small))} has {np.sqrt(variance[small][0]):.3g}. Rescale the columns."
+            f"column {called[int(np.argmax(small))]} has {np.sqrt(variance[small][0]):.3g}. Rescale the "
+            "columns."
         )
     spacing = np.finfo(dtype if dtype.kind == "f" else np.float64).eps * np.abs(mean)
     blurred = (variance > 0) & (np.sqrt(variance) < _LEAST_VALUES * spacing)
@@ -216,7 +223,7 @@ def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], mom
         worst = int(np.argmax(blurred))
         warn(
             WarningCause.PRECISION,
-            f"Column {worst} of X has mean {mean[worst]:.6g} and standard deviation "
+            f"Column {called[worst]} of X has mean {mean[worst]:.6g} and standard deviation "
             f"{np.sqrt(variance[worst]):.3g}, in {dtype}.",
         )
     elif dtype.kind in "iu" and dtype.itemsize == 8:

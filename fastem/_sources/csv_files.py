@@ -86,6 +86,11 @@ def read_csv(
 
 
 def _head(path: str) -> _Head:
+    if os.path.isdir(path):
+        raise IsADirectoryError(
+            f"X as a path that ends in .csv must be a file; {path!r} is a folder. Pass a function that "
+            "yields its tables, or dask.dataframe.read_csv of its files."
+        )
     if not os.path.isfile(path):
         raise FileNotFoundError(f"X as a path must be that of a file that exists; there is no {path!r}.")
     try:
