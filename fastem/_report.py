@@ -151,6 +151,11 @@ class WarningCause(_Advice):
         "Numbers so far from 0 have few digits left for the differences between rows. Subtract an offset "
         "from the column first."
     )
+    FEW_VALUES = (
+        "Gaussian and Student components describe measurements. On columns of few values they tend to shrink "
+        'onto single values. Fit such columns as "bernoulli" (0 and 1), "categorical" (codes) or "poisson" '
+        "(counts); a dict tells the distribution of each column (see distribution). Or leave them out."
+    )
     FAILED = (
         "The arithmetic of a start left the range of its numbers; the best valid mixture is returned. "
         "Rescale the columns, use float64, or raise reg_covar."

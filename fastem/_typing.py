@@ -21,22 +21,24 @@ class Rows(NamedTuple):
     observed: Array | None = None  # (m, d) False where a number is missing
     noise: Array | None = None  # known noise covariances (m, d, d) or variances (m, d)
     columns: Array | None = None  # (d,) the numbers of the columns, if they are not all of X
+    names: tuple[str, ...] | None = None  # of the columns of X, for messages
 
     def part(self, chosen: slice) -> "Rows":
         """Return some of these rows, with all that is known about them."""
         start, _, _ = chosen.indices(len(self.X))
         known = (None if array is None else array[chosen] for array in self[2:7])
-        return Rows(self.where, self.start + start, *known, self.columns)  # type: ignore[arg-type,call-arg]
+        return Rows(self.where, self.start + start, *known, *self[7:])  # type: ignore[arg-type,call-arg]
 
     def known(self) -> dict[str, Array]:
         """Return the arrays that are not None, by name. X comes first."""
         arrays = self._asdict()
-        del arrays["where"], arrays["start"], arrays["columns"]
+        del arrays["where"], arrays["start"], arrays["columns"], arrays["names"]
         return {name: array for name, array in arrays.items() if array is not None}
 
-    def column(self, j: int) -> int:
-        """The number of a column in X."""
-        return int(j if self.columns is None else self.columns[j])
+    def column(self, j: int) -> str:
+        """The name of a column in quotes, or its number in X if it has no name, for messages."""
+        number = int(j if self.columns is None else self.columns[j])
+        return str(number) if self.names is None else repr(self.names[number])
 
     @property
     def weights(self) -> FloatArray:

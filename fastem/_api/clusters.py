@@ -136,7 +136,8 @@ class KMeans(Immutable):
         Parameters
         ----------
         X : array of shape (n, d), table, or anything else that `kmeans` takes
-            From a Parquet file, the columns in `feature_names` are read.
+            Of tables and files that have names, the columns in `feature_names` are taken, whatever others
+            there are, and in whatever order.
         n_threads : int, optional
             Number of threads. None means numba's setting.
 
@@ -149,7 +150,7 @@ class KMeans(Immutable):
         Raises
         ------
         ValueError, TypeError
-            If X is not a finite (n, d) array of real numbers, or a table with other columns than the model.
+            If X is not a finite (n, d) array of real numbers, or a table that lacks a column of the model.
         """
         return self._each(X, n_threads, self._scorer.labels)
 

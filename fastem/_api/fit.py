@@ -74,13 +74,14 @@ def fit(
 
     Parameters
     ----------
-    X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
+    X : array of shape (n, d), table, .csv, Parquet, store, chunks, or dask array or dataframe
         Finite real numbers. If X is float32, fastem computes in float32 (and sums in float64), unless that
         would hide a variance: features that nearly agree need float64. Otherwise it computes in float64. It
         never copies an array of numbers as a whole, and never writes to it. Tables of pandas, polars,
-        pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted. The names
-        of their columns become the `feature_names` of the model. With ``distribution="categorical"``, arrays
-        and columns may also hold text; then another pass over chunks collects it.
+        pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted, and the path
+        of a ``.csv`` is read, with or without names in its first line. The names of the columns become the
+        `feature_names` of the model. With ``distribution="categorical"``, arrays and columns may also hold
+        text; then another pass over chunks collects it.
 
         X need not fit in memory. The following are read again in each pass, and the result has the same
         bits as that of an array with the same rows:
@@ -119,9 +120,9 @@ def fit(
           that are ``"gaussian"``.
         - a `Distribution` of your own.
     sample_weight : array of shape (n,), or str, optional
-        Weights of the rows, at least 0. An integer weight counts a row that many times. If X is a table,
-        Parquet or a dask dataframe, this may be the name of a column. If X is a dask array or dataframe, this
-        may be a dask array or series with the same blocks as X.
+        Weights of the rows, at least 0. An integer weight counts a row that many times. If X is a table, a
+        .csv, Parquet or a dask dataframe, this may be the name of a column. If X is a dask array or
+        dataframe, this may be a dask array or series with the same blocks as X.
     labels : array of shape (n,) of int, or str, optional
         The known component of each row, from 0 to k - 1, and -1 (or NaN) where it is unknown, in the order of
         the rows: an index is ignored. In every E-step
@@ -134,8 +135,9 @@ def fit(
         log-likelihood, which the `objective` and the `history` of the report hold. It is biased where
         components overlap. k-means is a special case.
     columns : sequence of str, optional
-        Names of the columns to use, if X is a table, Parquet or a dask dataframe. By default all columns are
-        used except those of the weights and the labels.
+        Names of the columns to use, if X is a table, a .csv, Parquet, a dask dataframe or chunks that are
+        tables. By default all columns are used except those of the weights and the labels, or those of the
+        model if `init` is one.
     cache_dir : str or path, optional
         Folder for a temporary copy of the rows of X, if X is Parquet, a store or chunks. Then X is read and
         decoded only once, and all later passes read the memory-mapped copy. The copy takes 8 bytes per
@@ -227,7 +229,8 @@ def fit(
     -----
     FitWarning
         With a named `cause`: `max_iter` was reached before convergence (unless ``tol=0``), a component is
-        singular, the log-likelihood fell, a start failed, or the numbers in X have too few digits left.
+        singular (it names the columns that are constant or collinear), the log-likelihood fell, a start
+        failed, the numbers in X have too few digits left, or columns hold too few values for Gaussians.
 
     Examples
     --------

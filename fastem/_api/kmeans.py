@@ -60,7 +60,7 @@ def kmeans(
 
     Parameters
     ----------
-    X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
+    X : array of shape (n, d), table, .csv, Parquet, store, chunks, or dask array or dataframe
         Finite real numbers, as in `fit`. X need not fit in memory. float32 stays float32: it decides which
         center is nearest wherever its rounding errors leave no doubt. All else is in float64.
     k : int
@@ -140,21 +140,22 @@ def kmeans(
             f"callback must be callable as callback(iteration, inertia, model); got {callback!r}."
         )
     rng = check_rng(rng)
-    source = source_of(X, sample_weight, n_threads, columns=columns, cache_dir=cache_dir)
+    source = source_of(
+        X,
+        sample_weight,
+        n_threads,
+        columns=columns,
+        cache_dir=cache_dir,
+        feature_names=init.feature_names if isinstance(init, KMeans) else None,
+    )
     check_enough_rows(k, source.n_samples, source.n_positive)
     if not isinstance(given, str) and given.shape[1] != source.n_features:
         raise ValueError(
             f"init centers must have shape (k, d) = {(k, source.n_features)}, one row a center; "
             f"got {given.shape}."
         )
-    wanted, names = init.feature_names if isinstance(init, KMeans) else None, source.feature_names
-    if wanted is not None and names is not None and wanted != names:
-        raise ValueError(
-            f"X must have the columns {list(wanted)}, as the model init has, in this order; "
-            f"got {list(names)}. Select them with columns=init.feature_names."
-        )
     moments = source.moments()
-    check_spread(source.chunks, source.stored_dtype, moments)
+    check_spread(source.chunks, source.stored_dtype, moments, source.feature_names)
     likelihood = Likelihood(source, KMEANS, k, KMEANS.frame(moments, source.dtype), None, hard=True)
     restarts = n_init if isinstance(given, str) else 1
     with progress_bar(progress, restarts, limits.max_iter, "k-means", "inertia") as advance:

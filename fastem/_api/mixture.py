@@ -182,7 +182,8 @@ class Mixture(Immutable):
         Parameters
         ----------
         X : array of shape (n, d), table, or anything else that `fit` takes
-            From a Parquet file, the columns in `feature_names` are read.
+            Of tables and files that have names, the columns in `feature_names` are taken, whatever others
+            there are, and in whatever order.
         n_threads : int, optional
             Number of threads. None means numba's setting.
 
@@ -195,7 +196,7 @@ class Mixture(Immutable):
         Raises
         ------
         ValueError, TypeError
-            If X is not a finite (n, d) array of real numbers, if X is a table with other columns than the
+            If X is not a finite (n, d) array of real numbers, if X is a table that lacks a column of the
             model, or if X holds values that the distribution cannot have.
         """
         return self._each(X, n_threads, self._scorer.log_densities)

@@ -17,6 +17,7 @@ from fastem._em.objective import maximise
 from fastem._families.base import Maximised
 from fastem._families.statistics import Statistics
 from fastem._report import FitReport, FitStatus
+from fastem._sources.checks import check_agreement, check_columns
 
 # The step sizes are (t + 1)^-0.6. Cappe and Moulines (2009) find that exponents near 1/2 forget the start
 # fastest and that exponents near 1 give the least noise. They use 0.6.
@@ -183,6 +184,8 @@ def _check_first(first: dict[str, Any], model: Mixture | None) -> Options[Any]:
     if model is not None and k not in (None, model.n_components):
         raise ValueError(f"k must be that of the model, {model.n_components}; got {k!r}. Leave it out.")
     checked = {name: first.get(name, _FIRST[name]) for name in _CHECKED}
+    if model is not None and first.get("columns") is not None:
+        _check_columns(check_columns(first["columns"]), model)
     if model is not None and first.get("fixed"):
         checked["init"] = model  # which has the fixed parameters
     options = check_options(k if model is None else model.n_components, reg_covar="auto", **checked)
@@ -196,6 +199,15 @@ def _check_first(first: dict[str, Any], model: Mixture | None) -> Options[Any]:
             "Use e_step and m_step on chunks, or fit a function that yields them."
         )
     return options
+
+
+def _check_columns(columns: tuple[str, ...] | None, model: Mixture) -> None:
+    if columns is not None and model.feature_names is None:
+        raise ValueError(
+            "columns must be left out for a model whose columns have no names; "
+            f"got {list(columns)}. Begin anew with chunks that are tables, or select the columns yourself."
+        )
+    check_agreement(columns, model.feature_names)
 
 
 def _with_report(model: Mixture, chunks: int, log_likelihood: float) -> Mixture:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fastem._api.advice import singular_in_words, warn_of_few_values
 from fastem._api.inside import totals_of
 from fastem._api.interrupted import FitInterrupted
 from fastem._api.mixture import Mixture
@@ -65,7 +66,7 @@ def select(
 
     Parameters
     ----------
-    X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
+    X : array of shape (n, d), table, .csv, Parquet, store, chunks, or dask array or dataframe
         The same as in `fit`.
     k : int or iterable of int
         Numbers of components.
@@ -118,7 +119,8 @@ def select(
     Warns
     -----
     FitWarning
-        If some fits did not converge before `max_iter`, or if numbers in X have too few digits left.
+        If some fits did not converge before `max_iter`, if all fits of a type are singular in some
+        columns, if numbers in X have too few digits left, or if columns hold too few values for Gaussians.
 
     Notes
     -----
@@ -186,6 +188,7 @@ def select(
     kinds = {kind: one._replace(family=one.family.adapted(facts)) for kind, one in kinds.items()}
     for one in kinds.values():
         one.family.n_parameters(ks[-1], source.n_features)
+    warn_of_few_values(source, next(iter(kinds.values())).family)
     work = _Work(source, kinds, ks, init, criterion, callback)
     with counting_bar(progress, work.steps(max(1, int(splits)) if splits else 0), "select") as advance:
         return work.selection(options.rng, splits, advance)
@@ -228,7 +231,7 @@ class _Work:
             cause = _cause_of(error)
             partial = self._of(search)
             raise FitInterrupted(_in_words(cause), _best_of(partial), partial) from cause
-        _warn_of_ends(result)
+        _warn_of_ends(result, search)
         return result
 
     def _stops(self, cell: Cell, fit: Fit) -> bool:
@@ -282,13 +285,32 @@ def _in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-def _warn_of_ends(selection: Selection) -> None:
+def _warn_of_ends(selection: Selection, search: Search) -> None:
     unfinished = sum(row.status is FitStatus.MAX_ITER for row in selection.table)
     if unfinished:
         warn(WarningCause.MAX_ITER, f"{unfinished} of {len(selection.table)} fits:")
-    sound = [row for row in selection.table if not row.degenerate]
-    if not sound:
-        warn(WarningCause.DEGENERATE, f"All {len(selection.table)} fits of the selection:")
+    told = [_singular(search, kind) for kind in _lost(selection)]
+    details = max(told, key=len, default="")
+    if all(row.degenerate for row in selection.table):
+        warn(WarningCause.DEGENERATE, f"All {len(selection.table)} fits of the selection: {details}".rstrip())
+    elif details:
+        lost = ", ".join(map(repr, _lost(selection)))
+        warn(WarningCause.DEGENERATE, f"All fits of {lost}, none of which can be chosen: {details}")
+
+
+def _lost(selection: Selection) -> list[Kind]:
+    """Return the types whose fits are all degenerate."""
+    kinds = dict.fromkeys(row.covariance_type for row in selection.table)
+    sound = {row.covariance_type for row in selection.table if not row.degenerate}
+    return [kind for kind in kinds if kind not in sound]
+
+
+def _singular(search: Search, kind: Kind) -> str:
+    """Say in which columns the fit of this type with the fewest components is singular, if in any."""
+    fit = search.fits[min(k for k, own in search.fits if own == kind), kind]
+    if not fit.run.singular:
+        return ""
+    return singular_in_words(fit.likelihood, fit.run.parameters, fit.run.singular, columns_only=True)
 
 
 def _check_ks(k: Any) -> list[int]:

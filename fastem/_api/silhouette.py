@@ -11,6 +11,7 @@ from fastem._kernels._parallel import run_slots
 from fastem._kernels._silhouette import new_tiles, rows_of_tile, slot_distances
 from fastem._sources.checks import check_n_threads, check_sample_weight, check_X
 from fastem._sources.chunk_checks import raise_not_finite
+from fastem._sources.tables import column_names
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 _PAIRS_OF_CALL = 200_000_000  # of each thread, a fifth of a second: Ctrl-C has to wait for a call
@@ -137,7 +138,7 @@ def _checked(X: Any, labels: Any, sample_weight: Any) -> Rows:
     array = check_X(X)
     codes = _codes_of(labels, len(array))
     weight = check_sample_weight(sample_weight, len(array))
-    rows = Rows("X", 0, array, weight, codes)
+    rows = Rows("X", 0, array, weight, codes, names=column_names(X))
     _check_weights(rows.weights)
     for part in row_ranges(len(array)):
         with np.errstate(over="ignore"):  # a longdouble may be too large for float64

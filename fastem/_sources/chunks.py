@@ -108,6 +108,7 @@ class ChunkSource(SlabSource):
             where, chunk = raw.where, check_chunk(raw, self._form, known)
             start, stop = tally.rows, tally.rows + len(chunk.X)
             check_rows_of_pass(where, stop, self._n_samples, ended=False)
+            chunk = chunk._replace(names=self.feature_names)
             if self._weight is not None:
                 chunk = chunk._replace(weight=self._weight[start:stop])
             if self._labels is not None:
@@ -141,7 +142,7 @@ class ChunkSource(SlabSource):
             for slab in slabs:
                 file.write(slab)
                 yield slab
-            self._cached = ArraySource(file.rows(), self.n_threads)
+            self._cached = ArraySource(file.rows()._replace(names=self.feature_names), self.n_threads)
 
     def _rows_file(self, folder: Path) -> RowsFile:
         form = self._form
@@ -183,6 +184,7 @@ class ChunkSource(SlabSource):
             read_only(X),
             read_only(weight) if form.weighted else None,
             read_only(labels) if form.labelled else None,
+            names=self.feature_names,
         )
 
     def _new_slab(self, rows: int) -> tuple[Array, Array, Array]:
@@ -210,9 +212,8 @@ class ChunkSource(SlabSource):
             labels.append(np.empty(0, np.int64) if chunk.labels is None else chunk.labels[chosen])
             passed += len(positive)
         weight = np.concatenate(weights) if self._form.weighted else None
-        return Rows(
-            "X", 0, np.concatenate(rows), weight, np.concatenate(labels) if self._form.labelled else None
-        )
+        known = np.concatenate(labels) if self._form.labelled else None
+        return Rows("X", 0, np.concatenate(rows), weight, known, names=self.feature_names)
 
 
 def _read_ahead(items: Generator[T]) -> Iterator[T]:
