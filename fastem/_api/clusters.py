@@ -1,28 +1,49 @@
 """The result of k-means."""
 
+from __future__ import annotations
+
 import os
 import reprlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from numbers import Integral
+from types import MappingProxyType
+from typing import Any, Generic, overload
 
 import numpy as np
 
 from fastem import _io
-from fastem._api.immutable import Immutable
+from fastem._api.advice import advised
+from fastem._api.scores import Clusters
 from fastem._api.scoring import Scorer
 from fastem._checks import check_feature_names, check_finite, check_numeric
 from fastem._families.centres import KMEANS, distances
 from fastem._io import StoredMixture
-from fastem._report import KMeansReport
+from fastem._report import KR, KMeansReport
 from fastem._sources.open import source_of
 from fastem._sources.passes import ScoreRows
-from fastem._typing import Array, FloatArray, Rows, read_only
+from fastem._typing import (
+    Array,
+    ArrayLike,
+    Chunked,
+    DaskCollection,
+    DataLike,
+    Float32Array,
+    FloatArray,
+    ForeignArray,
+    IntArray,
+    Lists,
+    Rows,
+    Table,
+    read_only,
+)
 
 _SHOWN = 5
 _UNKNOWN = "Pass None if it is not known."
+_NO_DENSITY = 'k-means has no density. Use fastem.fit(X, k, covariance_type="EII"), or transform(X).'
+_HOLDS = "It holds centers that are known. To find 3 clusters in X, call fastem.kmeans(X, 3)."
 
 
-class KMeans(Immutable):
+class KMeans(Clusters, Generic[KR]):
     """Clusters around their centers, as `kmeans` finds them. Each row belongs to the nearest center.
 
     The model is immutable. Its arrays are read-only copies, in the units of the data.
@@ -46,7 +67,7 @@ class KMeans(Immutable):
     inertia : float or None
         Sum of the squared distances of the rows to their centers, times the weights.
     report : KMeansReport or None
-        How the fit went.
+        How the fit went. `kmeans` returns a ``KMeans[KMeansReport]``, which has one.
     feature_names : tuple of str, or None
         The names of the columns, if X was a table.
     k, n_features : int
@@ -64,24 +85,45 @@ class KMeans(Immutable):
     array([0, 1])
     """
 
+    _elsewhere = MappingProxyType(
+        {
+            "fit": "Models do not change. fastem.kmeans(X, k) returns one, and init=model goes on from it.",
+            "fit_predict": "Use fastem.kmeans(X, k).labels.",
+            "fit_transform": "Use fastem.kmeans(X, k).transform(X).",
+            "cluster_centers_": "Use centers.",
+            "labels_": "Use labels, or predict(X).",
+            "inertia_": "Use inertia.",
+            "n_iter_": "Use report.n_iter.",
+            "n_clusters": "Use k.",
+            "n_features_in_": "Use n_features.",
+            "feature_names_in_": "Use feature_names.",
+            "predict_proba": _NO_DENSITY,
+            "score_samples": _NO_DENSITY,
+            "score": _NO_DENSITY,
+            "bic": _NO_DENSITY,
+            "aic": _NO_DENSITY,
+        }
+    )
     centers: FloatArray
-    labels: Array | None
+    labels: IntArray | None
     sizes: FloatArray | None
     inertia: float | None
-    report: KMeansReport | None
+    report: KR
     feature_names: tuple[str, ...] | None
-    _scorer: Scorer
 
+    @advised(about=_HOLDS)
     def __init__(
         self,
-        centers: Any,
+        centers: ArrayLike,
         *,
-        labels: Any = None,
-        sizes: Any = None,
+        labels: ArrayLike | None = None,
+        sizes: ArrayLike | None = None,
         inertia: float | None = None,
-        report: KMeansReport | None = None,
+        report: KR = None,  # type: ignore[assignment]
         feature_names: Sequence[str] | None = None,
     ) -> None:
+        if isinstance(centers, Integral):
+            raise TypeError(f"centers must be an array of shape (k, d); got {centers!r}. {_HOLDS}")
         centers = check_finite("centers", centers)
         user = KMEANS.check(np.ones(centers.shape[:1]), {"centers": centers}, None)
         k, d = user.centers.shape
@@ -130,28 +172,16 @@ class KMeans(Immutable):
     def n_features(self) -> int:
         return int(self.centers.shape[1])
 
-    def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
-        """Return the nearest center of each row, (n,) of int64, and the first if several are nearest.
-
-        Parameters
-        ----------
-        X : array of shape (n, d), table, or anything else that `kmeans` takes
-            From a Parquet file, the columns in `feature_names` are read.
-        n_threads : int, optional
-            Number of threads. None means numba's setting.
-
-        Returns
-        -------
-        array of shape (n,), iterator, or dask array
-            If X is read in chunks, the result is an iterator over one array for each chunk. If X is a dask
-            array or dataframe, the result is a lazy dask array.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If X is not a finite (n, d) array of real numbers, or a table with other columns than the model.
-        """
-        return self._each(X, n_threads, self._scorer.labels)
+    @overload
+    def transform(self, X: DaskCollection, *, n_threads: int | None = None) -> Any: ...
+    @overload
+    def transform(self, X: Float32Array, *, n_threads: int | None = None) -> Float32Array: ...
+    @overload
+    def transform(self, X: Array | Lists, *, n_threads: int | None = None) -> FloatArray: ...
+    @overload
+    def transform(self, X: Table | ForeignArray, *, n_threads: int | None = None) -> Array: ...
+    @overload
+    def transform(self, X: Chunked, *, n_threads: int | None = None) -> Iterator[Array]: ...
 
     def transform(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Return the distance of each row to each center, (n, k), in float32 if X is float32.
@@ -173,7 +203,7 @@ class KMeans(Immutable):
         sizes = np.empty(0) if self.sizes is None else self.sizes
         _io.write(path, sizes, known, {}, options, self.report)
 
-    def _each(self, X: Any, n_threads: int | None, score: ScoreRows) -> Any:
+    def _each(self, X: DataLike, n_threads: int | None, score: ScoreRows) -> Any:
         names = self.feature_names
         source = source_of(X, None, n_threads, n_features=self.n_features, feature_names=names, empty=True)
         return source.map(score)
@@ -183,7 +213,7 @@ class KMeans(Immutable):
         return distances(rows.X, self.centers, n_threads)
 
 
-def _checked_labels(labels: Any, k: int) -> Array:
+def _checked_labels(labels: Any, k: int) -> IntArray:
     rule = f"labels must be integers from 0 to k - 1 = {k - 1}, one a row"
     array = check_numeric(labels, "labels")
     if array.ndim != 1:
@@ -214,13 +244,15 @@ def _checked_inertia(inertia: Any) -> float:
     return float(array)
 
 
-def _rebuilt(centers: Any, labels: Any, sizes: Any, inertia: Any, report: Any, feature_names: Any) -> KMeans:
+def _rebuilt(
+    centers: Any, labels: Any, sizes: Any, inertia: Any, report: Any, feature_names: Any
+) -> KMeans[Any]:
     return KMeans(
         centers, labels=labels, sizes=sizes, inertia=inertia, report=report, feature_names=feature_names
     )
 
 
-def read_clusters(stored: StoredMixture) -> KMeans:
+def read_clusters(stored: StoredMixture) -> KMeans[Any]:
     """Return the model that a file holds, and check it."""
     return KMeans(
         stored.parameters["centers"],
