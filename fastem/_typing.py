@@ -36,13 +36,23 @@ class ForeignArray(Protocol):
 
 
 class Store(Protocol):
-    """An array on disk that can be sliced, such as those of h5py and zarr."""
+    """An array on disk that can be sliced."""
 
     def __hash__(self) -> int: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property
     def dtype(self) -> Any: ...
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
+class ChunkedStore(Protocol):
+    """An array of h5py or zarr, which tells its chunks."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def chunks(self) -> Any: ...
     def __getitem__(self, rows: Any, /) -> Any: ...
 
 
@@ -82,6 +92,7 @@ Chunked: TypeAlias = (
     | os.PathLike[str]
     | ArrowDataset
     | Store
+    | ChunkedStore
     | Chunks
     | Callable[[], Iterable[Any]]
     | Sequence[Array | Table | tuple[Any, Any] | dict[str, Any]]

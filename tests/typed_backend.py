@@ -102,10 +102,6 @@ def main(folder: Path) -> None:
     assert_type(other, fastem.Mixture[fastem.FitReport])
     assert_type(other.report.log_likelihood, float)
 
-    known = fastem.GaussianMixture(model.weights, model.means, model.covariances, "diag")
-    assert_type(known, fastem.GaussianMixture)
-    assert_type(known.report, fastem.FitReport | None)
-
     selection = fastem.select(X, range(1, 3), covariance_type=["diag", "spherical"], rng=0)
     assert_type(selection.best, fastem.GaussianMixture[fastem.FitReport])
     assert selection.best.report.converged

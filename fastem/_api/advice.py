@@ -34,6 +34,49 @@ _ARGUMENTS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 _DROP_IN = " fastem.sklearn.GaussianMixture takes the arguments of scikit-learn."
 
+HOLDS_PARAMETERS = (
+    "It holds parameters that are known. To fit a mixture of 3 components to X, call fastem.fit(X, 3). "
+    "fastem.sklearn.GaussianMixture(3) is fitted as in scikit-learn."
+)
+HOLDS_CENTERS = "It holds centers that are known. To find 3 clusters in X, call fastem.kmeans(X, 3)."
+
+_REFIT = "Models do not change. fastem.fit(X, k) returns one, and init=model goes on from it."
+_NO_DENSITY = 'k-means has no density. Use fastem.fit(X, k, covariance_type="EII"), or transform(X).'
+# What models have in place of the attributes of scikit-learn.
+MIXTURE_NAMES: Mapping[str, str] = {
+    "fit": _REFIT,
+    "fit_predict": "Use fastem.fit(X, k).predict(X).",
+    "partial_fit": "Use fastem.partial_fit(model, chunk), which returns the next model.",
+    "get_params": "fastem.sklearn.GaussianMixture is an estimator.",
+    "set_params": "fastem.sklearn.GaussianMixture is an estimator.",
+    "weights_": "Use weights.",
+    "labels_": "Use predict(X).",
+    "n_iter_": "Use report.n_iter.",
+    "converged_": "Use report.converged.",
+    "lower_bound_": "Use score(X), or report.log_likelihood, which is a total.",
+    "lower_bounds_": "Use report.history, which has totals.",
+    "n_features_in_": "Use n_features.",
+    "feature_names_in_": "Use feature_names.",
+    "k": "Use n_components.",
+}
+KMEANS_NAMES: Mapping[str, str] = {
+    "fit": "Models do not change. fastem.kmeans(X, k) returns one, and init=model goes on from it.",
+    "fit_predict": "Use fastem.kmeans(X, k).labels.",
+    "fit_transform": "Use fastem.kmeans(X, k).transform(X).",
+    "cluster_centers_": "Use centers.",
+    "labels_": "Use labels, or predict(X).",
+    "inertia_": "Use inertia.",
+    "n_iter_": "Use report.n_iter.",
+    "n_clusters": "Use k.",
+    "n_features_in_": "Use n_features.",
+    "feature_names_in_": "Use feature_names.",
+    "predict_proba": _NO_DENSITY,
+    "score_samples": _NO_DENSITY,
+    "score": _NO_DENSITY,
+    "bic": _NO_DENSITY,
+    "aic": _NO_DENSITY,
+}
+
 
 def unknown_argument(name: str, known: Collection[str]) -> str:
     """Return what to do about an argument that a function with these arguments does not know."""

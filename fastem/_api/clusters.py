@@ -6,13 +6,12 @@ import os
 import reprlib
 from collections.abc import Iterator, Sequence
 from numbers import Integral
-from types import MappingProxyType
 from typing import Any, Generic, overload
 
 import numpy as np
 
 from fastem import _io
-from fastem._api.advice import advised
+from fastem._api.advice import HOLDS_CENTERS, KMEANS_NAMES, advised
 from fastem._api.scores import Clusters
 from fastem._api.scoring import Scorer
 from fastem._checks import check_feature_names, check_finite, check_numeric
@@ -20,7 +19,7 @@ from fastem._families.centres import KMEANS, distances
 from fastem._io import StoredMixture
 from fastem._report import KR, KMeansReport
 from fastem._sources.open import source_of
-from fastem._sources.passes import ScoreRows
+from fastem._sources.passes import Source
 from fastem._typing import (
     Array,
     ArrayLike,
@@ -33,14 +32,13 @@ from fastem._typing import (
     IntArray,
     Lists,
     Rows,
+    RowsLike,
     Table,
     read_only,
 )
 
 _SHOWN = 5
 _UNKNOWN = "Pass None if it is not known."
-_NO_DENSITY = 'k-means has no density. Use fastem.fit(X, k, covariance_type="EII"), or transform(X).'
-_HOLDS = "It holds centers that are known. To find 3 clusters in X, call fastem.kmeans(X, 3)."
 
 
 class KMeans(Clusters, Generic[KR]):
@@ -85,25 +83,7 @@ class KMeans(Clusters, Generic[KR]):
     array([0, 1])
     """
 
-    _elsewhere = MappingProxyType(
-        {
-            "fit": "Models do not change. fastem.kmeans(X, k) returns one, and init=model goes on from it.",
-            "fit_predict": "Use fastem.kmeans(X, k).labels.",
-            "fit_transform": "Use fastem.kmeans(X, k).transform(X).",
-            "cluster_centers_": "Use centers.",
-            "labels_": "Use labels, or predict(X).",
-            "inertia_": "Use inertia.",
-            "n_iter_": "Use report.n_iter.",
-            "n_clusters": "Use k.",
-            "n_features_in_": "Use n_features.",
-            "feature_names_in_": "Use feature_names.",
-            "predict_proba": _NO_DENSITY,
-            "score_samples": _NO_DENSITY,
-            "score": _NO_DENSITY,
-            "bic": _NO_DENSITY,
-            "aic": _NO_DENSITY,
-        }
-    )
+    _elsewhere = KMEANS_NAMES
     centers: FloatArray
     labels: IntArray | None
     sizes: FloatArray | None
@@ -111,7 +91,7 @@ class KMeans(Clusters, Generic[KR]):
     report: KR
     feature_names: tuple[str, ...] | None
 
-    @advised(about=_HOLDS)
+    @advised(about=HOLDS_CENTERS)
     def __init__(
         self,
         centers: ArrayLike,
@@ -123,7 +103,7 @@ class KMeans(Clusters, Generic[KR]):
         feature_names: Sequence[str] | None = None,
     ) -> None:
         if isinstance(centers, Integral):
-            raise TypeError(f"centers must be an array of shape (k, d); got {centers!r}. {_HOLDS}")
+            raise TypeError(f"centers must be an array of shape (k, d); got {centers!r}. {HOLDS_CENTERS}")
         centers = check_finite("centers", centers)
         user = KMEANS.check(np.ones(centers.shape[:1]), {"centers": centers}, None)
         k, d = user.centers.shape
@@ -203,10 +183,13 @@ class KMeans(Clusters, Generic[KR]):
         sizes = np.empty(0) if self.sizes is None else self.sizes
         _io.write(path, sizes, known, {}, options, self.report)
 
-    def _each(self, X: DataLike, n_threads: int | None, score: ScoreRows) -> Any:
+    def _open(
+        self, X: DataLike, sample_weight: RowsLike, n_threads: int | None, empty: bool = False
+    ) -> Source:
         names = self.feature_names
-        source = source_of(X, None, n_threads, n_features=self.n_features, feature_names=names, empty=True)
-        return source.map(score)
+        return source_of(
+            X, sample_weight, n_threads, n_features=self.n_features, feature_names=names, empty=empty
+        )
 
     def _distances(self, rows: Rows, n_threads: int | None) -> Array:
         self._scorer.labels(rows, n_threads)  # raises the error that says which number is not finite

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastem._api import interop
-from fastem._api.advice import advised
-from fastem._api.mixture import HOLDS, Mixture
+from fastem._api.advice import HOLDS_PARAMETERS, advised
+from fastem._api.mixture import Mixture
 from fastem._families.registry import family_of
 from fastem._report import R
 from fastem._typing import ArrayLike, CovarianceType, FloatArray
@@ -61,7 +61,7 @@ class GaussianMixture(Mixture[R]):
     array([0, 1])
     """
 
-    @advised(about=HOLDS)
+    @advised(about=HOLDS_PARAMETERS)
     def __init__(
         self,
         weights: ArrayLike,

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from fastem import _io
-from fastem._api.advice import advised
+from fastem._api.advice import HOLDS_PARAMETERS, MIXTURE_NAMES, advised
 from fastem._api.parameters import check_mixing_weights, check_names
 from fastem._api.scores import Densities
 from fastem._api.scoring import Scorer
@@ -18,17 +18,15 @@ from fastem._api.summary import summary
 from fastem._checks import (
     check_feature_names,
     check_integer,
-    check_responsibilities,
     check_rng,
 )
-from fastem._criteria import aic_of, bic_of
 from fastem._families.base import Family
 from fastem._families.distribution import Distribution
 from fastem._families.registry import other_family
 from fastem._io import StoredMixture
 from fastem._report import FitReport, R
 from fastem._sources.open import source_of
-from fastem._sources.passes import ScoreRows, Source
+from fastem._sources.passes import Source
 from fastem._typing import (
     Array,
     ArrayLike,
@@ -42,11 +40,6 @@ from fastem._typing import (
 )
 
 M = TypeVar("M", bound="Mixture[Any]")
-HOLDS = (
-    "It holds parameters that are known. To fit a mixture of 3 components to X, call fastem.fit(X, 3). "
-    "fastem.sklearn.GaussianMixture(3) is fitted as in scikit-learn."
-)
-_REFIT = "Models do not change. fastem.fit(X, k) returns one, and init=model goes on from it."
 
 
 class Mixture(Densities, Generic[R]):
@@ -106,24 +99,7 @@ class Mixture(Densities, Generic[R]):
     array([0, 1])
     """
 
-    _elsewhere = MappingProxyType(
-        {
-            "fit": _REFIT,
-            "fit_predict": "Use fastem.fit(X, k).predict(X).",
-            "partial_fit": "Use fastem.partial_fit(model, chunk), which returns the next model.",
-            "get_params": "fastem.sklearn.GaussianMixture is an estimator.",
-            "set_params": "fastem.sklearn.GaussianMixture is an estimator.",
-            "weights_": "Use weights.",
-            "labels_": "Use predict(X).",
-            "n_iter_": "Use report.n_iter.",
-            "converged_": "Use report.converged.",
-            "lower_bound_": "Use score(X), or report.log_likelihood, which is a total.",
-            "lower_bounds_": "Use report.history, which has totals.",
-            "n_features_in_": "Use n_features.",
-            "feature_names_in_": "Use feature_names.",
-            "k": "Use n_components.",
-        }
-    )
+    _elsewhere = MIXTURE_NAMES
     weights: FloatArray
     parameters: Mapping[str, FloatArray]
     report: R
@@ -131,7 +107,7 @@ class Mixture(Densities, Generic[R]):
     _family: Family[Any, Any]
     _user: Any  # the parameters as a NamedTuple of the family, in user units
 
-    @advised(about=HOLDS)
+    @advised(about=HOLDS_PARAMETERS)
     def __init__(
         self,
         weights: ArrayLike,
@@ -213,76 +189,6 @@ class Mixture(Densities, Generic[R]):
         k = self.n_components
         return self._family.n_parameters(k, self.n_features) + k - 1
 
-    def lower_bound(
-        self,
-        X: DataLike,
-        responsibilities: ArrayLike | None = None,
-        sample_weight: RowsLike = None,
-        *,
-        n_threads: int | None = None,
-    ) -> float:
-        """Return a lower bound of the total log-likelihood, by Jensen's inequality (Bishop 2006, eq. 9.71).
-
-        For responsibilities q it is sum_i w_i sum_k q_ik (log p(x_i, k) - log q_ik), where q of 0 adds
-        nothing. It is largest, and equals the log-likelihood, if q are those of the model. EM raises it in
-        turn over q, in the E-step, and over the parameters, in the M-step.
-
-        Parameters
-        ----------
-        X : array of shape (n, d), or anything else that `fit` takes
-        responsibilities : array of shape (n, k), optional
-            Numbers of at least 0 that sum to 1 in each row. None means those of the model. They must be None
-            if X is a dask collection.
-        sample_weight : array of shape (n,), optional
-            Weights of the rows.
-        n_threads : int, optional
-            The same as in `fit`.
-
-        Returns
-        -------
-        float
-            It is -inf if a row has a positive responsibility for a component that cannot produce it.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is not valid.
-        """
-        source = source_for(self, X, sample_weight, n_threads)
-        if responsibilities is None:
-            return float(source.total(self._scorer.totals)[0])
-        if source.lazy:
-            raise TypeError(
-                "responsibilities must be None where X is a dask collection. Compute the blocks one by one."
-            )
-        q = check_responsibilities(responsibilities, source.n_samples, self.n_components, "responsibilities")
-        return self._scorer.lower_bound(source.chunks(), q, n_threads)
-
-    def score(self, X: DataLike, sample_weight: RowsLike = None, *, n_threads: int | None = None) -> float:
-        """Return the mean log-density of the rows. `sample_weight` (n,) makes it a weighted mean."""
-        log_likelihood, total_weight = self._totals(X, sample_weight, n_threads)
-        return log_likelihood / total_weight
-
-    def bic(self, X: DataLike, sample_weight: RowsLike = None, *, n_threads: int | None = None) -> float:
-        """Return the Bayesian information criterion, -2 log L + n_parameters log n. Lower is better.
-
-        n is the number of rows, or the sum of their weights.
-        """
-        return bic_of(*self._totals(X, sample_weight, n_threads), self.n_parameters)
-
-    def aic(self, X: DataLike, sample_weight: RowsLike = None, *, n_threads: int | None = None) -> float:
-        """Return the Akaike information criterion, -2 log L + 2 n_parameters. Lower is better."""
-        return aic_of(self._totals(X, sample_weight, n_threads)[0], self.n_parameters)
-
-    def icl(self, X: DataLike, sample_weight: RowsLike = None, *, n_threads: int | None = None) -> float:
-        """Return the integrated completed likelihood (Biernacki, Celeux and Govaert 2000). Lower is better.
-
-        It is `bic` with the classification log-likelihood, sum_i w_i max_k log p(x_i, k), in place of log L.
-        So overlap of the components counts against them.
-        """
-        totals = source_for(self, X, sample_weight, n_threads).total(self._scorer.classified_totals)
-        return bic_of(float(totals[0]), float(totals[1]), self.n_parameters)
-
     @advised()
     def sample(self, n: int, rng: RngLike = None) -> tuple[FloatArray, IntArray]:
         """Draw independent rows from the mixture.
@@ -334,13 +240,10 @@ class Mixture(Densities, Generic[R]):
             return f"Use {parameter if hasattr(type(self), parameter) else f'parameters[{parameter!r}]'}."
         return super()._advice_on(name)
 
-    def _each(self, X: DataLike, n_threads: int | None, score: ScoreRows) -> Any:
-        return source_for(self, X, None, n_threads, empty=True).map(score)
-
-    def _totals(self, X: Any, sample_weight: Any, n_threads: int | None) -> tuple[float, float]:
-        """Return the log-likelihood and the total weight."""
-        totals = source_for(self, X, sample_weight, n_threads).total(self._scorer.totals)
-        return float(totals[0]), float(totals[1])
+    def _open(
+        self, X: DataLike, sample_weight: RowsLike, n_threads: int | None, empty: bool = False
+    ) -> Source:
+        return source_for(self, X, sample_weight, n_threads, empty=empty)
 
 
 def parts_of(model: Mixture[Any]) -> tuple[Family[Any, Any], Any, Scorer]:
