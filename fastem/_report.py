@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastem._typing import IntArray
+
 
 class _Advice(Enum):
     """Members whose values are sentences, which may change. So pickles hold their names."""
@@ -178,10 +180,11 @@ if TYPE_CHECKING:
 
     R = TypeVar("R", bound=FitReport | None, default=FitReport | None, covariant=True)
     KR = TypeVar("KR", bound=KMeansReport | None, default=KMeansReport | None, covariant=True)
+    L = TypeVar("L", bound=IntArray | None, default=IntArray | None, covariant=True)  # labels of k-means
 else:
     from typing import TypeVar
 
-    R, KR = TypeVar("R", covariant=True), TypeVar("KR", covariant=True)
+    R, KR, L = (TypeVar(name, covariant=True) for name in ("R", "KR", "L"))
 
 
 class WarningCause(_Advice):

@@ -108,8 +108,12 @@ def main(folder: Path) -> None:
 
     clusters = fastem.kmeans(X, 2, init=model.means, rng=0)
     assert_type(clusters.report, fastem.KMeansReport)
+    assert_type(clusters.labels, npt.NDArray[np.int64])
+    assert_type(clusters.inertia, float)
+    assert_type(fastem.kmeans(parts, 2, rng=0).labels, None)
+    assert_type(fastem.KMeans(X[:2]).inertia, float | None)
     assert_type(clusters.transform(single), npt.NDArray[np.float32])
-    assert fastem.silhouette_score(X, clusters.predict(X)) > 0.5
+    assert fastem.silhouette_score(X, clusters.labels) > 0.5
 
     assert (segment(X, 2).labels == model.predict(X)).mean() in (0, 1)
     assert anomalies(model, X, 0.01).sum() == 5

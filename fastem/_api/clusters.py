@@ -6,7 +6,8 @@ import os
 import reprlib
 from collections.abc import Iterator, Sequence
 from numbers import Integral
-from typing import Any, Generic, overload
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from fastem._api.scoring import Scorer
 from fastem._checks import check_feature_names, check_finite, check_numeric
 from fastem._families.centres import KMEANS, distances
 from fastem._io import StoredMixture
-from fastem._report import KR, KMeansReport
+from fastem._report import KR, KMeansReport, L
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
 from fastem._typing import (
@@ -38,10 +39,22 @@ from fastem._typing import (
 )
 
 _SHOWN = 5
+T = TypeVar("T")
 _UNKNOWN = "Pass None if it is not known."
 
 
-class KMeans(Clusters, Generic[KR]):
+class _OfFit(Generic[T]):
+    """For type checkers: what a model has that was fitted, and others may have."""
+
+    @overload
+    def __get__(self, model: KMeans[KMeansReport, Any], owner: object) -> T: ...
+    @overload
+    def __get__(self, model: KMeans[Any, Any], owner: object) -> T | None: ...
+    def __get__(self, model: KMeans[Any, Any], owner: object) -> T | None:
+        raise NotImplementedError
+
+
+class KMeans(Clusters, Generic[KR, L]):
     """Clusters around their centers, as `kmeans` finds them. Each row belongs to the nearest center.
 
     The model is immutable. Its arrays are read-only copies, in the units of the data.
@@ -84,10 +97,14 @@ class KMeans(Clusters, Generic[KR]):
     """
 
     _elsewhere = KMEANS_NAMES
+    if (
+        not TYPE_CHECKING
+    ):  # KMeans[KMeansReport] is enough, and Generic knows of no defaults before Python 3.13
+        __class_getitem__ = classmethod(GenericAlias)
     centers: FloatArray
-    labels: IntArray | None
-    sizes: FloatArray | None
-    inertia: float | None
+    labels: L
+    sizes: _OfFit[FloatArray]
+    inertia: _OfFit[float]
     report: KR
     feature_names: tuple[str, ...] | None
 
@@ -172,7 +189,7 @@ class KMeans(Clusters, Generic[KR]):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one ``.npz`` file, without pickles. `fastem.load` reads it."""
-        arrays = {"centers": self.centers, "labels": self.labels}
+        arrays: dict[str, Array | None] = {"centers": self.centers, "labels": self.labels}
         options = {
             "family": KMEANS.name,
             "n_features": self.n_features,
@@ -229,13 +246,13 @@ def _checked_inertia(inertia: Any) -> float:
 
 def _rebuilt(
     centers: Any, labels: Any, sizes: Any, inertia: Any, report: Any, feature_names: Any
-) -> KMeans[Any]:
+) -> KMeans[Any, Any]:
     return KMeans(
         centers, labels=labels, sizes=sizes, inertia=inertia, report=report, feature_names=feature_names
     )
 
 
-def read_clusters(stored: StoredMixture) -> KMeans[Any]:
+def read_clusters(stored: StoredMixture) -> KMeans[Any, Any]:
     """Return the model that a file holds, and check it."""
     return KMeans(
         stored.parameters["centers"],

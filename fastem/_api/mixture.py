@@ -106,6 +106,7 @@ class Mixture(Densities, Generic[R]):
     feature_names: tuple[str, ...] | None
     _family: Family[Any, Any]
     _user: Any  # the parameters as a NamedTuple of the family, in user units
+    _scorer: Scorer
 
     @advised(about=HOLDS_PARAMETERS)
     def __init__(

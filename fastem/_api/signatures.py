@@ -39,6 +39,22 @@ class _Options(TypedDict, total=False):
     progress: bool
 
 
+class KMeansOptions(TypedDict, total=False):
+    """The keyword arguments of `kmeans`."""
+
+    sample_weight: RowsLike
+    columns: Sequence[str] | None
+    cache_dir: str | os.PathLike[str] | None
+    init: CentersInit
+    n_init: int
+    tol: float
+    max_iter: int
+    rng: RngLike
+    n_threads: int | None
+    callback: Callable[[int, float, KMeans], Any] | None
+    progress: bool
+
+
 class FitOptions(_Options, total=False):
     """The keyword arguments of `fit` except `distribution`, which decides the class of the result.
 
