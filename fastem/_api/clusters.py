@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -39,19 +39,17 @@ from fastem._typing import (
 )
 
 _SHOWN = 5
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 _UNKNOWN = "Pass None if it is not known."
 
 
-class _OfFit(Generic[T]):
-    """For type checkers: what a model has that was fitted, and others may have."""
+class _OfFit(Protocol[T]):
+    """What a model has that was fitted, and others may have. A type checker reads the two cases."""
 
     @overload
     def __get__(self, model: KMeans[KMeansReport, Any], owner: object) -> T: ...
     @overload
     def __get__(self, model: KMeans[Any, Any], owner: object) -> T | None: ...
-    def __get__(self, model: KMeans[Any, Any], owner: object) -> T | None:
-        raise NotImplementedError
 
 
 class KMeans(Clusters, Generic[KR, L]):
@@ -78,7 +76,7 @@ class KMeans(Clusters, Generic[KR, L]):
     inertia : float or None
         Sum of the squared distances of the rows to their centers, times the weights.
     report : KMeansReport or None
-        How the fit went. `kmeans` returns a ``KMeans[KMeansReport]``, which has one.
+        How the fit went. `kmeans` returns a ``KMeans[KMeansReport]``: it has one, and `sizes` and `inertia`.
     feature_names : tuple of str, or None
         The names of the columns, if X was a table.
     k, n_features : int
@@ -97,9 +95,7 @@ class KMeans(Clusters, Generic[KR, L]):
     """
 
     _elsewhere = KMEANS_NAMES
-    if (
-        not TYPE_CHECKING
-    ):  # KMeans[KMeansReport] is enough, and Generic knows of no defaults before Python 3.13
+    if not TYPE_CHECKING:  # KMeans[KMeansReport] is enough; Generic knows no defaults before Python 3.13
         __class_getitem__ = classmethod(GenericAlias)
     centers: FloatArray
     labels: L
