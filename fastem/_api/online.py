@@ -52,6 +52,19 @@ _CHECKED = (
 
 @overload
 def partial_fit(
+    model: GaussianMixture[Any] | None,
+    chunk: DataLike,
+    *,
+    k: int,
+    step: float | None = None,
+    distribution: Literal["gaussian"] = "gaussian",
+    callback: GaussianCallback | None = None,
+    **first: Unpack[FitOptions],
+) -> GaussianMixture[FitReport]: ...
+
+
+@overload
+def partial_fit(
     model: GaussianMixture[Any],
     chunk: DataLike,
     *,
@@ -65,15 +78,15 @@ def partial_fit(
 
 @overload
 def partial_fit(
-    model: None,
+    model: Mixture[Any] | None,
     chunk: DataLike,
     *,
     k: int,
     step: float | None = None,
-    distribution: Literal["gaussian"] = "gaussian",
-    callback: GaussianCallback | None = None,
+    distribution: str | Mapping[Any, str] | Distribution,
+    callback: Callback | None = None,
     **first: Unpack[FitOptions],
-) -> GaussianMixture[FitReport]: ...
+) -> Mixture[FitReport]: ...
 
 
 @overload
@@ -84,19 +97,6 @@ def partial_fit(
     k: int | None = None,
     step: float | None = None,
     distribution: str | Mapping[Any, str] | Distribution = "gaussian",
-    callback: Callback | None = None,
-    **first: Unpack[FitOptions],
-) -> Mixture[FitReport]: ...
-
-
-@overload
-def partial_fit(
-    model: None,
-    chunk: DataLike,
-    *,
-    k: int,
-    step: float | None = None,
-    distribution: str | Mapping[Any, str] | Distribution,
     callback: Callback | None = None,
     **first: Unpack[FitOptions],
 ) -> Mixture[FitReport]: ...
