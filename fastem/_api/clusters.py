@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 import numpy as np
 
 from fastem import _io
-from fastem._api.advice import HOLDS_CENTERS, KMEANS_NAMES, advised
 from fastem._api.scores import Clusters
 from fastem._api.scoring import Scorer
+from fastem._api.translations import HOLDS_CENTERS, KMEANS_NAMES, advised
 from fastem._checks import check_feature_names, check_finite, check_numeric
 from fastem._families.centres import KMEANS, distances
 from fastem._io import StoredMixture

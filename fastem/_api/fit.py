@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Unpack, overload
 
-from fastem._api.advice import advised
 from fastem._api.fitting import fit_by
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.mixture import Mixture
 from fastem._api.options import check_options
 from fastem._api.signatures import Callback, FitOptions, GaussianCallback, InitLike, RegCovar
+from fastem._api.translations import advised
 from fastem._em.loop import StoppingRule
 from fastem._families.distribution import Distribution
 from fastem._report import FitReport

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastem._api import interop
-from fastem._api.advice import HOLDS_PARAMETERS, advised
 from fastem._api.mixture import Mixture
+from fastem._api.translations import HOLDS_PARAMETERS, advised
 from fastem._families.registry import family_of
 from fastem._report import R
 from fastem._typing import ArrayLike, CovarianceType, FloatArray

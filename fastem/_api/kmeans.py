@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, Unpack, overload
 
 import numpy as np
 
-from fastem._api.advice import advised
 from fastem._api.clusters import KMeans
 from fastem._api.interrupted import FitInterrupted
 from fastem._api.progress import Advance, progress_bar
 from fastem._api.signatures import CentersInit, KMeansOptions
+from fastem._api.translations import advised
 from fastem._checks import (
     check_finite,
     check_integer,

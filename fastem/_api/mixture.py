@@ -10,11 +10,11 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from fastem import _io
-from fastem._api.advice import HOLDS_PARAMETERS, MIXTURE_NAMES, advised
 from fastem._api.parameters import check_mixing_weights, check_names
 from fastem._api.scores import Densities
 from fastem._api.scoring import Scorer
 from fastem._api.summary import summary
+from fastem._api.translations import HOLDS_PARAMETERS, MIXTURE_NAMES, advised
 from fastem._checks import (
     check_feature_names,
     check_integer,

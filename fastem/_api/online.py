@@ -9,7 +9,6 @@ from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
-from fastem._api.advice import unknown_argument
 from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import check_model, family_of_model, in_frame, with_report
@@ -18,6 +17,7 @@ from fastem._api.models import model_of
 from fastem._api.options import Options, check_options, check_reg_covar
 from fastem._api.signatures import Callback, FitOptions, GaussianCallback, RegCovar
 from fastem._api.steps import sums_under
+from fastem._api.translations import unknown_argument
 from fastem._checks import check_nonnegative, check_rng
 from fastem._em.objective import maximise
 from fastem._families.base import Maximised

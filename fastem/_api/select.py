@@ -9,7 +9,6 @@ from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
-from fastem._api.advice import advised
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import totals_of
 from fastem._api.interrupted import FitInterrupted
@@ -19,6 +18,7 @@ from fastem._api.progress import counting_bar
 from fastem._api.selecting import Cell, Fit, Kind, Search
 from fastem._api.selection import Candidate, Selection
 from fastem._api.signatures import RegCovar, SelectOptions, StartName
+from fastem._api.translations import advised
 from fastem._checks import check_integer, check_one_of, check_rng
 from fastem._criteria import CRITERIA
 from fastem._em.loop import PassLost, StoppingRule

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from fastem._api.advice import advised
+from fastem._api.translations import advised
 from fastem._checks import check_integer, check_rng, row_ranges
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._silhouette import new_tiles, rows_of_tile, slot_distances

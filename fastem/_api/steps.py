@@ -7,13 +7,13 @@ from typing import Any, overload
 
 import numpy as np
 
-from fastem._api.advice import advised
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import check_model, sweep_of
 from fastem._api.mixture import M, Mixture, source_for
 from fastem._api.models import model_of
 from fastem._api.options import check_reg_covar
 from fastem._api.signatures import RegCovar
+from fastem._api.translations import advised
 from fastem._em.objective import maximise
 from fastem._families.statistics import Statistics, digest
 from fastem._sources.passes import Source
