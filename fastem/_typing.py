@@ -88,16 +88,18 @@ Lists: TypeAlias = Sequence[list[Any] | tuple[float | str | np.generic, ...]]
 InMemory: TypeAlias = Array | Lists | Table | ForeignArray
 # What is read in chunks. Scores of it are iterators over arrays.
 Chunked: TypeAlias = (
-    str
-    | os.PathLike[str]
-    | ArrowDataset
+    ArrowDataset
     | Store
     | ChunkedStore
     | Chunks
     | Callable[[], Iterable[Any]]
     | Sequence[Array | Table | tuple[Any, Any] | dict[str, Any]]
 )
-DataLike: TypeAlias = InMemory | Chunked | DaskCollection
+# Scores of dask collections are lazy arrays, whose library may have no types. The file at a path decides
+# whether it is read at once or in chunks.
+PathLike: TypeAlias = str | os.PathLike[str]
+Deciding: TypeAlias = DaskCollection | PathLike
+DataLike: TypeAlias = InMemory | Chunked | Deciding
 # A name must be one of few, and any text would be a npt.ArrayLike.
 ArrayLike: TypeAlias = Array | list[Any] | tuple[Any, ...] | SupportsArray
 # Numbers of the rows, or the name of a column of X.

@@ -90,9 +90,6 @@ def main(folder: Path) -> None:
     assert_type(model.score_samples([[0.0, 1.0], [2.0, 3.0]]), npt.NDArray[np.float64])
     assert_type(model.predict(parts), Iterator[npt.NDArray[np.int64]])
     assert_type(model.predict_proba([X, X]), Iterator[npt.NDArray[Any]])
-    assert_type(
-        model.predict("rows.parquet") if X.size == 0 else None, Iterator[npt.NDArray[np.int64]] | None
-    )
     assert sum(len(labels) for labels in model.predict(parts)) == len(X)
 
     other = fastem.fit(np.floor(np.abs(X)), 2, distribution="poisson", rng=0, max_iter=5, tol=0)
@@ -109,6 +106,8 @@ def main(folder: Path) -> None:
     assert_type(clusters.inertia, float)
     assert_type(fastem.kmeans(parts, 2, rng=0).labels, None)
     assert_type(fastem.KMeans(X[:2]).inertia, float | None)
+    if X.size == 0:
+        assert_type(fastem.kmeans("rows.parquet", 2).labels, npt.NDArray[np.int64] | None)
     assert_type(clusters.transform(single), npt.NDArray[np.float32])
     assert fastem.silhouette_score(X, clusters.labels) > 0.5
 

@@ -1,7 +1,7 @@
 # ruff: noqa: B018
 """Mistakes that mypy must find. They are on the lines that say so. Nobody runs this."""
 
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ clusters = fastem.kmeans(X, 2)
 def mistaken_callback(iteration: int) -> None: ...
 
 
-def labels_of(path: Path) -> npt.NDArray[np.int64]:
-    return model.predict(path)  # mistake
+def labels_of(chunks: Callable[[], Iterator[npt.NDArray[np.float64]]]) -> npt.NDArray[np.int64]:
+    return model.predict(chunks)  # mistake
 
 
 def report_of(some: fastem.Mixture) -> fastem.FitReport:

@@ -25,8 +25,8 @@ from fastem._typing import (
     Array,
     ArrayLike,
     Chunked,
-    DaskCollection,
     DataLike,
+    Deciding,
     Float32Array,
     FloatArray,
     ForeignArray,
@@ -166,7 +166,7 @@ class KMeans(Clusters, Generic[KR, L]):
         return int(self.centers.shape[1])
 
     @overload
-    def transform(self, X: DaskCollection, *, n_threads: int | None = None) -> Any: ...
+    def transform(self, X: Deciding, *, n_threads: int | None = None) -> Any: ...
     @overload
     def transform(self, X: Float32Array, *, n_threads: int | None = None) -> Float32Array: ...
     @overload
@@ -196,7 +196,7 @@ class KMeans(Clusters, Generic[KR, L]):
         sizes = np.empty(0) if self.sizes is None else self.sizes
         _io.write(path, sizes, known, {}, options, self.report)
 
-    def _open(
+    def _source(
         self, X: DataLike, sample_weight: RowsLike, n_threads: int | None, empty: bool = False
     ) -> Source:
         names = self.feature_names

@@ -40,6 +40,7 @@ from fastem._typing import (
     FloatArray,
     InMemory,
     IntArray,
+    PathLike,
     RngLike,
     RowsLike,
 )
@@ -50,6 +51,10 @@ LEFT = "kept: no rows left, and no other row is away from its center"
 
 @overload
 def kmeans(X: InMemory, k: int, **options: Unpack[KMeansOptions]) -> KMeans[KMeansReport, IntArray]: ...
+
+
+@overload
+def kmeans(X: PathLike, k: int, **options: Unpack[KMeansOptions]) -> KMeans[KMeansReport]: ...
 
 
 @overload

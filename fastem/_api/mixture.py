@@ -241,7 +241,7 @@ class Mixture(Densities, Generic[R]):
             return f"Use {parameter if hasattr(type(self), parameter) else f'parameters[{parameter!r}]'}."
         return super()._advice_on(name)
 
-    def _open(
+    def _source(
         self, X: DataLike, sample_weight: RowsLike, n_threads: int | None, empty: bool = False
     ) -> Source:
         return source_for(self, X, sample_weight, n_threads, empty=empty)

@@ -15,8 +15,8 @@ from fastem._typing import (
     Array,
     ArrayLike,
     Chunked,
-    DaskCollection,
     DataLike,
+    Deciding,
     Float32Array,
     FloatArray,
     ForeignArray,
@@ -36,17 +36,17 @@ class Clusters(Immutable, ABC):
     _scorer: Scorer
 
     @abstractmethod
-    def _open(
+    def _source(
         self, X: DataLike, sample_weight: RowsLike, n_threads: int | None, empty: bool = False
     ) -> Source:
         """Open X as a source for this model. With `empty` it may have no rows."""
 
     def _each(self, X: DataLike, n_threads: int | None, score: ScoreRows) -> Any:
         """Compute a score of each row."""
-        return self._open(X, None, n_threads, empty=True).map(score)
+        return self._source(X, None, n_threads, empty=True).map(score)
 
     @overload
-    def predict(self, X: DaskCollection, *, n_threads: int | None = None) -> Any: ...
+    def predict(self, X: Deciding, *, n_threads: int | None = None) -> Any: ...
     @overload
     def predict(self, X: InMemory, *, n_threads: int | None = None) -> IntArray: ...
     @overload
@@ -91,7 +91,7 @@ class Densities(Clusters):
     def n_parameters(self) -> int: ...
 
     @overload
-    def score_samples(self, X: DaskCollection, *, n_threads: int | None = None) -> Any: ...
+    def score_samples(self, X: Deciding, *, n_threads: int | None = None) -> Any: ...
     @overload
     def score_samples(self, X: Float32Array, *, n_threads: int | None = None) -> Float32Array: ...
     @overload
@@ -109,7 +109,7 @@ class Densities(Clusters):
         return self._each(X, n_threads, self._scorer.log_densities)
 
     @overload
-    def predict_proba(self, X: DaskCollection, *, n_threads: int | None = None) -> Any: ...
+    def predict_proba(self, X: Deciding, *, n_threads: int | None = None) -> Any: ...
     @overload
     def predict_proba(self, X: Float32Array, *, n_threads: int | None = None) -> Float32Array: ...
     @overload
@@ -128,7 +128,7 @@ class Densities(Clusters):
         return self._each(X, n_threads, self._scorer.responsibilities)
 
     @overload
-    def component_log_densities(self, X: DaskCollection, *, n_threads: int | None = None) -> Any: ...
+    def component_log_densities(self, X: Deciding, *, n_threads: int | None = None) -> Any: ...
     @overload
     def component_log_densities(self, X: InMemory, *, n_threads: int | None = None) -> FloatArray: ...
     @overload
@@ -179,7 +179,7 @@ class Densities(Clusters):
         ValueError, TypeError
             If an argument is not valid.
         """
-        source = self._open(X, sample_weight, n_threads)
+        source = self._source(X, sample_weight, n_threads)
         if responsibilities is None:
             return float(source.total(self._scorer.totals)[0])
         if source.lazy:
@@ -211,10 +211,10 @@ class Densities(Clusters):
         It is `bic` with the classification log-likelihood, sum_i w_i max_k log p(x_i, k), in place of log L.
         So overlap of the components counts against them.
         """
-        totals = self._open(X, sample_weight, n_threads).total(self._scorer.classified_totals)
+        totals = self._source(X, sample_weight, n_threads).total(self._scorer.classified_totals)
         return bic_of(float(totals[0]), float(totals[1]), self.n_parameters)
 
     def _totals(self, X: DataLike, sample_weight: RowsLike, n_threads: int | None) -> tuple[float, float]:
         """Return the log-likelihood and the total weight."""
-        totals = self._open(X, sample_weight, n_threads).total(self._scorer.totals)
+        totals = self._source(X, sample_weight, n_threads).total(self._scorer.totals)
         return float(totals[0]), float(totals[1])
