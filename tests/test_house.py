@@ -26,6 +26,8 @@ OPTIONAL = {
     "_tools.peers": {"sklearn", "daal4py"},
 }
 # These modules are only imported if scikit-learn is installed. No other module imports it at the top.
+# For type checkers alone, which all know it.
+OPTIONAL |= {name: {*OPTIONAL.get(name, ()), "typing_extensions"} for name in ("_report", "_api.selection")}
 OPTIONAL |= {"sklearn": {"sklearn"}, "_sklearn.drop_in": {"sklearn", "threadpoolctl"}}
 
 PACKAGE = Path(fastem.__file__).parent

@@ -1,75 +1,74 @@
 """`fit`, the main function of fastem."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 from fastem._api.fitting import fit_by
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.mixture import Mixture
-from fastem._api.options import Callback, check_options
+from fastem._api.options import check_options
+from fastem._api.signatures import Callback, FitOptions, GaussianCallback, InitLike, RegCovar
+from fastem._api.translations import advised
 from fastem._em.loop import StoppingRule
 from fastem._families.distribution import Distribution
-from fastem._typing import CovarianceType
-
-
-class FitOptions(TypedDict, total=False):
-    """The keyword arguments of `fit` except `distribution`, which decides the type of the result."""
-
-    covariance_type: CovarianceType | None
-    sample_weight: Any
-    labels: Any
-    assignment: Literal["soft", "hard"]
-    columns: Sequence[str] | None
-    cache_dir: str | os.PathLike[str] | None
-    init: Any
-    n_init: int
-    tol: float | StoppingRule
-    max_iter: int
-    reg_covar: float | Literal["auto"]
-    acceleration: Literal["auto"] | None
-    fixed: Sequence[str]
-    rng: Any
-    n_threads: int | None
-    callback: Callback | None
-    progress: bool
+from fastem._report import FitReport
+from fastem._typing import CovarianceType, DataLike, RngLike, RowsLike
 
 
 @overload
 def fit(
-    X: Any, k: int, *, distribution: Literal["gaussian"] = "gaussian", **options: Unpack[FitOptions]
-) -> GaussianMixture: ...
+    X: DataLike,
+    k: int,
+    *,
+    distribution: Literal["gaussian"] = "gaussian",
+    callback: GaussianCallback | None = None,
+    **options: Unpack[FitOptions],
+) -> GaussianMixture[FitReport]: ...
 
 
 @overload
 def fit(
-    X: Any, k: int, *, distribution: str | Mapping[Any, str] | Distribution, **options: Unpack[FitOptions]
-) -> Mixture: ...
+    X: DataLike,
+    k: int,
+    *,
+    distribution: str | Mapping[Any, str] | Distribution,
+    callback: Callback | None = None,
+    **options: Unpack[FitOptions],
+) -> Mixture[FitReport]: ...
 
 
+@advised(
+    missing={
+        "k": "It is the number of components: fastem.fit(X, 3). If you do not know it, fastem.select(X, "
+        "range(1, 10)) compares several."
+    }
+)
 def fit(
-    X: Any,
+    X: DataLike,
     k: int,
     *,
     covariance_type: CovarianceType | None = None,
     distribution: str | Mapping[Any, str] | Distribution = "gaussian",
-    sample_weight: Any = None,
-    labels: Any = None,
+    sample_weight: RowsLike = None,
+    labels: RowsLike = None,
     assignment: Literal["soft", "hard"] = "soft",
     columns: Sequence[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    init: Any = "auto",
+    init: InitLike = "auto",
     n_init: int = 1,
     tol: float | StoppingRule = 1e-4,
     max_iter: int = 200,
-    reg_covar: float | Literal["auto"] = "auto",
+    reg_covar: RegCovar = "auto",
     acceleration: Literal["auto"] | None = "auto",
     fixed: Sequence[str] = (),
-    rng: Any = None,
+    rng: RngLike = None,
     n_threads: int | None = None,
-    callback: Callback | None = None,
+    callback: Any = None,
     progress: bool = False,
-) -> Mixture:
+) -> Mixture[FitReport]:
     """Fit a mixture by Expectation-Maximization (Dempster, Laird and Rubin 1977).
 
     Parameters
@@ -194,8 +193,9 @@ def fit(
     fixed : sequence of str
         Names of parameters that stay as `init` gives them: ``"weights"``, and those that the distribution
         allows. `n_parameters` counts them all the same.
-    rng : None, int or numpy.random.Generator
-        Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads.
+    rng : None, int, numpy.random.Generator or RandomState
+        Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads. A
+        RandomState, as scikit-learn has them, gives the seed, and goes on.
     n_threads : int, optional
         Number of threads, but never more than ``NUMBA_NUM_THREADS``. None means numba's setting. Each dask
         task uses one thread.
@@ -209,7 +209,8 @@ def fit(
     Returns
     -------
     GaussianMixture, or Mixture of another distribution
-        The fitted model. Its `report` says how the fit went.
+        The fitted model. Its `report` says how the fit went. Annotations name the class with the type of the
+        report: ``GaussianMixture[FitReport]``.
 
     Raises
     ------

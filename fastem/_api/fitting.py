@@ -28,7 +28,7 @@ from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray
 
 # A checked `init`: a name, labels or responsibilities, a model, or some of its parameters by name.
-Given = str | Array | Mixture | dict[str, FloatArray]
+Given = str | Array | Mixture[Any] | dict[str, FloatArray]
 
 
 def fit_by(
@@ -39,7 +39,7 @@ def fit_by(
     n_threads: int | None,
     progress: bool = False,
     **reading: Any,
-) -> Mixture:
+) -> Mixture[FitReport]:
     """Fit by checked options. `reading` are the options of `source_of`."""
     began = time.perf_counter()
     source = source_of(

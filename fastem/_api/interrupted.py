@@ -1,5 +1,7 @@
 """The error of fits that ended before they were done."""
 
+from typing import Any
+
 from fastem._api.clusters import KMeans
 from fastem._api.mixture import Mixture
 from fastem._api.selection import Selection
@@ -23,7 +25,7 @@ class FitInterrupted(RuntimeError):
     """
 
     def __init__(
-        self, reason: str, model: Mixture | KMeans | None, selection: Selection | None = None
+        self, reason: str, model: Mixture[Any] | KMeans[Any] | None, selection: Selection | None = None
     ) -> None:
         super().__init__(reason, model, selection)
         self.reason = reason

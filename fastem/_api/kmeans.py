@@ -1,16 +1,20 @@
 """`kmeans`, the hard special case of EM."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack, overload
 
 import numpy as np
 
 from fastem._api.clusters import KMeans
 from fastem._api.interrupted import FitInterrupted
 from fastem._api.progress import Advance, progress_bar
+from fastem._api.signatures import CentersInit, KMeansOptions
+from fastem._api.translations import advised
 from fastem._checks import (
     check_finite,
     check_integer,
@@ -29,28 +33,57 @@ from fastem._sources.checks import check_enough_rows
 from fastem._sources.chunk_checks import check_spread
 from fastem._sources.open import source_of
 from fastem._sources.passes import Sweep
-from fastem._typing import FloatArray
+from fastem._typing import (
+    Chunked,
+    DaskCollection,
+    DataLike,
+    FloatArray,
+    InMemory,
+    IntArray,
+    PathLike,
+    RngLike,
+    RowsLike,
+)
 
 MOVED = "moved: no rows left; took the row farthest from its center"
 LEFT = "kept: no rows left, and no other row is away from its center"
 
 
+@overload
+def kmeans(X: InMemory, k: int, **options: Unpack[KMeansOptions]) -> KMeans[KMeansReport, IntArray]: ...
+
+
+@overload
+def kmeans(X: PathLike, k: int, **options: Unpack[KMeansOptions]) -> KMeans[KMeansReport]: ...
+
+
+@overload
 def kmeans(
-    X: Any,
+    X: Chunked | DaskCollection, k: int, **options: Unpack[KMeansOptions]
+) -> KMeans[KMeansReport, None]: ...
+
+
+@advised(
+    missing={
+        "k": "It is the number of clusters: fastem.kmeans(X, 3). fastem.silhouette_score compares several."
+    }
+)
+def kmeans(
+    X: DataLike,
     k: int,
     *,
-    sample_weight: Any = None,
+    sample_weight: RowsLike = None,
     columns: Sequence[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    init: Any = "auto",
+    init: CentersInit = "auto",
     n_init: int = 1,
     tol: float = 1e-4,
     max_iter: int = 300,
-    rng: Any = None,
+    rng: RngLike = None,
     n_threads: int | None = None,
     callback: Callable[[int, float, KMeans], Any] | None = None,
     progress: bool = False,
-) -> KMeans:
+) -> KMeans[KMeansReport, Any]:
     """Divide rows into k clusters around centers that are as near to the rows as possible (Lloyd 1982).
 
     It minimises the inertia, the sum over all rows of the squared distance to the nearest center. In turn
@@ -233,7 +266,7 @@ def _inertia(likelihood: Likelihood[Centres], value: float) -> float:
 
 def _model(
     likelihood: Likelihood[Centres], best: Run[Centres], names: tuple[str, ...] | None, began: float
-) -> KMeans:
+) -> KMeans[KMeansReport, Any]:
     """Return the model of a run. One more pass finds the labels or, if they are not held, the sizes."""
     source, k = likelihood.source, likelihood.k
     labels: Any = None

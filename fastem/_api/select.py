@@ -1,13 +1,16 @@
 """`select`: fits with different numbers of components and covariance types, and the best of them."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
 from fastem._api.advice import singular_in_words, warn_of_few_values
+from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import totals_of
 from fastem._api.interrupted import FitInterrupted
 from fastem._api.mixture import Mixture
@@ -15,17 +18,20 @@ from fastem._api.options import Options, check_options
 from fastem._api.progress import counting_bar
 from fastem._api.selecting import Cell, Fit, Kind, Search
 from fastem._api.selection import Candidate, Selection
-from fastem._checks import check_integer, check_one_of
+from fastem._api.signatures import RegCovar, SelectOptions, StartName
+from fastem._api.translations import advised
+from fastem._checks import check_integer, check_one_of, check_rng
 from fastem._criteria import CRITERIA
 from fastem._em.loop import PassLost, StoppingRule
 from fastem._em.starts import INIT_NAMES
 from fastem._families.distribution import Distribution
 from fastem._families.registry import ELLIPTICAL
-from fastem._report import FitStatus, WarningCause, warn
+from fastem._report import FitReport, FitStatus, WarningCause, warn
 from fastem._sources.checks import check_enough_rows
 from fastem._sources.folds import Fold
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
+from fastem._typing import CovarianceType, DataLike, RngLike, RowsLike
 
 _SUCH_AS = "Pass numbers of components, such as range(1, 10)."
 _MOST_KS = 10_000
@@ -34,28 +40,51 @@ _TYPES = ("full", "tied", "diag", "spherical")
 _ALIKE = (("full", "diag", "spherical"), ("tied", "EII"))
 
 
+@overload
 def select(
-    X: Any,
+    X: DataLike,
+    k: int | Iterable[int] = ...,
+    *,
+    distribution: Literal["gaussian"] = "gaussian",
+    callback: Callable[[Candidate, GaussianMixture[FitReport]], Any] | None = None,
+    **options: Unpack[SelectOptions],
+) -> Selection[GaussianMixture[FitReport]]: ...
+
+
+@overload
+def select(
+    X: DataLike,
+    k: int | Iterable[int] = ...,
+    *,
+    distribution: str | Mapping[Any, str] | Distribution,
+    callback: Callable[[Candidate, Mixture[FitReport]], Any] | None = None,
+    **options: Unpack[SelectOptions],
+) -> Selection: ...
+
+
+@advised()
+def select(
+    X: DataLike,
     k: int | Iterable[int] = range(1, 10),
     *,
-    covariance_type: str | Sequence[str] | None = None,
+    covariance_type: CovarianceType | Sequence[CovarianceType] | None = None,
     distribution: str | Mapping[Any, str] | Distribution = "gaussian",
     criterion: Literal["bic", "icl", "aic", "held-out"] = "bic",
     held_out: int | float = 5,
-    sample_weight: Any = None,
-    labels: Any = None,
+    sample_weight: RowsLike = None,
+    labels: RowsLike = None,
     assignment: Literal["soft", "hard"] = "soft",
     columns: Sequence[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    init: str = "auto",
+    init: StartName = "auto",
     n_init: int = 1,
     tol: float | StoppingRule = 1e-4,
     max_iter: int = 200,
-    reg_covar: float | Literal["auto"] = "auto",
+    reg_covar: RegCovar = "auto",
     acceleration: Literal["auto"] | None = "auto",
-    rng: Any = None,
+    rng: RngLike = None,
     n_threads: int | None = None,
-    callback: Callable[[Candidate, Mixture], Any] | None = None,
+    callback: Any = None,
     progress: bool = False,
 ) -> Selection:
     """Fit mixtures with different numbers of components and covariance types, and choose among them.
@@ -141,6 +170,7 @@ def select(
     splits = _check_held_out(held_out) if criterion == "held-out" else 0
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable as callback(candidate, model); got {callback!r}.")
+    rng = check_rng(rng)  # once, since it may draw
     kinds: dict[Kind, Options[Any]] = {}
     for kind in _check_types(covariance_type, distribution):
         kinds[kind] = check_options(
@@ -204,7 +234,7 @@ class _Work:
         ks: list[int],
         init: str,
         criterion: str,
-        callback: Callable[[Candidate, Mixture], Any] | None,
+        callback: Callable[[Candidate, Mixture[FitReport]], Any] | None,
     ) -> None:
         self._source, self._kinds, self._ks, self._init = source, kinds, ks, init
         self._criterion, self._callback = criterion, callback
@@ -267,7 +297,7 @@ class _Work:
         return Selection(self._criterion, table, models)
 
 
-def _best_of(selection: Selection) -> Mixture | None:
+def _best_of(selection: Selection) -> Mixture[FitReport] | None:
     try:
         return selection.best
     except ValueError:

@@ -25,7 +25,7 @@ from fastem._em.loop import Run, reading
 from fastem._em.neighbours import divided, joint_of, without_one
 from fastem._em.objective import Likelihood
 from fastem._families.base import Maximised
-from fastem._report import Breakdown, FitStatus, without_warnings
+from fastem._report import Breakdown, FitReport, FitStatus, without_warnings
 from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray
 
@@ -53,7 +53,7 @@ class Fit:
     def degenerate(self) -> bool:
         return not self.run.history or bool(self.run.singular) or self.run.failure is not None
 
-    def model(self, names: tuple[str, ...] | None) -> Mixture | None:
+    def model(self, names: tuple[str, ...] | None) -> Mixture[FitReport] | None:
         if not self.run.history:
             return None
         likelihood = self.likelihood
