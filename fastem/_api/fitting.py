@@ -50,9 +50,9 @@ def fit_by(
     options.family.n_parameters(options.k, source.n_features)  # a mistake in a user's shows here, not in bic
     likelihood = likelihood_of(source, options, given)
     names = source.feature_names
-    with progress_bar(progress, options.restarts, options.limits.max_iter) as advance:
+    with progress_bar(progress, options.restarts, options.limits.max_iter) as shown:
         begin = partial(_start, likelihood, given)
-        best, failures = Restarts(likelihood, options, begin, names, advance).best()
+        best, failures = Restarts(likelihood, options, begin, names, shown).best()
     if not best.history:
         raise failures[0]
     report = report_of(best, time.perf_counter() - began)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fastem._api.inside import totals_of
-from fastem._api.interrupted import FitInterrupted
+from fastem._api.interrupted import FitInterrupted, interruption
 from fastem._api.mixture import Mixture
 from fastem._api.options import Options, check_options
 from fastem._api.progress import counting_bar
@@ -223,11 +223,11 @@ class _Work:
                 seen.add(cell)
             result = self._of(search)
         except (KeyboardInterrupt, PassLost, FitInterrupted) as error:
-            if not search.fits:
-                raise error.reason if isinstance(error, PassLost) else error from None
             cause = _cause_of(error)
+            if not search.fits:
+                raise cause from None
             partial = self._of(search)
-            raise FitInterrupted(_in_words(cause), _best_of(partial), partial) from cause
+            raise interruption(cause, _best_of(partial), partial) from cause
         _warn_of_ends(result)
         return result
 
@@ -275,11 +275,7 @@ def _cause_of(error: BaseException) -> BaseException:
     """Return what went wrong below an error that says what was kept."""
     if isinstance(error, PassLost):
         return error.reason
-    return error.__cause__ or error
-
-
-def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    return (error.__cause__ or error) if isinstance(error, FitInterrupted) else error
 
 
 def _warn_of_ends(selection: Selection) -> None:
