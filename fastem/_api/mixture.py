@@ -12,6 +12,7 @@ from fastem._api.immutable import Immutable
 from fastem._api.parameters import check_mixing_weights, check_names
 from fastem._api.scoring import Scorer
 from fastem._api.summary import summary
+from fastem._api.thresholds import Thresholds
 from fastem._checks import (
     check_feature_names,
     check_integer,
@@ -31,7 +32,7 @@ from fastem._typing import Array, CovarianceType, FloatArray
 M = TypeVar("M", bound="Mixture")
 
 
-class Mixture(Immutable):
+class Mixture(Thresholds, Immutable):
     """A mixture with known parameters: p(x) = sum_k weights[k] p(x | parameters of component k).
 
     The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.
@@ -330,6 +331,9 @@ class Mixture(Immutable):
             "feature_names": self.feature_names,
         }
         _io.write(path, self.weights, dict(self.parameters), self._family.state(), options, self.report)
+
+    def _source(self, X: Any, sample_weight: Any, n_threads: int | None) -> Source:
+        return source_for(self, X, sample_weight, n_threads)
 
     def _each(self, X: Any, n_threads: int | None, score: ScoreRows) -> Any:
         return source_for(self, X, None, n_threads, empty=True).map(score)
