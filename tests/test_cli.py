@@ -191,7 +191,7 @@ def test_a_terminal_gets_a_progress_bar(folder, monkeypatch, capsys):
         ("predict x.csv x.csv -o o.csv", "x.csv"),
         ("predict m.npz text.csv -o o.csv", "FILE must have the column 'eruptions'; it has a, b"),
         ("predict m.npz wide.npy -o o.csv", "X must have 2 features, as the model has; got 3"),
-        ("predict m.npz x.csv -o o.txt", "--output must end in .csv or .npy"),
+        ("predict m.npz x.csv -o o.txt", "--output must end in .csv, .npy or .parquet"),
         ("predict m.npz x.csv -o o.csv --columns waiting", "--columns must name 2 columns"),
         ("predict m.npz x.csv -o none/o.csv", "none/o.csv"),
         ("predict m.npz x.csv -o x.csv", "--output must be another file than those that the command reads"),
