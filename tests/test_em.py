@@ -299,7 +299,7 @@ def test_progress_shows_a_bar(capsys):
         assert shown[-1].endswith("converged]")
         mean = float(re.search("mean_log_likelihood=([^,]*)", shown[-1])[1])
         assert mean == pytest.approx(model.score(X), rel=1e-5)
-        assert ("start 2 of 3" in "".join(shown)) == (n_init == 3)
+        assert ("start 1 of 3" in "".join(shown)) == (n_init == 3)
 
 
 def test_the_digits_of_the_bar_move():
