@@ -45,9 +45,6 @@ class FitInterrupted(BaseException):
         self.model = model
         self.selection = selection
 
-    _what = "The fit was interrupted."
-    _when = ""
-
     def __str__(self) -> str:
         if self.selection is not None:
             return (
@@ -55,10 +52,10 @@ class FitInterrupted(BaseException):
                 f"{len(self.selection.table)} fits that were finished."
             )
         function = "kmeans" if isinstance(self.model, KMeans) else "fit"
-        return (
-            f"{self._what} {self.reason} The attribute `model` has the parameters so far: "
-            f"{self._when}continue with {function}(X, k, init=error.model)."
-        )
+        return self._about_fit(f"continue with {function}(X, k, init=error.model).")
+
+    def _about_fit(self, remedy: str) -> str:
+        return f"{self.reason} The attribute `model` has the best parameters so far: {remedy}"
 
 
 class InterruptedByUser(FitInterrupted, KeyboardInterrupt):
@@ -68,16 +65,20 @@ class InterruptedByUser(FitInterrupted, KeyboardInterrupt):
 class InterruptedByLoss(FitInterrupted, RuntimeError):
     """X could no longer be read."""
 
-    _what = "X could not be read during the fit."
-    _when = "once X can be read again, "
+    def _about_fit(self, remedy: str) -> str:
+        return (
+            f"X could not be read during the fit. {self.reason} The attribute `model` has the last "
+            f"parameters: once X can be read again, {remedy}"
+        )
 
 
 def interruption(
     cause: BaseException, model: Mixture | KMeans | None, selection: Selection | None = None
 ) -> FitInterrupted:
     """Return the error for this cause. It is for the caller to raise it from the cause."""
-    kind = InterruptedByUser if isinstance(cause, KeyboardInterrupt) else InterruptedByLoss
-    return kind(f"{type(cause).__name__}: {cause}".rstrip(": "), model, selection)
+    if isinstance(cause, KeyboardInterrupt):
+        return InterruptedByUser("The user interrupted (KeyboardInterrupt).", model, selection)
+    return InterruptedByLoss(f"{type(cause).__name__}: {cause}", model, selection)
 
 
 class Kept(Generic[P]):

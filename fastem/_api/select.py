@@ -111,7 +111,7 @@ def select(
         If an argument is not valid (before any work starts), or if X is not valid.
     FitInterrupted
         If the user interrupts (Ctrl-C), or if X can no longer be read, after the first fit to all rows. Its
-        `selection` has the fits that were finished.
+        `selection` has the fits that were finished, and its `model` is the best of them.
     OSError, RuntimeError, ImportError
         The same as in `fit`.
 
