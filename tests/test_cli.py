@@ -326,6 +326,7 @@ def test_a_terminal_gets_a_progress_bar(folder, monkeypatch, capsys):
         ("score m.npz x.csv --keep", "--keep needs --output"),
         ("score m.npz x.csv --keep -o o.parquet", "--keep copies columns from a .csv to a .csv"),
         ("predict m.npz labelled.csv --keep -o o.csv", "must not have a column 'label' with --keep"),
+        ("predict m.npz ragged.csv --keep -o o.csv", "3 columns in every row for --keep; row 1 has 2"),
         ("select x.csv --criterion bic --held-out 3", "--held-out needs --criterion held-out"),
         ("fit x.csv -k 2 --init nearly", "--init must be one of"),
         ("predict x.csv x.csv -o o.csv", "x.csv"),
@@ -350,6 +351,7 @@ def test_mistakes_are_one_line_and_status_1(command, message, folder, capsys):
     (folder / "hash.csv").write_text("1,2\n#3,4\n5,6\n7,9\n")
     (folder / "folder.csv").mkdir()
     fastem.KMeans([[2.0, 55.0], [4.0, 80.0]]).save("clusters.npz")
+    (folder / "ragged.csv").write_text("eruptions,waiting,x\n1,2,3\n\n1,2\n")
     save_csv("labelled.csv", np.c_[old_faithful(), np.ones(272)], "eruptions,waiting,label")
     (folder / "same.csv").write_text("a,a\n1,2\n")
     (folder / "head.csv").write_text("a,b\n")

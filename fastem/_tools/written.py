@@ -81,10 +81,19 @@ def _csv_rows(path: Path, has_names: bool) -> Callable[[int], Columns]:
 
     rows = lines()
     names = [name.strip() for name in next(rows)] if has_names else None
+    start = 0
 
     def following(count: int) -> Columns:
+        nonlocal start
         chosen = list(islice(rows, count))
         given = names or [f"column_{j}" for j in range(len(chosen[0]))]
+        for row, values in enumerate(chosen, start):
+            if len(values) != len(given):
+                raise ValueError(
+                    f"{str(path)!r} must have {len(given)} columns in every row for --keep; row {row} has "
+                    f"{len(values)}."
+                )
+        start += count
         return dict(zip(given, zip(*chosen, strict=True), strict=True))
 
     return following
