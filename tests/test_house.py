@@ -24,6 +24,7 @@ OPTIONAL = {
     "_sources.parquet": {"pyarrow"},
     "_sources.tables": {"narwhals"},
     "_tools.peers": {"sklearn", "daal4py"},
+    "_tools.written": {"pyarrow"},
 }
 # These modules are only imported if scikit-learn is installed. No other module imports it at the top.
 # For type checkers alone, which all know it.

@@ -204,7 +204,7 @@ def fit(
         iteration 0. If it returns True, the fit makes no more iterations or restarts and returns that
         model.
     progress : bool
-        Show a progress bar. This needs tqdm (the extra ``progress``).
+        Show a progress bar with the mean log-likelihood per row. This needs tqdm (the extra ``progress``).
 
     Returns
     -------
@@ -218,7 +218,8 @@ def fit(
         If an argument is not valid (before any work starts), if X holds NaN or inf, or if the rows of X
         differ between passes.
     FitInterrupted
-        If X can no longer be read during the iterations. The error holds the last parameters.
+        If the user interrupts (Ctrl-C), or X can no longer be read, during the iterations. The error holds
+        the model so far. After Ctrl-C it is a `KeyboardInterrupt` too, and otherwise a `RuntimeError`.
     OSError
         If X cannot be read, or the disk of `cache_dir` gets full, before the first iteration.
     RuntimeError

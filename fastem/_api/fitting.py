@@ -58,9 +58,9 @@ def fit_by(
     likelihood = likelihood_of(source, options, given)
     warn_of_few_values(source, options.family)
     names = source.feature_names
-    with progress_bar(progress, options.restarts, options.limits.max_iter) as advance:
+    with progress_bar(progress, options.restarts, options.limits.max_iter) as shown:
         begin = partial(_start, likelihood, given)
-        best, failures = Restarts(likelihood, options, begin, names, advance).best()
+        best, failures = Restarts(likelihood, options, begin, names, shown).best()
     if not best.history:
         raise failures[0]
     report = report_of(best, time.perf_counter() - began)

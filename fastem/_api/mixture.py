@@ -14,6 +14,7 @@ from fastem._api.parameters import check_mixing_weights, check_names
 from fastem._api.scores import Densities
 from fastem._api.scoring import Scorer
 from fastem._api.summary import summary
+from fastem._api.thresholds import Thresholds
 from fastem._api.translations import HOLDS_PARAMETERS, MIXTURE_NAMES, advised
 from fastem._checks import (
     check_feature_names,
@@ -42,7 +43,7 @@ from fastem._typing import (
 M = TypeVar("M", bound="Mixture[Any]")
 
 
-class Mixture(Densities, Generic[R]):
+class Mixture(Thresholds, Densities, Generic[R]):
     """A mixture with known parameters: p(x) = sum_k weights[k] p(x | parameters of component k).
 
     The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.

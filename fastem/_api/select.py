@@ -12,7 +12,7 @@ import numpy as np
 from fastem._api.advice import singular_in_words, warn_of_few_values
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import totals_of
-from fastem._api.interrupted import FitInterrupted
+from fastem._api.interrupted import FitInterrupted, interruption
 from fastem._api.mixture import Mixture
 from fastem._api.options import Options, check_options
 from fastem._api.progress import counting_bar
@@ -141,7 +141,7 @@ def select(
         If an argument is not valid (before any work starts), or if X is not valid.
     FitInterrupted
         If the user interrupts (Ctrl-C), or if X can no longer be read, after the first fit to all rows. Its
-        `selection` has the fits that were finished.
+        `selection` has the fits that were finished, and its `model` is the best of them.
     OSError, RuntimeError, ImportError
         The same as in `fit`.
 
@@ -256,11 +256,11 @@ class _Work:
                 seen.add(cell)
             result = self._of(search)
         except (KeyboardInterrupt, PassLost, FitInterrupted) as error:
-            if not search.fits:
-                raise error.reason if isinstance(error, PassLost) else error from None
             cause = _cause_of(error)
+            if not search.fits:
+                raise cause from None
             partial = self._of(search)
-            raise FitInterrupted(_in_words(cause), _best_of(partial), partial) from cause
+            raise interruption(cause, _best_of(partial), partial) from cause
         _warn_of_ends(result, search)
         return result
 
@@ -308,11 +308,7 @@ def _cause_of(error: BaseException) -> BaseException:
     """Return what went wrong below an error that says what was kept."""
     if isinstance(error, PassLost):
         return error.reason
-    return error.__cause__ or error
-
-
-def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    return (error.__cause__ or error) if isinstance(error, FitInterrupted) else error
 
 
 def _warn_of_ends(selection: Selection, search: Search) -> None:

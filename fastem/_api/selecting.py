@@ -16,6 +16,7 @@ from fastem._api.fitting import likelihood_of, report_of
 from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
 from fastem._api.options import Options
+from fastem._api.progress import Progress
 from fastem._api.restarts import Restarts
 from fastem._api.selection import Candidate
 from fastem._criteria import aic_of, bic_of
@@ -148,7 +149,7 @@ class Search:
             options = options._replace(restarts=1)
         names = self.source.feature_names
         with without_warnings():
-            run, _ = Restarts(likelihood, options, begin, names, lambda _: None).best()
+            run, _ = Restarts(likelihood, options, begin, names, Progress()).best()
         if cell in self.fits and run.rank <= self.fits[cell].run.rank:
             return cell
         joint = None

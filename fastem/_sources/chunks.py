@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, cycle
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -219,11 +220,22 @@ class ChunkSource(SlabSource):
 def _read_ahead(items: Generator[T]) -> Iterator[T]:
     """Yield the same items. A thread makes the next item while the caller uses the current one.
 
-    When the pass ends for any reason, the thread ends first and then the generator is closed. So files are
-    closed at once, even if a traceback still refers to the generator.
+    When the pass ends for any reason, the generator is closed once the thread does not use it. So files are
+    closed at once, even if a traceback still refers to the generator. An executor whose `submit` is
+    interrupted (Ctrl-C) may have started a thread for which it does not wait, hence the lock.
     """
-    with closing(items), ThreadPoolExecutor(1, thread_name_prefix="fastem-reader") as reader:
-        upcoming = reader.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = reader.submit(next, items, None)
-            yield item
+    in_use = Lock()
+
+    def following() -> T | None:
+        with in_use:
+            return next(items, None)
+
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="fastem-reader") as reader:
+            upcoming = reader.submit(following)
+            while (item := upcoming.result()) is not None:
+                upcoming = reader.submit(following)
+                yield item
+    finally:
+        with in_use:
+            items.close()

@@ -16,24 +16,28 @@ from fastem._typing import Array
 class DataFile(NamedTuple):
     """What `fit` and models read. `columns` chooses those of Parquet; of arrays they have been chosen."""
 
-    X: Any  # an array, which may be mapped into memory, or the path of Parquet
+    X: Any  # an array, which may be mapped into memory; columns with text; or the path of Parquet
     columns: tuple[str, ...] | None
     names: tuple[str, ...] | None  # of the columns of an array, where the file has names
 
     @property
     def n_samples(self) -> int:
-        if isinstance(self.X, np.ndarray):
-            return len(self.X)
-        return ParquetReader(self.X, self.columns, None, True).n_samples or 0
+        if isinstance(self.X, str):
+            return ParquetReader(self.X, self.columns, None, True).n_samples or 0
+        return len(self.X)
 
 
 def open_file(
-    path: Path, columns: Sequence[str] | None = None, *, of_model: Sequence[str] | None = None
+    path: Path,
+    columns: Sequence[str] | None = None,
+    *,
+    of_model: Sequence[str] | None = None,
+    texts: bool = False,
 ) -> DataFile:
     """Open a file of rows, or a folder of Parquet files.
 
     `columns` are names, or numbers from 0 where the file has no names. Without them, a file that has names is
-    read in the order of those `of_model`.
+    read in the order of those `of_model`. Only with `texts` may the columns of a .csv be text.
     """
     if not path.exists():
         raise FileNotFoundError(f"FILE must exist; there is no {str(path)!r}.")
@@ -44,7 +48,7 @@ def open_file(
         return _chosen(_read_npy(path), wanted)
     if is_csv(path):
         model = None if wanted is not None else check_columns(of_model)
-        rows, names, _ = read_csv(path, wanted, feature_names=model)
+        rows, names, _ = read_csv(path, wanted, feature_names=model, vocabulary=() if texts else None)
         return DataFile(rows, None, names)
     raise ValueError(
         f"FILE must end in .csv, .npy or .parquet, or be a folder of Parquet files; got {str(path)!r}."
