@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
 from fastem._api.advice import singular_in_words, warn_of_few_values
+from fastem._api.compared import (
+    check_held_out,
+    check_ks,
+    check_split,
+    check_total_weight,
+    check_types,
+    different,
+)
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import totals_of
 from fastem._api.interrupted import FitInterrupted, interruption
@@ -20,24 +27,17 @@ from fastem._api.selecting import Cell, Fit, Kind, Search
 from fastem._api.selection import Candidate, Selection
 from fastem._api.signatures import RegCovar, SelectOptions, StartName
 from fastem._api.translations import advised
-from fastem._checks import check_integer, check_one_of, check_rng
+from fastem._checks import check_one_of, check_rng
 from fastem._criteria import CRITERIA
 from fastem._em.loop import PassLost, StoppingRule
 from fastem._em.starts import INIT_NAMES
 from fastem._families.distribution import Distribution
-from fastem._families.registry import ELLIPTICAL
 from fastem._report import FitReport, FitStatus, WarningCause, warn
 from fastem._sources.checks import check_enough_rows
 from fastem._sources.folds import Fold
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
 from fastem._typing import CovarianceType, DataLike, RngLike, RowsLike
-
-_SUCH_AS = "Pass numbers of components, such as range(1, 10)."
-_MOST_KS = 10_000
-_TYPES = ("full", "tied", "diag", "spherical")
-# With one feature, types in the same group are the same model.
-_ALIKE = (("full", "diag", "spherical"), ("tied", "EII"))
 
 
 @overload
@@ -164,15 +164,15 @@ def select(
     >>> selection.chosen.k, selection.chosen.covariance_type
     (3, 'tied')
     """
-    ks = _check_ks(k)
+    ks = check_ks(k)
     check_one_of("criterion", criterion, tuple(CRITERIA))
     check_one_of("init", init, INIT_NAMES, " in select; start from known parameters with fit")
-    splits = _check_held_out(held_out) if criterion == "held-out" else 0
+    splits = check_held_out(held_out) if criterion == "held-out" else 0
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable as callback(candidate, model); got {callback!r}.")
     rng = check_rng(rng)  # once, since it may draw
     kinds: dict[Kind, Options[Any]] = {}
-    for kind in _check_types(covariance_type, distribution):
+    for kind in check_types(covariance_type, distribution):
         kinds[kind] = check_options(
             ks[-1],
             kind,
@@ -211,9 +211,9 @@ def select(
             f"got {splits}."
         )
     if criterion != "held-out":
-        _check_total_weight(source)
+        check_total_weight(source)
     if source.n_features == 1:
-        kinds = _different(kinds)
+        kinds = different(kinds)
     facts = source.facts()
     kinds = {kind: one._replace(family=one.family.adapted(facts)) for kind, one in kinds.items()}
     for one in kinds.values():
@@ -280,7 +280,7 @@ class _Work:
         for number in range(max(1, int(splits)) if splits else 0):
             rows = self._source.part(Fold(seed, splits, number))
             others = self._source.part(Fold(seed, splits, number, others=True))
-            _check_split(splits, rows.n_positive, others.n_positive, self._ks[-1])
+            check_split(splits, rows.n_positive, others.n_positive, self._ks[-1])
             search = Search(others, self._kinds, self._ks, self._init, rng.spawn(1)[0])
             for _ in search.run():
                 advance()
@@ -337,69 +337,3 @@ def _singular(search: Search, kind: Kind) -> str:
     if not fit.run.singular:
         return ""
     return singular_in_words(fit.likelihood, fit.run.parameters, fit.run.singular, columns_only=True)
-
-
-def _check_ks(k: Any) -> list[int]:
-    if isinstance(k, str) or not isinstance(k, Iterable) or (isinstance(k, np.ndarray) and k.ndim == 0):
-        return [check_integer("k", k, 1, _SUCH_AS)]
-    given = list(islice(k, _MOST_KS + 1))
-    if len(given) > _MOST_KS:
-        raise ValueError(f"k must have at most {_MOST_KS} numbers of components; got more. {_SUCH_AS}")
-    ks = sorted({check_integer("k", one, 1, _SUCH_AS) for one in given})
-    if not ks:
-        raise ValueError(f"k must have at least one number of components; got none. {_SUCH_AS}")
-    return ks
-
-
-def _check_types(given: Any, distribution: Any) -> list[Kind]:
-    if given is None:
-        return list(_TYPES) if isinstance(distribution, str) and distribution in ELLIPTICAL else [None]
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        return [given]
-    types: list[Kind] = []
-    for kind in given:
-        if kind not in types:
-            types.append(kind)
-    if not types:
-        raise ValueError("covariance_type must name at least one type; got none. Leave it out for four.")
-    return types
-
-
-def _check_held_out(held_out: Any) -> float:
-    """Return the number of folds, or the share of the rows that is held out, which is less than 1."""
-    if isinstance(held_out, (float, np.floating)):
-        if not 0 < held_out < 1:
-            raise ValueError(
-                f"held_out must be a number of folds, or a share of the rows between 0 and 1; got {held_out}."
-            )
-        return float(held_out)
-    return check_integer("held_out", held_out, 2, "Pass the number of folds, or a share such as 0.2.")
-
-
-def _check_split(held_out: float, rows: int, others: int, k: int) -> None:
-    if rows == 0 or others < k:
-        raise ValueError(
-            f"held_out must leave rows of positive weight on both sides, and at least k={k} for the fits; "
-            f"held_out={held_out} holds out {rows} and leaves {others}. Pass fewer components, or another "
-            "number of folds."
-        )
-
-
-def _check_total_weight(source: Source) -> None:
-    total = source.moments().weight
-    if total < source.n_positive / 10:
-        raise ValueError(
-            "sample_weight must count rows where BIC, ICL or AIC chooses, since they take the sum of the "
-            f"weights as the number of rows; got a sum of {total:.6g} for {source.n_positive} rows. "
-            "Multiply the weights by a constant, so that they sum to the number of rows that they stand for."
-        )
-
-
-def _different(kinds: dict[Kind, Options[Any]]) -> dict[Kind, Options[Any]]:
-    """Return the types that differ with one feature."""
-    kept: dict[Kind, Options[Any]] = {}
-    for kind, options in kinds.items():
-        alike = next((group for group in _ALIKE if kind in group), ())
-        if not set(alike) & set(kept):
-            kept[kind] = options
-    return kept
