@@ -3,10 +3,11 @@
 import functools
 from collections.abc import Callable
 from inspect import signature
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 try:
     from sklearn.mixture import GaussianMixture as _GaussianMixture
+    from sklearn.utils._param_validation import StrOptions
 except ImportError:
     raise ImportError('fastem.sklearn needs scikit-learn: pip install "fastem[sklearn]".') from None
 
@@ -46,7 +47,7 @@ def _obeys_overrides(*called: str) -> Callable[[_Method], _Method]:
             tell_once(f"{name} overrides {step}.", _told)
             if ours.__name__.startswith("fit"):
                 vars(self).pop("report_", None)  # that of an earlier fit
-            with _drop_in.at_most(self.n_threads):
+            with _drop_in.at_most(self.n_threads), _drop_in.scikit_learns_start(self):
                 return getattr(super(GaussianMixture, self), ours.__name__)(**given)
 
         return cast(_Method, method)
@@ -104,6 +105,11 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
     array([1, 0])
     """
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_GaussianMixture._parameter_constraints,
+        "init_params": [StrOptions({_drop_in.OWN, "kmeans", "random", "random_from_data", "k-means++"})],
+    }
+
     def __init__(
         self,
         n_components: int = 1,
@@ -113,7 +119,7 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
         reg_covar: float = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
-        init_params: str = "kmeans",
+        init_params: str = "auto",
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
