@@ -15,25 +15,27 @@ from fastem._em.objective import Likelihood
 from fastem._em.race import best_run, points_of, raced
 from fastem._em.starts import given_start, sample_size, softened
 from fastem._families.base import Maximised, P
+from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._sources.arrays import ArraySource
-from fastem._typing import Array, Rows
+from fastem._typing import Array, FloatArray, Rows
 
 # Rows of the sample: so many for each component, and for each free parameter, and at least and at most these.
 _PER_COMPONENT = 128
-_PER_PARAMETER = 4
+_PER_PARAMETER = 2
 _LEAST_ROWS, _MOST_ROWS = 1024, 8192
 # Random starts, if the multiply-adds of a pass over the sample are few. They find what k-means cannot see.
-_MOST_EXTRA = 8
+_MOST_EXTRA = 4
 _EXTRA_WORK = 1 << 17
 # The kernel that makes whole ascents is faster than single passes, which cost Python, below this number of
 # multiply-adds.
 _WORTH_ASCENTS = 1 << 20
 _HEAT = 5  # iterations of the first heat otherwise
-_HEATS = ((20, 2, 1000), (60, 1, 1000))  # of ascents, as in `race`
+_HEATS = ((20, 1, 1000),)  # of ascents, as in `race`
 # It goes on with all rows, in place of passes, below this number of multiply-adds. So many iterations at
 # most, until one gains less than this.
 _WORTH_PASSES = 1 << 21
-_POLISH = 200, 1e-5
+_POLISH = 200, 1e-4
+_LLOYD_ITERATIONS = 20
 
 
 def brief_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P]:
@@ -45,10 +47,18 @@ def brief_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximise
     if k == 1:
         sample = replace(likelihood, source=ArraySource(rows, 1))
         return softened(likelihood, given_start(sample, np.zeros(len(rows.X), np.int64)))
-    found = distinct(list(breathe(geometries[:-1], weights, k, rng, likelihood.source.n_threads)), k)
+    found = list(breathe(geometries[:1], weights, k, rng, 1))
+    found += [_lloyd_labels(points, weights, k, rng) for points in geometries[1:-1]]
+    found = distinct(found, k)
     extra = min(_MOST_EXTRA, _EXTRA_WORK // work)
     found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
     return softened(likelihood, _best(likelihood, rows, found, work, rng))
+
+
+def _lloyd_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator) -> Array:
+    """Return what k-means finds from one greedy choice of seeds, of points (d, m)."""
+    seeds = kmeans_plus_plus(points, weights, rng.random((k, 2 + int(np.log(k)))))
+    return lloyd(points, weights, np.ascontiguousarray(points[:, seeds].T), _LLOYD_ITERATIONS)
 
 
 def _best(
@@ -58,7 +68,7 @@ def _best(
     sample = replace(likelihood, source=ArraySource(rows, 1))
     ended = raced(sample, rows, found, n_threads, _HEATS) if work <= _WORTH_ASCENTS else None
     if ended is None:
-        return best_run(sample, rows, found, _HEAT, [])
+        return best_run(sample, rows, found, _HEAT, [], refined=0)
     ascents, best = ended
     source = likelihood.source
     if source.n_samples * (work // len(rows.X)) > _WORTH_PASSES:

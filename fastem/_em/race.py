@@ -19,7 +19,7 @@ from fastem._typing import Array, FloatArray, Rows
 
 # The tolerance is small, because EM often crosses plateaus of small gains.
 _LIMITS = Limits(gain_below(1e-6), 1e-4, 0)
-# The ascent of the winner may be so many times as long as the first heat.
+# The ascent of the winner may be so many times as long as the first heat, unless `refined` says otherwise.
 _REFINED = 10
 # For starts that take long to leave a saddle, where gains are small and grow.
 _LONG = Limits(gain_to_come_below(1e-6), 1e-4, 300)
@@ -101,7 +101,12 @@ def _leaders(
 
 
 def best_run(
-    sample: Likelihood[P], rows: Rows, found: list[Array], heat: int, late: list[Callable[[], Maximised[P]]]
+    sample: Likelihood[P],
+    rows: Rows,
+    found: list[Array],
+    heat: int,
+    late: list[Callable[[], Maximised[P]]],
+    refined: int = _REFINED,
 ) -> Maximised[P]:
     """Return the parameters of the best run. After each heat the best third goes on, twice as long.
 
@@ -122,7 +127,7 @@ def best_run(
         dropped += [run for run in runs if run not in leaders]
         starts = [_going_on(run) for run in leaders]
         limits = replace(limits, max_iter=2 * limits.max_iter)
-    limits = replace(_LIMITS, max_iter=_REFINED * heat)
+    limits = replace(_LIMITS, max_iter=refined * heat)
     best = _attempt(sample, rows, starts[0], limits)
     while dropped and max(map(_rank, dropped)) > best.rank:
         following = max(dropped, key=_rank)
