@@ -23,14 +23,16 @@ from fastem._typing import Array, FloatArray, Rows
 _PER_COMPONENT = 128
 _PER_PARAMETER = 2
 _LEAST_ROWS, _MOST_ROWS = 1024, 8192
-# Random starts, if the multiply-adds of a pass over the sample are few. They find what k-means cannot see.
-_MOST_EXTRA = 4
-_EXTRA_WORK = 1 << 17
+# Random starts find what k-means cannot see. The first heat of all starts may cost so many passes over all
+# rows by the kernel, if k-means does not find the same clusters in each geometry. If a pass over the sample
+# takes few multiply-adds, there are some in any case.
+_PASSES, _MOST_EXTRA = 16, 12
+_EXTRA, _EXTRA_WORK = 4, 1 << 17
 # The kernel that makes whole ascents is faster than single passes, which cost Python, below this number of
 # multiply-adds.
 _WORTH_ASCENTS = 1 << 20
-_HEAT = 5  # iterations of the first heat otherwise
-_HEATS = ((20, 1, 1000),)  # of ascents, as in `race`
+_HEAT = 3  # iterations of the first heat otherwise
+_HEATS = ((20, 1, 4), (40, 1, 1000))  # of ascents, as in `race`
 # It goes on with all rows, in place of passes, below this number of multiply-adds. So many iterations at
 # most, until one gains less than this.
 _WORTH_PASSES = 1 << 21
@@ -50,7 +52,9 @@ def brief_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximise
     found = list(breathe(geometries[:1], weights, k, rng, 1))
     found += [_lloyd_labels(points, weights, k, rng) for points in geometries[1:-1]]
     found = distinct(found, k)
-    extra = min(_MOST_EXTRA, _EXTRA_WORK // work)
+    affordable = _PASSES * likelihood.source.n_samples // (_HEATS[0][0] * len(rows.X)) - len(found)
+    clear = len(found) == 1 and len(geometries) > 2
+    extra = max(0 if clear else min(affordable, _MOST_EXTRA), min(_EXTRA, _EXTRA_WORK // work))
     found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
     return softened(likelihood, _best(likelihood, rows, found, work, rng))
 
