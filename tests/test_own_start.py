@@ -66,7 +66,9 @@ def test_the_user_chooses_the_start(iris, monkeypatch):
 
     monkeypatch.setattr(_drop_in, "fit_by", lambda *args: used.append(args[1]) or kept(*args))
     kept = fastem._api.fitting.fit_by
-    model = clone(pickle.loads(pickle.dumps(GaussianMixture(2, random_state=0).set_params(init_params="auto"))))
+    model = clone(
+        pickle.loads(pickle.dumps(GaussianMixture(2, random_state=0).set_params(init_params="auto")))
+    )
     model.fit(iris)
     assert used == ["brief"]
     search = GridSearchCV(model, {"init_params": NAMES}, cv=2, error_score="raise").fit(iris)

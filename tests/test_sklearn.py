@@ -126,7 +126,10 @@ def subclass(base, step):
 
 @parametrize_with_checks(
     [GaussianMixture(covariance_type=covariance_type) for covariance_type in TYPES]
-    + [GaussianMixture(init_params=init_params, n_init=2, n_threads=1) for init_params in ("kmeans", "random")]
+    + [
+        GaussianMixture(init_params=init_params, n_init=2, n_threads=1)
+        for init_params in ("kmeans", "random")
+    ]
 )
 def test_scikit_learns_checks(estimator, check):
     with warnings.catch_warnings():

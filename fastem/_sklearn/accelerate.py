@@ -19,8 +19,8 @@ _TESTED = (1, 6), (1, 9)
 # The method by which an estimator is pickled, and the module of joblib that sends pickles to new processes.
 _PICKLE, _WORKERS = "__getstate__", "joblib.externals.loky"
 _SENT = (
-    "joblib sends it to worker processes, which are not accelerated. Open fastem.accelerate() in the function "
-    'that they run, or use fastem.sklearn.GaussianMixture, or joblib.parallel_config("threading").'
+    "joblib sends it to worker processes, which are not accelerated. Open fastem.accelerate() in the "
+    'function that they run, or use fastem.sklearn.GaussianMixture, or joblib.parallel_config("threading").'
 )
 
 _lock = threading.Lock()

@@ -33,7 +33,7 @@ from fastem._typing import Array, FloatArray
 _SAME_START_ROWS = 65536
 # Our own start is brief up to this many rows, where the start "auto" would take longer than the fit.
 _BRIEF_ROWS = 65536
-# Our own start is near a maximum, where gains are small. So the iterations continue down to this share of tol.
+# Our own start is near a maximum, where gains are small. So the iterations go on down to this share of tol.
 _TOL_SHARE = 0.1
 # In a pass of fewer multiply-adds, to wake another thread takes longer than its part of the work. On a busy
 # machine it takes a hundred times as long.
