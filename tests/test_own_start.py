@@ -57,18 +57,10 @@ def test_the_same_random_state_has_the_same_bits(covariance_type):
 
 
 def test_the_user_chooses_the_start(iris, monkeypatch):
-    used = []
-    original = Theirs._initialize_parameters
-
-    def initialize(self, X, random_state):
-        used.append(self.init_params)
-        return original(self, X, random_state)
-
-    monkeypatch.setattr(_drop_in, "fit_by", lambda *args: used.append(args[1]) or kept(*args))
-    kept = fastem._api.fitting.fit_by
-    model = clone(
-        pickle.loads(pickle.dumps(GaussianMixture(2, random_state=0).set_params(init_params="auto")))
-    )
+    used, fit_by = [], _drop_in.fit_by
+    monkeypatch.setattr(_drop_in, "fit_by", lambda *args: used.append(args[1]) or fit_by(*args))
+    model = GaussianMixture(2, init_params="random", random_state=0).set_params(init_params="auto")
+    model = clone(pickle.loads(pickle.dumps(model)))
     model.fit(iris)
     assert used == ["brief"]
     search = GridSearchCV(model, {"init_params": NAMES}, cv=2, error_score="raise").fit(iris)
