@@ -58,16 +58,19 @@ def _obeys_overrides(*called: str) -> Callable[[_Method], _Method]:
 class GaussianMixture(_GaussianMixture):
     """Gaussian mixture as a scikit-learn estimator, fitted and scored by fastem.
 
-    This is a subclass of ``sklearn.mixture.GaussianMixture``. It has the same parameters, defaults,
-    attributes, methods, errors and warnings. In addition, it takes weights of the rows and a number of
-    threads, and it has a report.
+    This is a subclass of ``sklearn.mixture.GaussianMixture``. It has the same parameters, attributes,
+    methods, errors and warnings, and the same defaults except for `init_params`. In addition, it takes
+    weights of the rows and a number of threads, and it has a report.
 
     Parameters
     ----------
-    n_components, covariance_type, tol, reg_covar, max_iter, n_init, init_params, weights_init, means_init, \
-precisions_init, random_state, warm_start, verbose, verbose_interval
+    n_components, covariance_type, tol, reg_covar, max_iter, n_init, weights_init, means_init, precisions_init, \
+random_state, warm_start, verbose, verbose_interval
         These mean the same as in scikit-learn. With ``reg_covar=0`` a singular covariance raises an error.
         With ``reg_covar > 0`` singular components are repaired, and the report lists the repairs.
+    init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}
+        With "auto" the fit begins with the best of several starts, found by EM on a sample of the rows. The
+        other names are those of scikit-learn.
     n_threads : int, optional
         Maximum number of threads. None means numba's setting. The result does not depend on it. A fit also
         limits the threads of BLAS and OpenMP to this number, since scikit-learn's k-means uses them.
@@ -85,15 +88,16 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
 
     Notes
     -----
-    A fit to at most 65,536 rows without weights initialises with scikit-learn's own code and random
-    numbers. So the same ``random_state`` finds the same components.
+    After the start "auto" a fit iterates on all rows until the change is below 10 % of `tol`, but makes at
+    most `max_iter` iterations. `n_iter_` counts the iterations after the start.
 
-    A fit to more rows, or to rows of unequal weight, first fits random samples and starts from the best of
-    these fits. It then iterates on all rows until the change is below 10 % of `tol`, but makes at most
-    `max_iter` iterations. `n_iter_` counts the iterations on all rows.
+    If `init_params` is a name of scikit-learn, a fit to at most 65,536 rows without weights initialises with
+    scikit-learn's own code and random numbers. So the same ``random_state`` finds the same components. A fit
+    to more rows, or to rows of unequal weight, has the start "auto".
 
     If a subclass overrides a step of EM (``_m_step``, ``_initialize``, ``_estimate_log_prob`` or another
-    private method of scikit-learn's classes), scikit-learn computes, without sample weights. The logger
+    private method of scikit-learn's classes), scikit-learn computes, without sample weights, and "auto"
+    means "kmeans". The logger
     ``fastem`` says which method is the reason, once.
 
     Examples
