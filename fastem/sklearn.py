@@ -64,8 +64,8 @@ class GaussianMixture(_GaussianMixture):
 
     Parameters
     ----------
-    n_components, covariance_type, tol, reg_covar, max_iter, n_init, weights_init, means_init, precisions_init, \
-random_state, warm_start, verbose, verbose_interval
+    n_components, covariance_type, tol, reg_covar, max_iter, n_init, weights_init, means_init, \
+precisions_init, random_state, warm_start, verbose, verbose_interval
         These mean the same as in scikit-learn. With ``reg_covar=0`` a singular covariance raises an error.
         With ``reg_covar > 0`` singular components are repaired, and the report lists the repairs.
     init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}

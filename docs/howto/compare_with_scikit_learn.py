@@ -4,8 +4,8 @@
     python compare_with_scikit_learn.py rows       # the speed-up of whole fits by the number of rows
 
 The first runs each fit in a process of its own. Before it, a fit to a few rows loads or compiles the kernels.
-The second makes the fits of both libraries in turn in one process. Numbers of rows may follow. The seconds are those of the
-shortest of three fits.
+The second makes the fits of both libraries in turn in one process, each up to three times, and counts the
+shortest. Numbers of rows may follow.
 """
 
 import json
