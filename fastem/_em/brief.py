@@ -32,7 +32,7 @@ _EXTRA, _EXTRA_WORK = 4, 1 << 17
 # multiply-adds.
 _WORTH_ASCENTS = 1 << 20
 _HEAT = 3  # iterations of the first heat otherwise
-_HEATS = ((20, 1, 4), (40, 1, 1000))  # of ascents, as in `race`
+_HEATS = ((20, 2, 4), (60, 1, 1000))  # of ascents, as in `race`
 # It goes on with all rows, in place of passes, below this number of multiply-adds. So many iterations at
 # most, until one gains less than this.
 _WORTH_PASSES = 1 << 21
