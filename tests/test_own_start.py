@@ -93,6 +93,19 @@ def test_hard_rows(covariance_type):
             assert fitted.weights_.sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_pixels_are_scored_as_numbers(covariance_type):
+    """scikit-learn squares them in their own dtype, in which they wrap around."""
+    X = np.random.default_rng(0).integers(0, 256, (500, 3)).astype(np.uint8)
+    model = GaussianMixture(2, covariance_type=covariance_type, random_state=0).fit(X)
+    assert model.score(X) == pytest.approx(model.score(X.astype(float)))
+    theirs = Theirs(2, covariance_type=covariance_type, random_state=0).fit(X)
+    true, labels = theirs.score(X.astype(float)), theirs.predict(X.astype(float))
+    with fastem.accelerate():
+        assert theirs.score(X) == pytest.approx(true)
+        np.testing.assert_array_equal(theirs.predict(X), labels)
+
+
 # --- worker processes
 
 
