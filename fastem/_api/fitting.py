@@ -16,6 +16,7 @@ from fastem._api.options import Options, check_init, check_parameters, check_sta
 from fastem._api.progress import progress_bar
 from fastem._api.restarts import Restarts
 from fastem._em.auto import named_start, partial_start
+from fastem._em.brief import brief_start
 from fastem._em.loop import FLOORED, MASS, Run
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start
@@ -27,6 +28,8 @@ from fastem._sources.open import source_of
 from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray
 
+# The name of a start that is not for users: see `_em.brief`.
+BRIEF = "brief"
 # A checked `init`: a name, labels or responsibilities, a model, or some of its parameters by name.
 Given = str | Array | Mixture[Any] | dict[str, FloatArray]
 
@@ -107,6 +110,8 @@ def _values(given: Given) -> Mapping[str, FloatArray]:
 def _start(likelihood: Likelihood[P], given: Given, restart: int, rng: np.random.Generator) -> Maximised[P]:
     if isinstance(given, Mixture):
         return Maximised(in_frame(given, likelihood.frame), [], [], [])
+    if isinstance(given, str) and given == BRIEF:
+        return brief_start(likelihood, rng)
     if isinstance(given, str):
         return named_start(likelihood, given, rng, restart)
     if isinstance(given, dict):
