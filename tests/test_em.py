@@ -309,9 +309,9 @@ def test_the_digits_of_the_bar_move():
     assert _moving(0.0, 1.0) == "0.00000"
 
 
-def test_progress_without_tqdm_names_the_extra(monkeypatch):
+def test_progress_without_tqdm_names_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tqdm.auto", None)
-    with pytest.raises(ImportError, match=r"fastem\[progress\]"):
+    with pytest.raises(ImportError, match="pip install tqdm"):
         fastem.fit(clusters(5, 500, 2, 3), 3, rng=0, progress=True)
 
 
