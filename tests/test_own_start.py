@@ -139,3 +139,19 @@ def test_workers_of_joblib(iris, caplog):
         outside, inside = Parallel(n_jobs=2)(delayed(f)() for f in (_is_accelerated, _accelerated_in_a_block))
     assert (outside, inside) == (False, True)
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*did not converge.*")
+@pytest.mark.parametrize("init_params", ["auto", "kmeans"])
+def test_two_warm_iterations_are_a_fit_of_two(init_params):
+    X = np.random.RandomState(0).rand(500, 2)
+    options = {"init_params": init_params, "reg_covar": 0, "random_state": 0}
+    whole = GaussianMixture(2, max_iter=2, **options).fit(X)
+    warm = GaussianMixture(2, max_iter=1, warm_start=True, **options).fit(X)
+    first = warm.score(X)
+    warm.fit(X)
+    np.testing.assert_allclose(warm.means_, whole.means_, rtol=1e-9)
+    np.testing.assert_allclose(warm.weights_, whole.weights_, rtol=1e-9)
+    assert warm.score(X) > first
+    warm.set_params(max_iter=200, tol=1e-6).fit(X)
+    assert warm.converged_
