@@ -25,6 +25,7 @@ _OPTIONS = [
     (r'\bdistribution="(\w+)"', r"--distribution \1"),
     (r"(?<!['\"\w])max_iter\b", "--max-iter"),
     (r"(?<!['\"\w])n_init\b", "--n-init"),
+    (r"(?<!['\"\w])covariance_type='(\w+)'", r"--covariance-type \1"),
     (r"(?<!['\"\w])covariance_type\b", "--covariance-type"),
 ]
 
