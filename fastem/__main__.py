@@ -1,10 +1,13 @@
 """Command line: ``python -m fastem COMMAND``, such as fit, select, kmeans, predict and score."""
 
 import argparse
+import os
 import platform
 import runpy
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -21,6 +24,8 @@ from fastem._tools.arguments import (
     add_results,
     add_rows_output,
     add_stopping,
+    as_options,
+    joined,
     number_of,
     numbers_of,
     share_or_number,
@@ -32,13 +37,30 @@ from fastem._tools.demo import run_demo
 # What wrong input can raise. It is told in one line, and anything else with a traceback.
 _MISTAKES = (ValueError, TypeError, OSError, ImportError)
 _INTERRUPTED = 128 + 2  # what shells say of a program that SIGINT has ended
+_BROKEN_PIPE = 128 + 13  # and of one that SIGPIPE has
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        try:
+            return _run(_parser().parse_args(joined(sys.argv[1:] if arguments is None else arguments)))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as head, has enough. Python would complain when it flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        with warnings.catch_warnings():
+            if options.run is not _accelerate:  # the warnings of a user's script are its own
+                warnings.showwarning = _show_warning
+            options.run(options)
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         print("fastem: interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -49,9 +71,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"fastem: warning: {as_options(_on_one_line(str(message)))}", file=sys.stderr)
+
+
 def _failed(reason: str) -> int:
-    print(f"fastem: {' '.join(reason.split())}", file=sys.stderr)
+    print(f"fastem: {as_options(_on_one_line(reason))}", file=sys.stderr)
     return 1
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _parser() -> argparse.ArgumentParser:

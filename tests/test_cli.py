@@ -1,7 +1,10 @@
 """The command line."""
 
+import errno
 import io
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import pytest
 import fastem
 from fastem.__main__ import main
 from fastem._em.objective import Likelihood
-from fastem._tools.arguments import numbers_of
+from fastem._tools.arguments import joined, numbers_of
 from fastem.datasets import old_faithful
 
 
@@ -213,11 +216,13 @@ def test_an_interrupted_fit_is_saved_and_can_go_on(folder, capsys, interrupt):
     assert main(list(started)) == 130
     captured = capsys.readouterr()
     assert "saved to m.npz" in captured.out
+    model = fastem.load("m.npz")
+    log_likelihood = model.score(old_faithful()) * 272
     assert captured.err.splitlines()[-2:] == [
-        "The fit ended early. What is printed is the model so far; go on with --init m.npz.",
+        f"The fit ended early after 1 iteration at log-likelihood {log_likelihood:.10g}. What is printed is "
+        "the model so far; go on with --init m.npz.",
         "fastem: interrupted",
     ]
-    model = fastem.load("m.npz")
     assert model.report is None
     assert model.feature_names == ("eruptions", "waiting")
     out = run(capsys, "fit", "x.csv", "-k", "2", "--init", "m.npz", "-o", "m.npz")
@@ -254,6 +259,98 @@ def test_an_interrupted_prediction_leaves_nothing_half_written(folder, capsys, m
     assert not list(folder.glob("l.*"))
 
 
+def test_a_model_to_go_on_from_picks_its_columns_by_name(folder, capsys):
+    """A .csv may have them in another order, and others beside them."""
+    pytest.importorskip("matplotlib")
+    run(capsys, "fit", "x.csv", *FIT, "-o", "m.npz")
+    model, X = fastem.load("m.npz"), old_faithful()
+    lines = ["place,waiting,eruptions", *(f"p{i},{float(w)!r},{float(e)!r}" for i, (e, w) in enumerate(X))]
+    (folder / "wide.csv").write_text("\n".join(lines))
+    command = "fit wide.csv -k 2 --init m.npz --max-iter 0 -o n.npz --plot p.png"
+    assert "INITIAL" in run(capsys, *command.split())
+    same = fastem.load("n.npz")
+    assert same.feature_names == model.feature_names
+    np.testing.assert_allclose(same.means, model.means, rtol=1e-12)
+    assert same.report.log_likelihood == pytest.approx(model.report.log_likelihood, rel=1e-12)
+
+
+def test_columns_of_a_file_without_names_are_numbers(folder, capsys):
+    pytest.importorskip("matplotlib")
+    X = old_faithful()
+    save_csv("bare.csv", np.c_[X[:, 1], np.zeros(272), X[:, 0]])
+    chosen = "--columns", "2,0"
+    run(capsys, "fit", "bare.csv", *FIT, *chosen, "-o", "m.npz", "--plot", "p.png")
+    model = fastem.load("m.npz")
+    assert model.feature_names is None
+    run(capsys, "predict", "m.npz", "bare.csv", *chosen, "--keep", "-o", "kept.csv")
+    kept = (folder / "kept.csv").read_text().splitlines()
+    assert kept[0] == "column_0,column_1,column_2,label"
+    assert [int(line.split(",")[3]) for line in kept[1:]] == model.predict(X).tolist()
+
+
+@pytest.mark.filterwarnings("default")
+def test_warnings_are_one_line_and_name_columns(folder, capsys):
+    rows = np.c_[old_faithful()[:, 1], np.arange(272) % 2]
+    save_csv("few.csv", rows, "waiting,smoker")
+    assert main(["fit", "few.csv", "-k", "2", "--init", "random", "--tol", "1e-12", "--max-iter", "2"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.err.splitlines()) == 2
+    assert all(line.startswith("fastem: warning: ") for line in captured.err.splitlines())
+    assert "'smoker'" in captured.err
+    assert "Raise --max-iter or tol, or continue the fit with --init MODEL.npz." in captured.err
+
+
+def test_a_negative_number_is_not_an_option(folder, capsys):
+    run(capsys, "fit", "x.csv", *FIT, "-o", "m.npz")
+    for below, flagged in (("-1e9", 0), ("-inf", 0), ("-1e-05", 272), ("-.5e1", 39)):
+        out = run(capsys, "score", "m.npz", "x.csv", "--below", below)
+        assert f"\n{flagged} rows flagged" in out
+        assert ("log_density" in out) == (flagged > 0)
+    assert "\n0 rows flagged" in run(capsys, "score", "m.npz", "x.csv", "--flag", "0")
+    assert joined(["accelerate", "s.py", "--x", "-1e5"]) == ["accelerate", "s.py", "--x", "-1e5"]
+
+
+def test_what_cannot_be_written_is_told_before_the_work_or_after_the_model(folder, capsys, monkeypatch):
+    if Path("/proc").is_dir():
+        for command in ("fit nothing.csv -k 2 -o /proc/m.npz", "score nothing x.csv -o /proc/o.csv"):
+            assert main(command.split()) == 1
+            assert "--output must be a file that can be written; '/proc/" in capsys.readouterr().err
+    run(capsys, "fit", "x.csv", *FIT, "-o", "m.npz")
+    before = (folder / "m.npz").read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fastem.GaussianMixture, "save", full)
+    assert main(["fit", "x.csv", *FIT, "-o", "m.npz"]) == 1
+    captured = capsys.readouterr()
+    assert "log-likelihood -1130.26" in captured.out
+    assert "fastem: 'm.npz' could not be written: No space left on device. Make room" in captured.err
+    assert (folder / "m.npz").read_bytes() == before
+    assert not list(folder.glob("*.partial"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+@pytest.mark.parametrize("name", ["o.csv", "o.npy", "o.parquet"])
+def test_rows_on_a_full_disk(name, folder, capsys):
+    pytest.importorskip("pyarrow")
+    (folder / name).symlink_to("/dev/full")
+    fastem.KMeans([[2.0, 55.0], [4.0, 80.0]]).save("m.npz")
+    assert main(["predict", "m.npz", "x.csv", "-o", name]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"fastem: '{name}' could not be written: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Windows break in another way")
+def test_a_reader_that_has_enough_is_no_error():
+    command = [sys.executable, "-m", "fastem", "info"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_one_fit_takes_one_number(folder, capsys):
     with pytest.raises(SystemExit):
         main(["fit", "x.csv", "-k", "1:6"])
@@ -277,6 +374,9 @@ def test_select(folder, capsys):
     with pytest.raises(SystemExit):
         main(["select", "x.csv", "-k", "few"])
     assert "1:10" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["select", "x.csv", "-k", "3:1"])
+    assert "argument -k: '3:1' has no numbers" in capsys.readouterr().err
 
 
 def test_a_plot(folder, capsys, monkeypatch):
@@ -322,7 +422,7 @@ def test_a_terminal_gets_a_progress_bar(folder, monkeypatch, capsys):
         ("predict nothing.npz x.csv -o o.csv", "MODEL must be a file that fit, select or kmeans has saved"),
         ("score folder.csv x.csv", "'folder.csv' is a folder"),
         ("score clusters.npz x.csv", "k-means has no densities"),
-        ("score m.npz x.csv --flag 1", "share must be less than 1; got 1.0"),
+        ("score m.npz x.csv --flag 1", "--flag must be at least 0 and less than 1; got 1.0"),
         ("score m.npz x.csv --keep", "--keep needs --output"),
         ("score m.npz x.csv --keep -o o.parquet", "--keep copies columns from a .csv to a .csv"),
         ("predict m.npz labelled.csv --keep -o o.csv", "must not have a column 'label' with --keep"),
@@ -343,6 +443,18 @@ def test_a_terminal_gets_a_progress_bar(folder, monkeypatch, capsys):
         ("fit nothing.csv -k 2 --plot .", "--plot must be a file"),
         ("fit nothing.csv -k 2 --plot p.xyz", "--plot must end in .png, .svg or .pdf; got 'p.xyz'"),
         ("select x.csv -k 2 -o ./x.csv", "--output must be another file"),
+        ("predict bare.npz odd.csv -o o.csv --columns 1,0", "row 2 (line 3), column 0 is 'x'"),
+        ("fit x.csv -k 2 --init clusters.npz", "'clusters.npz' has the clusters of k-means"),
+        ("fit x.csv -k 1 --init m.npz --n-init 3", "--n-init must be left out where --init is a model"),
+        ("fit x.csv -k 2 --init m.npz", "--init as a model must have"),
+        (
+            "fit labelled.csv -k 1 --init m.npz --columns eruptions,label",
+            "--columns must be those of the model",
+        ),
+        ("fit text.csv -k 2", "Choose columns of numbers with --columns."),
+        ("score m.npz x.csv --below nan", "--below must be a log-density"),
+        ("score m.npz x.csv --flag -1e-5", "--flag must be at least 0 and less than 1; got -1e-05"),
+        ("fit x.csv -k 2 --tol -1e-3", "tol must be"),
     ],
 )
 def test_mistakes_are_one_line_and_status_1(command, message, folder, capsys):
@@ -362,6 +474,8 @@ def test_mistakes_are_one_line_and_status_1(command, message, folder, capsys):
     np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     model = fastem.GaussianMixture([1.0], [[3.0, 70.0]], [np.eye(2)], feature_names=["eruptions", "waiting"])
     model.save("m.npz")
+    fastem.GaussianMixture([1.0], [[3.0, 70.0]], [np.eye(2)]).save("bare.npz")
+    (folder / "odd.csv").write_text("1,2\n3,4\nx,5\n")
     assert main(command.split()) == 1
     captured = capsys.readouterr()
     assert message in captured.err

@@ -5,7 +5,6 @@ import pytest
 from problems import clusters
 
 import fastem
-from fastem._tools.files import open_file
 
 X = clusters(0, 300, 2, 2)
 WEIGHT = np.random.default_rng(1).uniform(0.5, 2, 300)
@@ -44,9 +43,6 @@ def test_a_path_gives_the_bits_of_its_rows(folder):
     assert fastem.select("wide.csv", 2, **options).best.feature_names == NAMES
     clustered = fastem.kmeans("wide.csv", 2, **options)
     np.testing.assert_array_equal(clustered.predict("wide.csv"), clustered.labels)
-    read = open_file(folder / "wide.csv", of_model=NAMES)  # that of the command line
-    np.testing.assert_array_equal(read.X, X)
-    assert read.names == NAMES
 
 
 def test_text(folder):

@@ -35,15 +35,25 @@ class FitInterrupted(BaseException):
         The fits that `select` has finished. None if a fit was interrupted.
     reason : str
         The original error in words.
+    n_iter : int or None
+        After Ctrl-C in a fit: the number of iterations that led to the model, in its start.
+    log_likelihood : float or None
+        That of the model, after Ctrl-C in `fit`: what a callback gets.
     """
 
     def __init__(
-        self, reason: str, model: Mixture[Any] | KMeans[Any] | None, selection: Selection | None = None
+        self,
+        reason: str,
+        model: Mixture[Any] | KMeans[Any] | None,
+        selection: Selection | None = None,
+        n_iter: int | None = None,
+        log_likelihood: float | None = None,
     ) -> None:
-        super().__init__(reason, model, selection)
+        super().__init__(reason, model, selection, n_iter, log_likelihood)
         self.reason = reason
         self.model: Any = model  # of the type that the interrupted function would have returned
         self.selection = selection
+        self.n_iter, self.log_likelihood = n_iter, log_likelihood
 
     def __str__(self) -> str:
         if self.selection is not None:
@@ -73,11 +83,11 @@ class InterruptedByLoss(FitInterrupted, RuntimeError):
 
 
 def interruption(
-    cause: BaseException, model: Mixture | KMeans | None, selection: Selection | None = None
+    cause: BaseException, model: Mixture | KMeans | None, selection: Selection | None = None, *reached: Any
 ) -> FitInterrupted:
     """Return the error for this cause. It is for the caller to raise it from the cause."""
     if isinstance(cause, KeyboardInterrupt):
-        return InterruptedByUser("The user interrupted (KeyboardInterrupt).", model, selection)
+        return InterruptedByUser("The user interrupted (KeyboardInterrupt).", model, selection, *reached)
     return InterruptedByLoss(f"{type(cause).__name__}: {cause}", model, selection)
 
 
@@ -117,4 +127,6 @@ class Kept(Generic[P]):
                 reached = max(reached, self._running, key=lambda run: run.rank)
             if not reached.history:
                 raise
-            raise interruption(interrupt, model(reached.parameters)) from interrupt
+            made = model(reached.parameters)
+            value = reached.log_likelihood if isinstance(made, Mixture) else None
+            raise interruption(interrupt, made, None, reached.n_iter, value) from interrupt

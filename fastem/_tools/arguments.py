@@ -1,6 +1,7 @@
 """The arguments that commands share, and what they mean."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -11,7 +12,22 @@ import numpy as np
 
 from fastem import plot
 from fastem._plot.canvas import picture_formats
-from fastem._tools.files import DataFile, open_file
+from fastem._tools.outputs import check_written, naming, replacing
+
+# What the library's messages call its parameters, and what the command line calls them. Names in quotes are
+# those of columns.
+_OPTIONS = [
+    (r"columns=\[\.\.\.\]", "--columns"),
+    (r"^columns must", "--columns must"),
+    (r"\bfit\(X, k, init=(?:error\.)?model\)", "fit --init MODEL.npz"),
+    (r"\binit=(?:error\.)?model\b", "--init MODEL.npz"),
+    (r"^init as a model", "--init as a model"),
+    (r'\bdistribution="(\w+)"', r"--distribution \1"),
+    (r"(?<!['\"\w])max_iter\b", "--max-iter"),
+    (r"(?<!['\"\w])n_init\b", "--n-init"),
+    (r"(?<!['\"\w])covariance_type='(\w+)'", r"--covariance-type \1"),
+    (r"(?<!['\"\w])covariance_type\b", "--covariance-type"),
+]
 
 
 def add_data(command: argparse.ArgumentParser) -> None:
@@ -80,15 +96,44 @@ def numbers_of(text: str) -> Sequence[int]:
     try:
         if ":" in text:
             first, last = map(int, text.split(":"))
+            if last < first:
+                raise argparse.ArgumentTypeError(f"{text!r} has no numbers; the lower one comes first")
             return range(first, last + 1)
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is none of the forms 3, 1:10 and 2,4,8") from None
 
 
-def data_of(options: argparse.Namespace) -> DataFile:
-    texts = getattr(options, "distribution", None) == "categorical"
-    return open_file(options.file, options.columns, texts=texts)
+def as_options(text: str) -> str:
+    """Return what the library says, with the options of the command line in place of its parameters."""
+    for pattern, option in _OPTIONS:
+        text = re.sub(pattern, option, text)
+    return text
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with ``--below -1e-5`` as ``--below=-1e-5``.
+
+    By itself, argparse takes negative numbers for options where they have exponents or are infinite.
+    """
+    found: list[str] = []
+    for argument in arguments:
+        of_script = found[:1] == ["accelerate"]
+        if found and not of_script and found[-1].startswith("--") and _is_negative(argument):
+            found[-1] += f"={argument}"
+        else:
+            found.append(argument)
+    return found
+
+
+def _is_negative(text: str) -> bool:
+    if not text.startswith("-"):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def shows_progress() -> bool:
@@ -109,16 +154,6 @@ def check_results(options: argparse.Namespace) -> None:
         raise ValueError(f"--plot must end in .png, .svg or .pdf; got {str(options.plot)!r}.")
 
 
-def check_written(name: str, path: Path, *read: Path) -> None:
-    """Raise an error if this file cannot be written, or is one of those that the command reads."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{name} must be in a folder that exists; got {str(path)!r}.")
-    if path.is_dir():
-        raise IsADirectoryError(f"{name} must be a file; {str(path)!r} is a folder. Add a name to it.")
-    if any(path.exists() and other.exists() and path.samefile(other) for other in read):
-        raise ValueError(f"{name} must be another file than those that the command reads; got {str(path)!r}.")
-
-
 def save_picture(options: argparse.Namespace, draw: Callable[[Any], Any]) -> None:
     """Save what `draw` draws with the functions of `fastem.plot`, if --plot asks for it.
 
@@ -128,5 +163,6 @@ def save_picture(options: argparse.Namespace, draw: Callable[[Any], Any]) -> Non
         return
     drawn = draw(plot)
     figure = np.asarray(drawn, dtype=object).reshape(-1)[0].figure
-    figure.savefig(options.plot, dpi=150, bbox_inches="tight")
+    with naming(options.plot), replacing(options.plot) as path:
+        figure.savefig(path, format=options.plot.suffix[1:].lower(), dpi=150, bbox_inches="tight")
     print(f"drawn to {options.plot}")

@@ -3,12 +3,12 @@
 import argparse
 import sys
 from collections.abc import Iterator
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from fastem._api.clusters import KMeans
 from fastem._api.fit import fit
-from fastem._api.inside import with_feature_names
 from fastem._api.interrupted import FitInterrupted
 from fastem._api.kmeans import kmeans
 from fastem._api.mixture import Mixture
@@ -16,12 +16,11 @@ from fastem._api.select import select
 from fastem._em.starts import INIT_NAMES
 from fastem._tools.arguments import (
     check_results,
-    check_written,
-    data_of,
     save_picture,
     shows_progress,
 )
-from fastem._tools.files import DataFile, open_file
+from fastem._tools.files import DataFile, open_file, open_for_model
+from fastem._tools.outputs import check_written, naming, replacing
 from fastem._tools.predictions import components, densities, named_clusters, open_model
 from fastem._tools.written import Columns, check_rows_output, kept_columns, write_rows
 
@@ -30,8 +29,8 @@ _SHOWN = 20  # flagged rows that are printed
 
 def run_fit(options: argparse.Namespace) -> None:
     check_results(options)
-    init = _init_of(options.init)
-    data = data_of(options)
+    init = _init_of(options)
+    data = open_file(options.file, options.columns)
     try:
         model = fit(
             data.X,
@@ -48,43 +47,62 @@ def run_fit(options: argparse.Namespace) -> None:
         )
     except FitInterrupted as error:
         if isinstance(error.model, Mixture):
-            _told(error.model, data, options)
-            _say_how_to_go_on(options)
+            _tell(error.model, options)
+            _say_how_to_go_on(error, options)
         raise
-    told = _told(model, data, options)
-    save_picture(options, lambda plot: plot.classification(told, data.X))
+    _tell(model, options)
+    save_picture(options, lambda plot: plot.classification(model, _data_for(model, options).X))
 
 
-def _init_of(text: str) -> Any:
+def _init_of(options: argparse.Namespace) -> Any:
+    text = options.init
     if text in INIT_NAMES:
         return text
     if not Path(text).is_file():
         raise ValueError(
             f"--init must be one of {', '.join(INIT_NAMES)}, or a file that fit has saved; got {text!r}."
         )
-    return open_model(Path(text), None)
-
-
-def _say_how_to_go_on(options: argparse.Namespace) -> None:
-    """Say on the standard error what became of a fit that ended early."""
-    path = options.output
-    told = "nothing is saved, since there is no -o" if path is None else f"go on with --init {path}"
-    print(f"The fit ended early. What is printed is the model so far; {told}.", file=sys.stderr)
-
-
-def _told(model: Mixture, data: DataFile, options: argparse.Namespace, before: str = "") -> Mixture:
-    """Save the model with the names of the columns, and then print it. Return it with these names."""
-    if data.names is not None:
-        model = with_feature_names(model, data.names)
-    print(f"{before}{model.summary()}{_saved(model, options)}")
+    model = open_model(Path(text), None)
+    if isinstance(model, KMeans):
+        raise ValueError(
+            f"--init must be a mixture that fit or select has saved; {text!r} has the clusters of k-means. "
+            "For a start from k-means: --init kmeans."
+        )
+    if options.n_init != 1:
+        raise ValueError(
+            f"--n-init must be left out where --init is a model, the only start; got {options.n_init}."
+        )
     return model
 
 
-def _saved(model: Mixture | KMeans, options: argparse.Namespace) -> str:
+def _say_how_to_go_on(error: FitInterrupted, options: argparse.Namespace) -> None:
+    """Say on the standard error what became of a fit that ended early."""
+    path = options.output
+    told = "nothing is saved, since there is no -o" if path is None else f"go on with --init {path}"
+    value = error.log_likelihood
+    reached = "" if value is None else f" at log-likelihood {value:.10g}"
+    print(
+        f"The fit ended early{_after(error)}{reached}. What is printed is the model so far; {told}.",
+        file=sys.stderr,
+    )
+
+
+def _after(error: FitInterrupted) -> str:
+    return "" if error.n_iter is None else f" after {error.n_iter} iteration{'s' * (error.n_iter != 1)}"
+
+
+def _tell(model: Mixture, options: argparse.Namespace, before: str = "") -> None:
+    """Print the model, and save it. Should that fail, it has been seen at least."""
+    print(f"{before}{model.summary()}", flush=True)
+    _save(model, options)
+
+
+def _save(model: Mixture | KMeans, options: argparse.Namespace) -> None:
     if options.output is None:
-        return ""
-    model.save(options.output)
-    return f"\n\nsaved to {options.output}"
+        return
+    with naming(options.output), replacing(options.output) as path:
+        model.save(path)
+    print(f"\nsaved to {options.output}")
 
 
 def run_select(options: argparse.Namespace) -> None:
@@ -92,7 +110,7 @@ def run_select(options: argparse.Namespace) -> None:
     criterion: Any = options.criterion or ("bic" if options.held_out is None else "held-out")
     if options.held_out is not None and criterion != "held-out":
         raise ValueError(f"--held-out needs --criterion held-out; got --criterion {criterion}.")
-    data = data_of(options)
+    data = open_file(options.file, options.columns)
     try:
         selection = select(
             data.X,
@@ -110,18 +128,18 @@ def run_select(options: argparse.Namespace) -> None:
         )
     except FitInterrupted as error:
         if isinstance(error.model, Mixture):
-            _told(error.model, data, options, f"{error.selection}\n\n")
+            _tell(error.model, options, f"{error.selection}\n\n")
         else:
             print(error.selection)
         print("The selection ended early. The table has the fits that were finished.", file=sys.stderr)
         raise
-    _told(selection.best, data, options, f"{selection}\n\n")
+    _tell(selection.best, options, f"{selection}\n\n")
     save_picture(options, lambda plot: plot.criterion(selection))
 
 
 def run_kmeans(options: argparse.Namespace) -> None:
     check_results(options)
-    data = data_of(options)
+    data = open_file(options.file, options.columns)
     try:
         model = kmeans(
             data.X,
@@ -136,22 +154,22 @@ def run_kmeans(options: argparse.Namespace) -> None:
         )
     except FitInterrupted as error:
         if isinstance(error.model, KMeans):
-            _told_clusters(error.model, data, options)
-            print("The fit ended early. These are the clusters so far.", file=sys.stderr)
+            _tell_clusters(error.model, options)
+            print(f"The fit ended early{_after(error)}. These are the clusters so far.", file=sys.stderr)
         raise
-    _told_clusters(model, data, options)
-    save_picture(options, lambda plot: plot.classification(model, data.X))
+    _tell_clusters(model, options)
+    save_picture(options, lambda plot: plot.classification(model, _data_for(model, options).X))
 
 
-def _told_clusters(model: KMeans, data: DataFile, options: argparse.Namespace) -> None:
-    names = data.names or model.feature_names
-    model = named_clusters(model, names)
-    titles = names or [str(j) for j in range(model.n_features)]
+def _tell_clusters(model: KMeans, options: argparse.Namespace) -> None:
+    model = named_clusters(model, model.feature_names)
+    titles = model.feature_names or [str(j) for j in range(model.n_features)]
     lines = [repr(model), "", f"{'':>9}{'size':>12}" + "".join(f" {title:>12}" for title in titles)]
     for k, center in enumerate(model.centers):
         size = "" if model.sizes is None else f"{model.sizes[k]:.6g}"
         lines.append(f"cluster {k}{size:>12}" + "".join(f" {value:>12.6g}" for value in center))
-    print("\n".join(lines) + _saved(model, options))
+    print("\n".join(lines), flush=True)
+    _save(model, options)
 
 
 def run_predict(options: argparse.Namespace) -> None:
@@ -162,23 +180,30 @@ def run_predict(options: argparse.Namespace) -> None:
         raise ValueError(
             "--proba needs a mixture: k-means has no responsibilities. Leave it out to write the clusters."
         )
-    data = _data_for(model, options)
+    data = _data_for(model, options, options.keep)
     chunks = components(model, data, proba=options.proba)
     n = _write(chunks, data, options, "component_" if options.proba else "label")
     print(f"{n:,} rows written to {options.output}")
 
 
-def _data_for(model: Mixture | KMeans, options: argparse.Namespace) -> DataFile:
+def _data_for(model: Mixture | KMeans, options: argparse.Namespace, keep: bool = False) -> DataFile:
     texts = isinstance(model, Mixture) and model.categories is not None
-    return open_file(options.file, options.columns, of_model=model.feature_names, texts=texts)
+    return open_for_model(options.file, options.columns, model.feature_names, texts=texts, keep=keep)
 
 
 def _write(chunks: Iterator[Columns], data: DataFile, options: argparse.Namespace, numbers: str) -> int:
-    kept = kept_columns(options.file, data) if options.keep else None
+    kept = kept_columns(options.file, data.has_names) if options.keep else None
     return write_rows(chunks, options.output, data.n_samples, kept, numbers)
 
 
 def run_score(options: argparse.Namespace) -> None:
+    if options.flag is not None and not 0 <= options.flag < 1:
+        raise ValueError(
+            f"--flag must be at least 0 and less than 1; got {options.flag}. It is a share of the rows: "
+            "0.01 is one in a hundred."
+        )
+    if options.below is not None and isnan(options.below):
+        raise ValueError("--below must be a log-density, such as -12.5; got nan.")
     if options.output is not None:
         check_rows_output(options.output, options.file, options.keep)
         check_written("--output", options.output, options.file, options.model)
@@ -187,7 +212,7 @@ def run_score(options: argparse.Namespace) -> None:
     model = open_model(options.model, options.columns)
     if isinstance(model, KMeans):
         raise ValueError("score needs a mixture: k-means has no densities. Fit one with fit.")
-    data = _data_for(model, options)
+    data = _data_for(model, options, options.keep)
     threshold: float | None = options.below
     if options.flag is not None:
         threshold = model.threshold(data.X, options.flag)
@@ -200,7 +225,7 @@ def run_score(options: argparse.Namespace) -> None:
     mean = f"{n:,} rows, mean log-density {tally.total / n:.9g}"
     if threshold is not None:
         print(f"{mean}\n{tally.flagged:,} rows flagged, with a log-density below {threshold!r}")
-        if options.output is None:
+        if options.output is None and tally.flagged:
             _print_flagged(tally)
     else:
         print(mean)

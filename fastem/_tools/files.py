@@ -1,4 +1,4 @@
-"""The data files of the command line: .csv and .npy in memory, Parquet by its path."""
+"""The data files of the command line: .csv and Parquet by their paths, .npy as a mapped array."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,45 +14,60 @@ from fastem._typing import Array
 
 
 class DataFile(NamedTuple):
-    """What `fit` and models read. `columns` chooses those of Parquet; of arrays they have been chosen."""
+    """What `fit` and models read. `columns` chooses those of a path; of arrays they have been chosen."""
 
-    X: Any  # an array, which may be mapped into memory; columns with text; or the path of Parquet
+    X: Any  # the path of a .csv or of Parquet, or an array
     columns: tuple[str, ...] | None
-    names: tuple[str, ...] | None  # of the columns of an array, where the file has names
+    has_names: bool = True  # of its columns, where that has been looked up
 
     @property
-    def n_samples(self) -> int:
-        if isinstance(self.X, str):
-            return ParquetReader(self.X, self.columns, None, True).n_samples or 0
-        return len(self.X)
+    def n_samples(self) -> int | None:
+        """The number of rows. Of the path of a .csv it is not known before the file is read."""
+        if not isinstance(self.X, str):
+            return len(self.X)
+        return None if is_csv(self.X) else ParquetReader(self.X, self.columns, None, True).n_samples
 
 
-def open_file(
-    path: Path,
-    columns: Sequence[str] | None = None,
-    *,
-    of_model: Sequence[str] | None = None,
-    texts: bool = False,
-) -> DataFile:
-    """Open a file of rows, or a folder of Parquet files.
+def open_file(path: Path, columns: Sequence[str] | None = None) -> DataFile:
+    """Open a file of rows, or a folder of Parquet files, to fit it.
 
-    `columns` are names, or numbers from 0 where the file has no names. Without them, a file that has names is
-    read in the order of those `of_model`. Only with `texts` may the columns of a .csv be text.
+    `columns` are names, or numbers from 0 where the file has no names.
     """
     if not path.exists():
         raise FileNotFoundError(f"FILE must exist; there is no {str(path)!r}.")
     wanted = check_columns(columns)
-    if path.is_dir() or path.suffix == ".parquet":
-        return DataFile(str(path), wanted or check_columns(of_model), None)
+    if path.is_dir() or path.suffix == ".parquet" or is_csv(path):
+        return DataFile(str(path), wanted)
     if path.suffix == ".npy":
         return _chosen(_read_npy(path), wanted)
-    if is_csv(path):
-        model = None if wanted is not None else check_columns(of_model)
-        rows, names, _ = read_csv(path, wanted, feature_names=model, vocabulary=() if texts else None)
-        return DataFile(rows, None, names)
     raise ValueError(
         f"FILE must end in .csv, .npy or .parquet, or be a folder of Parquet files; got {str(path)!r}."
     )
+
+
+def open_for_model(
+    path: Path,
+    columns: Sequence[str] | None,
+    feature_names: tuple[str, ...] | None,
+    *,
+    texts: bool,
+    keep: bool = False,
+) -> DataFile:
+    """Open a file for a model, which picks its features by their names. If there are `columns`, it has these.
+
+    It cannot pick columns by number. Where a .csv has no names, they are chosen here. With `keep`, it is
+    looked up whether a .csv has names. `texts` tells whether the model takes text.
+    """
+    data = open_file(path, columns)
+    if not isinstance(data.X, str):
+        return data
+    if not is_csv(path):
+        return data._replace(columns=data.columns or feature_names)
+    if keep or all(name.isdecimal() for name in data.columns or [""]):
+        rows, names, _ = read_csv(path, data.columns, (), feature_names, () if texts else None)
+        if names is None:
+            return DataFile(rows, None, has_names=False)
+    return data
 
 
 def _read_npy(path: Path) -> Array:
@@ -67,7 +82,7 @@ def _read_npy(path: Path) -> Array:
 
 def _chosen(X: Array, wanted: tuple[str, ...] | None) -> DataFile:
     if wanted is None:
-        return DataFile(X, None, None)
+        return DataFile(X, None)
     numbers = [str(j) for j in range(X.shape[1])]
     check_named_columns(wanted, numbers)
-    return DataFile(X[:, [numbers.index(name) for name in wanted]], None, None)
+    return DataFile(X[:, [numbers.index(name) for name in wanted]], None)

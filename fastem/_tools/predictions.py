@@ -63,10 +63,12 @@ def densities(model: Mixture, data: DataFile, threshold: float | None) -> Iterat
 
 
 def _chunks(score: Callable[[Any], Any], data: DataFile) -> Iterator[Array]:
-    if isinstance(data.X, str):
-        yield from score(data.X)
-    elif isinstance(data.X, np.ndarray):
+    if isinstance(data.X, np.ndarray):
         for rows in row_ranges(len(data.X)):
             yield score(data.X[rows])
+        return
+    found = score(data.X)  # an array for what has been read into memory, as a .csv is
+    if isinstance(found, np.ndarray):
+        yield from (found[rows] for rows in row_ranges(len(found)))
     else:
-        yield score(data.X)
+        yield from found

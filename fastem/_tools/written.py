@@ -1,10 +1,9 @@
 """Files of rows that commands write, chunk by chunk: .csv, .npy and .parquet."""
 
 import csv
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import suppress
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastem._tools.files import DataFile
+from fastem._sources.csv_files import is_csv
+from fastem._tools.outputs import naming, replacing
 
 # Some rows, by columns.
 Columns = dict[str, Any]
@@ -36,17 +36,23 @@ def check_rows_output(output: Path, read: Path, keep: bool) -> None:
 
 
 def write_rows(
-    chunks: Iterator[Columns], output: Path, n: int, kept: Callable[[int], Columns] | None, numbers: str
+    chunks: Iterator[Columns],
+    output: Path,
+    n: int | None,
+    kept: Callable[[int], Columns] | None,
+    numbers: str,
 ) -> int:
     """Write all chunks, and return how many rows there are. The file appears once it is complete.
 
-    `kept` takes the number of rows of each chunk, and returns the columns that stand before the others. A
-    .npy holds the columns whose names begin with `numbers`: one as (n,), several as (n, their number).
+    `n` is their number, if it is known before. `kept` takes the number of rows of each chunk, and returns the
+    columns that stand before the others. A .npy holds the columns whose names begin with `numbers`: one as
+    (n,), several as (n, their number).
     """
-    partial = output.with_name(f"{output.name}.partial")
     written = 0
-    try:
-        with closing(_writer(output.suffix, partial, n, numbers)) as writer:
+    with replacing(output) as partial:
+        with naming(output):
+            writer = _writer(output.suffix, partial, n, numbers)
+        try:
             for columns in chunks:
                 rows = len(next(iter(columns.values())))
                 before = {} if kept is None else kept(rows)
@@ -56,22 +62,24 @@ def write_rows(
                             f"FILE must not have a column {name!r} with --keep, since OUT gets one of this "
                             "name. Rename it, or leave out --keep."
                         )
-                writer.write(before | columns)
+                with naming(output):
+                    writer.write(before | columns)
                 written += rows
-            writer.finish()
-        if written == 0:
-            raise ValueError("FILE must have at least one row.")
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
+            if written == 0:
+                raise ValueError("FILE must have at least one row.")
+            with naming(output):
+                writer.finish()
+                writer.close()
+        except BaseException:
+            with suppress(OSError):  # a full disk stops what is left to write, too
+                writer.close()
+            raise
     return written
 
 
-def kept_columns(path: Path, data: DataFile) -> Callable[[int], Columns]:
+def kept_columns(path: Path, has_names: bool) -> Callable[[int], Columns]:
     """Return a function that reads the next so many rows of a file, with all its columns as they are."""
-    if path.suffix != ".csv":
-        return _ParquetRows(path)
-    return _csv_rows(path, data.names is not None)
+    return _csv_rows(path, has_names) if is_csv(path) else _ParquetRows(path)
 
 
 def _csv_rows(path: Path, has_names: bool) -> Callable[[int], Columns]:
@@ -135,7 +143,7 @@ class _Writer(ABC):
     def close(self) -> None: ...
 
 
-def _writer(suffix: str, path: Path, n: int, numbers: str) -> _Writer:
+def _writer(suffix: str, path: Path, n: int | None, numbers: str) -> _Writer:
     if suffix == ".csv":
         return _CsvWriter(path)
     return _ParquetWriter(path) if suffix == ".parquet" else _NpyWriter(path, n, numbers)
@@ -170,26 +178,37 @@ def _texts(column: Any) -> Any:
 
 
 class _NpyWriter(_Writer):
-    def __init__(self, path: Path, n: int, numbers: str) -> None:
-        self._path, self._n, self._numbers = path, n, numbers
-        self._out: Any = None
-        self._start = 0
+    """The header has the number of rows. If it is not known, they are held, as those of a .csv are anyway."""
+
+    def __init__(self, path: Path, n: int | None, numbers: str) -> None:
+        self._file = path.open("wb")
+        self._n, self._numbers = n, numbers
+        self._begun = False
+        self._held: list[Any] = []
 
     def write(self, columns: Columns) -> None:
         wanted = [column for name, column in columns.items() if name.startswith(self._numbers)]
         rows = wanted[0] if len(wanted) == 1 else np.stack(wanted, axis=1)
-        if self._out is None:
-            shape = (self._n, *rows.shape[1:])
-            self._out = np.lib.format.open_memmap(self._path, mode="w+", dtype=rows.dtype, shape=shape)
-        self._out[self._start : self._start + len(rows)] = rows
-        self._start += len(rows)
+        if self._n is None:
+            self._held.append(rows)
+        else:
+            self._put(rows, self._n)
+
+    def _put(self, rows: Any, n: int) -> None:
+        if not self._begun:
+            shape, descr = (n, *rows.shape[1:]), np.lib.format.dtype_to_descr(rows.dtype)
+            header = {"descr": descr, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(self._file, header)
+            self._begun = True
+        self._file.write(np.ascontiguousarray(rows).data)
 
     def finish(self) -> None:
-        if self._out is not None:
-            self._out.flush()
+        n = sum(map(len, self._held))
+        for rows in self._held:
+            self._put(rows, n)
 
     def close(self) -> None:
-        pass
+        self._file.close()
 
 
 class _ParquetWriter(_Writer):
