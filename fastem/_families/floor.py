@@ -39,6 +39,7 @@ def maximise_gaussian(
     stored: Stored | None = None,
     reg_covar: FloatArray | Literal["auto"] = "auto",
     reseeds: int | None = None,
+    before: FloatArray | None = None,
 ) -> Maximised[GaussianParameters]:
     """Return the maximum-likelihood parameters given the sums of an E-step (Bishop 2006, eq. 9.24 to 9.26).
 
@@ -53,6 +54,7 @@ def maximise_gaussian(
     precision : spacing of numbers at 1 in the dtype that the sums were computed in
     stored : how the rows were rounded, if not as in the pass
     reg_covar : (d,) amount added to the diagonals, or "auto": a millionth of each feature's variance
+    before : covariances to improve on, which may be those of `sums.means`
     """
     k, d = sums.means.shape
     m = layout.shape(k, d)[0]
@@ -63,10 +65,13 @@ def maximise_gaussian(
     weights = np.where(alive, sums.weights, 1.0)
     shift = np.where(alive[:, None], sums.first / weights[:, None], 0.0)
 
-    covariances = constraint.estimate(sums, shift, weights)
+    if constraint.direct:
+        covariances = constraint.estimate(sums, shift, weights, before)
+        covariances += layout.diagonal(amount[None])
+    else:
+        covariances = _estimated(layout, constraint, sums, shift, alive, amount, before)
     if m == k:
-        covariances[~alive] = layout.diagonal(variance[None])
-    covariances += layout.diagonal(amount[None])
+        covariances[~alive] = layout.diagonal((variance + amount)[None])
     pivots, variances = layout.pivots(covariances, d), layout.variances(covariances, d)
     unknown = noise(variances, precision, variance)
     least = np.maximum(amount, unknown)
@@ -95,6 +100,32 @@ def maximise_gaussian(
     slack = float(parameters.weights @ np.broadcast_to(np.square(1 / ratios).sum(axis=1), k))
     slack += float(ROUNDING * precision * d / np.sqrt((ratios * least).min()))
     return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
+
+
+def _estimated(
+    layout: Layout,
+    constraint: Constraint,
+    sums: GaussianSums,
+    shift: FloatArray,
+    alive: Array,
+    amount: FloatArray,
+    before: FloatArray | None,
+) -> FloatArray:
+    """Return covariances that keep to the constraint although `amount` is added to the diagonals.
+
+    As it is added to the scatter of each component, the likelihood is penalised as for any other constraint.
+    Components without data have no say.
+    """
+    own = GaussianSums(*(array[alive] for array in sums))
+    added = layout.scatter(
+        GaussianParameters(own.weights, own.means, layout.diagonal(np.tile(amount, (len(own.weights), 1)))),
+        own.weights,
+    )
+    own = own._replace(scatter=own.scatter + added)
+    covariances = np.empty_like(sums.scatter)
+    before = None if before is None else before[alive]
+    covariances[alive] = constraint.estimate(own, shift[alive], own.weights, before)
+    return covariances
 
 
 def repair(

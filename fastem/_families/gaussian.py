@@ -31,7 +31,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     ) -> None:
         """`covariances` is what users call them, since a family of other elliptical distributions has one of
         these."""
-        self.name, self.isotropic = name, layout.isotropic
+        self.name, self.isotropic = name, layout.isotropic or constraint.isotropic
         self.parameter_names = ("means", covariances)
         self._layout, self._constraint = layout, constraint
 
@@ -127,7 +127,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     # --- coordinates
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return frame_of(moments, dtype, self._layout.isotropic)
+        return frame_of(moments, dtype, self.isotropic)
 
     def own_frame(self, parameters: GaussianParameters, dtype: np.dtype[Any]) -> Frame:
         variances = self._layout.variances(self._stacked(parameters), parameters.means.shape[1])
@@ -195,6 +195,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             self._stored(rule),
             self._added(rule),
             rule.reseeds,
+            None if rule.before is None else rule.before.covariances,
         )
 
     def _stored(self, rule: Rule[GaussianParameters]) -> Stored | None:
@@ -224,7 +225,9 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         assert origin is not None
         return origin._replace(means=rough.means)
 
-    def to_vector(self, parameters: GaussianParameters) -> FloatArray:
+    def to_vector(self, parameters: GaussianParameters) -> FloatArray | None:
+        if not self._constraint.straight:
+            return None
         weights, means, covariances = parameters
         logarithms = self._layout.logarithms(covariances)
         return np.concatenate([np.sqrt(weights), means.ravel(), logarithms.ravel()])

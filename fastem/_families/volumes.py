@@ -1,0 +1,104 @@
+"""Constraints that tell the volumes of the components from their shapes, which they share or have of their own.
+
+A covariance is its volume times a matrix of determinant 1. Celeux and Govaert (1995) derive the M-steps. Where
+volumes vary and the rest is shared, no formula gives both, but each gives the other. The likelihood has one
+maximum along geodesics in their logarithms, which these steps in turn approach.
+"""
+
+import numpy as np
+
+from fastem._families.constraints import Constraint
+from fastem._families.layouts import GaussianSums
+from fastem._families.matrices import cholesky, diagonals, invert_lower
+from fastem._typing import FloatArray
+
+_ROUNDS = 100
+_PRECISION = 1e-10  # of volumes, relative
+
+
+class EVI(Constraint):
+    """Axes of features, one volume, a shape for each component."""
+
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
+        spreads = sums.scatter - weights[:, None] * shift * shift
+        volumes = geometric_means(spreads)
+        return np.asarray(spreads / volumes[:, None] * (volumes.sum() / weights.sum()))
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return 1 + k * (d - 1)
+
+
+class VEI(Constraint):
+    """Axes of features, a volume for each component, one shape."""
+
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
+        volumes, shape = shared_shape(sums.scatter - weights[:, None] * shift * shift, weights)
+        return np.outer(volumes, shape)
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k + d - 1
+
+
+class EVV(Constraint):
+    """One volume, a shape and an orientation for each component."""
+
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
+        scatters = own_scatters(sums, shift, weights)
+        volumes = np.exp(2 * np.log(diagonals(cholesky(scatters))).mean(axis=1))
+        return np.asarray(scatters / volumes[:, None, None] * (volumes.sum() / weights.sum()))
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return 1 + k * (d * (d + 1) // 2 - 1)
+
+
+class VEE(Constraint):
+    """A volume for each component, one shape and orientation."""
+
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
+        scatters = own_scatters(sums, shift, weights)
+        d = scatters.shape[1]
+        volumes = np.ones(len(weights))
+        for _ in range(_ROUNDS):
+            pooled = (scatters / volumes[:, None, None]).sum(axis=0)
+            factor = cholesky(pooled[None])
+            size = np.exp(2 * np.log(diagonals(factor)).mean())
+            inverse = invert_lower(factor)[0]
+            distances = np.einsum("kij,ij->k", scatters, inverse.T @ inverse) * size
+            before, volumes = volumes, distances / (d * weights)
+            if not np.abs(volumes - before).max() > _PRECISION * volumes.min():
+                break
+        return np.asarray(volumes[:, None, None] * (pooled / size))
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k + d * (d + 1) // 2 - 1
+
+
+def own_scatters(sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the scatter matrix of each component about its own mean."""
+    return sums.scatter - weights[:, None, None] * shift[:, :, None] * shift[:, None, :]
+
+
+def geometric_means(spreads: FloatArray) -> FloatArray:
+    """Return the geometric mean of each row of (K, d), NaN if it has a number below 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.exp(np.log(spreads).mean(axis=-1)))
+
+
+def shared_shape(spreads: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return volumes (K,) and a shape (d,) of product 1, given the sums of squares (K, d) along the axes."""
+    volumes = geometric_means(spreads) / weights
+    for _ in range(_ROUNDS):
+        shape = (spreads / volumes[:, None]).sum(axis=0)
+        shape /= geometric_means(shape)
+        before, volumes = volumes, (spreads / shape).mean(axis=1) / weights
+        if not np.abs(volumes / before - 1).max() > _PRECISION:
+            break
+    return volumes, shape
