@@ -7,7 +7,26 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
-CovarianceType: TypeAlias = Literal["full", "tied", "diag", "spherical", "EII"]
+CovarianceType: TypeAlias = Literal[
+    "full",
+    "tied",
+    "diag",
+    "spherical",
+    "EII",
+    "VII",
+    "EEI",
+    "VEI",
+    "EVI",
+    "VVI",
+    "EEE",
+    "VEE",
+    "EVE",
+    "VVE",
+    "EEV",
+    "VEV",
+    "EVV",
+    "VVV",
+]
 
 
 class Rows(NamedTuple):

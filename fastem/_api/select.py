@@ -19,7 +19,7 @@ from fastem._criteria import CRITERIA
 from fastem._em.loop import PassLost, StoppingRule
 from fastem._em.starts import INIT_NAMES
 from fastem._families.distribution import Distribution
-from fastem._families.registry import ELLIPTICAL
+from fastem._families.registry import ELLIPTICAL, MCLUST
 from fastem._report import FitStatus, WarningCause, warn
 from fastem._sources.checks import check_enough_rows
 from fastem._sources.folds import Fold
@@ -29,8 +29,6 @@ from fastem._sources.passes import Source
 _SUCH_AS = "Pass numbers of components, such as range(1, 10)."
 _MOST_KS = 10_000
 _TYPES = ("full", "tied", "diag", "spherical")
-# With one feature, types in the same group are the same model.
-_ALIKE = (("full", "diag", "spherical"), ("tied", "EII"))
 
 
 def select(
@@ -70,7 +68,8 @@ def select(
     k : int or iterable of int
         Numbers of components.
     covariance_type : str or sequence of str, optional
-        Types to compare. The default is ``("full", "tied", "diag", "spherical")`` for ``"gaussian"`` and
+        Types to compare, or ``"mclust"`` for its fourteen.
+        The default is ``("full", "tied", "diag", "spherical")`` for ``"gaussian"`` and
         ``"student"``, and that of `fit` for other distributions. With one feature, types that are the same
         there are fitted once, under the first of their names.
     distribution : str, dict or Distribution
@@ -306,12 +305,15 @@ def _check_ks(k: Any) -> list[int]:
 def _check_types(given: Any, distribution: Any) -> list[Kind]:
     if given is None:
         return list(_TYPES) if isinstance(distribution, str) and distribution in ELLIPTICAL else [None]
+    if given == "mclust":
+        return list(MCLUST.values())
     if isinstance(given, str) or not isinstance(given, Iterable):
-        return [given]
+        given = [given]
     types: list[Kind] = []
     for kind in given:
-        if kind not in types:
-            types.append(kind)
+        known = MCLUST.get(kind, kind) if isinstance(kind, str) else kind
+        if known not in types:
+            types.append(known)
     if not types:
         raise ValueError("covariance_type must name at least one type; got none. Leave it out for four.")
     return types
@@ -348,10 +350,9 @@ def _check_total_weight(source: Source) -> None:
 
 
 def _different(kinds: dict[Kind, Options[Any]]) -> dict[Kind, Options[Any]]:
-    """Return the types that differ with one feature."""
-    kept: dict[Kind, Options[Any]] = {}
-    for kind, options in kinds.items():
-        alike = next((group for group in _ALIKE if kind in group), ())
-        if not set(alike) & set(kept):
-            kept[kind] = options
-    return kept
+    """Return the types that differ with one feature: one with equal volumes, and one whose volumes vary."""
+    volumes: dict[Kind, str] = {kind: name[0] for name, kind in MCLUST.items()}
+    first: dict[Any, Kind] = {}
+    for kind in kinds:
+        first.setdefault(volumes.get(kind, kind), kind)
+    return {kind: kinds[kind] for kind in first.values()}

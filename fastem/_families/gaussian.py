@@ -35,6 +35,11 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self.parameter_names = ("means", covariances)
         self._layout, self._constraint = layout, constraint
 
+    @property
+    def storage(self) -> str:
+        """The covariance type whose covariances have the same shape, and which all libraries know."""
+        return type(self._layout).__name__.lower()
+
     # --- parameters in user units
 
     def check(

@@ -1,9 +1,9 @@
 """Constraints that tell the orientation of a covariance, its eigenvectors, from its volume and shape.
 
-Celeux and Govaert (1995) give the M-steps for orientations of their own. For one orientation of all components
-there is no formula. The likelihood rises in each turn of two axes into each other, whose best angle is known
-as long as the variances along the axes stay; then these follow. This is Jacobi's method for many matrices
-(Flury and Gautschi 1986), with the weights of the maximum likelihood of each model (Browne and McNicholas 2014).
+Celeux and Govaert (1995) give the M-steps for orientations of their own. For one orientation of all
+components there is no formula. The likelihood rises in each turn of two axes into each other, whose best
+angle is known as long as the variances along the axes stay; then these follow. This is Jacobi's method for
+many matrices (Flury and Gautschi 1986). Browne and McNicholas (2014) named the two models, EVE and VVE.
 """
 
 from abc import abstractmethod
@@ -90,7 +90,7 @@ class _Aligned(Constraint):
                     cosine = gap @ (scatters[:, j, j] - scatters[:, i, i]) / 2
                     sine = -gap @ scatters[:, i, j]
                     angle = np.arctan2(sine, cosine) / 2
-                    largest = max(largest, abs(angle))
+                    largest = max(largest, abs(float(angle)))
                     c, s = np.cos(angle), np.sin(angle)
                     turn = np.array([[c, -s], [s, c]])
                     axes[:, [i, j]] = axes[:, [i, j]] @ turn

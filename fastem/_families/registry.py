@@ -39,6 +39,23 @@ GAUSSIANS: dict[str, Gaussian] = {
     "VEV": Gaussian("VEV", Full(), VEV()),
     "EVV": Gaussian("EVV", Full(), EVV()),
 }
+# The fourteen models of mclust, in its order. Four have older names, which models go by.
+MCLUST = {
+    "EII": "EII",
+    "VII": "spherical",
+    "EEI": "EEI",
+    "VEI": "VEI",
+    "EVI": "EVI",
+    "VVI": "diag",
+    "EEE": "tied",
+    "VEE": "VEE",
+    "EVE": "EVE",
+    "VVE": "VVE",
+    "EEV": "EEV",
+    "VEV": "VEV",
+    "EVV": "EVV",
+    "VVV": "full",
+}
 OTHERS: dict[str, Family[Any, Any]] = {
     family.name: family
     for family in (Bernoulli(), Categorical(), Poisson(), Exponential(), Gamma(), Lognormal())
@@ -97,8 +114,11 @@ def _hint(distribution: Any) -> str:
 
 
 def _checked_type(covariance_type: Any, name: str, default: str) -> str:
+    families = ELLIPTICAL[name]
+    synonyms = tuple(kind for kind, own in MCLUST.items() if own in families and own != kind)
     given = default if covariance_type is None else covariance_type
-    return check_one_of("covariance_type", given, tuple(ELLIPTICAL[name]))
+    given = check_one_of("covariance_type", given, (*families, *synonyms))
+    return given if given in families else MCLUST[given]
 
 
 def _mixed(distribution: Mapping[Any, Any], covariance_type: Any) -> Mixed:

@@ -1,8 +1,8 @@
-"""Constraints that tell the volumes of the components from their shapes, which they share or have of their own.
+"""Constraints that tell the volume of a covariance from its shape, each of which is shared or not.
 
-A covariance is its volume times a matrix of determinant 1. Celeux and Govaert (1995) derive the M-steps. Where
-volumes vary and the rest is shared, no formula gives both, but each gives the other. The likelihood has one
-maximum along geodesics in their logarithms, which these steps in turn approach.
+A covariance is its volume times a matrix of determinant 1. Celeux and Govaert (1995) derive the M-steps.
+Where volumes vary and the rest is shared, no formula gives both, but each gives the other. Their steps in
+turn lead to the only maximum, since the likelihood is concave along geodesics (Wiesel 2012).
 """
 
 import numpy as np
