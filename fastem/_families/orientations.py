@@ -7,12 +7,15 @@ many matrices (Flury and Gautschi 1986). Browne and McNicholas (2014) named the 
 """
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
 from fastem._families.constraints import Constraint
 from fastem._families.layouts import GaussianSums
+from fastem._families.matrices import diagonals
 from fastem._families.volumes import geometric_means, own_scatters, shared_shape
+from fastem._kernels._turns import turn_axes
 from fastem._typing import FloatArray
 
 _SWEEPS = 50
@@ -63,42 +66,18 @@ class _Aligned(Constraint):
 
     isotropic = True
     straight = False
+    one_volume: ClassVar[bool]
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
     ) -> FloatArray:
         scatters = own_scatters(sums, shift, weights)
         shared = (scatters / weights[:, None, None] if before is None else before).sum(axis=0)
-        _, axes = np.linalg.eigh(shared)
-        axes, spreads = self._turned(axes.T @ scatters @ axes, axes, weights)
-        return np.asarray((axes * self._variances(spreads, weights)[:, None, :]) @ axes.T)
-
-    def _turned(
-        self, scatters: FloatArray, axes: FloatArray, weights: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return the best axes that turns of two at a time lead to, and the sums of squares along them.
-
-        IN the scatters in the coordinates of the axes
-        """
-        d = len(axes)
-        for _ in range(_SWEEPS):
-            largest = 0.0
-            for i in range(d - 1):
-                for j in range(i + 1, d):
-                    precisions = 1 / self._variances(np.einsum("kii->ki", scatters), weights)
-                    gap = precisions[:, i] - precisions[:, j]
-                    cosine = gap @ (scatters[:, j, j] - scatters[:, i, i]) / 2
-                    sine = -gap @ scatters[:, i, j]
-                    angle = np.arctan2(sine, cosine) / 2
-                    largest = max(largest, abs(float(angle)))
-                    c, s = np.cos(angle), np.sin(angle)
-                    turn = np.array([[c, -s], [s, c]])
-                    axes[:, [i, j]] = axes[:, [i, j]] @ turn
-                    scatters[:, :, [i, j]] = scatters[:, :, [i, j]] @ turn
-                    scatters[:, [i, j], :] = turn.T @ scatters[:, [i, j], :]
-            if not largest > _ANGLE:
-                break
-        return axes, np.einsum("kii->ki", scatters)
+        axes = np.ascontiguousarray(np.linalg.eigh(shared)[1])
+        turned = np.ascontiguousarray(axes.T @ scatters @ axes)
+        turn_axes(turned, axes, weights, self.one_volume, _SWEEPS, _ANGLE)
+        variances = self._variances(diagonals(turned), weights)
+        return np.asarray((axes * variances[:, None, :]) @ axes.T)
 
     @abstractmethod
     def _variances(self, spreads: FloatArray, weights: FloatArray) -> FloatArray:
@@ -107,6 +86,8 @@ class _Aligned(Constraint):
 
 class EVE(_Aligned):
     """One volume and orientation, a shape for each component."""
+
+    one_volume = True
 
     def _variances(self, spreads: FloatArray, weights: FloatArray) -> FloatArray:
         volumes = geometric_means(spreads)
@@ -118,6 +99,8 @@ class EVE(_Aligned):
 
 class VVE(_Aligned):
     """A volume and a shape for each component, one orientation."""
+
+    one_volume = False
 
     def _variances(self, spreads: FloatArray, weights: FloatArray) -> FloatArray:
         return np.asarray(spreads / weights[:, None])
