@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastem._families.layouts import GaussianSums
+from fastem._families.layouts import Diag, Full, GaussianSums, Layout, Spherical
 from fastem._typing import FloatArray
 
 
@@ -119,3 +119,7 @@ class EII(Constraint):
 
     def n_parameters(self, k: int, d: int) -> int:
         return 1
+
+
+# The constraint of each layout with which each component has covariances of its own.
+OF_THEIR_OWN: dict[type[Layout], Constraint] = {Full: VVV(), Diag: VVI(), Spherical: VII()}

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fastem._families.base import Maximised
-from fastem._families.constraints import Constraint
+from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import alive_components, reseed
 from fastem._families.rounding import DOMINATED, ROUNDING, hides, noise, stored_noise
@@ -65,16 +65,22 @@ def maximise_gaussian(
     weights = np.where(alive, sums.weights, 1.0)
     shift = np.where(alive[:, None], sums.first / weights[:, None], 0.0)
 
-    if constraint.direct:
+    repaired = np.zeros(m, bool)
+    if not constraint.direct:
+        sums, repaired = _regularised(layout, sums, shift, alive, amount, floor, precision)
+        covariances = np.empty_like(sums.scatter)
+        covariances[alive] = constraint.estimate(
+            _of(sums, alive), shift[alive], sums.weights[alive], None if before is None else before[alive]
+        )
+    else:
         covariances = constraint.estimate(sums, shift, weights, before)
         covariances += layout.diagonal(amount[None])
-    else:
-        covariances = _estimated(layout, constraint, sums, shift, alive, amount, before)
     if m == k:
         covariances[~alive] = layout.diagonal((variance + amount)[None])
     pivots, variances = layout.pivots(covariances, d), layout.variances(covariances, d)
     unknown = noise(variances, precision, variance)
     least = np.maximum(amount, unknown)
+    least[repaired] = np.maximum(least[repaired], floor)
     ratios = _ratios(layout, covariances, pivots, least)
     floored = ~(ratios > DOMINATED).all(axis=1)
     if stored is not None:
@@ -102,30 +108,34 @@ def maximise_gaussian(
     return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
 
 
-def _estimated(
+def _regularised(
     layout: Layout,
-    constraint: Constraint,
     sums: GaussianSums,
     shift: FloatArray,
     alive: Array,
     amount: FloatArray,
-    before: FloatArray | None,
-) -> FloatArray:
-    """Return covariances that keep to the constraint although `amount` is added to the diagonals.
+    floor: FloatArray,
+    precision: float,
+) -> tuple[GaussianSums, Array]:
+    """Return sums whose covariances have `amount` on their diagonals, so that the constraint holds with it.
 
-    As it is added to the scatter of each component, the likelihood is penalised as for any other constraint.
-    Components without data have no say.
+    A singular scatter, from which no volume or shape can be told, also gets the floor. Tell which (K,).
     """
-    own = GaussianSums(*(array[alive] for array in sums))
-    added = layout.scatter(
-        GaussianParameters(own.weights, own.means, layout.diagonal(np.tile(amount, (len(own.weights), 1)))),
-        own.weights,
-    )
-    own = own._replace(scatter=own.scatter + added)
-    covariances = np.empty_like(sums.scatter)
-    before = None if before is None else before[alive]
-    covariances[alive] = constraint.estimate(own, shift[alive], own.weights, before)
-    return covariances
+    k, d = shift.shape
+    weights = np.where(alive, sums.weights, 1.0)
+    about = GaussianParameters(weights, shift, layout.diagonal(np.tile(amount, (k, 1))))
+    scatter = sums.scatter + layout.scatter(about, weights)
+    own = OF_THEIR_OWN[type(layout)].estimate(sums._replace(scatter=scatter), shift, weights, None)
+    variances = layout.variances(own, d)
+    least = np.maximum(amount, noise(variances, precision, floor / RELATIVE_FLOOR))
+    singular = alive & ~(layout.pivots(own, d) > _LEAST_RATIO * least).all(axis=1)
+    about = about._replace(covariances=layout.diagonal(np.outer(singular, floor)))
+    return sums._replace(scatter=scatter + layout.scatter(about, weights)), singular
+
+
+def _of(sums: GaussianSums, chosen: Array) -> GaussianSums:
+    """Return the sums of some components."""
+    return GaussianSums(*(array[chosen] for array in sums))
 
 
 def repair(
