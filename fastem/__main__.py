@@ -1,4 +1,4 @@
-"""Command line: ``python -m fastem demo | info | bench | fit | select | predict | accelerate``."""
+"""Command line: ``python -m fastem COMMAND``, such as fit, select, kmeans, predict and score."""
 
 import argparse
 import platform
@@ -10,29 +10,28 @@ import numba
 import numpy as np
 
 import fastem
-from fastem._api.inside import with_feature_names
 from fastem._checks import check_integer
 from fastem._criteria import CRITERIA
+from fastem._em import seeds
 from fastem._em.starts import INIT_NAMES
 from fastem._families.registry import DISTRIBUTIONS, GAUSSIANS
 from fastem._kernels._target import describe_target
 from fastem._tools.arguments import (
     add_data,
     add_results,
-    check_results,
-    check_written,
-    data_of,
+    add_rows_output,
+    add_stopping,
+    number_of,
     numbers_of,
-    save_picture,
-    shows_progress,
+    share_or_number,
 )
 from fastem._tools.bench import run_bench
+from fastem._tools.commands import run_fit, run_kmeans, run_predict, run_score, run_select
 from fastem._tools.demo import run_demo
-from fastem._tools.files import DataFile, open_file
-from fastem._tools.predictions import check_predictions, write_predictions
 
 # What wrong input can raise. It is told in one line, and anything else with a traceback.
-_MISTAKES = (ValueError, TypeError, OSError, ImportError, fastem.FitInterrupted)
+_MISTAKES = (ValueError, TypeError, OSError, ImportError)
+_INTERRUPTED = 128 + 2  # what shells say of a program that SIGINT has ended
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,10 +39,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
+    except KeyboardInterrupt:
+        print("fastem: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except fastem.FitInterrupted as error:
+        return _failed(error.reason)
     except _MISTAKES as error:
-        print(f"fastem: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        return _failed(str(error))
     return 0
+
+
+def _failed(reason: str) -> int:
+    print(f"fastem: {' '.join(reason.split())}", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,15 +77,17 @@ def _parser() -> argparse.ArgumentParser:
 
     fit = commands.add_parser("fit", help="fit a file, print the model, save it and draw it")
     add_data(fit)
-    fit.add_argument("-k", type=int, required=True, help="number of components")
+    fit.add_argument("-k", type=number_of, required=True, help="number of components")
     fit.add_argument("--distribution", choices=DISTRIBUTIONS, default="gaussian")
     fit.add_argument("--covariance-type", choices=GAUSSIANS, help="of gaussian and student (default full)")
-    fit.add_argument("--init", choices=INIT_NAMES, default="auto")
-    fit.add_argument("--n-init", type=int, default=1)
-    fit.add_argument("--tol", type=float, default=1e-4)
-    fit.add_argument("--max-iter", type=int, default=200)
+    fit.add_argument(
+        "--init",
+        default="auto",
+        help=f"{', '.join(INIT_NAMES)}, or a model .npz to go on from (default auto)",
+    )
+    add_stopping(fit, max_iter=200)
     add_results(fit, "save the model to this .npz")
-    fit.set_defaults(run=_fit)
+    fit.set_defaults(run=run_fit)
 
     select = commands.add_parser("select", help="compare numbers of components and covariance types")
     add_data(select)
@@ -86,16 +96,40 @@ def _parser() -> argparse.ArgumentParser:
     )
     select.add_argument("--distribution", choices=DISTRIBUTIONS, default="gaussian")
     select.add_argument("--covariance-type", choices=GAUSSIANS, nargs="+", help="default: all but EII")
-    select.add_argument("--criterion", choices=CRITERIA, default="bic")
+    select.add_argument("--criterion", choices=CRITERIA, help="default bic")
+    select.add_argument(
+        "--held-out",
+        type=share_or_number,
+        metavar="N",
+        help="compare by rows that are held out, in so many folds, or a share such as 0.2 (default 5)",
+    )
+    add_stopping(select, max_iter=200)
     add_results(select, "save the best model to this .npz")
-    select.set_defaults(run=_select)
+    select.set_defaults(run=run_select)
+
+    kmeans = commands.add_parser("kmeans", help="divide a file into clusters, print and save them")
+    add_data(kmeans)
+    kmeans.add_argument("-k", type=number_of, required=True, help="number of clusters")
+    kmeans.add_argument("--init", choices=seeds.INIT_NAMES, default="auto")
+    add_stopping(kmeans, max_iter=300)
+    add_results(kmeans, "save the clusters to this .npz")
+    kmeans.set_defaults(run=run_kmeans)
 
     predict = commands.add_parser("predict", help="write the component of each row of a file")
-    predict.add_argument("model", metavar="MODEL", type=Path, help="a model that fit has saved")
+    predict.add_argument("model", metavar="MODEL", type=Path, help="what fit, select or kmeans has saved")
     add_data(predict)
     predict.add_argument("--proba", action="store_true", help="write the responsibilities too")
-    predict.add_argument("-o", "--output", type=Path, required=True, help="write to this .csv or .npy")
-    predict.set_defaults(run=_predict)
+    add_rows_output(predict, required=True)
+    predict.set_defaults(run=run_predict)
+
+    score = commands.add_parser("score", help="write the log-density of each row, and flag the lowest")
+    score.add_argument("model", metavar="MODEL", type=Path, help="what fit or select has saved")
+    add_data(score)
+    line = score.add_mutually_exclusive_group()
+    line.add_argument("--flag", type=float, metavar="SHARE", help="flag this share of the rows: the lowest")
+    line.add_argument("--below", type=float, metavar="DENSITY", help="flag rows of a log-density below this")
+    add_rows_output(score, required=False)
+    score.set_defaults(run=run_score)
 
     accelerate = commands.add_parser("accelerate", help="run a script with scikit-learn accelerated")
     accelerate.add_argument("script", type=Path)
@@ -124,81 +158,6 @@ def _info(options: argparse.Namespace) -> None:
     }
     for name, value in rows.items():
         print(f"{name:<16} {value}")
-
-
-def _fit(options: argparse.Namespace) -> None:
-    check_results(options)
-    data = data_of(options)
-    model = fastem.fit(
-        data.X,
-        options.k,
-        distribution=options.distribution,
-        covariance_type=options.covariance_type,
-        columns=data.columns,
-        init=options.init,
-        n_init=options.n_init,
-        tol=options.tol,
-        max_iter=options.max_iter,
-        rng=options.seed,
-        progress=shows_progress(),
-    )
-    model = _told(model, data, options)
-    save_picture(options, lambda plot: plot.classification(model, data.X))
-
-
-def _told(
-    model: fastem.Mixture, data: DataFile, options: argparse.Namespace, before: str = ""
-) -> fastem.Mixture:
-    """Save the model with the names of the columns, and then print it. Return it with these names."""
-    if data.names is not None:
-        model = with_feature_names(model, data.names)
-    saved = ""
-    if options.output is not None:
-        model.save(options.output)
-        saved = f"\n\nsaved to {options.output}"
-    print(f"{before}{model.summary()}{saved}")
-    return model
-
-
-def _select(options: argparse.Namespace) -> None:
-    check_results(options)
-    data = data_of(options)
-    selection = fastem.select(
-        data.X,
-        options.k,
-        distribution=options.distribution,
-        covariance_type=options.covariance_type,
-        criterion=options.criterion,
-        columns=data.columns,
-        rng=options.seed,
-        progress=shows_progress(),
-    )
-    _told(selection.best, data, options, f"{selection}\n\n")
-    save_picture(options, lambda plot: plot.criterion(selection))
-
-
-def _predict(options: argparse.Namespace) -> None:
-    check_predictions(options.output)
-    check_written("--output", options.output, options.file, options.model)
-    model = fastem.load(options.model)
-    clusters = isinstance(model, fastem.KMeans)
-    if options.proba and clusters:
-        raise ValueError(
-            "--proba needs a mixture: k-means has no responsibilities. Leave it out to write the clusters."
-        )
-    if options.columns is not None:
-        if len(options.columns) != model.n_features:
-            raise ValueError(
-                f"--columns must name {model.n_features} columns, as many as the model has features; "
-                f"got {', '.join(options.columns)}."
-            )
-        if clusters:
-            model = fastem.KMeans(model.centers, feature_names=options.columns)
-        else:
-            model = with_feature_names(model, options.columns)
-    data = open_file(options.file, options.columns, of_model=model.feature_names)
-    n = write_predictions(model, data, options.output, proba=options.proba)
-    print(f"{n:,} rows written to {options.output}")
 
 
 def _accelerate(options: argparse.Namespace) -> None:

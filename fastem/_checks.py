@@ -98,14 +98,20 @@ def check_nonnegative(name: str, value: Any, remedy: str) -> float:
 
 
 def check_rng(rng: Any) -> np.random.Generator:
-    """Follow SPEC 7: accept None, an int or anything else that `numpy.random.default_rng` takes."""
-    if isinstance(rng, (bool, float, str)):
-        raise TypeError(f"rng must be None, an int or a numpy.random.Generator; got {rng!r}.")
-    if isinstance(rng, np.random.RandomState):
+    """Follow SPEC 7: accept None, an int or anything else that `numpy.random.default_rng` takes.
+
+    A RandomState gives the seed and goes on, as where scikit-learn draws from it. Generators of restarts need
+    a sequence of seeds, which it has not.
+    """
+    rule = "rng must be None, an int or a numpy.random.Generator"
+    if rng is np.random:
         raise TypeError(
-            "rng must be None, an int or a numpy.random.Generator; got a RandomState. "
-            "Pass np.random.default_rng(seed)."
+            f"{rule}; got the module numpy.random, whose state is global. Pass np.random.default_rng(seed)."
         )
+    if isinstance(rng, (bool, float, str)):
+        raise TypeError(f"{rule}; got {rng!r}.")
+    if isinstance(rng, np.random.RandomState):
+        return np.random.default_rng(rng.randint(0, 2**32, 4, np.uint32))
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:

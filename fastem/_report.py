@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastem._typing import IntArray
 
 
 class _Advice(Enum):
@@ -59,9 +61,44 @@ class Repair(NamedTuple):
     what: str
 
 
-@dataclass(frozen=True)
-class FitReport:
-    """How a fit went.
+class _Report:
+    """What reports look like: on a few lines, and without the history."""
+
+    status: FitStatus
+    n_iter: int
+    repairs: tuple[Repair, ...]
+    elapsed: float
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={_in_short(value)}" for name, value in vars(self).items()]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.status.name} after {_counted(self.n_iter, 'iteration')}, in {self.elapsed:.3g} s",
+            self._reached() + (f", {_counted(len(self.repairs), 'repair')}" if self.repairs else ""),
+            self.status.value,
+        ]
+        return "\n".join(lines)
+
+    def _reached(self) -> str:
+        raise NotImplementedError
+
+
+def _in_short(value: object) -> str:
+    if not isinstance(value, tuple) or len(value) < 2:
+        return repr(value)
+    last = f"{value[-1]:.10g}" if isinstance(value[-1], float) else repr(value[-1])
+    return f"(..., {last}: {len(value)} values)"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+@dataclass(frozen=True, repr=False)
+class FitReport(_Report):
+    """How a fit went. ``print(report)`` shows it on a few lines, without the history.
 
     Attributes
     ----------
@@ -99,10 +136,15 @@ class FitReport:
     elapsed: float
     objective: float
 
+    def _reached(self) -> str:
+        differs = self.objective != self.log_likelihood
+        objective = f", objective {self.objective:.10g}" if differs else ""
+        return f"log-likelihood {self.log_likelihood:.10g}{objective}"
 
-@dataclass(frozen=True)
-class KMeansReport:
-    """How k-means went.
+
+@dataclass(frozen=True, repr=False)
+class KMeansReport(_Report):
+    """How k-means went. ``print(report)`` shows it on a few lines, without the history.
 
     Attributes
     ----------
@@ -127,6 +169,23 @@ class KMeansReport:
     repairs: tuple[Repair, ...]
     elapsed: float
 
+    def _reached(self) -> str:
+        return f"inertia {self.history[-1]:.10g}" if self.history else "no inertia"
+
+
+if TYPE_CHECKING:
+    # Models are generic in the type of their report, which is None unless they were fitted. A type variable
+    # with a default is in `typing` from Python 3.13 on, and any type checker knows this module.
+    from typing_extensions import TypeVar
+
+    R = TypeVar("R", bound=FitReport | None, default=FitReport | None, covariant=True)
+    KR = TypeVar("KR", bound=KMeansReport | None, default=KMeansReport | None, covariant=True)
+    L = TypeVar("L", bound=IntArray | None, default=IntArray | None, covariant=True)  # labels of k-means
+else:
+    from typing import TypeVar
+
+    R, KR, L = (TypeVar(name, covariant=True) for name in ("R", "KR", "L"))
+
 
 class WarningCause(_Advice):
     """Why a `FitWarning` was given. The value of each member is advice to the user."""
@@ -150,6 +209,11 @@ class WarningCause(_Advice):
     PRECISION = (
         "Numbers so far from 0 have few digits left for the differences between rows. Subtract an offset "
         "from the column first."
+    )
+    FEW_VALUES = (
+        "Gaussian and Student components describe measurements. On columns of few values they tend to shrink "
+        'onto single values. Fit such columns as "bernoulli" (0 and 1), "categorical" (codes) or "poisson" '
+        "(counts); a dict tells the distribution of each column (see distribution). Or leave them out."
     )
     FAILED = (
         "The arithmetic of a start left the range of its numbers; the best valid mixture is returned. "

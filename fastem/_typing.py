@@ -1,12 +1,16 @@
-"""Types that the package shares."""
+"""Types that the package shares, and those of what users pass."""
 
-from typing import Any, Literal, NamedTuple, TypeAlias
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
+Float32Array: TypeAlias = npt.NDArray[np.float32]
+IntArray: TypeAlias = npt.NDArray[np.int64]
 CovarianceType: TypeAlias = Literal[
     "full",
     "tied",
@@ -29,6 +33,110 @@ CovarianceType: TypeAlias = Literal[
 ]
 
 
+class ArrowTable(Protocol):
+    """A table of pandas, polars, pyarrow and others, by Arrow's protocol."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
+
+
+class InterchangeTable(Protocol):
+    """A table by the older protocol for dataframes."""
+
+    def __dataframe__(self) -> Any: ...
+
+
+# An array of numpy is none of the following, since it has no hash. So a type checker that knows no more of X
+# than NDArray[Any] still finds one type for what is computed from it.
+class ForeignArray(Protocol):
+    """An array in memory of another library, such as a tensor."""
+
+    def __hash__(self) -> int: ...
+    def __dlpack__(self) -> Any: ...
+
+
+class Store(Protocol):
+    """An array on disk that can be sliced."""
+
+    def __hash__(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
+class ChunkedStore(Protocol):
+    """An array of h5py or zarr, which tells its chunks."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def chunks(self) -> Any: ...
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
+class Chunks(Protocol):
+    """An iterable that can be read again. Its items are chunks, pairs (chunk, weights) or dicts."""
+
+    def __hash__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class SupportsArray(Protocol):
+    """Anything that numpy can make an array of, such as a series of pandas."""
+
+    def __array__(self) -> Array: ...
+
+
+class ArrowDataset(Protocol):
+    """A ``pyarrow.dataset.Dataset``."""
+
+    def get_fragments(self) -> Any: ...
+
+
+class DaskCollection(Protocol):
+    """A dask array or dataframe."""
+
+    def __dask_graph__(self) -> Any: ...
+
+
+Table: TypeAlias = ArrowTable | InterchangeTable
+# Rows as lists of numbers or text. A tuple of two arrays would be a chunk with its weights.
+Lists: TypeAlias = Sequence[list[Any] | tuple[float | str | np.generic, ...]]
+# What is in memory. Scores of it are arrays.
+InMemory: TypeAlias = Array | Lists | Table | ForeignArray
+# What is read in chunks. Scores of it are iterators over arrays.
+Chunked: TypeAlias = (
+    ArrowDataset
+    | Store
+    | ChunkedStore
+    | Chunks
+    | Callable[[], Iterable[Any]]
+    | Sequence[Array | Table | tuple[Any, Any] | dict[str, Any]]
+)
+# Scores of dask collections are lazy arrays, whose library may have no types. The file at a path decides
+# whether it is read at once or in chunks.
+PathLike: TypeAlias = str | os.PathLike[str]
+Deciding: TypeAlias = DaskCollection | PathLike
+DataLike: TypeAlias = InMemory | Chunked | Deciding
+# A name must be one of few, and any text would be a npt.ArrayLike.
+ArrayLike: TypeAlias = Array | list[Any] | tuple[Any, ...] | SupportsArray
+# Numbers of the rows, or the name of a column of X.
+RowsLike: TypeAlias = ArrayLike | DaskCollection | str | None
+# What numpy.random.default_rng takes, and the generators of scikit-learn.
+RngLike: TypeAlias = (
+    int
+    | np.integer[Any]
+    | Sequence[int]
+    | np.random.Generator
+    | np.random.BitGenerator
+    | np.random.SeedSequence
+    | np.random.RandomState
+    | None
+)
+ParametersLike: TypeAlias = Mapping[str, float | ArrayLike]
+
+
 class Rows(NamedTuple):
     """Consecutive rows of X, and what is known about each of them."""
 
@@ -40,22 +148,24 @@ class Rows(NamedTuple):
     observed: Array | None = None  # (m, d) False where a number is missing
     noise: Array | None = None  # known noise covariances (m, d, d) or variances (m, d)
     columns: Array | None = None  # (d,) the numbers of the columns, if they are not all of X
+    names: tuple[str, ...] | None = None  # of the columns of X, for messages
 
     def part(self, chosen: slice) -> "Rows":
         """Return some of these rows, with all that is known about them."""
         start, _, _ = chosen.indices(len(self.X))
         known = (None if array is None else array[chosen] for array in self[2:7])
-        return Rows(self.where, self.start + start, *known, self.columns)  # type: ignore[arg-type,call-arg]
+        return Rows(self.where, self.start + start, *known, *self[7:])  # type: ignore[arg-type,call-arg]
 
     def known(self) -> dict[str, Array]:
         """Return the arrays that are not None, by name. X comes first."""
         arrays = self._asdict()
-        del arrays["where"], arrays["start"], arrays["columns"]
+        del arrays["where"], arrays["start"], arrays["columns"], arrays["names"]
         return {name: array for name, array in arrays.items() if array is not None}
 
-    def column(self, j: int) -> int:
-        """The number of a column in X."""
-        return int(j if self.columns is None else self.columns[j])
+    def column(self, j: int) -> str:
+        """The name of a column in quotes, or its number in X if it has no name, for messages."""
+        number = int(j if self.columns is None else self.columns[j])
+        return str(number) if self.names is None else repr(self.names[number])
 
     @property
     def weights(self) -> FloatArray:

@@ -3,10 +3,11 @@
 import functools
 from collections.abc import Callable
 from inspect import signature
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 try:
     from sklearn.mixture import GaussianMixture as _GaussianMixture
+    from sklearn.utils._param_validation import StrOptions
 except ImportError:
     raise ImportError("fastem.sklearn needs scikit-learn: pip install scikit-learn.") from None
 
@@ -46,7 +47,7 @@ def _obeys_overrides(*called: str) -> Callable[[_Method], _Method]:
             tell_once(f"{name} overrides {step}.", _told)
             if ours.__name__.startswith("fit"):
                 vars(self).pop("report_", None)  # that of an earlier fit
-            with _drop_in.at_most(self.n_threads):
+            with _drop_in.at_most(self.n_threads), _drop_in.scikit_learns_start(self):
                 return getattr(super(GaussianMixture, self), ours.__name__)(**given)
 
         return cast(_Method, method)
@@ -57,16 +58,19 @@ def _obeys_overrides(*called: str) -> Callable[[_Method], _Method]:
 class GaussianMixture(_GaussianMixture):
     """Gaussian mixture as a scikit-learn estimator, fitted and scored by fastem.
 
-    This is a subclass of ``sklearn.mixture.GaussianMixture``. It has the same parameters, defaults,
-    attributes, methods, errors and warnings. In addition, it takes weights of the rows and a number of
-    threads, and it has a report.
+    This is a subclass of ``sklearn.mixture.GaussianMixture``. It has the same parameters, attributes,
+    methods, errors and warnings, and the same defaults except for `init_params`. In addition, it takes
+    weights of the rows and a number of threads, and it has a report.
 
     Parameters
     ----------
-    n_components, covariance_type, tol, reg_covar, max_iter, n_init, init_params, weights_init, means_init, \
+    n_components, covariance_type, tol, reg_covar, max_iter, n_init, weights_init, means_init, \
 precisions_init, random_state, warm_start, verbose, verbose_interval
         These mean the same as in scikit-learn. With ``reg_covar=0`` a singular covariance raises an error.
         With ``reg_covar > 0`` singular components are repaired, and the report lists the repairs.
+    init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}
+        With "auto" the fit begins with the best of several starts, found by EM on a sample of the rows. The
+        other names are those of scikit-learn.
     n_threads : int, optional
         Maximum number of threads. None means numba's setting. The result does not depend on it. A fit also
         limits the threads of BLAS and OpenMP to this number, since scikit-learn's k-means uses them.
@@ -84,15 +88,16 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
 
     Notes
     -----
-    A fit to at most 65,536 rows without weights initialises with scikit-learn's own code and random
-    numbers. So the same ``random_state`` finds the same components.
+    After the start "auto" a fit iterates on all rows until the change is below 10 % of `tol`, but makes at
+    most `max_iter` iterations. `n_iter_` counts the iterations after the start.
 
-    A fit to more rows, or to rows of unequal weight, first fits random samples and starts from the best of
-    these fits. It then iterates on all rows until the change is below 10 % of `tol`, but makes at most
-    `max_iter` iterations. `n_iter_` counts the iterations on all rows.
+    If `init_params` is a name of scikit-learn, a fit to at most 65,536 rows without weights initialises with
+    scikit-learn's own code and random numbers. So the same ``random_state`` finds the same components. A fit
+    to more rows, or to rows of unequal weight, has the start "auto".
 
     If a subclass overrides a step of EM (``_m_step``, ``_initialize``, ``_estimate_log_prob`` or another
-    private method of scikit-learn's classes), scikit-learn computes, without sample weights. The logger
+    private method of scikit-learn's classes), scikit-learn computes, without sample weights, and "auto"
+    means "kmeans". The logger
     ``fastem`` says which method is the reason, once.
 
     Examples
@@ -104,6 +109,11 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
     array([1, 0])
     """
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_GaussianMixture._parameter_constraints,
+        "init_params": [StrOptions({_drop_in.OWN, "kmeans", "random", "random_from_data", "k-means++"})],
+    }
+
     def __init__(
         self,
         n_components: int = 1,
@@ -113,7 +123,7 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
         reg_covar: float = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
-        init_params: str = "kmeans",
+        init_params: str = "auto",
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,

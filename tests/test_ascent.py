@@ -71,6 +71,21 @@ def test_it_goes_on_where_it_stopped_by_any_number_of_threads():
     assert at_once.objective(0) > by_steps.objective(0)
 
 
+def test_it_goes_on_with_other_rows():
+    """On the same rows as if it had not moved, and on others from the same parameters."""
+    X, weights, labels = problem(300, 2, 3)
+    stays = ascents_of(X, weights, labels, "full", 3)
+    stays.go_on([1], 7, -np.inf)
+    moves, elsewhere = stays.moved(1, X.T.copy(), weights), stays.moved(1, 2 * X.T, weights)
+    reached, same = stays.parameters(1).parameters, elsewhere.parameters(0).parameters
+    np.testing.assert_array_equal(same.means, reached.means)
+    for going, start in ((stays, 1), (moves, 0), (elsewhere, 0)):
+        going.go_on([start], 5, -np.inf)
+    for mine, others in zip(stays.parameters(1).parameters, moves.parameters(0).parameters, strict=True):
+        np.testing.assert_array_equal(mine, others)
+    assert stays.objective(1) == moves.objective(0) != elsewhere.objective(0)
+
+
 def test_it_stops_when_an_iteration_gains_little():
     X, weights, labels = problem(100, 2, 2)
     loose, tight = (ascents_of(X, weights, labels, "diag", 2) for _ in range(2))

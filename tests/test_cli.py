@@ -8,6 +8,7 @@ import pytest
 
 import fastem
 from fastem.__main__ import main
+from fastem._em.objective import Likelihood
 from fastem._tools.arguments import numbers_of
 from fastem.datasets import old_faithful
 
@@ -130,6 +131,135 @@ def test_parquet(folder, capsys):
     assert "place" in capsys.readouterr().err
 
 
+def test_score(folder, capsys):
+    run(capsys, "fit", "x.csv", *FIT, "-o", "m.npz")
+    model, X = fastem.load("m.npz"), old_faithful()
+    scores = model.score_samples(X)
+    assert f"272 rows, mean log-density {scores.mean():.9g}" in run(capsys, "score", "m.npz", "x.csv")
+    out = run(capsys, "score", "m.npz", "x.csv", "--flag", "0.02")
+    threshold = model.threshold(X, 0.02)
+    assert f"5 rows flagged, with a log-density below {threshold!r}" in out
+    rows = [int(line.split()[0]) for line in out.splitlines()[3:]]
+    assert rows == np.argsort(scores)[:5].tolist()
+    for name in ("d.csv", "d.npy", "d.parquet"):
+        assert f"written to {name}" in run(capsys, "score", "m.npz", "x.csv", "--below", "-6", "-o", name)
+    np.testing.assert_array_equal(np.load("d.npy"), scores)
+    written = np.loadtxt("d.csv", delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(written, np.c_[scores, scores < -6])
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table("d.parquet")
+    np.testing.assert_array_equal(table["log_density"], scores)
+    np.testing.assert_array_equal(table["flagged"], scores < -6)
+
+
+def test_columns_of_the_file_are_kept_as_they_are(folder, capsys):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    X = old_faithful()
+    lines = ['name,"waiting",eruptions', *(f'"p, {i}",{w:.3f},{e}' for i, (e, w) in enumerate(X))]
+    (folder / "named.csv").write_text("\n\n".join(lines), encoding="utf-8")  # blank lines are no rows
+    model = fastem.GaussianMixture(
+        [0.5, 0.5], [[2, 55], [4, 80]], [np.diag([0.1, 30])] * 2, feature_names=["eruptions", "waiting"]
+    )
+    model.save("m.npz")
+    labels = model.predict(X)
+    run(capsys, "predict", "m.npz", "named.csv", "--keep", "-o", "kept.csv")
+    kept = (folder / "kept.csv").read_text(encoding="utf-8").splitlines()
+    assert kept == ["name,waiting,eruptions,label"] + [
+        f"{line},{label}" for line, label in zip(lines[1:], labels, strict=True)
+    ]
+    names = pyarrow.array([f"p{i}" for i in range(272)]).dictionary_encode()
+    table = pyarrow.table({"waiting": X[:, 1].astype(int), "name": names, "eruptions": X[:, 0]})
+    (folder / "parts").mkdir()
+    parquet.write_table(table[:100], "parts/a.parquet", row_group_size=30)
+    parquet.write_table(table[100:], "parts/b.parquet", row_group_size=70)
+    run(capsys, "predict", "m.npz", "parts", "--keep", "-o", "kept.parquet")
+    kept = parquet.read_table("kept.parquet")
+    assert kept.select(table.column_names) == table
+    np.testing.assert_array_equal(kept["label"], labels)
+
+
+def test_kmeans(folder, capsys):
+    out = run(capsys, "kmeans", "x.csv", "-k", "2", "--seed", "0", "--n-init", "2", "-o", "c.npz")
+    model = fastem.load("c.npz")
+    assert model.feature_names == ("eruptions", "waiting")
+    assert model.inertia == pytest.approx(fastem.kmeans(old_faithful(), 2, rng=0).inertia)
+    assert "inertia=8901.77" in out
+    assert "saved to c.npz" in out
+    run(capsys, "predict", "c.npz", "x.csv", "-o", "labels.npy")
+    np.testing.assert_array_equal(np.load("labels.npy"), model.predict(old_faithful()))
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Make a later E-step raise KeyboardInterrupt, as Ctrl-C does."""
+
+    def at(number):
+        real, passes = Likelihood.e_step, []
+
+        def e_step(*arguments):
+            passes.append(1)
+            if len(passes) == number:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        monkeypatch.setattr(Likelihood, "e_step", e_step)
+
+    return at
+
+
+def test_an_interrupted_fit_is_saved_and_can_go_on(folder, capsys, interrupt):
+    interrupt(3)
+    started = "fit", "x.csv", "-k", "2", "--init", "k-means++", "--seed", "0", "-o", "m.npz"
+    assert main(list(started)) == 130
+    captured = capsys.readouterr()
+    assert "saved to m.npz" in captured.out
+    assert captured.err.splitlines()[-2:] == [
+        "The fit ended early. What is printed is the model so far; go on with --init m.npz.",
+        "fastem: interrupted",
+    ]
+    model = fastem.load("m.npz")
+    assert model.report is None
+    assert model.feature_names == ("eruptions", "waiting")
+    out = run(capsys, "fit", "x.csv", "-k", "2", "--init", "m.npz", "-o", "m.npz")
+    assert "log-likelihood -1130.26" in out
+
+
+def test_an_interrupt_before_there_is_a_model(folder, capsys, interrupt):
+    interrupt(1)
+    assert main(["fit", "x.csv", "-k", "2", "--init", "k-means++", "-o", "m.npz"]) == 130
+    assert capsys.readouterr().err == "fastem: interrupted\n"
+    assert not (folder / "m.npz").exists()
+
+
+def test_an_interrupted_selection_prints_its_table(folder, capsys, interrupt):
+    interrupt(30)
+    options = "-k", "1:9", "--covariance-type", "full", "--seed", "0", "-o", "best.npz"
+    assert main(["select", "x.csv", *options]) == 130
+    captured = capsys.readouterr()
+    assert "Selection by bic" in captured.out
+    assert "saved to best.npz" in captured.out
+    assert captured.err.endswith("fits that were finished.\nfastem: interrupted\n")
+    assert fastem.load("best.npz").n_components < 9
+
+
+def test_an_interrupted_prediction_leaves_nothing_half_written(folder, capsys, monkeypatch):
+    run(capsys, "fit", "x.csv", *FIT, "-o", "m.npz")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fastem.Mixture, "predict", interrupted)
+    assert main(["predict", "m.npz", "x.csv", "-o", "l.parquet"]) == 130
+    assert capsys.readouterr().err == "fastem: interrupted\n"
+    assert not list(folder.glob("l.*"))
+
+
+def test_one_fit_takes_one_number(folder, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "x.csv", "-k", "1:6"])
+    assert "python -m fastem select FILE -k 1:6" in capsys.readouterr().err
+
+
 def test_select(folder, capsys):
     pytest.importorskip("matplotlib")
     out = run(capsys, "select", "x.csv", "-k", "1:4", "--seed", "0", "-o", "best.npz", "--plot", "p.png")
@@ -141,6 +271,8 @@ def test_select(folder, capsys):
     out = run(capsys, "select", "x.csv", "-k", "1,2", "--covariance-type", "full", "--criterion", "icl")
     assert "Selection by icl" in out
     assert "of 2 fits" in out
+    out = run(capsys, "select", "x.csv", "-k", "1,2", "--covariance-type", "full", "--held-out", "0.3")
+    assert "Selection by held-out" in out
     assert numbers_of("1:99999999999") == range(1, 100_000_000_000)
     with pytest.raises(SystemExit):
         main(["select", "x.csv", "-k", "few"])
@@ -174,11 +306,11 @@ def test_a_terminal_gets_a_progress_bar(folder, monkeypatch, capsys):
         ("fit x.csv -k 300", "k must be at most the number of rows; got k=300 and 272 rows"),
         (
             "fit x.csv -k 2 --columns eruption",
-            "FILE must have the column 'eruption'; it has eruptions, waiting",
+            "must name columns of X, ['eruptions', 'waiting']; got 'eruption'",
         ),
         ("fit x.csv -k 2 --columns waiting,waiting", "columns must name each column once"),
         ("fit x.csv -k 2 --distribution poisson", "whole numbers"),
-        ("fit text.csv -k 2", "must hold numbers separated by commas: could not convert string 'x'"),
+        ("fit text.csv -k 2", "row 1 (line 3), column 'b' is 'x'"),
         ("fit same.csv -k 2", "columns of different names"),
         ("fit head.csv -k 2", "at least one row"),
         ("fit bytes.csv -k 2", "must be text in UTF-8"),
@@ -187,17 +319,26 @@ def test_a_terminal_gets_a_progress_bar(folder, monkeypatch, capsys):
         ("fit objects.npy -k 2", "must be a .npy file of numbers"),
         ("fit empty.npy -k 2", "must be a .npy file of numbers"),
         ("fit nothing -k 2", "there is no 'nothing'"),
-        ("predict nothing.npz x.csv -o o.csv", "nothing.npz"),
+        ("predict nothing.npz x.csv -o o.csv", "MODEL must be a file that fit, select or kmeans has saved"),
+        ("score folder.csv x.csv", "'folder.csv' is a folder"),
+        ("score clusters.npz x.csv", "k-means has no densities"),
+        ("score m.npz x.csv --flag 1", "share must be less than 1; got 1.0"),
+        ("score m.npz x.csv --keep", "--keep needs --output"),
+        ("score m.npz x.csv --keep -o o.parquet", "--keep copies columns from a .csv to a .csv"),
+        ("predict m.npz labelled.csv --keep -o o.csv", "must not have a column 'label' with --keep"),
+        ("predict m.npz ragged.csv --keep -o o.csv", "3 columns in every row for --keep; row 1 has 2"),
+        ("select x.csv --criterion bic --held-out 3", "--held-out needs --criterion held-out"),
+        ("fit x.csv -k 2 --init nearly", "--init must be one of"),
         ("predict x.csv x.csv -o o.csv", "x.csv"),
-        ("predict m.npz text.csv -o o.csv", "FILE must have the column 'eruptions'; it has a, b"),
+        ("predict m.npz text.csv -o o.csv", "it lacks ['eruptions', 'waiting']. Its columns are ['a', 'b']"),
         ("predict m.npz wide.npy -o o.csv", "X must have 2 features, as the model has; got 3"),
-        ("predict m.npz x.csv -o o.txt", "--output must end in .csv or .npy"),
+        ("predict m.npz x.csv -o o.txt", "--output must end in .csv, .npy or .parquet"),
         ("predict m.npz x.csv -o o.csv --columns waiting", "--columns must name 2 columns"),
         ("predict m.npz x.csv -o none/o.csv", "none/o.csv"),
         ("predict m.npz x.csv -o x.csv", "--output must be another file than those that the command reads"),
         ("predict m.npz x.csv -o folder.csv", "--output must be a file; 'folder.csv' is a folder"),
         ("predict clusters.npz x.csv -o o.csv --proba", "k-means has no responsibilities"),
-        ("fit hash.csv -k 2", "could not convert string '#3'"),
+        ("fit hash.csv -k 2", "row 1 (line 2), column 0 is '#3'"),
         ("fit nothing.csv -k 2 -o .", "--output must be a file; '.' is a folder"),
         ("fit nothing.csv -k 2 --plot .", "--plot must be a file"),
         ("fit nothing.csv -k 2 --plot p.xyz", "--plot must end in .png, .svg or .pdf; got 'p.xyz'"),
@@ -210,6 +351,8 @@ def test_mistakes_are_one_line_and_status_1(command, message, folder, capsys):
     (folder / "hash.csv").write_text("1,2\n#3,4\n5,6\n7,9\n")
     (folder / "folder.csv").mkdir()
     fastem.KMeans([[2.0, 55.0], [4.0, 80.0]]).save("clusters.npz")
+    (folder / "ragged.csv").write_text("eruptions,waiting,x\n1,2,3\n\n1,2\n")
+    save_csv("labelled.csv", np.c_[old_faithful(), np.ones(272)], "eruptions,waiting,label")
     (folder / "same.csv").write_text("a,a\n1,2\n")
     (folder / "head.csv").write_text("a,b\n")
     (folder / "bytes.csv").write_bytes(b"\xff\xfe")

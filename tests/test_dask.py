@@ -197,7 +197,7 @@ class FewerRowsLater:
         (
             lambda: (array(), "w"),
             ValueError,
-            "only where X is a table, a Parquet .* or a dask dataframe",
+            "only where X is a table, a .csv or Parquet .* or a dask dataframe",
         ),
         (lambda: (frame(), "z"), ValueError, r"must name columns of X, \['a', 'b', 'c', 'w'\]; got 'z'"),
         (

@@ -1,5 +1,8 @@
 """The EM loop compared with its broadcasting twin, and the properties of EM."""
 
+import math
+import re
+
 import naive
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ from problems import TYPES, clusters, random_model
 
 import fastem
 from fastem import FitStatus
+from fastem._api.progress import _moving
 
 
 def start_from(X, k, covariance_type, seed=0):
@@ -285,13 +289,29 @@ def test_large_samples_initialise_from_a_subsample():
 
 
 def test_progress_shows_a_bar(capsys):
-    fastem.fit(clusters(5, 500, 2, 3), 3, rng=0, progress=True)
-    assert "log_likelihood" in capsys.readouterr().err
+    """It is full at the end, and shows the mean log-likelihood of the best start."""
+    X = clusters(5, 500, 2, 3)
+    for n_init in (1, 3):
+        options = {"init": "random", "n_init": n_init, "rng": 0, "tol": 1e-7, "acceleration": None}
+        model = fastem.fit(X, 3, progress=True, **options)
+        shown = capsys.readouterr().err.replace("\n", "\r").rstrip("\r").split("\r")
+        assert shown[-1].startswith("EM: 100%")
+        assert shown[-1].endswith("converged]")
+        mean = float(re.search("mean_log_likelihood=([^,]*)", shown[-1])[1])
+        assert mean == pytest.approx(model.score(X), rel=1e-5)
+        assert ("start 1 of 3" in "".join(shown)) == (n_init == 3)
 
 
-def test_progress_without_tqdm_names_the_extra(monkeypatch):
+def test_the_digits_of_the_bar_move():
+    assert _moving(-4.155382, math.nan) == "-4.15538"
+    assert _moving(-4.15538228, -4.15538231) == "-4.155382280"  # by 0.00000003
+    assert _moving(12345678.0, 12345671.0) == "12345678.0"
+    assert _moving(0.0, 1.0) == "0.00000"
+
+
+def test_progress_without_tqdm_names_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tqdm.auto", None)
-    with pytest.raises(ImportError, match=r"fastem\[progress\]"):
+    with pytest.raises(ImportError, match="pip install tqdm"):
         fastem.fit(clusters(5, 500, 2, 3), 3, rng=0, progress=True)
 
 

@@ -24,8 +24,11 @@ OPTIONAL = {
     "_sources.parquet": {"pyarrow"},
     "_sources.tables": {"narwhals"},
     "_tools.peers": {"sklearn", "daal4py"},
+    "_tools.written": {"pyarrow"},
 }
 # These modules are only imported if scikit-learn is installed. No other module imports it at the top.
+# For type checkers alone, which all know it.
+OPTIONAL |= {name: {*OPTIONAL.get(name, ()), "typing_extensions"} for name in ("_report", "_api.selection")}
 OPTIONAL |= {"sklearn": {"sklearn"}, "_sklearn.drop_in": {"sklearn", "threadpoolctl"}}
 
 PACKAGE = Path(fastem.__file__).parent

@@ -262,11 +262,15 @@ def test_a_start_from_a_model_of_other_columns():
     pytest.importorskip("narwhals")
     table = pandas.DataFrame(SPREAD[:, :2], columns=["a", "b"])
     model = fastem.kmeans(table, 2, rng=0)
-    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\].* got \['b', 'a'\]"):
-        fastem.kmeans(table[["b", "a"]], 2, init=model)
-    again = fastem.kmeans(table[["b", "a"]], 2, init=model, columns=model.feature_names)
-    assert again.feature_names == model.feature_names
-    assert_array_equal(again.centers, fastem.kmeans(SPREAD[:, :2], 2, init=model).centers)
+    with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b'\].* lacks \['b'\]"):
+        fastem.kmeans(table[["a"]], 2, init=model)
+    with pytest.raises(ValueError, match=r"columns must be those of the model"):
+        fastem.kmeans(table, 2, init=model, columns=["a"])
+    expected = fastem.kmeans(SPREAD[:, :2], 2, init=model).centers
+    for columns in (None, model.feature_names):
+        again = fastem.kmeans(table[["b", "a"]], 2, init=model, columns=columns)
+        assert again.feature_names == model.feature_names
+        assert_array_equal(again.centers, expected)
 
 
 def test_bad_rows_and_centers():

@@ -128,8 +128,9 @@ def test_feature_names(model):
     assert named.feature_names == ("a", "b", "c")
     rows = pd.DataFrame([[1, 2, 0]], columns=NAMES)
     assert named.predict(rows) == named.predict(rows.to_numpy())
+    assert named.predict(rows[["b", "a", "c"]].assign(more="text")) == named.predict(rows)
     with pytest.raises(ValueError, match=r"X must have the columns \['a', 'b', 'c'\], as the model has"):
-        named.predict(rows[["b", "a", "c"]])
+        named.predict(rows[["b", "a"]])
     assert len(model.predict(rows[["b", "a", "c"]])) == 1
     for wrong in (["a", "b"], "abc", [1, 2, 3]):
         with pytest.raises(ValueError, match="feature_names must be 3 strings"):

@@ -236,6 +236,10 @@ def source_of(kind, X, folder, named):
     table = with_names(X) if named else frame_of(X)
     if kind == "table":
         return table
+    if kind == ".csv by its path":
+        path = folder / f"{next(NUMBER)}.csv"
+        table.to_csv(path, index=False)
+        return path
     if kind == "Parquet":
         pytest.importorskip("pyarrow")
         path = folder / f"{next(NUMBER)}.parquet"

@@ -265,7 +265,7 @@ def test_numbers_that_parquet_may_hold(tmp_path):
     columns = {
         "half": pa.array(half[:, 0]),
         "large": pa.array((1000 * X[:, 1]).astype(np.int64)),
-        "unsigned": pa.array(np.abs(X[:, 2]).astype(np.uint8)),
+        "unsigned": pa.array(np.abs(20 * X[:, 2]).astype(np.uint8)),
         "category": pa.array(X[:, 0].round()).dictionary_encode(),
     }
     pq.write_table(pa.table(columns), tmp_path / "X.parquet")

@@ -269,7 +269,7 @@ def test_repr(selection):
         ({"k": range(10**12)}, "k must have at most 10000"),
         ({"covariance_type": [["full"]]}, "covariance_type must be one of"),
         ({"sample_weight": np.full(600, 1 / 600)}, "sample_weight must count rows"),
-        ({"rng": np.random.RandomState(0)}, "rng must be None, an int or a numpy.random.Generator"),
+        ({"rng": np.random}, "rng must be None, an int or a numpy.random.Generator"),
         ({"criterion": "held-out", "held_out": 1.5}, "held_out must be a number of folds, or a share"),
         ({"labels": np.arange(600) % 3}, "k must be more than the largest known label, 2"),
         ({"covariance_type": ()}, "covariance_type must name at least one"),

@@ -44,7 +44,8 @@ DATA = {
 FITTED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_", "lower_bounds_")
 
 
-def both(X, k, **options):
+def both(X, k, init_params="kmeans", **options):
+    options["init_params"] = init_params
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return Theirs(k, **options).fit(X), GaussianMixture(k, **options).fit(X)
@@ -125,7 +126,10 @@ def subclass(base, step):
 
 @parametrize_with_checks(
     [GaussianMixture(covariance_type=covariance_type) for covariance_type in TYPES]
-    + [GaussianMixture(init_params="random", n_init=2, n_threads=1)]
+    + [
+        GaussianMixture(init_params=init_params, n_init=2, n_threads=1)
+        for init_params in ("kmeans", "random")
+    ]
 )
 def test_scikit_learns_checks(estimator, check):
     with warnings.catch_warnings():
@@ -198,7 +202,8 @@ def test_a_start_given_whole_is_taken_as_it_is(iris):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_warm_starts_go_on_where_they_stopped(iris):
-    theirs, ours = (cls(3, random_state=0, warm_start=True, max_iter=3) for cls in (Theirs, GaussianMixture))
+    options = {"init_params": "kmeans", "random_state": 0, "warm_start": True, "max_iter": 3}
+    theirs, ours = (cls(3, **options) for cls in (Theirs, GaussianMixture))
     for _ in range(10):
         assert_same(theirs.fit(iris), ours.fit(iris))
     assert ours.converged_
@@ -217,7 +222,7 @@ def test_it_warns_as_scikit_learn(iris):
     messages = []
     for cls in (Theirs, GaussianMixture):
         with pytest.warns(ConvergenceWarning) as caught:
-            cls(3, random_state=0, max_iter=2).fit(iris)
+            cls(3, init_params="kmeans", random_state=0, max_iter=2).fit(iris)
         messages += [str(warning.message) for warning in caught]
     assert len(messages) == 2
     assert messages[0] == messages[1]
@@ -226,7 +231,8 @@ def test_it_warns_as_scikit_learn(iris):
 def test_verbose_prints_what_scikit_learn_prints(iris, capsys):
     printed = []
     for cls in (Theirs, GaussianMixture):
-        cls(3, random_state=0, n_init=2, verbose=1, verbose_interval=3).fit(iris)
+        model = cls(3, init_params="kmeans", random_state=0, n_init=2, verbose=1, verbose_interval=3)
+        model.fit(iris)
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1] != ""
 
@@ -323,7 +329,7 @@ def test_k_means_of_the_start_uses_n_threads_at_most(cls, iris, monkeypatch):
 
     monkeypatch.setattr(KMeans, "fit", fit)
     _drop_in._thread_pools.cache_clear()  # other tests load more libraries
-    model = cls(2, random_state=0)
+    model = cls(2, init_params="kmeans", random_state=0)
     with threadpool_limits(2):
         for n_threads in (1, 3, None):
             model.set_params(n_threads=n_threads).fit(iris)
@@ -472,18 +478,20 @@ def test_a_subclass_that_overrides_no_step_is_fitted_by_fastem(iris, caplog):
 @pytest.fixture
 def few_rows_are_many(monkeypatch):
     monkeypatch.setattr(_drop_in, "_SAME_START_ROWS", 1000)
+    monkeypatch.setattr(_drop_in, "_BRIEF_ROWS", 1000)
 
 
 def test_it_has_the_parameters_of_scikit_learn():
     ours, theirs = GaussianMixture().get_params(), Theirs().get_params()
-    assert ours == theirs | {"n_threads": None}
+    assert ours == theirs | {"n_threads": None, "init_params": "auto"}
 
 
 @pytest.mark.usefixtures("few_rows_are_many")
-@pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
+@pytest.mark.parametrize("init_params", ["auto", "kmeans", "k-means++", "random", "random_from_data"])
 def test_many_rows_begin_with_a_sample_and_end_as_well(init_params):
     X = clusters(7, 20_000, 4, 5)
-    theirs, ours = both(X, 5, init_params=init_params, random_state=0)
+    theirs = Theirs(5, random_state=0).fit(X)
+    ours = GaussianMixture(5, init_params=init_params, random_state=0).fit(X)
     assert ours.score(X) > theirs.score(X) - 1e-3
     assert ours.score(X) == GaussianMixture(5, init_params=init_params, random_state=0).fit(X).score(X)
 
@@ -531,7 +539,7 @@ def test_many_rows_begin_with_what_is_given():
 
 
 def test_pipelines_searches_and_scores(iris):
-    pipeline = make_pipeline(StandardScaler(), GaussianMixture(random_state=0))
+    pipeline = make_pipeline(StandardScaler(), GaussianMixture(init_params="kmeans", random_state=0))
     # with one component, full and tied would be equal up to rounding
     grid = {"gaussianmixture__n_components": [2, 3], "gaussianmixture__covariance_type": TYPES}
     ours = GridSearchCV(pipeline, grid, cv=3).fit(iris)

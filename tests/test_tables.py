@@ -19,6 +19,7 @@ pytest.importorskip("narwhals")
 
 X = clusters(0, 300, 2, 2)
 NAMES = ("length", "width")
+WEIGHT = np.random.default_rng(1).uniform(0.5, 2, 300)
 LIBRARIES = {
     "pandas": lambda columns: pd.DataFrame(columns),
     "polars": lambda columns: pl.DataFrame(columns),
@@ -58,20 +59,107 @@ def test_a_column_of_weights(library):
     np.testing.assert_array_equal(weighted.means, expected.means)
 
 
+USES = (
+    lambda model, rows, **options: model.predict(rows),
+    lambda model, rows, **options: model.score(rows, **options),
+    lambda model, rows, **options: fastem.e_step(rows, model, **options).log_likelihood,
+    lambda model, rows, **options: fastem.partial_fit(model, rows, **options).means,
+    lambda model, rows, **options: fastem.fit(rows, 2, init=model, **options).means,
+)
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_other_columns_than_those_of_the_model_are_refused(library, model):
-    swapped = table_of(library, X[:, ::-1], NAMES[::-1])
-    message = r"X must have the columns \['length', 'width'\].*in this order; got \['width', 'length'\]"
-    for use in (model.predict, model.score, model.bic, lambda rows: fastem.e_step(rows, model)):
-        with pytest.raises(ValueError, match=message):
-            use(swapped)
-    model.predict(X)  # an array has no column names to check
+def test_a_model_picks_its_columns_by_name(library, model):
+    more = np.column_stack([X[:, 1], WEIGHT, X[:, 0]])
+    wide = table_of(library, more, ("width", "w", "length"))
+    for use in USES:
+        np.testing.assert_array_equal(use(model, wide), use(model, X))
+        np.testing.assert_array_equal(
+            use(model, wide, sample_weight="w"), use(model, X, sample_weight=WEIGHT)
+        )
+        with pytest.raises(ValueError, match=r"as the model has; it lacks \['length'\].* are \['width'\]"):
+            use(model, table_of(library, X[:, 1:], ("width",)))
+
+
+def test_files_and_dask_may_be_wider(model, tmp_path):
+    dd = pytest.importorskip("dask.dataframe")
+    more = np.column_stack([X[:, 1], WEIGHT, X[:, 0]])
+    wide = table_of("pandas", more, ("width", "w", "length")).assign(kind="text")
+    (tmp_path / "folder").mkdir()
+    for part in (0, 1):
+        wide[150 * part :][:150].to_parquet(tmp_path / "folder" / f"{part}.parquet")
+    frame = dd.from_pandas(wide, npartitions=2)
+    np.testing.assert_array_equal(model.predict(frame).compute(), model.predict(X))
+    np.testing.assert_array_equal(np.concatenate(list(model.predict(tmp_path / "folder"))), model.predict(X))
+    for rows in (frame, tmp_path / "folder"):
+        assert model.score(rows, "w") == pytest.approx(model.score(X, WEIGHT), rel=1e-12)
+        begun = fastem.fit(rows, 2, init=model)
+        assert begun.feature_names == NAMES
+        np.testing.assert_allclose(begun.means, fastem.fit(X, 2, init=model).means, rtol=1e-9)
+    wide[["w", "width"]].to_parquet(tmp_path / "narrow.parquet")
+    for rows in (frame[["w", "width"]], tmp_path / "narrow.parquet"):
+        with pytest.raises(ValueError, match=r"as the model has; it lacks \['length'\]"):
+            model.predict(rows)
+
+
+def test_columns_that_have_numbers_are_taken_by_position(model):
+    np.testing.assert_array_equal(model.predict(pd.DataFrame(X)), model.predict(X))
+    with pytest.raises(ValueError, match=r"it lacks \['width'\]. Its columns are \['length', 0\]"):
+        model.predict(pd.DataFrame({"length": X[:, 0], 0: X[:, 1]}))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_columns_are_chosen_by_name(library):
+    wide = table_of(library, np.column_stack([X[:, 1], WEIGHT, X[:, 0]]), ("width", "w", "length"))
+    parts = [wide[:100], wide[100:]]
+    expected = fastem.fit(X, 2, rng=0).means
+    for rows in (wide, parts):
+        fitted = fastem.fit(rows, 2, columns=NAMES, rng=0)
+        assert fitted.feature_names == NAMES
+        np.testing.assert_array_equal(fitted.means, expected)
+    np.testing.assert_array_equal(np.concatenate(list(fitted.predict(parts))), fitted.predict(X))
+    begun = fastem.partial_fit(None, wide, k=2, columns=NAMES, rng=0)
+    for columns in (NAMES, NAMES[::-1]):
+        assert fastem.partial_fit(begun, wide, columns=columns).feature_names == NAMES
+    assert fastem.select(wide, 2, columns=NAMES, rng=0).best.feature_names == NAMES
+    assert fastem.kmeans(wide, 2, columns=NAMES, rng=0).feature_names == NAMES
+    for use in (fastem.fit, fastem.kmeans):
+        with pytest.raises(ValueError, match="whose columns have no names"):
+            use([X[:100], X[100:]], 2, columns=NAMES)
+    for wrong, init in ((["w"], begun), (["width"], fitted)):
+        with pytest.raises(ValueError, match="columns must be those of the model"):
+            fastem.fit(wide, 2, columns=wrong, init=init)
+        with pytest.raises(ValueError, match="columns must be those of the model"):
+            fastem.partial_fit(init, wide, columns=wrong)
+    with pytest.raises(ValueError, match="columns must be left out for a model whose columns have no names"):
+        fastem.partial_fit(fastem.fit(X, 2, rng=0), wide, columns=NAMES)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_what_is_not_finite_is_counted_by_column(library):
+    bad = X.copy()
+    bad[3:7, 0], bad[2, 1], bad[4, 1] = np.nan, np.inf, np.nan
+    table = table_of(library, bad)
+    first = (
+        "must be finite; row 2, column 'width' is inf. Drop or impute such rows, or leave such columns out: "
+    )
+    counts = "column 'length' has 4 NaN, column 'width' has 1 NaN and 1 inf, in 300 rows"
+    for rows, where in ((table, "X "), ([table[:150], table[150:]], "chunk 0 of X ")):
+        with pytest.raises(ValueError) as caught:
+            fastem.fit(rows, 2)
+        assert str(caught.value).startswith(where + first + counts)
+    with pytest.raises(
+        ValueError, match=r"row 2, column 1 is inf\..*: column 0 has 4 NaN, column 1 has 1 NaN"
+    ):
+        fastem.fit(bad, 2)
+    with pytest.raises(ValueError, match="column 'length'"):
+        fastem.fit(table_of(library), 2, distribution="poisson")
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_missing_values_are_found(library):
     columns = {"length": [1.0, 2.0, None, 4.0], "width": [1, 2, 3, 4]}
-    with pytest.raises(ValueError, match="X must be finite; row 2, column 0 is nan"):
+    with pytest.raises(ValueError, match="X must be finite; row 2, column 'length' is nan"):
         fastem.fit(LIBRARIES[library](columns), 2)
 
 

@@ -250,6 +250,7 @@ def test_errors_of_numpy_may_be_set_to_raise():
         np.testing.assert_array_equal(fastem.fit(GOOD, 2, rng=0).means, expected)
 
 
+@pytest.mark.filterwarnings("ignore:FEW_VALUES")
 def test_booleans_are_numbers():
     X = np.random.default_rng(0).random((100, 2)) < 0.5
     labels = np.arange(100) // 50

@@ -1,8 +1,11 @@
 """Compare time, peak memory and log-likelihood of two GaussianMixture classes with default settings.
 
     python compare_with_scikit_learn.py            # needs Linux, scikit-learn and pillow; takes some minutes
+    python compare_with_scikit_learn.py rows       # the speed-up of whole fits by the number of rows
 
-Each fit runs in a process of its own. Before it, a fit to a few rows loads or compiles the kernels.
+The first runs each fit in a process of its own. Before it, a fit to a few rows loads or compiles the kernels.
+The second makes the fits of both libraries in turn in one process, each up to three times, and counts the
+shortest. Numbers of rows may follow.
 """
 
 import json
@@ -95,6 +98,59 @@ def measure(library, name):
     }
 
 
+ROWS = (500, 2_000, 5_000, 6_000, 20_000, 60_000, 200_000, 1_000_000)
+# The features, the components, how far they are apart, and the covariance type.
+MIXTURES = (
+    (2, 3, 4.0, "full"),
+    (2, 8, 1.5, "full"),
+    (8, 3, 0.7, "full"),
+    (8, 8, 1.5, "full"),
+    (8, 8, 0.7, "full"),
+    (2, 8, 1.5, "tied"),
+    (2, 8, 1.5, "diag"),
+    (2, 8, 1.5, "spherical"),
+)
+
+
+def by_rows(sizes):
+    """Print a table of seconds and likelihoods by rows: medians over the mixtures, and the least ratio."""
+    from sklearn.mixture import GaussianMixture as Theirs
+
+    from fastem.sklearn import GaussianMixture as Ours
+
+    warnings.simplefilter("ignore")
+    print(
+        "| rows | seconds: scikit-learn, fastem | ratio | least, most | gain: mean, least | lower by 0.001 |"
+    )
+    print("|---|---|---|---|---|---|")
+    for n in sizes:
+        times, gains = [], []
+        for d, k, spread, covariance_type in MIXTURES:
+            X = mixture(n, d, k, spread)
+            seconds = {Theirs: [], Ours: []}
+            Ours(k, covariance_type=covariance_type, random_state=0).fit(X)
+            for seed in range(3 if n <= 60_000 else 1):
+                ends, took = {}, {Theirs: [], Ours: []}
+                for _ in range(3 if n <= 20_000 else 1):
+                    for cls, durations in took.items():
+                        began = time.perf_counter()
+                        model = cls(k, covariance_type=covariance_type, random_state=seed).fit(X)
+                        durations.append(time.perf_counter() - began)
+                        ends[cls] = float(model.score(X))
+                gains.append(ends[Ours] - ends[Theirs])
+                for cls, durations in took.items():
+                    seconds[cls].append(min(durations))
+            times.append([sum(durations) / len(durations) for durations in seconds.values()])
+        theirs, ours = np.array(times).T
+        ratios = theirs / ours
+        print(
+            f"| {n:,} | {np.median(theirs):.4f}, {np.median(ours):.4f} | {np.median(ratios):.1f} x "
+            f"| {ratios.min():.1f}, {ratios.max():.1f} | {np.mean(gains):+.4f}, {min(gains):+.4f} "
+            f"| {sum(gain < -1e-3 for gain in gains)} of {len(gains)} |",
+            flush=True,
+        )
+
+
 def main():
     """Fit every problem with both libraries and print a table."""
     print("| data | rows x features, k | time, ratio | n_iter | peak memory, MB | gain in log-likelihood |")
@@ -117,7 +173,9 @@ def main():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
+    if sys.argv[1:2] == ["rows"]:
+        by_rows([int(n) for n in sys.argv[2:]] or ROWS)
+    elif len(sys.argv) == 3:
         print(json.dumps(measure(*sys.argv[1:])))
     else:
         main()

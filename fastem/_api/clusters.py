@@ -1,28 +1,58 @@
 """The result of k-means."""
 
+from __future__ import annotations
+
 import os
 import reprlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from numbers import Integral
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import numpy as np
 
 from fastem import _io
-from fastem._api.immutable import Immutable
+from fastem._api.scores import Clusters
 from fastem._api.scoring import Scorer
+from fastem._api.translations import HOLDS_CENTERS, KMEANS_NAMES, advised
 from fastem._checks import check_feature_names, check_finite, check_numeric
 from fastem._families.centres import KMEANS, distances
 from fastem._io import StoredMixture
-from fastem._report import KMeansReport
+from fastem._report import KR, KMeansReport, L
 from fastem._sources.open import source_of
-from fastem._sources.passes import ScoreRows
-from fastem._typing import Array, FloatArray, Rows, read_only
+from fastem._sources.passes import Source
+from fastem._typing import (
+    Array,
+    ArrayLike,
+    Chunked,
+    DataLike,
+    Deciding,
+    Float32Array,
+    FloatArray,
+    ForeignArray,
+    IntArray,
+    Lists,
+    Rows,
+    RowsLike,
+    Table,
+    read_only,
+)
 
 _SHOWN = 5
+T = TypeVar("T", covariant=True)
 _UNKNOWN = "Pass None if it is not known."
 
 
-class KMeans(Immutable):
+class _OfFit(Protocol[T]):
+    """What a model has that was fitted, and others may have. A type checker reads the two cases."""
+
+    @overload
+    def __get__(self, model: KMeans[KMeansReport, Any], owner: object) -> T: ...
+    @overload
+    def __get__(self, model: KMeans[Any, Any], owner: object) -> T | None: ...
+
+
+class KMeans(Clusters, Generic[KR, L]):
     """Clusters around their centers, as `kmeans` finds them. Each row belongs to the nearest center.
 
     The model is immutable. Its arrays are read-only copies, in the units of the data.
@@ -46,7 +76,7 @@ class KMeans(Immutable):
     inertia : float or None
         Sum of the squared distances of the rows to their centers, times the weights.
     report : KMeansReport or None
-        How the fit went.
+        How the fit went. `kmeans` returns a ``KMeans[KMeansReport]``: it has one, and `sizes` and `inertia`.
     feature_names : tuple of str, or None
         The names of the columns, if X was a table.
     k, n_features : int
@@ -64,24 +94,29 @@ class KMeans(Immutable):
     array([0, 1])
     """
 
+    _elsewhere = KMEANS_NAMES
+    if not TYPE_CHECKING:  # KMeans[KMeansReport] is enough; Generic knows no defaults before Python 3.13
+        __class_getitem__ = classmethod(GenericAlias)
     centers: FloatArray
-    labels: Array | None
-    sizes: FloatArray | None
-    inertia: float | None
-    report: KMeansReport | None
+    labels: L
+    sizes: _OfFit[FloatArray]
+    inertia: _OfFit[float]
+    report: KR
     feature_names: tuple[str, ...] | None
-    _scorer: Scorer
 
+    @advised(about=HOLDS_CENTERS)
     def __init__(
         self,
-        centers: Any,
+        centers: ArrayLike,
         *,
-        labels: Any = None,
-        sizes: Any = None,
+        labels: ArrayLike | None = None,
+        sizes: ArrayLike | None = None,
         inertia: float | None = None,
-        report: KMeansReport | None = None,
+        report: KR = None,  # type: ignore[assignment]
         feature_names: Sequence[str] | None = None,
     ) -> None:
+        if isinstance(centers, Integral):
+            raise TypeError(f"centers must be an array of shape (k, d); got {centers!r}. {HOLDS_CENTERS}")
         centers = check_finite("centers", centers)
         user = KMEANS.check(np.ones(centers.shape[:1]), {"centers": centers}, None)
         k, d = user.centers.shape
@@ -130,28 +165,16 @@ class KMeans(Immutable):
     def n_features(self) -> int:
         return int(self.centers.shape[1])
 
-    def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
-        """Return the nearest center of each row, (n,) of int64, and the first if several are nearest.
-
-        Parameters
-        ----------
-        X : array of shape (n, d), table, or anything else that `kmeans` takes
-            From a Parquet file, the columns in `feature_names` are read.
-        n_threads : int, optional
-            Number of threads. None means numba's setting.
-
-        Returns
-        -------
-        array of shape (n,), iterator, or dask array
-            If X is read in chunks, the result is an iterator over one array for each chunk. If X is a dask
-            array or dataframe, the result is a lazy dask array.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If X is not a finite (n, d) array of real numbers, or a table with other columns than the model.
-        """
-        return self._each(X, n_threads, self._scorer.labels)
+    @overload
+    def transform(self, X: Deciding, *, n_threads: int | None = None) -> Any: ...
+    @overload
+    def transform(self, X: Float32Array, *, n_threads: int | None = None) -> Float32Array: ...
+    @overload
+    def transform(self, X: Array | Lists, *, n_threads: int | None = None) -> FloatArray: ...
+    @overload
+    def transform(self, X: Table | ForeignArray, *, n_threads: int | None = None) -> Array: ...
+    @overload
+    def transform(self, X: Chunked, *, n_threads: int | None = None) -> Iterator[Array]: ...
 
     def transform(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Return the distance of each row to each center, (n, k), in float32 if X is float32.
@@ -162,7 +185,7 @@ class KMeans(Immutable):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one ``.npz`` file, without pickles. `fastem.load` reads it."""
-        arrays = {"centers": self.centers, "labels": self.labels}
+        arrays: dict[str, Array | None] = {"centers": self.centers, "labels": self.labels}
         options = {
             "family": KMEANS.name,
             "n_features": self.n_features,
@@ -173,17 +196,20 @@ class KMeans(Immutable):
         sizes = np.empty(0) if self.sizes is None else self.sizes
         _io.write(path, sizes, known, {}, options, self.report)
 
-    def _each(self, X: Any, n_threads: int | None, score: ScoreRows) -> Any:
+    def _source(
+        self, X: DataLike, sample_weight: RowsLike, n_threads: int | None, empty: bool = False
+    ) -> Source:
         names = self.feature_names
-        source = source_of(X, None, n_threads, n_features=self.n_features, feature_names=names, empty=True)
-        return source.map(score)
+        return source_of(
+            X, sample_weight, n_threads, n_features=self.n_features, feature_names=names, empty=empty
+        )
 
     def _distances(self, rows: Rows, n_threads: int | None) -> Array:
         self._scorer.labels(rows, n_threads)  # raises the error that says which number is not finite
         return distances(rows.X, self.centers, n_threads)
 
 
-def _checked_labels(labels: Any, k: int) -> Array:
+def _checked_labels(labels: Any, k: int) -> IntArray:
     rule = f"labels must be integers from 0 to k - 1 = {k - 1}, one a row"
     array = check_numeric(labels, "labels")
     if array.ndim != 1:
@@ -214,13 +240,15 @@ def _checked_inertia(inertia: Any) -> float:
     return float(array)
 
 
-def _rebuilt(centers: Any, labels: Any, sizes: Any, inertia: Any, report: Any, feature_names: Any) -> KMeans:
+def _rebuilt(
+    centers: Any, labels: Any, sizes: Any, inertia: Any, report: Any, feature_names: Any
+) -> KMeans[Any, Any]:
     return KMeans(
         centers, labels=labels, sizes=sizes, inertia=inertia, report=report, feature_names=feature_names
     )
 
 
-def read_clusters(stored: StoredMixture) -> KMeans:
+def read_clusters(stored: StoredMixture) -> KMeans[Any, Any]:
     """Return the model that a file holds, and check it."""
     return KMeans(
         stored.parameters["centers"],

@@ -1,86 +1,86 @@
 """`fit`, the main function of fastem."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 from fastem._api.fitting import fit_by
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.mixture import Mixture
-from fastem._api.options import Callback, check_options
+from fastem._api.options import check_options
+from fastem._api.signatures import Callback, FitOptions, GaussianCallback, InitLike, RegCovar
+from fastem._api.translations import advised
 from fastem._em.loop import StoppingRule
 from fastem._families.distribution import Distribution
-from fastem._typing import CovarianceType
-
-
-class FitOptions(TypedDict, total=False):
-    """The keyword arguments of `fit` except `distribution`, which decides the type of the result."""
-
-    covariance_type: CovarianceType | None
-    sample_weight: Any
-    labels: Any
-    assignment: Literal["soft", "hard"]
-    columns: Sequence[str] | None
-    cache_dir: str | os.PathLike[str] | None
-    init: Any
-    n_init: int
-    tol: float | StoppingRule
-    max_iter: int
-    reg_covar: float | Literal["auto"]
-    acceleration: Literal["auto"] | None
-    fixed: Sequence[str]
-    rng: Any
-    n_threads: int | None
-    callback: Callback | None
-    progress: bool
+from fastem._report import FitReport
+from fastem._typing import CovarianceType, DataLike, RngLike, RowsLike
 
 
 @overload
 def fit(
-    X: Any, k: int, *, distribution: Literal["gaussian"] = "gaussian", **options: Unpack[FitOptions]
-) -> GaussianMixture: ...
+    X: DataLike,
+    k: int,
+    *,
+    distribution: Literal["gaussian"] = "gaussian",
+    callback: GaussianCallback | None = None,
+    **options: Unpack[FitOptions],
+) -> GaussianMixture[FitReport]: ...
 
 
 @overload
 def fit(
-    X: Any, k: int, *, distribution: str | Mapping[Any, str] | Distribution, **options: Unpack[FitOptions]
-) -> Mixture: ...
+    X: DataLike,
+    k: int,
+    *,
+    distribution: str | Mapping[Any, str] | Distribution,
+    callback: Callback | None = None,
+    **options: Unpack[FitOptions],
+) -> Mixture[FitReport]: ...
 
 
+@advised(
+    missing={
+        "k": "It is the number of components: fastem.fit(X, 3). If you do not know it, fastem.select(X, "
+        "range(1, 10)) compares several."
+    }
+)
 def fit(
-    X: Any,
+    X: DataLike,
     k: int,
     *,
     covariance_type: CovarianceType | None = None,
     distribution: str | Mapping[Any, str] | Distribution = "gaussian",
-    sample_weight: Any = None,
-    labels: Any = None,
+    sample_weight: RowsLike = None,
+    labels: RowsLike = None,
     assignment: Literal["soft", "hard"] = "soft",
     columns: Sequence[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    init: Any = "auto",
+    init: InitLike = "auto",
     n_init: int = 1,
     tol: float | StoppingRule = 1e-4,
     max_iter: int = 200,
-    reg_covar: float | Literal["auto"] = "auto",
+    reg_covar: RegCovar = "auto",
     acceleration: Literal["auto"] | None = "auto",
     fixed: Sequence[str] = (),
-    rng: Any = None,
+    rng: RngLike = None,
     n_threads: int | None = None,
-    callback: Callback | None = None,
+    callback: Any = None,
     progress: bool = False,
-) -> Mixture:
+) -> Mixture[FitReport]:
     """Fit a mixture by Expectation-Maximization (Dempster, Laird and Rubin 1977).
 
     Parameters
     ----------
-    X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
+    X : array of shape (n, d), table, .csv, Parquet, store, chunks, or dask array or dataframe
         Finite real numbers. If X is float32, fastem computes in float32 (and sums in float64), unless that
         would hide a variance: features that nearly agree need float64. Otherwise it computes in float64. It
         never copies an array of numbers as a whole, and never writes to it. Tables of pandas, polars,
-        pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted. The names
-        of their columns become the `feature_names` of the model. With ``distribution="categorical"``, arrays
-        and columns may also hold text; then another pass over chunks collects it.
+        pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted, and the path
+        of a ``.csv`` is read, with or without names in its first line. The names of the columns become the
+        `feature_names` of the model. With ``distribution="categorical"``, arrays and columns may also hold
+        text; then another pass over chunks collects it.
 
         X need not fit in memory. The following are read again in each pass, and the result has the same
         bits as that of an array with the same rows:
@@ -119,9 +119,9 @@ def fit(
           that are ``"gaussian"``.
         - a `Distribution` of your own.
     sample_weight : array of shape (n,), or str, optional
-        Weights of the rows, at least 0. An integer weight counts a row that many times. If X is a table,
-        Parquet or a dask dataframe, this may be the name of a column. If X is a dask array or dataframe, this
-        may be a dask array or series with the same blocks as X.
+        Weights of the rows, at least 0. An integer weight counts a row that many times. If X is a table, a
+        .csv, Parquet or a dask dataframe, this may be the name of a column. If X is a dask array or
+        dataframe, this may be a dask array or series with the same blocks as X.
     labels : array of shape (n,) of int, or str, optional
         The known component of each row, from 0 to k - 1, and -1 (or NaN) where it is unknown, in the order of
         the rows: an index is ignored. In every E-step
@@ -134,8 +134,9 @@ def fit(
         log-likelihood, which the `objective` and the `history` of the report hold. It is biased where
         components overlap. k-means is a special case.
     columns : sequence of str, optional
-        Names of the columns to use, if X is a table, Parquet or a dask dataframe. By default all columns are
-        used except those of the weights and the labels.
+        Names of the columns to use, if X is a table, a .csv, Parquet, a dask dataframe or chunks that are
+        tables. By default all columns are used except those of the weights and the labels, or those of the
+        model if `init` is one.
     cache_dir : str or path, optional
         Folder for a temporary copy of the rows of X, if X is Parquet, a store or chunks. Then X is read and
         decoded only once, and all later passes read the memory-mapped copy. The copy takes 8 bytes per
@@ -192,8 +193,9 @@ def fit(
     fixed : sequence of str
         Names of parameters that stay as `init` gives them: ``"weights"``, and those that the distribution
         allows. `n_parameters` counts them all the same.
-    rng : None, int or numpy.random.Generator
-        Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads.
+    rng : None, int, numpy.random.Generator or RandomState
+        Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads. A
+        RandomState, as scikit-learn has them, gives the seed, and goes on.
     n_threads : int, optional
         Number of threads, but never more than ``NUMBA_NUM_THREADS``. None means numba's setting. Each dask
         task uses one thread.
@@ -202,12 +204,13 @@ def fit(
         iteration 0. If it returns True, the fit makes no more iterations or restarts and returns that
         model.
     progress : bool
-        Show a progress bar. This needs tqdm (the extra ``progress``).
+        Show a progress bar with the mean log-likelihood per row. This needs tqdm (the extra ``progress``).
 
     Returns
     -------
     GaussianMixture, or Mixture of another distribution
-        The fitted model. Its `report` says how the fit went.
+        The fitted model. Its `report` says how the fit went. Annotations name the class with the type of the
+        report: ``GaussianMixture[FitReport]``.
 
     Raises
     ------
@@ -215,7 +218,8 @@ def fit(
         If an argument is not valid (before any work starts), if X holds NaN or inf, or if the rows of X
         differ between passes.
     FitInterrupted
-        If X can no longer be read during the iterations. The error holds the last parameters.
+        If the user interrupts (Ctrl-C), or X can no longer be read, during the iterations. The error holds
+        the model so far. After Ctrl-C it is a `KeyboardInterrupt` too, and otherwise a `RuntimeError`.
     OSError
         If X cannot be read, or the disk of `cache_dir` gets full, before the first iteration.
     RuntimeError
@@ -227,7 +231,8 @@ def fit(
     -----
     FitWarning
         With a named `cause`: `max_iter` was reached before convergence (unless ``tol=0``), a component is
-        singular, the log-likelihood fell, a start failed, or the numbers in X have too few digits left.
+        singular (it names the columns that are constant or collinear), the log-likelihood fell, a start
+        failed, the numbers in X have too few digits left, or columns hold too few values for Gaussians.
 
     Examples
     --------

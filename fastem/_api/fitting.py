@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem._api.advice import singular_in_words, warn_of_few_values
 from fastem._api.inside import in_frame
 from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
@@ -15,6 +16,7 @@ from fastem._api.options import Options, check_init, check_parameters, check_sta
 from fastem._api.progress import progress_bar
 from fastem._api.restarts import Restarts
 from fastem._em.auto import named_start, partial_start
+from fastem._em.brief import brief_start
 from fastem._em.loop import FLOORED, MASS, Run
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start
@@ -26,8 +28,10 @@ from fastem._sources.open import source_of
 from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray
 
+# The name of a start that is not for users: see `_em.brief`.
+BRIEF = "brief"
 # A checked `init`: a name, labels or responsibilities, a model, or some of its parameters by name.
-Given = str | Array | Mixture | dict[str, FloatArray]
+Given = str | Array | Mixture[Any] | dict[str, FloatArray]
 
 
 def fit_by(
@@ -38,28 +42,35 @@ def fit_by(
     n_threads: int | None,
     progress: bool = False,
     **reading: Any,
-) -> Mixture:
+) -> Mixture[FitReport]:
     """Fit by checked options. `reading` are the options of `source_of`."""
     began = time.perf_counter()
     source = source_of(
-        X, sample_weight, n_threads, k=options.k, vocabulary=options.family.vocabulary, **reading
+        X,
+        sample_weight,
+        n_threads,
+        k=options.k,
+        vocabulary=options.family.vocabulary,
+        feature_names=init.feature_names if isinstance(init, Mixture) else None,
+        **reading,
     )
     check_enough_rows(options.k, source.n_samples, source.n_positive)
     options = options._replace(family=options.family.adapted(source.facts()))
     given = _check_given(init, source, options)
     options.family.n_parameters(options.k, source.n_features)  # a mistake in a user's shows here, not in bic
     likelihood = likelihood_of(source, options, given)
+    warn_of_few_values(source, options.family)
     names = source.feature_names
-    with progress_bar(progress, options.restarts, options.limits.max_iter) as advance:
+    with progress_bar(progress, options.restarts, options.limits.max_iter) as shown:
         begin = partial(_start, likelihood, given)
-        best, failures = Restarts(likelihood, options, begin, names, advance).best()
+        best, failures = Restarts(likelihood, options, begin, names, shown).best()
     if not best.history:
         raise failures[0]
     report = report_of(best, time.perf_counter() - began)
     model = model_of(options.family, best.parameters, likelihood.frame, report, names)
     if failures:
         warn(WarningCause.FAILED, f"{len(failures)} of {options.restarts} start(s) failed: {failures[0]}")
-    _warn_of_end(best, source, options)
+    _warn_of_end(best, likelihood, options)
     return model
 
 
@@ -75,7 +86,7 @@ def _check_given(init: Any, source: Source, options: Options[Any]) -> Given:
 def likelihood_of(source: Source, options: Options[P], given: Given) -> Likelihood[P]:
     """Return the log-likelihood of the rows, in standard coordinates. Bad rows raise their error here."""
     family, moments = options.family, source.moments()
-    check_spread(source.chunks, source.stored_dtype, moments)
+    check_spread(source.chunks, source.stored_dtype, moments, source.feature_names)
     frame = family.frame(moments, source.dtype)
     base = source.base_measure(family, frame) if family.has_base_measure else 0.0
     fixed = {name: np.array(_values(given)[name]) for name in options.fixed}
@@ -99,6 +110,8 @@ def _values(given: Given) -> Mapping[str, FloatArray]:
 def _start(likelihood: Likelihood[P], given: Given, restart: int, rng: np.random.Generator) -> Maximised[P]:
     if isinstance(given, Mixture):
         return Maximised(in_frame(given, likelihood.frame), [], [], [])
+    if isinstance(given, str) and given == BRIEF:
+        return brief_start(likelihood, rng)
     if isinstance(given, str):
         return named_start(likelihood, given, rng, restart)
     if isinstance(given, dict):
@@ -124,7 +137,7 @@ def report_of(best: Run[Any], elapsed: float) -> FitReport:
     )
 
 
-def _warn_of_end(best: Run[Any], source: Source, options: Options[Any]) -> None:
+def _warn_of_end(best: Run[P], likelihood: Likelihood[P], options: Options[Any]) -> None:
     """Warn if the fit ended in a way that the user should know about at once and did not ask for."""
     if best.status is FitStatus.DECREASED:
         warn(WarningCause.DECREASED, options.family.advice_on_fall)
@@ -132,8 +145,9 @@ def _warn_of_end(best: Run[Any], source: Source, options: Options[Any]) -> None:
         warn(WarningCause.MAX_ITER)
     if best.singular and best.status is not FitStatus.STOPPED:
         spurious = set(best.singular) - set(best.masses)
+        source, told = likelihood.source, singular_in_words(likelihood, best.parameters, best.singular)
         warn(
             WarningCause.DEGENERATE if spurious else WarningCause.MASS,
             f"Components {reprlib.repr(best.singular)} of {options.k}, in "
-            f"{source.n_positive} rows of {source.n_features} features.",
+            f"{source.n_positive} rows of {source.n_features} features. {told}".rstrip(),
         )

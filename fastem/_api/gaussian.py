@@ -1,17 +1,20 @@
 """Gaussian mixtures with known parameters."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, cast
 
 from fastem._api import interop
 from fastem._api.mixture import Mixture
+from fastem._api.translations import HOLDS_PARAMETERS, advised
 from fastem._families.gaussian import Gaussian
 from fastem._families.registry import family_of
-from fastem._report import FitReport
-from fastem._typing import CovarianceType, FloatArray
+from fastem._report import R
+from fastem._typing import ArrayLike, CovarianceType, FloatArray
 
 
-class GaussianMixture(Mixture):
+class GaussianMixture(Mixture[R]):
     """A Gaussian mixture with known parameters: p(x) = sum_k weights[k] N(x; means[k], covariance[k]).
 
     The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.
@@ -34,8 +37,9 @@ class GaussianMixture(Mixture):
     Attributes
     ----------
     weights, means, covariances, covariance_type, report, feature_names
-        The parameters above. `report` is None if the model was not fitted. `feature_names` is a tuple, or
-        None if the model was not fitted to a table.
+        The parameters above. `report` is None if the model was not fitted, and a type checker knows which:
+        `fit` returns a ``GaussianMixture[FitReport]``, and a ``GaussianMixture`` alone may be either.
+        `feature_names` is a tuple, or None if the model was not fitted to a table.
     distribution : str
         ``"gaussian"``.
     parameters : mapping of str to array
@@ -58,14 +62,15 @@ class GaussianMixture(Mixture):
     array([0, 1])
     """
 
+    @advised(about=HOLDS_PARAMETERS)
     def __init__(
         self,
-        weights: Any,
-        means: Any,
-        covariances: Any,
+        weights: ArrayLike,
+        means: ArrayLike,
+        covariances: float | ArrayLike,
         covariance_type: CovarianceType = "full",
         *,
-        report: FitReport | None = None,
+        report: R = None,  # type: ignore[assignment]
         feature_names: Sequence[str] | None = None,
     ) -> None:
         family = family_of("gaussian", covariance_type)
@@ -101,7 +106,7 @@ class GaussianMixture(Mixture):
         return interop.to_sklearn(self.weights, self.means, self.covariances, kind, self.report)
 
     @classmethod
-    def from_sklearn(cls, estimator: Any) -> "GaussianMixture":
+    def from_sklearn(cls, estimator: Any) -> GaussianMixture:
         """Return the model of a fitted ``sklearn.mixture.GaussianMixture``.
 
         The parameters are exact copies. The model has no report.

@@ -14,17 +14,17 @@ from fastem._sources.passes import Source, Sweep
 from fastem._typing import Array
 
 
-def family_of_model(model: Mixture) -> Family[Any, Any]:
+def family_of_model(model: Mixture[Any]) -> Family[Any, Any]:
     return parts_of(model)[0]
 
 
-def in_frame(model: Mixture, frame: Frame) -> Any:
+def in_frame(model: Mixture[Any], frame: Frame) -> Any:
     """Return the parameters in the coordinates of a given frame."""
     family, user, _ = parts_of(model)
     return family.from_user(user, frame)
 
 
-def sweep_of(model: Mixture, dtype: np.dtype[Any]) -> Sweep:
+def sweep_of(model: Mixture[Any], dtype: np.dtype[Any]) -> Sweep:
     """Return a pass with this model."""
     return parts_of(model)[2].sweep(dtype)
 
@@ -35,7 +35,7 @@ def with_report(model: M, report: FitReport) -> M:
     return new_model(type(model), family, user, report, model.feature_names)
 
 
-def totals_of(model: Mixture, source: Source) -> Array:
+def totals_of(model: Mixture[Any], source: Source) -> Array:
     """Return the log-likelihood of the rows of a source, and their total weight."""
     return source.total(parts_of(model)[2].totals)
 

@@ -1,29 +1,44 @@
-"""The error of fits that ended before they were done."""
+"""The errors of fits that ended before they were done, and what these keep."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic
 
 from fastem._api.clusters import KMeans
 from fastem._api.mixture import Mixture
 from fastem._api.selection import Selection
+from fastem._em.loop import PassLost, Run
+from fastem._families.base import P
+from fastem._report import FitStatus
 
 
-class FitInterrupted(RuntimeError):
+class FitInterrupted(BaseException):
     """A fit or a selection ended early, and what it has reached is kept.
 
-    X could no longer be read, for example because a file, a block or a cluster was lost; or the user
-    interrupted `select` (Ctrl-C). The original error is the ``__cause__``. Some errors are raised as they
-    are: a `ValueError` about the data (NaN, or other rows than in earlier passes), an interrupt of `fit` by
-    the user, and an error in a callback.
+    There are two causes. If the user interrupts (Ctrl-C), the error is a `KeyboardInterrupt` too, so that
+    ``except Exception`` does not take it for an ordinary error. If X can no longer be read, for example
+    because a file, a block or a cluster was lost, it is a `RuntimeError` too. In both cases the original
+    error is the ``__cause__``.
+
+    Other errors are raised as they are: a `ValueError` about the data (NaN, or other rows than in earlier
+    passes), an error in a callback, and whatever happens before there is a model: before the first E-step of
+    `fit` and `kmeans`, and before the first finished fit to all rows of `select`.
 
     Attributes
     ----------
     model : GaussianMixture, Mixture, KMeans or None
-        Of a fit: the last parameters, without a report. ``fit(X, k, init=error.model)``, or `kmeans`,
-        continues from them. Of a selection: the best model so far, or None if none can be chosen.
+        Of a fit: a model without a report. ``fit(X, k, init=error.model)``, or `kmeans`, goes on from it.
+        After Ctrl-C it is the better of two: the start that ran, as far as it had come, and the best of the
+        starts before it, by the rule of `n_init`. If X was lost, it has the last parameters. Of a selection:
+        the best model so far, or None if none can be chosen.
     selection : Selection or None
         The fits that `select` has finished. None if a fit was interrupted.
+    reason : str
+        The original error in words.
     """
 
     def __init__(
-        self, reason: str, model: Mixture | KMeans | None, selection: Selection | None = None
+        self, reason: str, model: Mixture[Any] | KMeans[Any] | None, selection: Selection | None = None
     ) -> None:
         super().__init__(reason, model, selection)
         self.reason = reason
@@ -36,7 +51,70 @@ class FitInterrupted(RuntimeError):
                 f"select was interrupted. {self.reason} The attribute `selection` has the "
                 f"{len(self.selection.table)} fits that were finished."
             )
+        function = "kmeans" if isinstance(self.model, KMeans) else "fit"
+        return self._about_fit(f"continue with {function}(X, k, init=error.model).")
+
+    def _about_fit(self, remedy: str) -> str:
+        return f"{self.reason} The attribute `model` has the best parameters so far: {remedy}"
+
+
+class InterruptedByUser(FitInterrupted, KeyboardInterrupt):
+    """The user pressed Ctrl-C, or a callback raised `KeyboardInterrupt`."""
+
+
+class InterruptedByLoss(FitInterrupted, RuntimeError):
+    """X could no longer be read."""
+
+    def _about_fit(self, remedy: str) -> str:
         return (
             f"X could not be read during the fit. {self.reason} The attribute `model` has the last "
-            "parameters: once X can be read again, continue with fit(X, k, init=error.model)."
+            f"parameters: once X can be read again, {remedy}"
         )
+
+
+def interruption(
+    cause: BaseException, model: Mixture | KMeans | None, selection: Selection | None = None
+) -> FitInterrupted:
+    """Return the error for this cause. It is for the caller to raise it from the cause."""
+    if isinstance(cause, KeyboardInterrupt):
+        return InterruptedByUser("The user interrupted (KeyboardInterrupt).", model, selection)
+    return InterruptedByLoss(f"{type(cause).__name__}: {cause}", model, selection)
+
+
+class Kept(Generic[P]):
+    """The starts of one fit, as far as they have come."""
+
+    def __init__(self) -> None:
+        self.best: Run[P] = Run(FitStatus.FAILED)  # of the starts that have ended
+        self._running: Run[P] | None = None
+
+    def note(self, run: Run[P]) -> None:
+        """Keep a run that has made an E-step. One that goes on from a saddle counts once it is higher."""
+        known = self._running
+        if known is None or run is known or run.objective > known.objective:
+            self._running = run
+
+    def end(self, run: Run[P]) -> None:
+        """Compare a start that has ended with those before."""
+        self.best = max(self.best, run, key=lambda run: run.rank)
+        self._running = None
+
+    @contextmanager
+    def in_error(self, model: Callable[[P], Mixture | KMeans]) -> Iterator[None]:
+        """Raise `FitInterrupted` with what is kept, if there is any, when the fit ends early."""
+        try:
+            yield
+        except PassLost as lost:
+            parameters: Any = lost.parameters
+            if parameters is None and self.best.history:
+                parameters = self.best.parameters
+            if parameters is None:
+                raise lost.reason from None
+            raise interruption(lost.reason, model(parameters)) from lost.reason
+        except KeyboardInterrupt as interrupt:
+            reached = self.best
+            if self._running is not None:
+                reached = max(reached, self._running, key=lambda run: run.rank)
+            if not reached.history:
+                raise
+            raise interruption(interrupt, model(reached.parameters)) from interrupt

@@ -1,16 +1,21 @@
 """`kmeans`, the hard special case of EM."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Unpack, overload
 
 import numpy as np
 
 from fastem._api.clusters import KMeans
-from fastem._api.interrupted import FitInterrupted
-from fastem._api.progress import Advance, progress_bar
+from fastem._api.interrupted import Kept
+from fastem._api.progress import Progress, progress_bar
+from fastem._api.signatures import CentersInit, KMeansOptions
+from fastem._api.translations import advised
 from fastem._checks import (
     check_finite,
     check_integer,
@@ -18,7 +23,7 @@ from fastem._checks import (
     check_one_of,
     check_rng,
 )
-from fastem._em.loop import KEPT, RESEEDED, Limits, PassLost, Run, ascend
+from fastem._em.loop import KEPT, RESEEDED, Limits, Run, ascend
 from fastem._em.objective import Likelihood
 from fastem._em.seeds import INIT_NAMES, first_centers, relative_gain_below
 from fastem._families.base import Maximised, Scores
@@ -29,28 +34,57 @@ from fastem._sources.checks import check_enough_rows
 from fastem._sources.chunk_checks import check_spread
 from fastem._sources.open import source_of
 from fastem._sources.passes import Sweep
-from fastem._typing import FloatArray
+from fastem._typing import (
+    Chunked,
+    DaskCollection,
+    DataLike,
+    FloatArray,
+    InMemory,
+    IntArray,
+    PathLike,
+    RngLike,
+    RowsLike,
+)
 
 MOVED = "moved: no rows left; took the row farthest from its center"
 LEFT = "kept: no rows left, and no other row is away from its center"
 
 
+@overload
+def kmeans(X: InMemory, k: int, **options: Unpack[KMeansOptions]) -> KMeans[KMeansReport, IntArray]: ...
+
+
+@overload
+def kmeans(X: PathLike, k: int, **options: Unpack[KMeansOptions]) -> KMeans[KMeansReport]: ...
+
+
+@overload
 def kmeans(
-    X: Any,
+    X: Chunked | DaskCollection, k: int, **options: Unpack[KMeansOptions]
+) -> KMeans[KMeansReport, None]: ...
+
+
+@advised(
+    missing={
+        "k": "It is the number of clusters: fastem.kmeans(X, 3). fastem.silhouette_score compares several."
+    }
+)
+def kmeans(
+    X: DataLike,
     k: int,
     *,
-    sample_weight: Any = None,
+    sample_weight: RowsLike = None,
     columns: Sequence[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    init: Any = "auto",
+    init: CentersInit = "auto",
     n_init: int = 1,
     tol: float = 1e-4,
     max_iter: int = 300,
-    rng: Any = None,
+    rng: RngLike = None,
     n_threads: int | None = None,
     callback: Callable[[int, float, KMeans], Any] | None = None,
     progress: bool = False,
-) -> KMeans:
+) -> KMeans[KMeansReport, Any]:
     """Divide rows into k clusters around centers that are as near to the rows as possible (Lloyd 1982).
 
     It minimises the inertia, the sum over all rows of the squared distance to the nearest center. In turn
@@ -60,7 +94,7 @@ def kmeans(
 
     Parameters
     ----------
-    X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
+    X : array of shape (n, d), table, .csv, Parquet, store, chunks, or dask array or dataframe
         Finite real numbers, as in `fit`. X need not fit in memory. float32 stays float32: it decides which
         center is nearest wherever its rounding errors leave no doubt. All else is in float64.
     k : int
@@ -107,7 +141,8 @@ def kmeans(
         If an argument is not valid (before any work starts), if X holds NaN or inf, or if the rows of X
         differ between passes.
     FitInterrupted
-        If X can no longer be read during the iterations. The error holds the last centers.
+        If the user interrupts (Ctrl-C), or X can no longer be read, during the iterations. The error holds
+        the centers so far.
     OSError, RuntimeError, ImportError
         As in `fit`.
 
@@ -140,28 +175,29 @@ def kmeans(
             f"callback must be callable as callback(iteration, inertia, model); got {callback!r}."
         )
     rng = check_rng(rng)
-    source = source_of(X, sample_weight, n_threads, columns=columns, cache_dir=cache_dir)
+    source = source_of(
+        X,
+        sample_weight,
+        n_threads,
+        columns=columns,
+        cache_dir=cache_dir,
+        feature_names=init.feature_names if isinstance(init, KMeans) else None,
+    )
     check_enough_rows(k, source.n_samples, source.n_positive)
     if not isinstance(given, str) and given.shape[1] != source.n_features:
         raise ValueError(
             f"init centers must have shape (k, d) = {(k, source.n_features)}, one row a center; "
             f"got {given.shape}."
         )
-    wanted, names = init.feature_names if isinstance(init, KMeans) else None, source.feature_names
-    if wanted is not None and names is not None and wanted != names:
-        raise ValueError(
-            f"X must have the columns {list(wanted)}, as the model init has, in this order; "
-            f"got {list(names)}. Select them with columns=init.feature_names."
-        )
     moments = source.moments()
-    check_spread(source.chunks, source.stored_dtype, moments)
+    check_spread(source.chunks, source.stored_dtype, moments, source.feature_names)
     likelihood = Likelihood(source, KMEANS, k, KMEANS.frame(moments, source.dtype), None, hard=True)
     restarts = n_init if isinstance(given, str) else 1
-    with progress_bar(progress, restarts, limits.max_iter, "k-means", "inertia") as advance:
-        best = _Descents(likelihood, given, limits, callback, source.feature_names, advance).best(
-            rng, restarts
-        )
-    return _model(likelihood, best, source.feature_names, began)
+    with progress_bar(progress, restarts, limits.max_iter, "k-means", "inertia") as shown:
+        descents = _Descents(likelihood, given, limits, callback, source.feature_names, shown)
+        with descents.kept.in_error(descents.model):
+            best = descents.best(rng, restarts)
+            return _model(likelihood, best, source.feature_names, began)
 
 
 def _check_init(init: Any, k: int) -> str | FloatArray:
@@ -177,7 +213,8 @@ def _check_init(init: Any, k: int) -> str | FloatArray:
     return centers
 
 
-class _Descents(NamedTuple):
+@dataclass
+class _Descents:
     """The restarts of one fit."""
 
     likelihood: Likelihood[Centres]
@@ -185,43 +222,42 @@ class _Descents(NamedTuple):
     limits: Limits
     callback: Callable[[int, float, KMeans], Any] | None
     feature_names: tuple[str, ...] | None
-    advance: Advance
+    progress: Progress
+    kept: Kept[Centres] = field(default_factory=Kept)
 
     def best(self, rng: np.random.Generator, restarts: int) -> Run[Centres]:
-        best: Run[Centres] = Run(FitStatus.FAILED)
+        best = self._best(rng, restarts)
+        self.progress.finish(best.status, _inertia(self.likelihood, best.objective))
+        return best
+
+    def _best(self, rng: np.random.Generator, restarts: int) -> Run[Centres]:
         for restart, own in enumerate(rng.spawn(restarts)):
-            run = self._run(partial(self._start, restart, own), best)
-            if run.failure is not None and not best.history and not run.history:
+            start = partial(self._start, restart, own)
+            run = ascend(self.likelihood, start, self.limits, k=self.likelihood.k, watch=self._watch)
+            if run.failure is not None and not self.kept.best.history and not run.history:
                 raise run.failure
             if run.status is FitStatus.STOPPED:
                 return run
-            best = max(best, run, key=lambda run: run.rank)
-        return best
-
-    def _run(self, start: Callable[[], Maximised[Centres]], best: Run[Centres]) -> Run[Centres]:
-        try:
-            return ascend(self.likelihood, start, self.limits, k=self.likelihood.k, watch=self._watch)
-        except PassLost as lost:
-            parameters = best.parameters if lost.parameters is None and best.history else lost.parameters
-            if parameters is None:
-                raise lost.reason from None
-            model = KMeans(parameters.centers, feature_names=self.feature_names)
-            reason = f"{type(lost.reason).__name__}: {lost.reason}"
-            raise FitInterrupted(reason, model) from lost.reason
+            self.kept.end(run)
+            self.progress.start_ended()
+        return self.kept.best
 
     def _start(self, restart: int, rng: np.random.Generator) -> Maximised[Centres]:
         if isinstance(self.given, str):
             return first_centers(self.likelihood, self.given, rng, restart)
         return Maximised(Centres(np.ones(len(self.given)), self.given), [], [], [])
 
-    def _watch(self, iteration: int, log_likelihood: float, parameters: Centres) -> bool:
-        inertia = _inertia(self.likelihood, log_likelihood)
-        self.advance(inertia)
+    def _watch(self, iteration: int, run: Run[Centres]) -> bool:
+        self.kept.note(run)
+        inertia = _inertia(self.likelihood, run.log_likelihood)
+        self.progress.advance(inertia)
         if self.callback is None:
             return False
-        model = KMeans(parameters.centers, inertia=inertia, feature_names=self.feature_names)
-        stop = self.callback(iteration, inertia, model)
+        stop = self.callback(iteration, inertia, self.model(run.parameters, inertia))
         return isinstance(stop, (bool, np.bool_)) and bool(stop)
+
+    def model(self, parameters: Centres, inertia: float | None = None) -> KMeans:
+        return KMeans(parameters.centers, inertia=inertia, feature_names=self.feature_names)
 
 
 def _inertia(likelihood: Likelihood[Centres], value: float) -> float:
@@ -232,7 +268,7 @@ def _inertia(likelihood: Likelihood[Centres], value: float) -> float:
 
 def _model(
     likelihood: Likelihood[Centres], best: Run[Centres], names: tuple[str, ...] | None, began: float
-) -> KMeans:
+) -> KMeans[KMeansReport, Any]:
     """Return the model of a run. One more pass finds the labels or, if they are not held, the sizes."""
     source, k = likelihood.source, likelihood.k
     labels: Any = None

@@ -1,37 +1,49 @@
 """Mixtures of any distribution, with known parameters."""
 
+from __future__ import annotations
+
 import os
 import reprlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastem import _io
-from fastem._api.immutable import Immutable
 from fastem._api.parameters import check_mixing_weights, check_names
+from fastem._api.scores import Densities
 from fastem._api.scoring import Scorer
 from fastem._api.summary import summary
+from fastem._api.thresholds import Thresholds
+from fastem._api.translations import HOLDS_PARAMETERS, MIXTURE_NAMES, advised
 from fastem._checks import (
     check_feature_names,
     check_integer,
-    check_responsibilities,
     check_rng,
 )
-from fastem._criteria import aic_of, bic_of
 from fastem._families.base import Family
 from fastem._families.distribution import Distribution
 from fastem._families.registry import other_family
 from fastem._io import StoredMixture
-from fastem._report import FitReport
+from fastem._report import FitReport, R
 from fastem._sources.open import source_of
-from fastem._sources.passes import ScoreRows, Source
-from fastem._typing import Array, CovarianceType, FloatArray
+from fastem._sources.passes import Source
+from fastem._typing import (
+    Array,
+    ArrayLike,
+    CovarianceType,
+    DataLike,
+    FloatArray,
+    IntArray,
+    ParametersLike,
+    RngLike,
+    RowsLike,
+)
 
-M = TypeVar("M", bound="Mixture")
+M = TypeVar("M", bound="Mixture[Any]")
 
 
-class Mixture(Immutable):
+class Mixture(Thresholds, Densities, Generic[R]):
     """A mixture with known parameters: p(x) = sum_k weights[k] p(x | parameters of component k).
 
     The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.
@@ -65,8 +77,9 @@ class Mixture(Immutable):
     Attributes
     ----------
     weights, parameters, report, feature_names
-        The parameters above. `report` is None if the model was not fitted. `feature_names` is a tuple, or
-        None if the model was not fitted to a table.
+        The parameters above. `report` is None if the model was not fitted, and a type checker knows which:
+        `fit` returns a ``Mixture[FitReport]``, and a ``Mixture`` alone may be either. `feature_names` is a
+        tuple, or None if the model was not fitted to a table.
     distribution : str or Distribution
         The parameter above. It is ``"gaussian"`` for a `GaussianMixture`.
     categories : tuple of d arrays, or None
@@ -87,24 +100,26 @@ class Mixture(Immutable):
     array([0, 1])
     """
 
+    _elsewhere = MIXTURE_NAMES
     weights: FloatArray
     parameters: Mapping[str, FloatArray]
-    report: FitReport | None
+    report: R
     feature_names: tuple[str, ...] | None
     _family: Family[Any, Any]
     _user: Any  # the parameters as a NamedTuple of the family, in user units
     _scorer: Scorer
 
+    @advised(about=HOLDS_PARAMETERS)
     def __init__(
         self,
-        weights: Any,
-        parameters: Mapping[str, Any],
+        weights: ArrayLike,
+        parameters: ParametersLike,
         distribution: str | Mapping[Any, str] | Distribution,
         *,
         covariance_type: CovarianceType | None = None,
         categories: Sequence[Any] | None = None,
         n_features: int | None = None,
-        report: FitReport | None = None,
+        report: R = None,  # type: ignore[assignment]
         feature_names: Sequence[str] | None = None,
     ) -> None:
         family = other_family(distribution, covariance_type)
@@ -176,118 +191,8 @@ class Mixture(Immutable):
         k = self.n_components
         return self._family.n_parameters(k, self.n_features) + k - 1
 
-    def score_samples(self, X: Any, *, n_threads: int | None = None) -> Any:
-        """Return the log-density log p(x) of each row.
-
-        Parameters
-        ----------
-        X : array of shape (n, d), table, or anything else that `fit` takes
-            From a Parquet file, the columns in `feature_names` are read.
-        n_threads : int, optional
-            Number of threads. None means numba's setting.
-
-        Returns
-        -------
-        array of shape (n,), iterator, or dask array
-            If X is read in chunks, the result is an iterator over one array for each chunk. If X is a dask
-            array or dataframe, the result is a lazy dask array.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If X is not a finite (n, d) array of real numbers, if X is a table with other columns than the
-            model, or if X holds values that the distribution cannot have.
-        """
-        return self._each(X, n_threads, self._scorer.log_densities)
-
-    def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
-        """Return the most likely component of each row, (n,) of int64.
-
-        The parameters are those of `score_samples`.
-        """
-        return self._each(X, n_threads, self._scorer.labels)
-
-    def predict_proba(self, X: Any, *, n_threads: int | None = None) -> Any:
-        """Return the responsibilities p(component | x), (n, k) (Bishop 2006, eq. 9.23).
-
-        Each row sums to 1. The parameters are those of `score_samples`.
-        """
-        return self._each(X, n_threads, self._scorer.responsibilities)
-
-    def component_log_densities(self, X: Any, *, n_threads: int | None = None) -> Any:
-        """Return the log-density log p(x | k) of each row under each component, without the weights, (n, k).
-
-        It is in float64, and -inf where a component cannot produce a row. The parameters are those of
-        `score_samples`.
-        """
-        return self._each(X, n_threads, self._scorer.component_log_densities)
-
-    def lower_bound(
-        self, X: Any, responsibilities: Any = None, sample_weight: Any = None, *, n_threads: int | None = None
-    ) -> float:
-        """Return a lower bound of the total log-likelihood, by Jensen's inequality (Bishop 2006, eq. 9.71).
-
-        For responsibilities q it is sum_i w_i sum_k q_ik (log p(x_i, k) - log q_ik), where q of 0 adds
-        nothing. It is largest, and equals the log-likelihood, if q are those of the model. EM raises it in
-        turn over q, in the E-step, and over the parameters, in the M-step.
-
-        Parameters
-        ----------
-        X : array of shape (n, d), or anything else that `fit` takes
-        responsibilities : array of shape (n, k), optional
-            Numbers of at least 0 that sum to 1 in each row. None means those of the model. They must be None
-            if X is a dask collection.
-        sample_weight : array of shape (n,), optional
-            Weights of the rows.
-        n_threads : int, optional
-            The same as in `fit`.
-
-        Returns
-        -------
-        float
-            It is -inf if a row has a positive responsibility for a component that cannot produce it.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is not valid.
-        """
-        source = source_for(self, X, sample_weight, n_threads)
-        if responsibilities is None:
-            return float(source.total(self._scorer.totals)[0])
-        if source.lazy:
-            raise TypeError(
-                "responsibilities must be None where X is a dask collection. Compute the blocks one by one."
-            )
-        q = check_responsibilities(responsibilities, source.n_samples, self.n_components, "responsibilities")
-        return self._scorer.lower_bound(source.chunks(), q, n_threads)
-
-    def score(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
-        """Return the mean log-density of the rows. `sample_weight` (n,) makes it a weighted mean."""
-        log_likelihood, total_weight = self._totals(X, sample_weight, n_threads)
-        return log_likelihood / total_weight
-
-    def bic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
-        """Return the Bayesian information criterion, -2 log L + n_parameters log n. Lower is better.
-
-        n is the number of rows, or the sum of their weights.
-        """
-        return bic_of(*self._totals(X, sample_weight, n_threads), self.n_parameters)
-
-    def aic(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
-        """Return the Akaike information criterion, -2 log L + 2 n_parameters. Lower is better."""
-        return aic_of(self._totals(X, sample_weight, n_threads)[0], self.n_parameters)
-
-    def icl(self, X: Any, sample_weight: Any = None, *, n_threads: int | None = None) -> float:
-        """Return the integrated completed likelihood (Biernacki, Celeux and Govaert 2000). Lower is better.
-
-        It is `bic` with the classification log-likelihood, sum_i w_i max_k log p(x_i, k), in place of log L.
-        So overlap of the components counts against them.
-        """
-        totals = source_for(self, X, sample_weight, n_threads).total(self._scorer.classified_totals)
-        return bic_of(float(totals[0]), float(totals[1]), self.n_parameters)
-
-    def sample(self, n: int, rng: Any = None) -> tuple[FloatArray, Array]:
+    @advised()
+    def sample(self, n: int, rng: RngLike = None) -> tuple[FloatArray, IntArray]:
         """Draw independent rows from the mixture.
 
         Parameters
@@ -307,9 +212,9 @@ class Mixture(Immutable):
             If the distribution is your own and has no method `sample`.
         """
         n = check_integer("n", n, 0)
-        rng = check_rng(rng)
-        labels = rng.choice(self.n_components, n, p=self.weights / self.weights.sum())
-        return self._family.sample(self._user, labels, rng), labels
+        generator = check_rng(rng)
+        labels = generator.choice(self.n_components, n, p=self.weights / self.weights.sum())
+        return self._family.sample(self._user, labels, generator), labels
 
     def summary(self) -> str:
         """Return a table of the mixture as text, with a column for each component.
@@ -331,16 +236,19 @@ class Mixture(Immutable):
         }
         _io.write(path, self.weights, dict(self.parameters), self._family.state(), options, self.report)
 
-    def _each(self, X: Any, n_threads: int | None, score: ScoreRows) -> Any:
-        return source_for(self, X, None, n_threads, empty=True).map(score)
+    def _advice_on(self, name: str) -> str | None:
+        parameter = name.removesuffix("_")
+        if parameter in self.__dict__.get("parameters", ()):
+            return f"Use {parameter if hasattr(type(self), parameter) else f'parameters[{parameter!r}]'}."
+        return super()._advice_on(name)
 
-    def _totals(self, X: Any, sample_weight: Any, n_threads: int | None) -> tuple[float, float]:
-        """Return the log-likelihood and the total weight."""
-        totals = source_for(self, X, sample_weight, n_threads).total(self._scorer.totals)
-        return float(totals[0]), float(totals[1])
+    def _source(
+        self, X: DataLike, sample_weight: RowsLike, n_threads: int | None, empty: bool = False
+    ) -> Source:
+        return source_for(self, X, sample_weight, n_threads, empty=empty)
 
 
-def parts_of(model: Mixture) -> tuple[Family[Any, Any], Any, Scorer]:
+def parts_of(model: Mixture[Any]) -> tuple[Family[Any, Any], Any, Scorer]:
     """Return the family, the parameters in user units, and the scorer of a model."""
     return model._family, model._user, model._scorer
 
@@ -369,7 +277,7 @@ def read_model(kind: type[M], family: Family[Any, Any], stored: StoredMixture) -
 
 
 def source_for(
-    model: Mixture,
+    model: Mixture[Any],
     X: Any,
     sample_weight: Any,
     n_threads: int | None,

@@ -16,7 +16,7 @@ from fastem._families.gaussian import Gaussian
 from fastem._families.registry import family_named, family_of
 from fastem._report import FitReport
 
-_CLASSES: dict[type, type[Mixture]] = {Gaussian: GaussianMixture}
+_CLASSES: dict[type, type[Mixture[Any]]] = {Gaussian: GaussianMixture}
 
 
 def model_of(
@@ -25,7 +25,7 @@ def model_of(
     frame: Frame,
     report: FitReport | None = None,
     feature_names: Sequence[str] | None = None,
-) -> Mixture:
+) -> Mixture[Any]:
     """Make a model from parameters in standard coordinates. The model has them in user units."""
     user = family.to_user(parameters, frame)
     return new_model(_CLASSES.get(type(family), Mixture), family, user, report, feature_names)

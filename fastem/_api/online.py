@@ -1,22 +1,31 @@
 """EM on a stream of chunks, each of which is seen only once."""
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
 from fastem._api.fit import fit
+from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import check_model, family_of_model, in_frame, with_report
-from fastem._api.mixture import M, Mixture, source_for
+from fastem._api.mixture import Mixture, source_for
 from fastem._api.models import model_of
 from fastem._api.options import Options, check_options, check_reg_covar
+from fastem._api.signatures import Callback, FitOptions, GaussianCallback, RegCovar
 from fastem._api.steps import sums_under
-from fastem._checks import check_nonnegative
+from fastem._api.translations import unknown_argument
+from fastem._checks import check_nonnegative, check_rng
 from fastem._em.objective import maximise
 from fastem._families.base import Maximised
+from fastem._families.distribution import Distribution
 from fastem._families.statistics import Statistics
 from fastem._report import FitReport, FitStatus
+from fastem._sources.checks import check_agreement, check_columns
+from fastem._typing import DataLike, RowsLike
 
 # The step sizes are (t + 1)^-0.6. Cappe and Moulines (2009) find that exponents near 1/2 forget the start
 # fastest and that exponents near 1 give the least noise. They use 0.6.
@@ -44,31 +53,66 @@ _CHECKED = (
 
 @overload
 def partial_fit(
-    model: M,
-    chunk: Any,
+    model: GaussianMixture[Any] | None,
+    chunk: DataLike,
     *,
-    sample_weight: Any = None,
+    k: int,
     step: float | None = None,
-    reg_covar: float | Literal["auto"] = "auto",
-    n_threads: int | None = None,
-    **first: Any,
-) -> M: ...
+    distribution: Literal["gaussian"] = "gaussian",
+    callback: GaussianCallback | None = None,
+    **first: Unpack[FitOptions],
+) -> GaussianMixture[FitReport]: ...
 
 
 @overload
-def partial_fit(model: None, chunk: Any, **options: Any) -> Any: ...
+def partial_fit(
+    model: GaussianMixture[Any],
+    chunk: DataLike,
+    *,
+    k: int | None = None,
+    step: float | None = None,
+    distribution: Literal["gaussian"] = "gaussian",
+    callback: GaussianCallback | None = None,
+    **first: Unpack[FitOptions],
+) -> GaussianMixture[FitReport]: ...
+
+
+@overload
+def partial_fit(
+    model: Mixture[Any] | None,
+    chunk: DataLike,
+    *,
+    k: int,
+    step: float | None = None,
+    distribution: str | Mapping[Any, str] | Distribution,
+    callback: Callback | None = None,
+    **first: Unpack[FitOptions],
+) -> Mixture[FitReport]: ...
+
+
+@overload
+def partial_fit(
+    model: Mixture[Any],
+    chunk: DataLike,
+    *,
+    k: int | None = None,
+    step: float | None = None,
+    distribution: str | Mapping[Any, str] | Distribution = "gaussian",
+    callback: Callback | None = None,
+    **first: Unpack[FitOptions],
+) -> Mixture[FitReport]: ...
 
 
 def partial_fit(
-    model: Mixture | None,
-    chunk: Any,
+    model: Mixture[Any] | None,
+    chunk: DataLike,
     *,
-    sample_weight: Any = None,
+    sample_weight: RowsLike = None,
     step: float | None = None,
-    reg_covar: float | Literal["auto"] = "auto",
+    reg_covar: RegCovar = "auto",
     n_threads: int | None = None,
     **first: Any,
-) -> Mixture:
+) -> Mixture[FitReport]:
     """Update a model with one more chunk, by one step of stepwise EM (Cappe and Moulines 2009, section 2).
 
     Let s be the expected sufficient statistics per row of all chunks so far, and s' those of the new chunk
@@ -122,6 +166,8 @@ def partial_fit(
     gain = _check_step(step)
     if model is not None:
         check_model(model)
+    if "rng" in first:
+        first["rng"] = check_rng(first["rng"])
     options = _check_first(first, model)
     if model is None:
         fitted = fit(chunk, sample_weight=sample_weight, reg_covar=reg_covar, n_threads=n_threads, **first)
@@ -145,7 +191,7 @@ def partial_fit(
 
 
 def _blended_m_step(
-    model: Mixture, statistics: Statistics[Any], gain: float, reg_covar: float | None
+    model: Mixture[Any], statistics: Statistics[Any], gain: float, reg_covar: float | None
 ) -> Maximised[Any]:
     """Blend the statistics that the old parameters stand for, times 1 - gain, with the chunk's, times gain.
 
@@ -169,13 +215,13 @@ def _check_step(step: Any) -> float | None:
     return value
 
 
-def _check_first(first: dict[str, Any], model: Mixture | None) -> Options[Any]:
+def _check_first(first: dict[str, Any], model: Mixture[Any] | None) -> Options[Any]:
     """Check the options for the first chunk. If there is a model, they must agree with it."""
-    unknown = sorted(set(first) - {"k", *_FIRST})
+    known = ("sample_weight", "step", "reg_covar", "n_threads", "k", *_FIRST)
+    unknown = sorted(set(first) - set(known))
     if unknown:
         raise TypeError(
-            f"partial_fit got the unknown option {unknown[0]!r}. For the first chunk it takes these options "
-            f"of fit: k, {', '.join(_FIRST)}."
+            f"partial_fit got the unknown option {unknown[0]!r}. {unknown_argument(unknown[0], known)}"
         )
     k = first.get("k")
     if model is None and k is None:
@@ -183,6 +229,8 @@ def _check_first(first: dict[str, Any], model: Mixture | None) -> Options[Any]:
     if model is not None and k not in (None, model.n_components):
         raise ValueError(f"k must be that of the model, {model.n_components}; got {k!r}. Leave it out.")
     checked = {name: first.get(name, _FIRST[name]) for name in _CHECKED}
+    if model is not None and first.get("columns") is not None:
+        _check_columns(check_columns(first["columns"]), model)
     if model is not None and first.get("fixed"):
         checked["init"] = model  # which has the fixed parameters
     options = check_options(k if model is None else model.n_components, reg_covar="auto", **checked)
@@ -198,7 +246,16 @@ def _check_first(first: dict[str, Any], model: Mixture | None) -> Options[Any]:
     return options
 
 
-def _with_report(model: Mixture, chunks: int, log_likelihood: float) -> Mixture:
+def _check_columns(columns: tuple[str, ...] | None, model: Mixture[Any]) -> None:
+    if columns is not None and model.feature_names is None:
+        raise ValueError(
+            "columns must be left out for a model whose columns have no names; "
+            f"got {list(columns)}. Begin anew with chunks that are tables, or select the columns yourself."
+        )
+    check_agreement(columns, model.feature_names)
+
+
+def _with_report(model: Mixture[Any], chunks: int, log_likelihood: float) -> Mixture[FitReport]:
     history = (log_likelihood,)
     report = FitReport(FitStatus.ONLINE, False, chunks, log_likelihood, history, (), 0.0, log_likelihood)
     return with_report(model, report)

@@ -1,6 +1,6 @@
 """The options of `fit`, checked before any work starts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from fastem._api.inside import family_of_model
 from fastem._api.mixture import Mixture
 from fastem._api.parameters import check_mixing_weights
+from fastem._api.signatures import Callback
 from fastem._checks import (
     check_integer,
     check_nonnegative,
@@ -23,8 +24,6 @@ from fastem._families.base import Family, P
 from fastem._families.frame import identity_frame
 from fastem._families.registry import family_of
 from fastem._typing import Array, FloatArray
-
-Callback = Callable[[int, float, Mixture], Any]
 
 
 class Options(NamedTuple, Generic[P]):
@@ -193,7 +192,7 @@ def check_init(init: Any, family: Family[Any, Any], n_samples: int, k: int, d: i
     )
 
 
-def check_start(model: Mixture, family: Family[Any, Any], k: int, d: int) -> None:
+def check_start(model: Mixture[Any], family: Family[Any, Any], k: int, d: int) -> None:
     """Check a model that is given as `init`."""
     wanted = {"n_components": k, "n_features": d}
     for name, value in wanted.items():

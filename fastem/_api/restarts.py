@@ -1,18 +1,18 @@
 """The restarts of one fit, the best of which counts."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Generic, NamedTuple
+from typing import Generic
 
 import numpy as np
 
-from fastem._api.interrupted import FitInterrupted
+from fastem._api.interrupted import Kept
 from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
 from fastem._api.options import Options
-from fastem._api.progress import Advance
-from fastem._em.loop import Limits, PassLost, Run, reading
+from fastem._api.progress import Progress
+from fastem._em.loop import Limits, Run, reading
 from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
 from fastem._em.saddles import climb
@@ -27,45 +27,47 @@ _MASS_ROWS = 16384
 Begin = Callable[[int, np.random.Generator], Maximised[P]]
 
 
-class Restarts(NamedTuple, Generic[P]):
+@dataclass
+class Restarts(Generic[P]):
     """The restarts of one fit."""
 
     likelihood: Likelihood[P]
     options: Options[P]
     begin: Begin[P]
     feature_names: tuple[str, ...] | None
-    advance: Advance
+    progress: Progress
+    kept: Kept[P] = field(default_factory=Kept)
 
     def best(self) -> tuple[Run[P], list[ValueError]]:
         """Return the best run, and the errors of the starts that failed."""
-        best: Run[P] = Run(FitStatus.FAILED)
         failures: list[ValueError] = []
+        with self.kept.in_error(self._model):
+            best = self._best(failures)
+        if best.history:
+            self.progress.finish(best.status, self._mean(best.objective))
+        return best, failures
+
+    def _best(self, failures: list[ValueError]) -> Run[P]:
         for restart, rng in enumerate(self.options.rng.spawn(self.options.restarts)):
-            run = self._run(restart, rng, best)
+            run = self._run(restart, rng)
             if run.failure is not None:
                 failures.append(run.failure)
             if run.status is FitStatus.STOPPED:
-                return run, failures
-            best = max(best, run, key=lambda run: run.rank)
-        return best, failures
+                return run
+            self.kept.end(run)
+            self.progress.start_ended()
+        return self.kept.best
 
-    def _run(self, restart: int, rng: np.random.Generator, best: Run[P]) -> Run[P]:
+    def _run(self, restart: int, rng: np.random.Generator) -> Run[P]:
         start = partial(self.begin, restart, rng)
-        try:
-            accelerated = self.options.accelerated
-            run = climb(self.likelihood, start, self._limits, rng, self._watch, accelerated)
-            if self.options.hard and run.history:
-                with reading(run.parameters):
-                    run.log_likelihood = self._log_likelihood(run.parameters)
-            if run.singular:
-                rows = self.likelihood.source.sample(sample_size(self.likelihood, _MASS_ROWS), rng)
-                run.masses = masses_of(self.likelihood, rows, run.parameters, run.singular)
-            return run
-        except PassLost as lost:
-            parameters = best.parameters if lost.parameters is None and best.history else lost.parameters
-            if parameters is None:
-                raise lost.reason from None
-            raise FitInterrupted(_in_words(lost.reason), self._model(parameters)) from lost.reason
+        run = climb(self.likelihood, start, self._limits, rng, self._watch, self.options.accelerated)
+        if self.options.hard and run.history:
+            with reading(run.parameters):
+                run.log_likelihood = self._log_likelihood(run.parameters)
+        if run.singular:
+            rows = self.likelihood.source.sample(sample_size(self.likelihood, _MASS_ROWS), rng)
+            run.masses = masses_of(self.likelihood, rows, run.parameters, run.singular)
+        return run
 
     @property
     def _limits(self) -> Limits:
@@ -78,16 +80,16 @@ class Restarts(NamedTuple, Generic[P]):
         soft = replace(self.likelihood, hard=False)
         return soft.log_likelihood(soft.e_step(parameters))
 
-    def _watch(self, iteration: int, log_likelihood: float, parameters: P) -> bool:
-        self.advance(log_likelihood)
+    def _watch(self, iteration: int, run: Run[P]) -> bool:
+        self.kept.note(run)
+        self.progress.advance(self._mean(run.objective))
         callback = self.options.callback
-        stop = callback and callback(iteration, log_likelihood, self._model(parameters))
+        stop = callback and callback(iteration, run.log_likelihood, self._model(run.parameters))
         return isinstance(stop, (bool, np.bool_)) and bool(stop)
+
+    def _mean(self, objective: float) -> float:
+        return objective / self.likelihood.source.moments().weight
 
     def _model(self, parameters: P) -> Mixture:
         likelihood = self.likelihood
         return model_of(likelihood.family, parameters, likelihood.frame, None, self.feature_names)
-
-
-def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

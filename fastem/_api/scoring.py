@@ -34,8 +34,12 @@ class Scorer:
 
     def log_densities(self, rows: Rows, n_threads: int | None) -> Array:
         """Return log p(x), (m,), in float32 if the rows are."""
+        return self.present_log_densities(rows._replace(weight=None), n_threads)
+
+    def present_log_densities(self, rows: Rows, n_threads: int | None) -> Array:
+        """Return the same. Rows of weight 0 may have values that the distribution has not."""
         out = np.empty(len(rows.X))
-        self._score(rows._replace(weight=None), n_threads, Scores(log_densities=out))
+        self._score(rows, n_threads, Scores(log_densities=out))
         return out.astype(_dtype_of(rows.X), copy=False)
 
     def labels(self, rows: Rows, n_threads: int | None) -> Array:

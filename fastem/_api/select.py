@@ -1,58 +1,90 @@
 """`select`: fits with different numbers of components and covariance types, and the best of them."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
+from fastem._api.advice import singular_in_words, warn_of_few_values
+from fastem._api.compared import (
+    check_held_out,
+    check_ks,
+    check_split,
+    check_total_weight,
+    check_types,
+    different,
+)
+from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import totals_of
-from fastem._api.interrupted import FitInterrupted
+from fastem._api.interrupted import FitInterrupted, interruption
 from fastem._api.mixture import Mixture
 from fastem._api.options import Options, check_options
 from fastem._api.progress import counting_bar
 from fastem._api.selecting import Cell, Fit, Kind, Search
 from fastem._api.selection import Candidate, Selection
-from fastem._checks import check_integer, check_one_of
+from fastem._api.signatures import RegCovar, SelectOptions, StartName
+from fastem._api.translations import advised
+from fastem._checks import check_one_of, check_rng
 from fastem._criteria import CRITERIA
 from fastem._em.loop import PassLost, StoppingRule
 from fastem._em.starts import INIT_NAMES
 from fastem._families.distribution import Distribution
-from fastem._families.registry import ELLIPTICAL, MCLUST
-from fastem._report import FitStatus, WarningCause, warn
+from fastem._report import FitReport, FitStatus, WarningCause, warn
 from fastem._sources.checks import check_enough_rows
 from fastem._sources.folds import Fold
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
-
-_SUCH_AS = "Pass numbers of components, such as range(1, 10)."
-_MOST_KS = 10_000
-_TYPES = ("full", "tied", "diag", "spherical")
+from fastem._typing import CovarianceType, DataLike, RngLike, RowsLike
 
 
+@overload
 def select(
-    X: Any,
+    X: DataLike,
+    k: int | Iterable[int] = ...,
+    *,
+    distribution: Literal["gaussian"] = "gaussian",
+    callback: Callable[[Candidate, GaussianMixture[FitReport]], Any] | None = None,
+    **options: Unpack[SelectOptions],
+) -> Selection[GaussianMixture[FitReport]]: ...
+
+
+@overload
+def select(
+    X: DataLike,
+    k: int | Iterable[int] = ...,
+    *,
+    distribution: str | Mapping[Any, str] | Distribution,
+    callback: Callable[[Candidate, Mixture[FitReport]], Any] | None = None,
+    **options: Unpack[SelectOptions],
+) -> Selection: ...
+
+
+@advised()
+def select(
+    X: DataLike,
     k: int | Iterable[int] = range(1, 10),
     *,
-    covariance_type: str | Sequence[str] | None = None,
+    covariance_type: CovarianceType | Sequence[CovarianceType] | None = None,
     distribution: str | Mapping[Any, str] | Distribution = "gaussian",
     criterion: Literal["bic", "icl", "aic", "held-out"] = "bic",
     held_out: int | float = 5,
-    sample_weight: Any = None,
-    labels: Any = None,
+    sample_weight: RowsLike = None,
+    labels: RowsLike = None,
     assignment: Literal["soft", "hard"] = "soft",
     columns: Sequence[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    init: str = "auto",
+    init: StartName = "auto",
     n_init: int = 1,
     tol: float | StoppingRule = 1e-4,
     max_iter: int = 200,
-    reg_covar: float | Literal["auto"] = "auto",
+    reg_covar: RegCovar = "auto",
     acceleration: Literal["auto"] | None = "auto",
-    rng: Any = None,
+    rng: RngLike = None,
     n_threads: int | None = None,
-    callback: Callable[[Candidate, Mixture], Any] | None = None,
+    callback: Any = None,
     progress: bool = False,
 ) -> Selection:
     """Fit mixtures with different numbers of components and covariance types, and choose among them.
@@ -63,7 +95,7 @@ def select(
 
     Parameters
     ----------
-    X : array of shape (n, d), table, Parquet, store, chunks, or dask array or dataframe
+    X : array of shape (n, d), table, .csv, Parquet, store, chunks, or dask array or dataframe
         The same as in `fit`.
     k : int or iterable of int
         Numbers of components.
@@ -110,14 +142,15 @@ def select(
         If an argument is not valid (before any work starts), or if X is not valid.
     FitInterrupted
         If the user interrupts (Ctrl-C), or if X can no longer be read, after the first fit to all rows. Its
-        `selection` has the fits that were finished.
+        `selection` has the fits that were finished, and its `model` is the best of them.
     OSError, RuntimeError, ImportError
         The same as in `fit`.
 
     Warns
     -----
     FitWarning
-        If some fits did not converge before `max_iter`, or if numbers in X have too few digits left.
+        If some fits did not converge before `max_iter`, if all fits of a type are singular in some
+        columns, if numbers in X have too few digits left, or if columns hold too few values for Gaussians.
 
     Notes
     -----
@@ -132,14 +165,15 @@ def select(
     >>> selection.chosen.k, selection.chosen.covariance_type
     (3, 'tied')
     """
-    ks = _check_ks(k)
+    ks = check_ks(k)
     check_one_of("criterion", criterion, tuple(CRITERIA))
     check_one_of("init", init, INIT_NAMES, " in select; start from known parameters with fit")
-    splits = _check_held_out(held_out) if criterion == "held-out" else 0
+    splits = check_held_out(held_out) if criterion == "held-out" else 0
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable as callback(candidate, model); got {callback!r}.")
+    rng = check_rng(rng)  # once, since it may draw
     kinds: dict[Kind, Options[Any]] = {}
-    for kind in _check_types(covariance_type, distribution):
+    for kind in check_types(covariance_type, distribution):
         kinds[kind] = check_options(
             ks[-1],
             kind,
@@ -178,13 +212,14 @@ def select(
             f"got {splits}."
         )
     if criterion != "held-out":
-        _check_total_weight(source)
+        check_total_weight(source)
     if source.n_features == 1:
-        kinds = _different(kinds)
+        kinds = different(kinds)
     facts = source.facts()
     kinds = {kind: one._replace(family=one.family.adapted(facts)) for kind, one in kinds.items()}
     for one in kinds.values():
         one.family.n_parameters(ks[-1], source.n_features)
+    warn_of_few_values(source, next(iter(kinds.values())).family)
     work = _Work(source, kinds, ks, init, criterion, callback)
     with counting_bar(progress, work.steps(max(1, int(splits)) if splits else 0), "select") as advance:
         return work.selection(options.rng, splits, advance)
@@ -200,7 +235,7 @@ class _Work:
         ks: list[int],
         init: str,
         criterion: str,
-        callback: Callable[[Candidate, Mixture], Any] | None,
+        callback: Callable[[Candidate, Mixture[FitReport]], Any] | None,
     ) -> None:
         self._source, self._kinds, self._ks, self._init = source, kinds, ks, init
         self._criterion, self._callback = criterion, callback
@@ -222,12 +257,12 @@ class _Work:
                 seen.add(cell)
             result = self._of(search)
         except (KeyboardInterrupt, PassLost, FitInterrupted) as error:
-            if not search.fits:
-                raise error.reason if isinstance(error, PassLost) else error from None
             cause = _cause_of(error)
+            if not search.fits:
+                raise cause from None
             partial = self._of(search)
-            raise FitInterrupted(_in_words(cause), _best_of(partial), partial) from cause
-        _warn_of_ends(result)
+            raise interruption(cause, _best_of(partial), partial) from cause
+        _warn_of_ends(result, search)
         return result
 
     def _stops(self, cell: Cell, fit: Fit) -> bool:
@@ -246,7 +281,7 @@ class _Work:
         for number in range(max(1, int(splits)) if splits else 0):
             rows = self._source.part(Fold(seed, splits, number))
             others = self._source.part(Fold(seed, splits, number, others=True))
-            _check_split(splits, rows.n_positive, others.n_positive, self._ks[-1])
+            check_split(splits, rows.n_positive, others.n_positive, self._ks[-1])
             search = Search(others, self._kinds, self._ks, self._init, rng.spawn(1)[0])
             for _ in search.run():
                 advance()
@@ -263,7 +298,7 @@ class _Work:
         return Selection(self._criterion, table, models)
 
 
-def _best_of(selection: Selection) -> Mixture | None:
+def _best_of(selection: Selection) -> Mixture[FitReport] | None:
     try:
         return selection.best
     except ValueError:
@@ -274,85 +309,32 @@ def _cause_of(error: BaseException) -> BaseException:
     """Return what went wrong below an error that says what was kept."""
     if isinstance(error, PassLost):
         return error.reason
-    return error.__cause__ or error
+    return (error.__cause__ or error) if isinstance(error, FitInterrupted) else error
 
 
-def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def _warn_of_ends(selection: Selection) -> None:
+def _warn_of_ends(selection: Selection, search: Search) -> None:
     unfinished = sum(row.status is FitStatus.MAX_ITER for row in selection.table)
     if unfinished:
         warn(WarningCause.MAX_ITER, f"{unfinished} of {len(selection.table)} fits:")
-    sound = [row for row in selection.table if not row.degenerate]
-    if not sound:
-        warn(WarningCause.DEGENERATE, f"All {len(selection.table)} fits of the selection:")
+    told = [_singular(search, kind) for kind in _lost(selection)]
+    details = max(told, key=len, default="")
+    if all(row.degenerate for row in selection.table):
+        warn(WarningCause.DEGENERATE, f"All {len(selection.table)} fits of the selection: {details}".rstrip())
+    elif details:
+        lost = ", ".join(map(repr, _lost(selection)))
+        warn(WarningCause.DEGENERATE, f"All fits of {lost}, none of which can be chosen: {details}")
 
 
-def _check_ks(k: Any) -> list[int]:
-    if isinstance(k, str) or not isinstance(k, Iterable) or (isinstance(k, np.ndarray) and k.ndim == 0):
-        return [check_integer("k", k, 1, _SUCH_AS)]
-    given = list(islice(k, _MOST_KS + 1))
-    if len(given) > _MOST_KS:
-        raise ValueError(f"k must have at most {_MOST_KS} numbers of components; got more. {_SUCH_AS}")
-    ks = sorted({check_integer("k", one, 1, _SUCH_AS) for one in given})
-    if not ks:
-        raise ValueError(f"k must have at least one number of components; got none. {_SUCH_AS}")
-    return ks
+def _lost(selection: Selection) -> list[Kind]:
+    """Return the types whose fits are all degenerate."""
+    kinds = dict.fromkeys(row.covariance_type for row in selection.table)
+    sound = {row.covariance_type for row in selection.table if not row.degenerate}
+    return [kind for kind in kinds if kind not in sound]
 
 
-def _check_types(given: Any, distribution: Any) -> list[Kind]:
-    if given is None:
-        return list(_TYPES) if isinstance(distribution, str) and distribution in ELLIPTICAL else [None]
-    if given == "mclust":
-        return list(MCLUST.values())
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        given = [given]
-    types: list[Kind] = []
-    for kind in given:
-        known = MCLUST.get(kind, kind) if isinstance(kind, str) else kind
-        if known not in types:
-            types.append(known)
-    if not types:
-        raise ValueError("covariance_type must name at least one type; got none. Leave it out for four.")
-    return types
-
-
-def _check_held_out(held_out: Any) -> float:
-    """Return the number of folds, or the share of the rows that is held out, which is less than 1."""
-    if isinstance(held_out, (float, np.floating)):
-        if not 0 < held_out < 1:
-            raise ValueError(
-                f"held_out must be a number of folds, or a share of the rows between 0 and 1; got {held_out}."
-            )
-        return float(held_out)
-    return check_integer("held_out", held_out, 2, "Pass the number of folds, or a share such as 0.2.")
-
-
-def _check_split(held_out: float, rows: int, others: int, k: int) -> None:
-    if rows == 0 or others < k:
-        raise ValueError(
-            f"held_out must leave rows of positive weight on both sides, and at least k={k} for the fits; "
-            f"held_out={held_out} holds out {rows} and leaves {others}. Pass fewer components, or another "
-            "number of folds."
-        )
-
-
-def _check_total_weight(source: Source) -> None:
-    total = source.moments().weight
-    if total < source.n_positive / 10:
-        raise ValueError(
-            "sample_weight must count rows where BIC, ICL or AIC chooses, since they take the sum of the "
-            f"weights as the number of rows; got a sum of {total:.6g} for {source.n_positive} rows. "
-            "Multiply the weights by a constant, so that they sum to the number of rows that they stand for."
-        )
-
-
-def _different(kinds: dict[Kind, Options[Any]]) -> dict[Kind, Options[Any]]:
-    """Return the types that differ with one feature: one with equal volumes, and one whose volumes vary."""
-    volumes: dict[Kind, str] = {kind: name[0] for name, kind in MCLUST.items()}
-    first: dict[Any, Kind] = {}
-    for kind in kinds:
-        first.setdefault(volumes.get(kind, kind), kind)
-    return {kind: kinds[kind] for kind in first.values()}
+def _singular(search: Search, kind: Kind) -> str:
+    """Say in which columns the fit of this type with the fewest components is singular, if in any."""
+    fit = search.fits[min(k for k, own in search.fits if own == kind), kind]
+    if not fit.run.singular:
+        return ""
+    return singular_in_words(fit.likelihood, fit.run.parameters, fit.run.singular, columns_only=True)

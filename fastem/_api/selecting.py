@@ -16,6 +16,7 @@ from fastem._api.fitting import likelihood_of, report_of
 from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
 from fastem._api.options import Options
+from fastem._api.progress import Progress
 from fastem._api.restarts import Restarts
 from fastem._api.selection import Candidate
 from fastem._criteria import aic_of, bic_of
@@ -25,7 +26,7 @@ from fastem._em.loop import Run, reading
 from fastem._em.neighbours import divided, joint_of, without_one
 from fastem._em.objective import Likelihood
 from fastem._families.base import Maximised
-from fastem._report import Breakdown, FitStatus, without_warnings
+from fastem._report import Breakdown, FitReport, FitStatus, without_warnings
 from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray
 
@@ -53,7 +54,7 @@ class Fit:
     def degenerate(self) -> bool:
         return not self.run.history or bool(self.run.singular) or self.run.failure is not None
 
-    def model(self, names: tuple[str, ...] | None) -> Mixture | None:
+    def model(self, names: tuple[str, ...] | None) -> Mixture[FitReport] | None:
         if not self.run.history:
             return None
         likelihood = self.likelihood
@@ -148,7 +149,7 @@ class Search:
             options = options._replace(restarts=1)
         names = self.source.feature_names
         with without_warnings():
-            run, _ = Restarts(likelihood, options, begin, names, lambda _: None).best()
+            run, _ = Restarts(likelihood, options, begin, names, Progress()).best()
         if cell in self.fits and run.rank <= self.fits[cell].run.rank:
             return cell
         joint = None

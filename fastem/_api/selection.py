@@ -3,12 +3,21 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 from math import inf, isfinite, nan
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from fastem._api.mixture import Mixture
 from fastem._criteria import CRITERIA
 from fastem._plot.criterion import criterion
-from fastem._report import FitStatus
+from fastem._report import FitReport, FitStatus
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    S = TypeVar("S", bound=Mixture[FitReport], default=Mixture[FitReport], covariant=True)
+else:
+    from typing import TypeVar
+
+    S = TypeVar("S", covariant=True)
 
 
 class Candidate(NamedTuple):
@@ -63,7 +72,7 @@ class Table(list[Candidate]):
         )
 
 
-class Selection:
+class Selection(Generic[S]):
     """Mixtures with different numbers of components and covariance types, and the best of them.
 
     Attributes
@@ -85,11 +94,11 @@ class Selection:
         is -inf if a row has a category, or a count, that the rows of the fit do not have.
     """
 
-    def __init__(self, criterion: str, table: Iterable[Candidate], models: Sequence[Mixture | None]) -> None:
+    def __init__(self, criterion: str, table: Iterable[Candidate], models: Sequence[S | None]) -> None:
         self.criterion, self.table, self.models = criterion, Table(table), list(models)
 
     @property
-    def best(self) -> Mixture:
+    def best(self) -> S:
         model = self.models[self._choice()]
         assert model is not None
         return model

@@ -1,17 +1,21 @@
 """Silhouettes (Rousseeuw 1987): how much nearer a row is to its own cluster than to the next one."""
 
+from __future__ import annotations
+
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
+from fastem._api.translations import advised
 from fastem._checks import check_integer, check_rng, row_ranges
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._silhouette import new_tiles, rows_of_tile, slot_distances
 from fastem._sources.checks import check_n_threads, check_sample_weight, check_X
 from fastem._sources.chunk_checks import raise_not_finite
-from fastem._typing import Array, FloatArray, Rows, read_only
+from fastem._sources.tables import column_names
+from fastem._typing import Array, ArrayLike, FloatArray, InMemory, RngLike, Rows, read_only
 
 _PAIRS_OF_CALL = 200_000_000  # of each thread, a fifth of a second: Ctrl-C has to wait for a call
 # In float32, squares of distances vanish below 1e-19 of the range, and numbers have 7 digits.
@@ -22,8 +26,13 @@ _LEAST_DISTANCE = 1e-140
 _WEIGHTS = 1e150
 
 
+@advised()
 def silhouette_samples(
-    X: Any, labels: Any, *, sample_weight: Any = None, n_threads: int | None = None
+    X: InMemory,
+    labels: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    n_threads: int | None = None,
 ) -> Array:
     """Silhouettes of all rows: near 1 deep inside a cluster, 0 between two, below 0 where another is nearer.
 
@@ -80,13 +89,14 @@ def silhouette_samples(
     return values.astype(rows.X.dtype) if rows.X.dtype == np.float32 else values
 
 
+@advised()
 def silhouette_score(
-    X: Any,
-    labels: Any,
+    X: InMemory,
+    labels: ArrayLike,
     *,
-    sample_weight: Any = None,
+    sample_weight: ArrayLike | None = None,
     sample_size: int | None = None,
-    rng: Any = None,
+    rng: RngLike = None,
     n_threads: int | None = None,
 ) -> float:
     """The mean silhouette of all rows, or of a sample. Higher is better; at most 1.
@@ -137,7 +147,7 @@ def _checked(X: Any, labels: Any, sample_weight: Any) -> Rows:
     array = check_X(X)
     codes = _codes_of(labels, len(array))
     weight = check_sample_weight(sample_weight, len(array))
-    rows = Rows("X", 0, array, weight, codes)
+    rows = Rows("X", 0, array, weight, codes, names=column_names(X))
     _check_weights(rows.weights)
     for part in row_ranges(len(array)):
         with np.errstate(over="ignore"):  # a longdouble may be too large for float64

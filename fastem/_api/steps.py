@@ -1,20 +1,41 @@
 """The two steps of EM on their own: `e_step` and `m_step`."""
 
+from __future__ import annotations
+
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, overload
 
 import numpy as np
 
+from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import check_model, sweep_of
-from fastem._api.mixture import M, source_for
+from fastem._api.mixture import M, Mixture, source_for
 from fastem._api.models import model_of
 from fastem._api.options import check_reg_covar
+from fastem._api.signatures import RegCovar
+from fastem._api.translations import advised
 from fastem._em.objective import maximise
 from fastem._families.statistics import Statistics, digest
 from fastem._sources.passes import Source
+from fastem._typing import DataLike, RowsLike
 
 
-def e_step(X: Any, model: M, sample_weight: Any = None, *, n_threads: int | None = None) -> Statistics[M]:
+@overload
+def e_step(
+    X: DataLike, model: GaussianMixture[Any], sample_weight: RowsLike = None, *, n_threads: int | None = None
+) -> Statistics[GaussianMixture]: ...
+
+
+@overload
+def e_step(
+    X: DataLike, model: Mixture[Any], sample_weight: RowsLike = None, *, n_threads: int | None = None
+) -> Statistics[Mixture]: ...
+
+
+@advised()
+def e_step(
+    X: DataLike, model: Mixture[Any], sample_weight: RowsLike = None, *, n_threads: int | None = None
+) -> Statistics[Any]:
     """Compute the expected sufficient statistics of the latent labels, in one pass over X.
 
     The responsibilities are r[i, k] = p(z_i = k | x_i) (Bishop 2006, eq. 9.23). With them, the E-step
@@ -47,7 +68,9 @@ def e_step(X: Any, model: M, sample_weight: Any = None, *, n_threads: int | None
     return sums_under(model, source, source.dtype)
 
 
-def sums_under(model: M, source: Source, dtype: np.dtype[Any], hard: bool = False) -> Statistics[M]:
+def sums_under(
+    model: Mixture[Any], source: Source, dtype: np.dtype[Any], hard: bool = False
+) -> Statistics[Any]:
     """Return the sums of an E-step that computes in `dtype`, or in float64 if the model needs it.
 
     With `hard`, each row belongs to its likeliest component alone.
@@ -57,7 +80,8 @@ def sums_under(model: M, source: Source, dtype: np.dtype[Any], hard: bool = Fals
     return replace(source.reduce(sweep), feature_names=model.feature_names)
 
 
-def m_step(statistics: Statistics[M], *, reg_covar: float | Literal["auto"] = "auto") -> M:
+@advised()
+def m_step(statistics: Statistics[M], *, reg_covar: RegCovar = "auto") -> M:
     """Return the maximum-likelihood mixture given expected statistics (Bishop 2006, eq. 9.24 to 9.26).
 
     Parameters

@@ -67,11 +67,16 @@ def labellings(
     if k > len(masses) + 1:
         spot = _dense_spot(scaled, np.where(np.any(masses, axis=0), 0.0, weights) if masses else weights, rng)
         found += _around([scaled], weights, [*masses, spot], k, rng, n_threads)
+    return distinct(found, k), clear
+
+
+def distinct(found: list[Array], k: int) -> list[Array]:
+    """Return the labellings that differ from all before them."""
     different: list[Array] = []
     for labels in found:
         if not any(_agreement(labels, other, k) == 1 for other in different):
             different.append(labels)
-    return different, clear
+    return different
 
 
 def random_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator) -> Array:

@@ -105,13 +105,17 @@ class Run(Generic[P]):
         return began, sound, self.failure is None, self.objective if began else 0.0
 
 
+# Takes the number of the iteration and the run so far, and returns whether to stop.
+Watch = Callable[[int, Run[P]], bool]
+
+
 def ascend(
     objective: Objective[P],
     start: Callable[[], Maximised[P]],
     limits: Limits,
     *,
     k: int,
-    watch: Callable[[int, float, P], bool],
+    watch: Watch[P],
     at_saddle: Callable[[P], bool] = lambda _: False,
     squarem: Squarem[P] | None = None,
 ) -> Run[P]:
@@ -126,7 +130,7 @@ def ascend(
     objective : what to maximise
     start : finds the initial parameters
     limits : when to stop
-    watch : is called as watch(iteration, log_likelihood, parameters) after each E-step; True stops
+    watch : is called as watch(iteration, run) after each E-step; True stops
     at_saddle : is asked about the parameters when a gain is less than `tol` for the first time, since gains
         near a saddle are small too, and may grow for long; True stops
     squarem : accelerates the ascent; a run does not end with a leap, except if `watch` stops it
@@ -160,7 +164,7 @@ def ascend(
         run.history.append(objective.value(statistics))
         run.log_likelihood = objective.log_likelihood(statistics)
         means.append(run.objective / statistics.total_weight)
-        if watch(run.n_iter, run.log_likelihood, run.parameters):
+        if watch(run.n_iter, run):
             run.status = FitStatus.STOPPED
             return run
         rounding = _rounding(statistics, means[-1])

@@ -15,11 +15,11 @@ from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start, softened
 from fastem._families.base import Ascents, Maximised, P, Rule
 from fastem._report import FitStatus
-from fastem._typing import Array, Rows
+from fastem._typing import Array, FloatArray, Rows
 
 # The tolerance is small, because EM often crosses plateaus of small gains.
 _LIMITS = Limits(gain_below(1e-6), 1e-4, 0)
-# The ascent of the winner may be so many times as long as the first heat.
+# The ascent of the winner may be so many times as long as the first heat, unless `refined` says otherwise.
 _REFINED = 10
 # For starts that take long to leave a saddle, where gains are small and grow.
 _LONG = Limits(gain_to_come_below(1e-6), 1e-4, 300)
@@ -34,26 +34,43 @@ _ASCENT_TOL = 1e-6
 def best_ascent(
     sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None
 ) -> Maximised[P] | None:
-    """Return the best of the ascents that the kernel of the family makes, or None if there is none.
+    """Return the end of the best of the ascents, or None if there is none."""
+    ended = raced(sample, rows, found, n_threads, _ASCENT_HEATS)
+    return None if ended is None else ended[0].parameters(ended[1])
+
+
+def points_of(likelihood: Likelihood[P], rows: Rows) -> FloatArray:
+    """Return rows as ascents take them, (d, m)."""
+    X = np.asarray(rows.X, dtype=likelihood.source.dtype)
+    return np.ascontiguousarray(likelihood.frame.standardise(X).T)
+
+
+def raced(
+    sample: Likelihood[P],
+    rows: Rows,
+    found: list[Array],
+    n_threads: int | None,
+    heats: tuple[tuple[int, int, int], ...],
+) -> tuple[Ascents[P], int] | None:
+    """Return the ascents that the kernel of the family makes and the best of them, or None if there is none.
 
     A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
     Fits to more rows do not use it, since it takes two seconds to compile.
     """
     source, frame = sample.source, sample.frame
-    points = np.ascontiguousarray(frame.standardise(np.asarray(rows.X, dtype=source.dtype)).T)
-    weights = rows.weights
+    points, weights = points_of(sample, rows), rows.weights
     finest, stored = (float(np.finfo(dtype).eps) for dtype in (np.float64, source.dtype))
     rule: Rule[P] = Rule(frame, float(weights.mean()), finest, stored, sample.reg_covar)
     ascents = sample.family.ascents(points, weights, np.stack(found), sample.k, rule, n_threads)
     if ascents is None:
         return None
     chosen = list(range(len(found)))
-    for iterations, most, share in _ASCENT_HEATS:
+    for iterations, most, share in heats:
         ascents.go_on(chosen, iterations, _ASCENT_TOL)
         chosen = _leaders(ascents, sample, rows, chosen, max(most, len(found) // share))
         if not chosen:
             return None
-    return ascents.parameters(chosen[0])
+    return ascents, chosen[0]
 
 
 def _leaders(
@@ -84,7 +101,12 @@ def _leaders(
 
 
 def best_run(
-    sample: Likelihood[P], rows: Rows, found: list[Array], heat: int, late: list[Callable[[], Maximised[P]]]
+    sample: Likelihood[P],
+    rows: Rows,
+    found: list[Array],
+    heat: int,
+    late: list[Callable[[], Maximised[P]]],
+    refined: int = _REFINED,
 ) -> Maximised[P]:
     """Return the parameters of the best run. After each heat the best third goes on, twice as long.
 
@@ -105,7 +127,7 @@ def best_run(
         dropped += [run for run in runs if run not in leaders]
         starts = [_going_on(run) for run in leaders]
         limits = replace(limits, max_iter=2 * limits.max_iter)
-    limits = replace(_LIMITS, max_iter=_REFINED * heat)
+    limits = replace(_LIMITS, max_iter=refined * heat)
     best = _attempt(sample, rows, starts[0], limits)
     while dropped and max(map(_rank, dropped)) > best.rank:
         following = max(dropped, key=_rank)

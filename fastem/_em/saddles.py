@@ -14,7 +14,7 @@ from typing import Generic
 import numpy as np
 
 from fastem._em.acceleration import Squarem
-from fastem._em.loop import FLOORED, KEPT, RESEEDED, Limits, Run, ascend, gain_below, reading
+from fastem._em.loop import FLOORED, KEPT, RESEEDED, Limits, Run, Watch, ascend, gain_below, reading
 from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
 from fastem._em.starts import sample_size, standardised
@@ -38,8 +38,6 @@ _NEAR = 0.5
 _TRIES = 5
 _TRYING = Limits(gain_below(1e-4), 1e-4, 10)
 _BLOCK = 256  # rows of a matrix of distances that are computed at a time
-
-Watch = Callable[[int, float, P], bool]
 
 
 def climb(
@@ -89,7 +87,7 @@ def _is_better(other: Run[P], run: Run[P], tol: float) -> bool:
 
 
 def _later(watch: Watch[P], iterations: int) -> Watch[P]:
-    return lambda iteration, *rest: watch(iterations + iteration, *rest)
+    return lambda iteration, run: watch(iterations + iteration, run)
 
 
 def _joined(run: Run[P], other: Run[P], free: list[int]) -> Run[P]:

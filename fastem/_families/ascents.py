@@ -9,7 +9,7 @@ from fastem._families.floor import NEAR, RELATIVE_FLOOR, repair
 from fastem._families.layouts import GaussianParameters, Layout
 from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, ROUNDING
-from fastem._kernels._ascent import FAILED, MEAN, slot_ascend, tiles_of
+from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, slot_ascend, tiles_of
 from fastem._kernels._layout import STRIDE_BYTES
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray
@@ -36,7 +36,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
     ) -> None:
         (d, _), s = points.shape, len(labels)
         m, columns = layout.shape(k, d)[0], d if layout.matrices else 1
-        self._layout, self._n_threads = layout, n_threads
+        self._layout, self._n_threads, self._given = layout, n_threads, (rule, added)
         self._precision, rounding = rule.precision, ROUNDING * rule.precision
         total = weights.sum()
         gaps = points - (np.einsum("ji,i->j", points, weights) / total)[:, None]
@@ -62,7 +62,6 @@ class GaussianAscents(Ascents[GaussianParameters]):
     def go_on(self, chosen: list[int], iterations: int, tol: float) -> None:
         self._limits[:2] = iterations, tol
         g, (_, k, d), (_, _, _, columns) = len(chosen), self._means.shape, self._covariances.shape
-        state = self._weights, self._means, self._covariances, self._whiteners, self._constants
         scratch = (
             np.empty((g, k + 1, STRIDE_BYTES // 8)),
             np.empty((g, k)),
@@ -71,9 +70,21 @@ class GaussianAscents(Ascents[GaussianParameters]):
             np.empty((g, d)),
         )
         given = *self._fixed, np.array(chosen), self._limits, *self._amounts
-        arguments = *given, *state, self._ratios, self._outcomes, *scratch
+        arguments = *given, *self._state, self._ratios, self._outcomes, *scratch
         numbers = self._fixed[1].shape[1] * g * k * d
         run_in_threads(slot_ascend, arguments, g, self._n_threads if numbers > _WORTH_THREADS else 1)
+
+    def moved(self, start: int, points: FloatArray, weights: FloatArray) -> "GaussianAscents":
+        (_, k, _), unused = self._means.shape, np.zeros((1, len(weights)), np.int64)
+        other = GaussianAscents(self._layout, points, weights, unused, k, *self._given, self._n_threads)
+        for mine, others in zip(self._state, other._state, strict=True):
+            others[0] = mine[start]
+        other._outcomes[0, ITERATIONS] = 1  # so that it does not begin with the labels
+        return other
+
+    @property
+    def _state(self) -> tuple[FloatArray, ...]:
+        return self._weights, self._means, self._covariances, self._whiteners, self._constants
 
     def objective(self, start: int) -> float | None:
         return None if self._outcomes[start, FAILED] else float(self._outcomes[start, MEAN])

@@ -104,6 +104,10 @@ class Ascents(ABC, Generic[P]):
     def parameters(self, start: int) -> Maximised[P]:
         """Return the parameters that a start has reached."""
 
+    @abstractmethod
+    def moved(self, start: int, points: FloatArray, weights: FloatArray) -> "Ascents[P]":
+        """Return the ascent of a start, as start 0, where it goes on with other rows."""
+
 
 class Facts(NamedTuple):
     """What a family may learn from rows before a fit."""

@@ -1,6 +1,7 @@
 """`accelerate`: scikit-learn's own GaussianMixture, fitted and scored by fastem inside a block."""
 
 import functools
+import inspect
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,6 +16,13 @@ from fastem._typing import Array
 # The first and the last minor version of scikit-learn that the tests ran with.
 _TESTED = (1, 6), (1, 9)
 
+# The method by which an estimator is pickled, and the module of joblib that sends pickles to new processes.
+_PICKLE, _WORKERS = "__getstate__", "joblib.externals.loky"
+_SENT = (
+    "joblib sends it to worker processes, which are not accelerated. Open fastem.accelerate() in the "
+    'function that they run, or use fastem.sklearn.GaussianMixture, or joblib.parallel_config("threading").'
+)
+
 _lock = threading.Lock()
 _open_blocks = 0
 # The methods that the class itself defines and does not inherit.
@@ -28,7 +36,8 @@ def accelerate() -> Iterator[None]:
     The block replaces methods of the class itself, so it does not matter who imported the class, or when.
     Other libraries that use the class are faster too. The estimators stay objects of scikit-learn: they have
     scikit-learn's attributes only, and are pickled as usual. Blocks can be nested, and closing the outermost
-    block restores the class. The change applies to all threads, but not to other processes.
+    block restores the class. The change applies to all threads, but not to other processes. If
+    joblib sends an estimator to worker processes, the logger ``fastem`` says so, once.
 
     fastem does not support subclasses, objects with a step of EM of their own, or arrays of other libraries
     under array API dispatch. For these scikit-learn computes, and the logger ``fastem`` says why, once.
@@ -83,14 +92,18 @@ def _check_version() -> None:
 
 def _install(mixture: type) -> None:
     told: set[str] = set()
-    for name, ours in _methods().items():
+    methods: dict[str, Any] = {
+        name: _guarded(mixture, ours, getattr(mixture, name), told) for name, ours in _methods().items()
+    }
+    methods[_PICKLE] = _watched(getattr(mixture, _PICKLE), told)
+    for name, method in methods.items():
         if name in vars(mixture):
             _replaced[name] = vars(mixture)[name]
-        setattr(mixture, name, _guarded(mixture, ours, getattr(mixture, name), told))
+        setattr(mixture, name, method)
 
 
 def _restore(mixture: type) -> None:
-    for name in _methods():
+    for name in (*_methods(), _PICKLE):
         if name in _replaced:
             setattr(mixture, name, _replaced.pop(name))
         else:
@@ -131,6 +144,30 @@ def _guarded(
         return theirs(self, *args, **kwargs)
 
     return method
+
+
+def _watched(theirs: Callable[[Any], Any], told: set[str]) -> Callable[[Any], Any]:
+    """Say that worker processes are not accelerated when joblib pickles an estimator for them.
+
+    Its processes are new ones. Those that are forked inside a block are accelerated.
+    """
+    from fastem._sklearn.overrides import tell_once
+
+    @functools.wraps(theirs)
+    def getstate(self: Any) -> Any:
+        if _SENT not in told and any(name.startswith(_WORKERS) for name in _callers()):
+            tell_once(_SENT, told)
+        return theirs(self)
+
+    return getstate
+
+
+def _callers() -> Iterator[str]:
+    """Yield the names of the modules that are calling."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        yield frame.f_globals.get("__name__", "")
+        frame = frame.f_back
 
 
 def _obstacle(mixture: type, estimator: Any, X: Any) -> str | None:

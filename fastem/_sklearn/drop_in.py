@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastem._api.fitting import fit_by
+from fastem._api.fitting import BRIEF, fit_by
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interop import import_mixture, scoring_parameters
 from fastem._api.options import Options, check_options
@@ -27,12 +27,20 @@ from fastem._report import FitReport, without_warnings
 from fastem._sources.checks import check_n_threads, check_sample_weight
 from fastem._typing import Array, FloatArray
 
-# A fit to at most this many rows, all of the same weight, has the same start as scikit-learn, to the bit.
+# A fit to at most this many rows, all of the same weight, has the same start as scikit-learn, to the bit, if
+# scikit-learn's name of a start is asked for. At 100,000 rows k-means alone may take a third of
+# scikit-learn's time.
 _SAME_START_ROWS = 65536
-# A fit to more rows has the start "auto", since at 100,000 rows k-means alone may take a third of
-# scikit-learn's time. It is near a maximum, where gains are small. So the iterations continue down to this
-# share of tol.
+# Our own start is brief up to this many rows, where the start "auto" would take longer than the fit.
+_BRIEF_ROWS = 65536
+# Our own start is near a maximum, where gains are small. So the iterations go on down to this share of tol.
 _TOL_SHARE = 0.1
+# In a pass of fewer multiply-adds, to wake another thread takes longer than its part of the work. On a busy
+# machine it takes a hundred times as long.
+_WORTH_THREADS = 1 << 22
+
+# The value of init_params that asks for our own start.
+OWN = "auto"
 
 # This is scikit-learn's message (sklearn/mixture/_base.py), since users' warning filters match it.
 _NOT_CONVERGED = (
@@ -42,6 +50,14 @@ _NOT_CONVERGED = (
 
 _SCORED = ("covariance_type", "weights_", "means_", "precisions_cholesky_")
 _mixtures: WeakKeyDictionary[Any, tuple[list[Array], GaussianMixture]] = WeakKeyDictionary()
+
+
+class Start(NamedTuple):
+    """Where the iterations over all rows begin."""
+
+    init: GaussianMixture | str  # the initial model, or the name of a start of ours
+    seed: int | None = None
+    tol_share: float = 1.0  # the iterations continue down to this share of tol
 
 
 class Ascent(NamedTuple):
@@ -69,8 +85,11 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
             f"n_components={estimator.n_components}. Use fewer components."
         )
     weight = check_sample_weight(sample_weight, len(X), estimator.n_components)
+    work = X.size * estimator.n_components
+    if estimator.covariance_type in ("full", "tied"):
+        work *= X.shape[1]
     with at_most(n_threads):
-        return _estimate(estimator, X, weight, n_threads)
+        return _estimate(estimator, X, weight, n_threads if work > _WORTH_THREADS else 1)
 
 
 def _estimate(estimator: Any, X: Array, weight: Array | None, n_threads: int | None) -> FitReport:
@@ -83,10 +102,10 @@ def _estimate(estimator: Any, X: Array, weight: Array | None, n_threads: int | N
         estimator._print_verbose_msg_init_beg(restart)
         with without_warnings():
             if warm:
-                start, tol = mixture_of(estimator), estimator.tol
+                start = Start(mixture_of(estimator))
             else:
-                start, tol = _start(estimator, X, weight, random_state, n_threads)
-            ascent = _ascend(estimator, X, weight, start, tol, previous, n_threads)
+                start = _start(estimator, X, weight, random_state, n_threads)
+            ascent = _ascend(estimator, X, weight, start, previous, n_threads)
         if estimator.max_iter > 0:
             estimator._print_verbose_msg_init_end(ascent.lower_bound, ascent.report.converged)
         if best is None or ascent.lower_bound > best.lower_bound:
@@ -196,12 +215,12 @@ def _ascend(
     estimator: Any,
     X: Array,
     weight: Array | None,
-    start: GaussianMixture,
-    tol: float,
+    start: Start,
     previous: float,
     n_threads: int | None,
 ) -> Ascent:
     lower_bounds: list[float] = []
+    tol = estimator.tol * start.tol_share
 
     def converged(means: Sequence[float]) -> bool:
         """Return whether to stop, by scikit-learn's rule.
@@ -216,21 +235,21 @@ def _ascend(
         estimator._print_verbose_msg_iter_end(len(lower_bounds), change)
         return bool(abs(change) < (tol if len(lower_bounds) < estimator.max_iter else estimator.tol))
 
-    options = _options(estimator, start, converged, estimator.max_iter, None)
+    options = _options(estimator, converged, estimator.max_iter, start.seed)
     limits = replace(options.limits, leave_saddles=False)
     if estimator.reg_covar == 0:  # asks for no repair
         limits = replace(limits, reseeds=0)
     options = options._replace(limits=limits)
-    model = cast(GaussianMixture, fit_by(options, start, X, weight, n_threads))
+    model = cast(GaussianMixture, fit_by(options, start.init, X, weight, n_threads))
     return Ascent(model, _refuse_repairs(estimator, model), lower_bounds)
 
 
-def _options(estimator: Any, init: Any, tol: Any, max_iter: int, rng: int | None) -> Options[Any]:
-    return check_options(
+def _options(estimator: Any, tol: Any, max_iter: int, rng: int | None) -> Options[Any]:
+    options = check_options(
         estimator.n_components,
         estimator.covariance_type,
         "gaussian",
-        init,
+        "auto",
         1,
         tol,
         max_iter,
@@ -239,6 +258,8 @@ def _options(estimator: Any, init: Any, tol: Any, max_iter: int, rng: int | None
         None,
         rng,
     )
+    # The likelihood alone decides, as between scikit-learn's restarts.
+    return options._replace(sound_first=False)
 
 
 def _start(
@@ -247,26 +268,27 @@ def _start(
     weight: Array | None,
     random_state: np.random.RandomState,
     n_threads: int | None,
-) -> tuple[GaussianMixture, float]:
-    """Return the initial model and the tol to use from there.
-
-    The model is scikit-learn's own start, or the start "auto".
-    """
+) -> Start:
+    """Return scikit-learn's own start if it is asked for by name and can be had, or else our own."""
     if weight is not None and not weight.all():
         X, weight = X[weight > 0], weight[weight > 0]
     given = (estimator.weights_init, estimator.means_init, estimator.precisions_init)
     complete = all(value is not None for value in given)
     uniform = weight is None or bool((weight == weight[0]).all())
-    if complete or (uniform and len(X) <= _SAME_START_ROWS):
+    theirs = estimator.init_params != OWN and uniform and len(X) <= _SAME_START_ROWS
+    if complete or theirs:
         try:
-            estimator._initialize_parameters(X, random_state)
-            return mixture_of(estimator), estimator.tol
+            with scikit_learns_start(estimator):
+                estimator._initialize_parameters(X, random_state)
+            return Start(mixture_of(estimator))
         except ValueError:  # a singular component
             if complete or estimator.reg_covar == 0:
                 raise
-    options = _options(estimator, "auto", estimator.tol, 0, random_state.randint(2**31 - 1))
-    # The likelihood alone decides, as between scikit-learn's restarts.
-    found = cast(GaussianMixture, fit_by(options._replace(sound_first=False), "auto", X, weight, n_threads))
+    own, seed = BRIEF if len(X) <= _BRIEF_ROWS else "auto", random_state.randint(2**31 - 1)
+    if all(value is None for value in given):
+        return Start(own, seed, _TOL_SHARE)
+    options = _options(estimator, estimator.tol, 0, seed)
+    found = cast(GaussianMixture, fit_by(options, own, X, weight, n_threads))
     weights, means, precisions = given
     invert = np.linalg.inv if estimator.covariance_type in ("full", "tied") else np.reciprocal
     start = GaussianMixture(
@@ -275,7 +297,19 @@ def _start(
         found.covariances if precisions is None else invert(precisions),
         estimator.covariance_type,
     )
-    return start, _TOL_SHARE * estimator.tol
+    return Start(start, tol_share=_TOL_SHARE)
+
+
+@contextmanager
+def scikit_learns_start(estimator: Any) -> Iterator[None]:
+    """Let scikit-learn initialise an estimator whose start is our own, by scikit-learn's default."""
+    name = estimator.init_params
+    if name == OWN:
+        estimator.init_params = "kmeans"
+    try:
+        yield
+    finally:
+        estimator.init_params = name
 
 
 def _refuse_repairs(estimator: Any, model: GaussianMixture) -> FitReport:

@@ -51,7 +51,7 @@ class ArraySource(SlabSource):
         for parts in zip(*known.values(), strict=True):
             start = self._rows.start + parts[0][0]
             arrays = {name: self._converted(name, part) for name, (_, part) in zip(known, parts, strict=True)}
-            yield Rows(self._rows.where, start, **arrays)
+            yield Rows(self._rows.where, start, **arrays, names=self._rows.names)
 
     def _converted(self, name: str, array: Array) -> Array:
         """Return an array that kernels can read."""
@@ -111,7 +111,7 @@ class ArraySource(SlabSource):
         """Return the rows with these (sorted) ranks among the rows of positive weight."""
         chosen = self._positive_rows(ranks)
         known = {name: array[chosen] for name, array in self._rows.known().items() if name != "X"}
-        return Rows(self._rows.where, 0, self._taken(chosen), **known)
+        return Rows(self._rows.where, 0, self._taken(chosen), **known, names=self._rows.names)
 
     def _taken(self, chosen: Array) -> Array:
         """Return the chosen rows (sorted). Reading range by range keeps a mapped file out of memory."""

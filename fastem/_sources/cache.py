@@ -43,7 +43,7 @@ class RowsFile:
         """Return everything that was written, memory-mapped."""
         n = self._n_samples
         shapes = {name: (n, self._n_features) if name == "X" else (n,) for name in self._kept}
-        arrays = {
+        arrays: dict[str, Any] = {
             name: np.memmap(file, self._dtypes[name], "r", shape=shapes[name])
             for name, file in self._kept.items()
         }

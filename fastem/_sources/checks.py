@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -21,17 +22,16 @@ def check_X(
     *,
     name: str = "X",
     n_features: int | None = None,
-    feature_names: tuple[str, ...] | None = None,
     empty: bool = False,
     vocabulary: Vocabulary | None = None,
     weight: Array | None = None,
 ) -> Array:
     """Return a 2-D array of real numbers. The pass that reads the values checks them.
 
-    If X is for a model, `n_features` and `feature_names` are those of the model. Columns of text are allowed
-    if there is a `vocabulary`. Text that is not in it is allowed in rows without `weight`.
+    If X is for a model, `n_features` is that of the model. Columns of text are allowed if there is a
+    `vocabulary`. Text that is not in it is allowed in rows without `weight`.
     """
-    X = _check_table(X, name, feature_names, vocabulary, weight)
+    X = _check_table(X, name, vocabulary, weight)
     array = check_numeric(X, name)
     if array.ndim != 2:
         hint = f" Use {name}.reshape(-1, 1) for one feature." if array.ndim == 1 else ""
@@ -45,18 +45,40 @@ def check_X(
     return array
 
 
-def _check_table(
-    X: Any,
-    name: str,
-    feature_names: tuple[str, ...] | None,
-    vocabulary: Vocabulary | None,
-    weight: Array | None,
-) -> Any:
-    """Return X, or the numbers of X if it is a table. Its columns must be those of the model, if any."""
+def columns_of_model(X: Any, wanted: tuple[str, ...] | None, name: str) -> Any:
+    """Return the columns of a table that a model names, in the order of the model.
+
+    The columns of anything else, and of a table whose columns are numbered, are taken as they are.
+    """
+    table = None if wanted is None else _table_of(X, name)
+    if wanted is None or table is None or tuple(table.columns) == wanted:
+        return X
+    if column_names(X) is None and not set(wanted) & set(table.columns):
+        return X
+    check_names_of_model(wanted, table.columns, name)
+    return table.select(list(wanted)).to_native()
+
+
+def check_names_of_model(wanted: Sequence[str], names: Sequence[Any], name: str) -> None:
+    missing = [one for one in wanted if one not in names]
+    if missing:
+        raise ValueError(
+            f"{name} must have the columns {list(wanted)}, as the model has; it lacks {missing}. "
+            f"Its columns are {list(names)}. Others may be there too, in any order. Rename those that have "
+            "another name, or pass an array with the columns of the model in their order."
+        )
+
+
+def _table_of(X: Any, name: str) -> Any:
     try:
-        table = as_table(X)
+        return as_table(X)
     except ValueError as error:
         raise ValueError(f"{name} must have columns of different names: {error}") from None
+
+
+def _check_table(X: Any, name: str, vocabulary: Vocabulary | None, weight: Array | None) -> Any:
+    """Return X, or the numbers of X if it is a table."""
+    table = _table_of(X, name)
     if table is None:
         return X if vocabulary is None else as_numbers(X, name, vocabulary, weight)
     allowed = ("Boolean", "Object") if vocabulary is None else ("Boolean", "Object", *TEXT_TYPES)
@@ -66,12 +88,6 @@ def _check_table(
                 f"{name} must hold real numbers; column {column!r} has type {dtype}. Drop or encode it, or "
                 'fit it as "categorical", see distribution.'
             )
-    names = column_names(X)
-    if feature_names is not None and names is not None and names != feature_names:
-        raise ValueError(
-            f"{name} must have the columns {list(feature_names)}, as the model has, in this order; "
-            f"got {list(names)}. Select them with {name}[list(model.feature_names)]."
-        )
     numbers = X if vocabulary is None else as_numbers(X, name, vocabulary, weight)
     return table.to_numpy() if numbers is X else numbers
 
@@ -146,11 +162,27 @@ def check_weight_totals(total: float, largest: float) -> None:
 def check_columns(columns: Any) -> tuple[str, ...] | None:
     if columns is None:
         return None
-    if isinstance(columns, str) or not all(isinstance(name, str) for name in columns) or len(columns) == 0:
+    if isinstance(columns, str):
+        raise TypeError(f"columns must be a sequence of names; got {columns!r}. For one, pass [{columns!r}].")
+    if not isinstance(columns, Iterable):
         raise TypeError(f"columns must be a sequence of names; got {columns!r}. Pass a list of strings.")
+    columns = list(columns)
+    if not columns or not all(isinstance(name, str) for name in columns):
+        raise TypeError(
+            f"columns must be a sequence of names, which are strings; got {columns!r}. Select columns that "
+            "have numbers in place of names yourself: X[[0, 2]] of pandas, X[:, [0, 2]] of an array."
+        )
     if len(set(columns)) < len(columns):
         raise ValueError(f"columns must name each column once; got {list(columns)}.")
     return tuple(columns)
+
+
+def check_agreement(columns: tuple[str, ...] | None, feature_names: tuple[str, ...] | None) -> None:
+    if columns is not None and feature_names is not None and set(columns) != set(feature_names):
+        raise ValueError(
+            f"columns must be those of the model, {list(feature_names)}; got {list(columns)}. Leave "
+            "them out: the model picks its columns by name."
+        )
 
 
 def check_cache_dir(cache_dir: Any) -> Path | None:

@@ -9,7 +9,7 @@ import numpy as np
 from fastem._checks import row_ranges
 from fastem._families.frame import Moments
 from fastem._report import Breakdown, WarningCause, warn
-from fastem._sources.checks import check_labels, check_weights, check_X
+from fastem._sources.checks import check_labels, check_weights, check_X, columns_of_model
 from fastem._sources.tables import column_names
 from fastem._sources.texts import Vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
@@ -18,6 +18,7 @@ from fastem._typing import Array, RawChunk, Rows
 _LEAST_DEVIATION = 1e-151
 # Rounding matters if a standard deviation has fewer steps between neighbouring numbers than this.
 _LEAST_VALUES = 64
+_MOST_NAMED = 8  # columns in a message
 _LARGEST_INTEGER = 2**53  # float64 cannot represent all integers beyond this
 
 
@@ -33,6 +34,7 @@ class Form(NamedTuple):
     labelled: bool = False  # whether rows have labels, from the chunks or from `labels`
     k: int = 1  # the number of components
     vocabulary: Vocabulary | None = None  # the strings in columns of text; None if there must be no text
+    wanted: tuple[str, ...] | None = None  # the columns to take of chunks that are tables; None takes all
 
 
 def form_of(
@@ -44,13 +46,16 @@ def form_of(
     k: int = 1,
     vocabulary: Vocabulary | None = None,
 ) -> Form:
-    """Return the form of the first chunk. If X is for a model, the form must be that of the model."""
-    for where, rows, weight, own in chunks:
+    """Return the form of the first chunk. If X is for a model, the form must be that of the model.
+
+    Of tables, the columns `feature_names` are taken, if there are any.
+    """
+    for where, given, weight, own in chunks:
+        rows = columns_of_model(given, feature_names, where)
         array = check_X(
             rows,
             name=where,
             n_features=n_features,
-            feature_names=feature_names,
             empty=True,
             vocabulary=vocabulary,
             weight=np.zeros(len(rows)) if vocabulary else None,  # no text is wrong yet
@@ -76,6 +81,7 @@ def form_of(
             labelled or own is not None,
             k,
             vocabulary,
+            feature_names,
         )
     raise ValueError(
         "X must have at least one chunk; it has none. If it is a generator that was used up, pass a function "
@@ -88,7 +94,8 @@ def check_chunk(chunk: RawChunk, form: Form, weight_of_rows: Array | None = None
 
     If weights do not come with the chunk, `weight_of_rows` are those of its rows, and more, if there are any.
     """
-    where, rows, weight, labels = chunk
+    where, given, weight, labels = chunk
+    rows = columns_of_model(given, form.wanted, where)
     own = weight_of_rows if weight is None else np.asarray(weight)
     array = check_X(rows, name=where, empty=True, vocabulary=form.vocabulary, weight=own)
     if array.shape[1] != form.n_features:
@@ -114,7 +121,7 @@ def check_chunk(chunk: RawChunk, form: Form, weight_of_rows: Array | None = None
     known: Array | None = None
     if labels is not None:
         known = check_labels(labels, len(array), form.k, f"the labels of {where}")
-    return Rows(where, 0, array, weights, known)
+    return Rows(where, 0, array, weights, known, names=form.feature_names)
 
 
 def _check_given(what: str, where: str, array: Any, of_chunks: bool) -> None:
@@ -136,29 +143,65 @@ def check_rows_of_pass(where: str, seen: int, n_samples: int | None, *, ended: b
 
 
 def raise_not_finite(chunks: Iterable[Rows]) -> NoReturn:
-    """Raise an error that names the first NaN or inf. If there is none, the values are too large."""
-    for chunk in chunks:
-        where, X = chunk.where, chunk.X
-        for rows in row_ranges(len(X)):
-            with np.errstate(over="ignore"):  # a longdouble may be too large for float64
-                bad = ~np.isfinite(np.asarray(X[rows], dtype=np.float64))
-            if bad.any():
-                row, column = np.argwhere(bad)[0]
-                raise ValueError(
-                    f"{where} must be finite; row {rows.start + row}, column {column} is "
-                    f"{X[rows.start + row, column]}. Drop or impute such rows."
-                )
-    raise Breakdown(
-        f"X has values too large, or too far from the model, for {X.dtype} arithmetic. Rescale the columns."
+    """Raise an error that names the first NaN or inf, and says how many there are in each column.
+
+    If there is none, the values are too large.
+    """
+    first, seen = "", 0
+    missing: Any = 0  # (d,) the number of NaN in each column
+    infinite: Any = 0
+    last: Rows | None = None
+    try:
+        for last in chunks:
+            for rows in row_ranges(len(last.X)):
+                with np.errstate(over="ignore"):  # a longdouble may be too large for float64
+                    X = np.asarray(last.X[rows], dtype=np.float64)
+                bad, nan = ~np.isfinite(X), np.isnan(X)
+                if bad.any() and not first:
+                    row, column = np.argwhere(bad)[0].tolist()
+                    first = (
+                        f"{last.where} must be finite; row {rows.start + row}, "
+                        f"column {last.column(column)} is {last.X[rows.start + row, column]}. "
+                    )
+                seen += len(X)
+                missing, infinite = missing + nan.sum(axis=0), infinite + (bad & ~nan).sum(axis=0)
+    except Exception:
+        if not first:
+            raise
+    if not first:
+        raise Breakdown(
+            f"X has values too large, or too far from the model, for {last.X.dtype if last else 'this'} "
+            "arithmetic. Rescale the columns."
+        )
+    assert last is not None
+    raise ValueError(
+        f"{first}Drop or impute such rows, or leave such columns out: {_counted(last, missing, infinite)}, "
+        f"in {seen} rows."
     )
 
 
-def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], moments: Moments) -> None:
+def _counted(rows: Rows, missing: Array, infinite: Array) -> str:
+    """Say which columns have how many numbers that are not finite."""
+    found = []
+    for j in np.flatnonzero(missing + infinite).tolist():
+        kinds = (f"{count} {kind}" for count, kind in ((missing[j], "NaN"), (infinite[j], "inf")) if count)
+        found.append(f"column {rows.column(j)} has {' and '.join(kinds)}")
+    more = len(found) - _MOST_NAMED
+    return ", ".join(found[:_MOST_NAMED]) + (f", and {more} other columns have some" if more > 0 else "")
+
+
+def check_spread(
+    chunks: Callable[[], Iterable[Rows]],
+    dtype: np.dtype[Any],
+    moments: Moments,
+    names: tuple[str, ...] | None = None,
+) -> None:
     """Raise an error if variances leave the range of float64. Warn if X has too few digits.
 
     The `chunks`, of dtype `dtype`, are read only in the rare cases in which the moments are not enough.
     """
     _, mean, variance = moments
+    called = range(len(mean)) if names is None else [repr(name) for name in names]
     small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
     constant = np.flatnonzero(variance == 0)
     if len(constant):
@@ -171,7 +214,8 @@ def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], mom
     if small.any():
         raise ValueError(
             f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant columns; "
-            f"column {int(np.argmax(small))} has {np.sqrt(variance[small][0]):.3g}. Rescale the columns."
+            f"column {called[int(np.argmax(small))]} has {np.sqrt(variance[small][0]):.3g}. Rescale the "
+            "columns."
         )
     spacing = np.finfo(dtype if dtype.kind == "f" else np.float64).eps * np.abs(mean)
     blurred = (variance > 0) & (np.sqrt(variance) < _LEAST_VALUES * spacing)
@@ -179,7 +223,7 @@ def check_spread(chunks: Callable[[], Iterable[Rows]], dtype: np.dtype[Any], mom
         worst = int(np.argmax(blurred))
         warn(
             WarningCause.PRECISION,
-            f"Column {worst} of X has mean {mean[worst]:.6g} and standard deviation "
+            f"Column {called[worst]} of X has mean {mean[worst]:.6g} and standard deviation "
             f"{np.sqrt(variance[worst]):.3g}, in {dtype}.",
         )
     elif dtype.kind in "iu" and dtype.itemsize == 8:
@@ -210,8 +254,9 @@ def raise_one_shot(X: Any) -> NoReturn:
 
 def raise_no_columns(X: Any) -> NoReturn:
     raise ValueError(
-        "columns, sample_weight and labels may be names only where X is a table, a Parquet file, folder or "
-        f"dataset, or a dask dataframe; X is a {type(X).__name__}. Select columns yourself, and pass arrays. "
+        "columns, sample_weight and labels may be names only where X is a table, a .csv or Parquet file, a "
+        f"folder or dataset of Parquet, or a dask dataframe; X is a {type(X).__name__}, whose columns have "
+        "no names. Select columns yourself, and pass arrays. "
         "Tables need narwhals: pip install narwhals."
     )
 

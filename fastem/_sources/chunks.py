@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, cycle
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -108,6 +109,7 @@ class ChunkSource(SlabSource):
             where, chunk = raw.where, check_chunk(raw, self._form, known)
             start, stop = tally.rows, tally.rows + len(chunk.X)
             check_rows_of_pass(where, stop, self._n_samples, ended=False)
+            chunk = chunk._replace(names=self.feature_names)
             if self._weight is not None:
                 chunk = chunk._replace(weight=self._weight[start:stop])
             if self._labels is not None:
@@ -141,7 +143,7 @@ class ChunkSource(SlabSource):
             for slab in slabs:
                 file.write(slab)
                 yield slab
-            self._cached = ArraySource(file.rows(), self.n_threads)
+            self._cached = ArraySource(file.rows()._replace(names=self.feature_names), self.n_threads)
 
     def _rows_file(self, folder: Path) -> RowsFile:
         form = self._form
@@ -183,6 +185,7 @@ class ChunkSource(SlabSource):
             read_only(X),
             read_only(weight) if form.weighted else None,
             read_only(labels) if form.labelled else None,
+            names=self.feature_names,
         )
 
     def _new_slab(self, rows: int) -> tuple[Array, Array, Array]:
@@ -210,19 +213,29 @@ class ChunkSource(SlabSource):
             labels.append(np.empty(0, np.int64) if chunk.labels is None else chunk.labels[chosen])
             passed += len(positive)
         weight = np.concatenate(weights) if self._form.weighted else None
-        return Rows(
-            "X", 0, np.concatenate(rows), weight, np.concatenate(labels) if self._form.labelled else None
-        )
+        known = np.concatenate(labels) if self._form.labelled else None
+        return Rows("X", 0, np.concatenate(rows), weight, known, names=self.feature_names)
 
 
 def _read_ahead(items: Generator[T]) -> Iterator[T]:
     """Yield the same items. A thread makes the next item while the caller uses the current one.
 
-    When the pass ends for any reason, the thread ends first and then the generator is closed. So files are
-    closed at once, even if a traceback still refers to the generator.
+    When the pass ends for any reason, the generator is closed once the thread does not use it. So files are
+    closed at once, even if a traceback still refers to the generator. An executor whose `submit` is
+    interrupted (Ctrl-C) may have started a thread for which it does not wait, hence the lock.
     """
-    with closing(items), ThreadPoolExecutor(1, thread_name_prefix="fastem-reader") as reader:
-        upcoming = reader.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = reader.submit(next, items, None)
-            yield item
+    in_use = Lock()
+
+    def following() -> T | None:
+        with in_use:
+            return next(items, None)
+
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="fastem-reader") as reader:
+            upcoming = reader.submit(following)
+            while (item := upcoming.result()) is not None:
+                upcoming = reader.submit(following)
+                yield item
+    finally:
+        with in_use:
+            items.close()

@@ -15,7 +15,13 @@ from fastem._families.frame import Frame, Moments
 from fastem._families.statistics import Statistics
 from fastem._sources import dask_tasks as tasks
 from fastem._sources.arrays import base_measure_of
-from fastem._sources.checks import check_columns, check_labels, check_sample_weight, check_weight_totals
+from fastem._sources.checks import (
+    check_columns,
+    check_labels,
+    check_names_of_model,
+    check_sample_weight,
+    check_weight_totals,
+)
 from fastem._sources.chunk_checks import (
     check_blocks,
     check_named_columns,
@@ -28,6 +34,7 @@ from fastem._sources.chunk_checks import (
 )
 from fastem._sources.dask_graph import Blocks
 from fastem._sources.distinct import Distinct
+from fastem._sources.few import Few
 from fastem._sources.known import Known, with_known
 from fastem._sources.passes import ScoreRows, Source, Sweep, Wanted, drawn_ranks
 from fastem._sources.texts import Vocabulary, has_text
@@ -57,7 +64,7 @@ class DaskSource(Source):
         k: int,
         vocabulary: Vocabulary | None = None,
     ) -> None:
-        X, sample_weight, labels = _selected(X, sample_weight, labels, check_columns(columns))
+        X, sample_weight, labels = _selected(X, sample_weight, labels, check_columns(columns), feature_names)
         like = X._meta if _is_frame(X) else np.empty((0, *X.shape[1:]), X.dtype)
         self._form = form_of(
             [RawChunk("X", like)], None, n_features, feature_names, k=k, vocabulary=vocabulary
@@ -143,6 +150,10 @@ class DaskSource(Source):
             raise_not_finite(self.chunks())
         return moments
 
+    @property
+    def few(self) -> Few:
+        return self._survey.few
+
     def distinct(self, columns: Array) -> Distinct:
         found: Distinct = self._total(tasks.distinct, columns)
         return found
@@ -204,9 +215,16 @@ def _is_frame(X: Any) -> bool:
 
 
 def _selected(
-    X: Any, sample_weight: Any, labels: Any, columns: tuple[str, ...] | None
+    X: Any,
+    sample_weight: Any,
+    labels: Any,
+    columns: tuple[str, ...] | None,
+    feature_names: tuple[str, ...] | None,
 ) -> tuple[Any, Any, Any]:
-    """Return the wanted columns of X, and the weights and labels, which may be other columns of X."""
+    """Return the wanted columns of X, and the weights and labels, which may be other columns of X.
+
+    If there are `feature_names` of a model, these are wanted.
+    """
     import dask.array as da
 
     if not _is_frame(X) and not isinstance(X, da.Array):
@@ -214,6 +232,9 @@ def _selected(
     if not _is_frame(X):
         check_whole_rows(X)
     named = [name for name in (sample_weight, labels) if isinstance(name, str)]
+    if feature_names is not None and _is_frame(X) and all(isinstance(name, str) for name in X.columns):
+        check_names_of_model(feature_names, list(X.columns), "X")
+        columns = feature_names
     if not named and columns is None:
         return X, sample_weight, labels
     if not _is_frame(X):

@@ -15,6 +15,7 @@ from fastem._families.statistics import Statistics
 from fastem._sources.arrays import ArraySource
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
 from fastem._sources.distinct import Distinct, distinct_of
+from fastem._sources.few import Few
 from fastem._sources.known import Known, known_of
 from fastem._sources.passes import ScoreRows, Sweep, Wanted, only_wanted
 from fastem._sources.texts import Vocabulary, merged_vocabulary, vocabulary_of
@@ -30,6 +31,7 @@ class Survey:
     largest: float  # largest weight
     moments: Moments | None  # None if all weights are 0
     known: Known
+    few: Few
 
     def __add__(self, other: "Survey") -> "Survey":
         moments = self.moments or other.moments
@@ -37,7 +39,8 @@ class Survey:
             moments = self.moments.merge(other.moments)
         largest = max(self.largest, other.largest)
         known = self.known.followed_by(other.known, sum(self.positive))
-        return Survey(self.rows + other.rows, self.positive + other.positive, largest, moments, known)
+        rows, positive, few = self.rows + other.rows, self.positive + other.positive, self.few + other.few
+        return Survey(rows, positive, largest, moments, known, few)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Sample:
     def __add__(self, other: "Sample") -> "Sample":
         known, others = self.rows.known(), other.rows.known()
         joined = {name: np.concatenate([array, others[name]]) for name, array in known.items()}
-        return Sample(Rows("X", 0, **joined))
+        return Sample(Rows("X", 0, **joined, names=self.rows.names))
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,13 @@ def count(i: int, own: tuple[Any, ...], rows: Any) -> tuple[int, ...]:
 def survey(chunk: Rows) -> Survey:
     n, weight = len(chunk.X), chunk.weight
     largest = 1.0 if weight is None else float(weight.max(initial=0))
-    moments = None
+    moments, few = None, Few(0)
     if n > 0:  # a row without weight must be finite too
-        moments = _source(chunk if largest > 0 else chunk._replace(weight=None)).moments()
+        source = _source(chunk if largest > 0 else chunk._replace(weight=None))
+        moments = source.moments()
+        few = source.few if largest > 0 else few
     positive = n if weight is None else int(np.count_nonzero(weight))
-    return Survey((n,), (positive,), largest, moments if largest > 0 else None, known_of(chunk))
+    return Survey((n,), (positive,), largest, moments if largest > 0 else None, known_of(chunk), few)
 
 
 def distinct(chunk: Rows, columns: Array) -> Distinct:
@@ -127,7 +132,7 @@ def extremes(chunk: Rows) -> tuple[Rows, ...]:
     """Return the least and the largest values of the columns, as two rows."""
     if len(chunk.X) == 0:
         return ()
-    return (Rows(chunk.where, 0, np.stack([chunk.X.min(axis=0), chunk.X.max(axis=0)])),)
+    return (Rows(chunk.where, 0, np.stack([chunk.X.min(axis=0), chunk.X.max(axis=0)]), names=chunk.names),)
 
 
 def apply(chunk: Rows, score: ScoreRows) -> Array:

@@ -9,22 +9,25 @@ import numpy as np
 
 from fastem._sources.arrays import ArraySource
 from fastem._sources.checks import (
+    check_agreement,
     check_cache_dir,
     check_columns,
     check_labels,
     check_n_threads,
     check_sample_weight,
     check_X,
+    columns_of_model,
 )
 from fastem._sources.chunk_checks import check_named_columns, form_of, raise_no_cache, raise_no_columns
 from fastem._sources.chunks import ChunkSource
+from fastem._sources.csv_files import is_csv, read_csv
 from fastem._sources.dask import DaskSource, is_dask
 from fastem._sources.parquet import ParquetReader, is_parquet
 from fastem._sources.passes import Source
 from fastem._sources.readers import Reader, reader_of
 from fastem._sources.tables import column_names, parted
 from fastem._sources.texts import Vocabulary, has_text, merged_vocabulary, vocabulary_of
-from fastem._typing import Rows
+from fastem._typing import RawChunk, Rows
 
 
 def source_of(
@@ -43,30 +46,44 @@ def source_of(
 ) -> Source:
     """Open X, its weights and the known labels of its k components.
 
-    If X is for a model, `n_features` and `feature_names` are the model's. `vocabulary` has the text that
-    columns may have. If it is (), X shall tell. If it is None, there is none.
+    If X is for a model, `n_features` and `feature_names` are the model's. X that has names may have more
+    columns than these. `vocabulary` has the text that columns may have. If it is (), X shall tell. If it is
+    None, there is none.
     """
     n_threads = check_n_threads(n_threads)
     cache_dir = check_cache_dir(cache_dir)
+    columns = check_columns(columns)
+    check_agreement(columns, feature_names)
     if is_dask(X):
         if cache_dir is not None:
             raise_no_cache()
         return DaskSource(
             X, sample_weight, n_threads, columns, n_features, feature_names, labels, k, vocabulary
         )
-    X, sample_weight, labels, columns = _of_table(X, sample_weight, labels, columns)
+    names: tuple[str, ...] | None = None
+    if is_csv(X):
+        X, names, sample_weight, labels = _of_csv(
+            X, sample_weight, labels, columns, feature_names, vocabulary
+        )
+        columns = None
+    else:
+        X, sample_weight, labels, columns = _of_table(X, sample_weight, labels, columns)
     weight, sample_weight = (sample_weight, None) if isinstance(sample_weight, str) else (None, sample_weight)
     label, labels = (labels, None) if isinstance(labels, str) else (None, labels)
     reader = _reader_of(X, columns, weight, label, feature_names, vocabulary is not None)
     if reader is not None:
         begun = reader.chunks()
         first = list(islice(begun, 1))
-        form = form_of(first, sample_weight, n_features, feature_names, labels, k, vocabulary)
+        if columns is not None and reader.feature_names is None and not _is_named(first):
+            raise_no_columns(X)
+        wanted = feature_names or columns
+        form = form_of(first, sample_weight, n_features, wanted, labels, k, vocabulary)
         if vocabulary == () and has_text(form.vocabulary):
             form = form._replace(vocabulary=_learned(reader, sample_weight))
             first, begun = [], reader.chunks()
         return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun), cache_dir, labels)
-    check = partial(check_X, X, n_features=n_features, feature_names=feature_names, empty=empty)
+    X = columns_of_model(X, feature_names, "X")
+    check = partial(check_X, X, n_features=n_features, empty=empty)
     array = check(vocabulary=vocabulary)
     weights = check_sample_weight(sample_weight, len(array))
     if vocabulary == ():
@@ -74,21 +91,38 @@ def source_of(
         if weights is not None and has_text(vocabulary):
             array = check(vocabulary=vocabulary, weight=weights)
     known = None if labels is None else check_labels(labels, len(array), k)
-    return ArraySource(Rows("X", 0, array, weights, known), n_threads, column_names(X), vocabulary)
+    names = names or column_names(X)
+    return ArraySource(Rows("X", 0, array, weights, known, names=names), n_threads, names, vocabulary)
+
+
+def _of_csv(
+    path: Any,
+    sample_weight: Any,
+    labels: Any,
+    columns: tuple[str, ...] | None,
+    feature_names: tuple[str, ...] | None,
+    vocabulary: Vocabulary | None,
+) -> tuple[Any, tuple[str, ...] | None, Any, Any]:
+    """Return the rows of a file, the names of their columns, and columns in place of their names."""
+    given = (sample_weight, labels)
+    named = [name for name in given if isinstance(name, str)]
+    rows, names, others = read_csv(path, columns, named, feature_names, vocabulary)
+    found = iter(others)
+    weight, known = (next(found) if isinstance(name, str) else name for name in given)
+    return rows, names, weight, known
 
 
 def _of_table(
-    X: Any, sample_weight: Any, labels: Any, columns: Sequence[str] | None
-) -> tuple[Any, Any, Any, Sequence[str] | None]:
+    X: Any, sample_weight: Any, labels: Any, columns: tuple[str, ...] | None
+) -> tuple[Any, Any, Any, tuple[str, ...] | None]:
     """Return these with columns of a table in memory in place of their names."""
     given = (sample_weight, labels)
     named = [name for name in given if isinstance(name, str)]
-    chosen = check_columns(columns)
-    parts = parted(X, chosen, named) if named or chosen is not None else None
+    parts = parted(X, columns, named) if named or columns is not None else None
     if parts is None:
         return X, sample_weight, labels, columns
     rows, arrays, names = parts
-    check_named_columns([*(chosen or ()), *named], names)
+    check_named_columns([*(columns or ()), *named], names)
     found = iter(arrays)
     weight, known = (next(found) if isinstance(name, str) else name for name in given)
     return rows, weight, known, None
@@ -110,7 +144,7 @@ def _learned(reader: Reader, sample_weight: Any) -> Vocabulary:
 
 def _reader_of(
     X: Any,
-    columns: Sequence[str] | None,
+    columns: tuple[str, ...] | None,
     weight: str | None,
     label: str | None,
     feature_names: tuple[str, ...] | None,
@@ -118,7 +152,12 @@ def _reader_of(
 ) -> Reader | None:
     """Return a reader of X in chunks, or None if X is in memory."""
     if is_parquet(X):
-        return ParquetReader(X, check_columns(columns) or feature_names, weight, texts, label)
-    if columns is not None or weight is not None or label is not None:
+        return ParquetReader(X, columns, weight, texts, label, feature_names)
+    reader = reader_of(X)
+    if weight is not None or label is not None or (columns is not None and reader is None):
         raise_no_columns(X)
-    return reader_of(X)
+    return reader
+
+
+def _is_named(chunks: Sequence[RawChunk]) -> bool:
+    return all(column_names(chunk.rows) is not None for chunk in chunks)

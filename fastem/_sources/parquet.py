@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem._sources.checks import check_names_of_model
 from fastem._sources.readers import Reader
 from fastem._sources.texts import Columns
 from fastem._typing import Array, RawChunk
@@ -15,6 +16,15 @@ from fastem._typing import Array, RawChunk
 _BATCH_BYTES = 1 << 20
 # How much of a column chunk is read at a time. The whole column chunk may be a hundred times as large.
 _BUFFER_BYTES = 1 << 18
+# What reads other files into memory, or maps them, by the end of their names.
+_OTHER_READERS = {
+    ".npy": 'numpy.load(path, mmap_mode="r")',
+    ".csv.gz": "pandas.read_csv(path)",
+    ".tsv": r'pandas.read_csv(path, sep="\t")',
+    ".txt": "numpy.loadtxt(path)",
+    ".xlsx": "pandas.read_excel(path)",
+    ".feather": "pandas.read_feather(path)",
+}
 
 
 def is_parquet(X: Any) -> bool:
@@ -37,7 +47,9 @@ class ParquetReader(Reader):
         weight: str | None,
         texts: bool,
         labels: str | None = None,
+        feature_names: tuple[str, ...] | None = None,
     ) -> None:
+        """If there are `feature_names` of a model, these are the columns."""
         dataset = _open(X)
         try:
             self._fragments = list(dataset.get_fragments())
@@ -46,7 +58,9 @@ class ParquetReader(Reader):
         if not self._fragments:
             raise ValueError(f"X must have at least one Parquet file; {X!r} has none.")
         names = tuple(dataset.schema.names)
-        columns = [name for name in names if name not in (weight, labels)] if columns is None else columns
+        if feature_names is not None:
+            check_names_of_model(feature_names, names, "X")
+        columns = feature_names or columns or [name for name in names if name not in (weight, labels)]
         if not columns:
             raise ValueError(
                 f"X must have a column beside those of weights and labels; it has only {list(names)}."
@@ -114,6 +128,9 @@ class ParquetReader(Reader):
 
 
 def _open(X: Any) -> Any:
+    path = os.fspath(X) if isinstance(X, (str, os.PathLike)) else "://"
+    if "://" not in path and not os.path.exists(path):
+        raise FileNotFoundError(f"X as a path must be that of a file or folder; there is no {path!r}.")
     try:
         import pyarrow.dataset as ds
         import pyarrow.parquet
@@ -122,16 +139,22 @@ def _open(X: Any) -> Any:
     if isinstance(X, ds.Dataset):
         dataset = X
     else:
-        path = os.fspath(X)
         try:
             dataset = ds.dataset(path, format="parquet")
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise ValueError(
-                f"X as a path must be a Parquet file, or a folder of such files; {path!r} is not: {error}"
+                f"X as a path must be a .csv or Parquet file, or a folder of Parquet files; {path!r} is "
+                f"none: {error}. Read other files yourself{_how(path)}, and pass the rows."
             ) from None
     if not isinstance(getattr(dataset, "format", None), ds.ParquetFileFormat):
         raise ValueError("X must be a dataset of Parquet files. Pass a function that yields chunks instead.")
     return dataset
+
+
+def _how(path: str) -> str:
+    """Say what reads a file that is neither .csv nor Parquet, by the end of its name."""
+    reader = next((how for ending, how in _OTHER_READERS.items() if path.lower().endswith(ending)), None)
+    return "" if reader is None else f", by {reader}"
 
 
 def _is_text(kind: Any) -> bool:

@@ -16,6 +16,7 @@ from fastem._kernels._moments import slot_moments
 from fastem._kernels._parallel import run_slots
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.distinct import Distinct, distinct_of
+from fastem._sources.few import Few, few_of
 from fastem._sources.known import Known
 from fastem._sources.texts import Vocabulary
 from fastem._typing import Array, Rows, read_only
@@ -86,6 +87,11 @@ class Source(ABC):
     def moments(self) -> Moments:
         """Return the moments of all rows. Raise an error if X is not finite."""
 
+    @property
+    @abstractmethod
+    def few(self) -> Few:
+        """The columns that hold few values, by some of the rows that the moments took."""
+
     def facts(self) -> Facts:
         """Return what a family may learn from the rows."""
         return Facts(self.feature_names, self.vocabulary or (None,) * self.n_features, self._values)
@@ -137,6 +143,8 @@ class SlabSource(Source):
     number of slots depend only on the numbers of rows, features and components. So do the bits of the result.
     """
 
+    _few: Few
+
     def __init__(
         self,
         n_features: int,
@@ -163,9 +171,15 @@ class SlabSource(Source):
     def moments(self) -> Moments:
         return self._moments
 
+    @property
+    def few(self) -> Few:
+        self.moments()
+        return self._few
+
     @cached_property
     def _moments(self) -> Moments:
         d = self.n_features
+        few: Few | None = None
         sums = np.zeros(_MAX_SLOTS), np.zeros((_MAX_SLOTS, d)), np.zeros((_MAX_SLOTS, d))
         used = 1
         for slab in self.slabs(self._slab_rows(1, d, _MAX_SLOTS, self.dtype.itemsize)):
@@ -175,6 +189,9 @@ class SlabSource(Source):
             used = max(used, slots)
             arguments = (X, read_only(weight), *(a[:slots] for a in sums))
             run_slots(slot_moments, arguments, slots, self.n_threads)
+            if few is None or few.values or not few.seen:
+                few = few_of(slab) if few is None else few + few_of(slab)
+        self._few = few or Few(0)
         weights, means, squares = (a[:used] for a in sums)
         total = weights.sum()
         with np.errstate(all="ignore"):

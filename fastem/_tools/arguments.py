@@ -21,7 +21,7 @@ def add_data(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--columns",
-        type=lambda text: [name.strip() for name in text.split(",")],
+        type=lambda text: tuple(name.strip() for name in text.split(",")),
         metavar="A,B,...",
         help="use these columns: names, or numbers from 0 if the file has no names",
     )
@@ -36,6 +36,45 @@ def add_results(command: argparse.ArgumentParser, saved: str) -> None:
     command.add_argument("-o", "--output", type=Path, help=saved)
 
 
+def add_stopping(command: argparse.ArgumentParser, max_iter: int) -> None:
+    """--n-init, --tol and --max-iter, as in `fit`."""
+    command.add_argument("--n-init", type=int, default=1, help="number of starts (default %(default)s)")
+    command.add_argument("--tol", type=float, default=1e-4, help="default %(default)s")
+    command.add_argument("--max-iter", type=int, default=max_iter, help="default %(default)s")
+
+
+def add_rows_output(command: argparse.ArgumentParser, *, required: bool) -> None:
+    """--output and --keep, for `check_rows_output`."""
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        required=required,
+        help="write to this .csv, .parquet or .npy",
+    )
+    command.add_argument("--keep", action="store_true", help="copy all columns of FILE to OUT too")
+
+
+def number_of(text: str) -> int:
+    """Return the number that `fit` takes for -k."""
+    try:
+        return int(text)
+    except ValueError:
+        numbers_of(text)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is more than one number. To compare them: python -m fastem select FILE -k {text}"
+        ) from None
+
+
+def share_or_number(text: str) -> float | int:
+    """Return 5 as an integer, and 0.2 as a float."""
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, such as 5 or 0.2") from None
+
+
 def numbers_of(text: str) -> Sequence[int]:
     """Return the numbers that `select` takes for -k: 3 is one, 1:10 all of 1 to 10, and 2,4,8 these."""
     try:
@@ -48,7 +87,8 @@ def numbers_of(text: str) -> Sequence[int]:
 
 
 def data_of(options: argparse.Namespace) -> DataFile:
-    return open_file(options.file, options.columns)
+    texts = getattr(options, "distribution", None) == "categorical"
+    return open_file(options.file, options.columns, texts=texts)
 
 
 def shows_progress() -> bool:

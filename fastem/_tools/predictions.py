@@ -1,71 +1,72 @@
-"""``python -m fastem predict``: the components of rows, written chunk by chunk."""
+"""What ``predict`` and ``score`` find for each row of a file, chunk by chunk."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fastem._api.clusters import KMeans
+from fastem._api.inside import with_feature_names
 from fastem._api.mixture import Mixture
+from fastem._api.models import load
 from fastem._checks import row_ranges
 from fastem._tools.files import DataFile
+from fastem._tools.written import Columns
 from fastem._typing import Array
 
 
-def check_predictions(output: Path) -> None:
-    if output.suffix not in (".csv", ".npy"):
-        raise ValueError(f"--output must end in .csv or .npy; got {str(output)!r}.")
+def open_model(path: Path, columns: tuple[str, ...] | None) -> Mixture | KMeans:
+    """Read a model. If `columns` are given, they are the names of its features."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(
+            f"MODEL must be a file that fit, select or kmeans has saved with -o; {str(path)!r} {what}."
+        )
+    model: Mixture | KMeans = load(path)
+    if columns is None:
+        return model
+    if len(columns) != model.n_features:
+        raise ValueError(
+            f"--columns must name {model.n_features} columns, as many as the model has features; "
+            f"got {', '.join(columns)}."
+        )
+    if isinstance(model, KMeans):
+        return named_clusters(model, columns)
+    return with_feature_names(model, columns)
 
 
-def write_predictions(model: Mixture, data: DataFile, output: Path, *, proba: bool) -> int:
-    """Write the labels of all rows, or their responsibilities, and return how many rows there are.
-
-    A .csv has the label and, with `proba`, all responsibilities of each row. A .npy has the labels (n,), or
-    the responsibilities (n, k). The file appears once it is complete.
-    """
-    partial = output.with_name(f"{output.name}.partial")
-    write = _write_csv if output.suffix == ".csv" else _write_npy
-    try:
-        n = write(model, data, partial, proba)
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
-    return n
+def named_clusters(model: KMeans, names: tuple[str, ...] | None) -> KMeans:
+    """Return the clusters with these names of their features, without the labels of the rows."""
+    return KMeans(
+        model.centers, sizes=model.sizes, inertia=model.inertia, report=model.report, feature_names=names
+    )
 
 
-def _write_csv(model: Mixture, data: DataFile, path: Path, proba: bool) -> int:
-    header = ["label", *(f"component_{k}" for k in range(model.n_components if proba else 0))]
-    n = 0
-    with path.open("w", encoding="utf-8") as file:
-        file.write(",".join(header) + "\n")
-        for scores in _chunks(model, data, proba):
-            n += len(scores)
-            for row in scores.tolist() if proba else ():
-                largest = max(range(len(row)), key=row.__getitem__)
-                file.write(f"{largest},{','.join(format(share, '.9g') for share in row)}\n")
-            file.writelines(f"{label}\n" for label in (() if proba else scores.tolist()))
-    return n
+def components(model: Mixture | KMeans, data: DataFile, *, proba: bool) -> Iterator[Columns]:
+    """Yield the label of each row and, with `proba`, its responsibilities."""
+    if not proba:
+        for labels in _chunks(model.predict, data):
+            yield {"label": labels}
+        return
+    assert isinstance(model, Mixture)
+    names = [f"component_{k}" for k in range(model.n_components)]
+    for shares in _chunks(model.predict_proba, data):
+        yield {"label": shares.argmax(axis=1), **dict(zip(names, shares.T, strict=True))}
 
 
-def _write_npy(model: Mixture, data: DataFile, path: Path, proba: bool) -> int:
-    n = data.n_samples
-    shape = (n, model.n_components) if proba else (n,)
-    out, start = None, 0
-    for scores in _chunks(model, data, proba):
-        if out is None:
-            out = np.lib.format.open_memmap(path, mode="w+", dtype=scores.dtype, shape=shape)
-        out[start : start + len(scores)] = scores
-        start += len(scores)
-    if out is None:
-        raise ValueError("FILE must have at least one row.")
-    out.flush()
-    return n
+def densities(model: Mixture, data: DataFile, threshold: float | None) -> Iterator[Columns]:
+    """Yield the log-density of each row and, if there is a threshold, whether it lies below."""
+    for log_densities in _chunks(model.score_samples, data):
+        flagged = {} if threshold is None else {"flagged": log_densities < threshold}
+        yield {"log_density": log_densities, **flagged}
 
 
-def _chunks(model: Mixture, data: DataFile, proba: bool) -> Iterator[Array]:
-    score = model.predict_proba if proba else model.predict
-    if isinstance(data.X, np.ndarray):
+def _chunks(score: Callable[[Any], Any], data: DataFile) -> Iterator[Array]:
+    if isinstance(data.X, str):
+        yield from score(data.X)
+    elif isinstance(data.X, np.ndarray):
         for rows in row_ranges(len(data.X)):
             yield score(data.X[rows])
     else:
-        yield from score(data.X)
+        yield score(data.X)

@@ -1,0 +1,98 @@
+"""What a fit tells the user about the columns of X."""
+
+from typing import Any
+
+from fastem._em.flat import Flat, flat_columns
+from fastem._em.objective import Likelihood
+from fastem._families.base import Family, P
+from fastem._report import WarningCause, warn
+from fastem._sources.passes import Source
+from fastem._typing import FloatArray
+
+_MOST_COLUMNS = 8  # in a message
+_MOST_COMPONENTS = 5
+
+
+def warn_of_few_values(source: Source, family: Family[Any, Any]) -> None:
+    """Warn of columns of few values that shall be Gaussian, or Student."""
+    if not family.has_covariances:
+        return
+    matrices = next(name for name in family.parameter_names if name.endswith(("covariances", "scales")))
+    own = family.columns_of(matrices)
+    found = source.few.columns()
+    if own is not None:
+        found = {j: values for j, values in found.items() if j in own}
+    if not found:
+        return
+    names: tuple[str | int, ...] = source.feature_names or tuple(range(source.n_features))
+    told = [f"{names[j]!r} has {_listed(values)}" for j, values in found.items()]
+    details = f"Column {', column '.join(told[:_MOST_COLUMNS])}"
+    if len(told) > _MOST_COLUMNS:
+        details += f", and {len(told) - _MOST_COLUMNS} other columns have as few"
+    details += " in the rows looked at."
+    if own is None and len(names) <= _MOST_COLUMNS:
+        kinds = {name: _kind(found[j]) if j in found else "gaussian" for j, name in enumerate(names)}
+        details += f" Perhaps distribution={kinds} suits X."
+    warn(WarningCause.FEW_VALUES, details)
+
+
+def _kind(values: FloatArray) -> str:
+    return "bernoulli" if values.tolist() == [0, 1] else "categorical"
+
+
+def _listed(values: FloatArray) -> str:
+    shown = [f"{value:g}" for value in values.tolist()]
+    return f"only the values {', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def singular_in_words(
+    likelihood: Likelihood[P], parameters: P, singular: list[int], columns_only: bool = False
+) -> str:
+    """Say in which columns the singular components are so, or that they have too few rows.
+
+    With `columns_only`, say nothing of rows. It is "" if nothing can be told.
+    """
+    names = likelihood.source.feature_names
+    told: dict[tuple[str, bool], list[int]] = {}
+    try:
+        found = flat_columns(likelihood, parameters, singular)
+    except Exception:  # for example a file that has gone; what only explains must not lose a finished fit
+        return ""
+    for component, flat in found.items():
+        if flat.is_known and not (columns_only and flat.rows is not None):
+            text = _flat_in_words(flat, names, likelihood.source.n_features)
+            told.setdefault((text, flat.shared), []).append(component)
+    parts = []
+    for (text, shared), components in told.items():
+        parts.append(f"{_components(components, shared)}: {text}.")
+    more = len(parts) - _MOST_COMPONENTS
+    return " ".join(parts[:_MOST_COMPONENTS] + ([f"And {more} like these."] if more > 0 else []))
+
+
+def _components(numbers: list[int], shared: bool) -> str:
+    if shared:
+        return "All components"
+    shown = [str(number) for number in numbers[:_MOST_COLUMNS]]
+    if len(numbers) > len(shown):
+        shown.append("others")
+    return f"Component{'s' * (len(numbers) > 1)} {', '.join(shown)}"
+
+
+def _flat_in_words(flat: Flat, names: tuple[str, ...] | None, d: int) -> str:
+    parts = []
+    if flat.constant:
+        be = "is" if len(flat.constant) == 1 else "are"
+        parts.append(f"{_columns(flat.constant, names)} {be} constant")
+    parts += [f"{_columns(group, names)} are collinear" for group in flat.collinear]
+    if flat.rows is not None:
+        parts.append(f"about {max(1, round(flat.rows))} rows, too few for {d} columns")
+    return ", and ".join(parts)
+
+
+def _columns(numbers: tuple[int, ...], names: tuple[str, ...] | None) -> str:
+    shown = [str(j) if names is None else repr(names[j]) for j in numbers[:_MOST_COLUMNS]]
+    more = len(numbers) - len(shown)
+    if more > 0:
+        shown.append(f"{more} others")
+    listed = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return f"column{'s' * (len(numbers) > 1)} {listed}"

@@ -1,0 +1,246 @@
+"""Files of numbers with commas between them (.csv), which are read into memory."""
+
+import csv
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from fastem._sources.checks import check_names_of_model
+from fastem._sources.chunk_checks import check_named_columns
+from fastem._sources.texts import Columns, Vocabulary, has_text
+from fastem._typing import Array, FloatArray
+
+_MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?", "-"))
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+class CsvRows(NamedTuple):
+    """What a file holds of the wanted columns."""
+
+    X: Array | Columns
+    names: tuple[str, ...] | None  # of the columns of X, if the file has names
+    others: tuple[FloatArray, ...]  # other columns that were asked for, such as weights
+
+
+class _Head(NamedTuple):
+    path: str
+    names: tuple[str, ...]  # the numbers of the columns, as text, if the file has no names
+    named: bool
+    lines: int  # lines up to the first row of numbers
+
+
+def is_csv(X: Any) -> bool:
+    return isinstance(X, (str, os.PathLike)) and Path(X).suffix.lower() == ".csv"
+
+
+def read_csv(
+    path: str | os.PathLike[str],
+    columns: Sequence[str] | None = None,
+    others: Sequence[str] = (),
+    feature_names: tuple[str, ...] | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> CsvRows:
+    """Read the `columns`, or those of a model, or all but the `others`, which are read too.
+
+    A first line that is not all numbers has the names. Without it, columns are named by their numbers, from
+    0. Columns that are not read may hold text. The others may if there is a `vocabulary`.
+    """
+    head = _head(os.fspath(path))
+    check_named_columns([*(columns or ()), *others], head.names)
+    if feature_names is not None and head.named:
+        check_names_of_model(feature_names, head.names, "X")
+        columns = feature_names
+    chosen = tuple(columns or (name for name in head.names if name not in others))
+    if not chosen:
+        raise ValueError(f"X must have a column beside {list(others)}; {head.path!r} has no other.")
+    if "" in chosen:
+        raise ValueError(
+            f"X must have a name for each column that is used; column {head.names.index('')} of "
+            f"{head.path!r} has none. If it numbers the rows, as pandas does unless index=False, choose the "
+            "others with columns=[...]."
+        )
+    if next(_rows(head.path, head.lines), None) is None:
+        raise ValueError(f"{head.path!r} must have at least one row of numbers.")
+    used = [head.names.index(name) for name in (*chosen, *others)]
+    d = len(chosen)
+    rows: Any = None
+    if not has_text(vocabulary):
+        try:
+            rows = _loaded(head, used, np.float64)
+        except ValueError as error:
+            if vocabulary is None:
+                _explain(head, used, error)
+    if rows is None:
+        rows = _with_text(head, used, d, vocabulary or ())
+        X: Array | Columns = Columns(rows.arrays[:d], rows.are_text[:d])
+        beside = rows.arrays[d:]
+    else:
+        X, beside = (np.ascontiguousarray(rows[:, :d]) if others else rows), tuple(rows[:, d:].T)
+    return CsvRows(X, chosen if head.named else None, tuple(beside))
+
+
+def _head(path: str) -> _Head:
+    if os.path.isdir(path):
+        raise IsADirectoryError(
+            f"X as a path that ends in .csv must be a file; {path!r} is a folder. Pass a function that "
+            "yields its tables, or dask.dataframe.read_csv of its files."
+        )
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"X as a path must be that of a file that exists; there is no {path!r}.")
+    try:
+        _, lines, fields = next(_rows(path), (0, 0, []))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path!r} must be text in UTF-8, with commas between: {error}.") from None
+    if not fields:
+        raise ValueError(f"{path!r} must have at least one row of numbers.")
+    if len(fields) == 1:
+        _check_separator(path, fields[0])
+    numbers = [_number(field) for field in fields]
+    if any(number is not None for number in numbers) and all(
+        number is not None or _is_missing(field) for number, field in zip(numbers, fields, strict=True)
+    ):
+        return _Head(path, tuple(str(j) for j in range(len(fields))), False, 0)
+    names = tuple(field.strip() for field in fields)
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path!r} must have columns of different names; got {list(names)}.")
+    return _Head(path, names, True, lines)
+
+
+def _rows(path: str, skipped: int = 0) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield the number of each row that is not empty, that of its last line, from 1, and its fields."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        for _ in range(skipped):
+            file.readline()
+        reader = csv.reader(file, skipinitialspace=True)
+        row = 0
+        for fields in reader:
+            if fields and fields != [""]:
+                yield row, skipped + reader.line_num, fields
+                row += 1
+
+
+def _loaded(head: _Head, used: list[int], dtype: Any) -> Array:
+    """Return the columns of these numbers."""
+    everything = used == list(range(len(head.names)))
+    with open(head.path, encoding="utf-8-sig") as file:
+        for _ in range(head.lines):
+            file.readline()
+        rows = np.loadtxt(
+            file,
+            dtype=dtype,
+            delimiter=",",
+            comments=None,  # a row that begins with # is a mistake, not to be left out in silence
+            ndmin=2,
+            usecols=None if everything else used,
+            quotechar='"',
+        )
+    if rows.size and rows.shape[1] != len(used):
+        raise ValueError(f"rows have {rows.shape[1]} fields")
+    return np.asarray(rows)
+
+
+def _with_text(head: _Head, used: list[int], d: int, vocabulary: Vocabulary) -> Columns:
+    """Return the columns, some of which may hold text: those of a `vocabulary`, or that are not numbers."""
+    try:
+        rows = _loaded(head, used, np.str_)
+    except ValueError as error:
+        _explain(head, used, error)
+    arrays, are_text = [], []
+    for j, strings in enumerate(np.char.strip(rows.T)):
+        text = bool(vocabulary) and j < d and vocabulary[j] is not None
+        if not text:
+            try:
+                arrays.append(strings.astype(np.float64))
+            except ValueError as error:
+                text = j < d
+                if not text or all(_number(cell) is not None or _is_missing(cell) for cell in strings):
+                    _explain(head, [used[j]], error)
+        if text:
+            arrays.append(np.where(strings == "", None, strings.astype(object)))
+        are_text.append(text)
+    return Columns(tuple(arrays), tuple(are_text))
+
+
+def _explain(head: _Head, used: list[int], error: ValueError) -> NoReturn:
+    """Say what is wrong with a file that could not be read, by reading it again."""
+    width = len(head.names)
+    missing: Counter[int] = Counter()
+    first, n = "", 0
+    try:
+        for row, line, fields in _rows(head.path, head.lines):
+            where = f"row {row} (line {line})"
+            if len(fields) != width:
+                _check_separator(head.path, ",".join(fields))
+                raise ValueError(
+                    f"{head.path!r} must have {width} fields in each row, as in the first line; {where} has "
+                    f"{len(fields)}. Mend it, or put fields with commas between double quotes."
+                )
+            n += 1
+            for j in used:
+                if _number(fields[j]) is not None:
+                    continue
+                if not _is_missing(fields[j]):
+                    _raise_text(head, j, where, fields[j])
+                missing[j] += 1
+                first = first or where
+    except (UnicodeDecodeError, csv.Error) as wrong:
+        raise ValueError(f"{head.path!r} must be text in UTF-8, with commas between: {wrong}.") from None
+    if not missing:
+        raise ValueError(f"{head.path!r} must hold numbers separated by commas: {error}.") from None
+    counts = ", ".join(f"{missing[j]} in column {_called(head, j)}" for j in sorted(missing))
+    raise ValueError(
+        f"{head.path!r} must have a number in each cell that is used; cells without one: {counts}, in {n} "
+        f"rows; the first is in {first}. Drop such rows, fill in the values, or leave these columns out with "
+        "columns=[...]. pandas does the first by pandas.read_csv(path).dropna(), a table to pass as X."
+    ) from None
+
+
+def _raise_text(head: _Head, j: int, where: str, text: str) -> NoReturn:
+    _check_separator(head.path, text)
+    remedy = "Choose columns of numbers with columns=[...]"
+    if re.fullmatch(r"\s*[-+]?\d+,\d+\s*", text):
+        remedy = "Write decimal points in place of decimal commas"
+    raise ValueError(
+        f"{head.path!r} must hold numbers in the columns that are used; {where}, column {_called(head, j)} "
+        f"is {text!r}. {remedy}. The first line may hold names. fastem.fit takes text where "
+        'distribution="categorical".'
+    ) from None
+
+
+def _check_separator(path: str, text: str) -> None:
+    """Raise an error if a text without the commas that it should have has other separators."""
+    for separator, called in _SEPARATORS.items():
+        if separator in text:
+            raise ValueError(
+                f"{path!r} must have commas between its fields; it has {called}. Read it with "
+                f"pandas.read_csv(path, sep={separator!r}), which gives a table to pass as X (where numbers "
+                'have decimal commas, add decimal=",").'
+            ) from None
+    if len(text.split()) > 1 and all(_number(part) is not None for part in text.split()):
+        raise ValueError(
+            f"{path!r} must have commas between its fields; it has spaces. Read it with numpy.loadtxt(path), "
+            "which gives an array to pass as X."
+        ) from None
+
+
+def _number(text: str) -> float | None:
+    """Return a number, or None if the text is none, or NaN."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(number) else number
+
+
+def _is_missing(text: str) -> bool:
+    return text.strip().lower() in _MISSING
+
+
+def _called(head: _Head, j: int) -> str:
+    return repr(head.names[j]) if head.named else str(j)

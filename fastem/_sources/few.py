@@ -1,0 +1,60 @@
+"""Columns that hold few values, as codes and small counts do. Some rows of each slab tell."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fastem._typing import Array, FloatArray, Rows
+
+_MOST_VALUES = 10
+_ROWS = 512  # of a slab
+# Measured columns show more values than that in so many rows already, so that others need not be read.
+_FIRST_ROWS = 32
+_ROWS_PER_VALUE = 20
+
+
+@dataclass(frozen=True)
+class Few:
+    """The columns that have shown few values so far, by number, and their values, sorted."""
+
+    seen: int  # rows
+    values: dict[int, FloatArray] = field(default_factory=dict)
+
+    def __add__(self, other: "Few") -> "Few":
+        if not (self.seen and other.seen):
+            return self if self.seen else other
+        both = {j: np.union1d(own, other.values[j]) for j, own in self.values.items() if j in other.values}
+        return Few(self.seen + other.seen, {j: values for j, values in both.items() if _is_few(values)})
+
+    def columns(self) -> dict[int, FloatArray]:
+        """Return those that repeat at least two values often.
+
+        These are two values, or whole numbers that begin with 0 or 1. Others may be rounded measurements.
+        """
+        return {
+            j: values
+            for j, values in self.values.items()
+            if 2 <= len(values) <= self.seen / _ROWS_PER_VALUE and (len(values) == 2 or values[0] in (0, 1))
+        }
+
+
+def few_of(rows: Rows) -> Few:
+    """Look at some rows of positive weight. The same rows of X are looked at in every dtype and layout."""
+    step = max(1, len(rows.X) // _ROWS) | 1  # an odd step meets patterns of 2, 4 or 8 rows everywhere
+    X = rows.X[::step][:_ROWS]
+    if rows.weight is not None:
+        X = X[rows.weight[::step][:_ROWS] > 0]
+    columns = np.arange(X.shape[1])
+    for part in (X[:_FIRST_ROWS], X):
+        ordered = np.sort(part[:, columns], axis=0)
+        steps = ordered[1:] != ordered[:-1]
+        distinct = 1 + steps.sum(axis=0)
+        whole = (ordered == np.rint(ordered)).all(axis=0)
+        columns = columns[(distinct <= 2) | ((distinct <= _MOST_VALUES) & whole)]
+        if not len(columns):
+            break
+    return Few(len(X), {j: np.unique(X[:, j]).astype(np.float64) for j in columns.tolist()})
+
+
+def _is_few(values: Array) -> bool:
+    return len(values) <= 2 or (len(values) <= _MOST_VALUES and bool((values == np.rint(values)).all()))

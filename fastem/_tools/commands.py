@@ -1,0 +1,242 @@
+"""The commands that fit a file, and those that a model's answers for its rows come from."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastem._api.clusters import KMeans
+from fastem._api.fit import fit
+from fastem._api.inside import with_feature_names
+from fastem._api.interrupted import FitInterrupted
+from fastem._api.kmeans import kmeans
+from fastem._api.mixture import Mixture
+from fastem._api.select import select
+from fastem._em.starts import INIT_NAMES
+from fastem._tools.arguments import (
+    check_results,
+    check_written,
+    data_of,
+    save_picture,
+    shows_progress,
+)
+from fastem._tools.files import DataFile, open_file
+from fastem._tools.predictions import components, densities, named_clusters, open_model
+from fastem._tools.written import Columns, check_rows_output, kept_columns, write_rows
+
+_SHOWN = 20  # flagged rows that are printed
+
+
+def run_fit(options: argparse.Namespace) -> None:
+    check_results(options)
+    init = _init_of(options.init)
+    data = data_of(options)
+    try:
+        model = fit(
+            data.X,
+            options.k,
+            distribution=options.distribution,
+            covariance_type=options.covariance_type,
+            columns=data.columns,
+            init=init,
+            n_init=options.n_init,
+            tol=options.tol,
+            max_iter=options.max_iter,
+            rng=options.seed,
+            progress=shows_progress(),
+        )
+    except FitInterrupted as error:
+        if isinstance(error.model, Mixture):
+            _told(error.model, data, options)
+            _say_how_to_go_on(options)
+        raise
+    told = _told(model, data, options)
+    save_picture(options, lambda plot: plot.classification(told, data.X))
+
+
+def _init_of(text: str) -> Any:
+    if text in INIT_NAMES:
+        return text
+    if not Path(text).is_file():
+        raise ValueError(
+            f"--init must be one of {', '.join(INIT_NAMES)}, or a file that fit has saved; got {text!r}."
+        )
+    return open_model(Path(text), None)
+
+
+def _say_how_to_go_on(options: argparse.Namespace) -> None:
+    """Say on the standard error what became of a fit that ended early."""
+    path = options.output
+    told = "nothing is saved, since there is no -o" if path is None else f"go on with --init {path}"
+    print(f"The fit ended early. What is printed is the model so far; {told}.", file=sys.stderr)
+
+
+def _told(model: Mixture, data: DataFile, options: argparse.Namespace, before: str = "") -> Mixture:
+    """Save the model with the names of the columns, and then print it. Return it with these names."""
+    if data.names is not None:
+        model = with_feature_names(model, data.names)
+    print(f"{before}{model.summary()}{_saved(model, options)}")
+    return model
+
+
+def _saved(model: Mixture | KMeans, options: argparse.Namespace) -> str:
+    if options.output is None:
+        return ""
+    model.save(options.output)
+    return f"\n\nsaved to {options.output}"
+
+
+def run_select(options: argparse.Namespace) -> None:
+    check_results(options)
+    criterion: Any = options.criterion or ("bic" if options.held_out is None else "held-out")
+    if options.held_out is not None and criterion != "held-out":
+        raise ValueError(f"--held-out needs --criterion held-out; got --criterion {criterion}.")
+    data = data_of(options)
+    try:
+        selection = select(
+            data.X,
+            options.k,
+            distribution=options.distribution,
+            covariance_type=options.covariance_type,
+            criterion=criterion,
+            held_out=5 if options.held_out is None else options.held_out,
+            columns=data.columns,
+            n_init=options.n_init,
+            tol=options.tol,
+            max_iter=options.max_iter,
+            rng=options.seed,
+            progress=shows_progress(),
+        )
+    except FitInterrupted as error:
+        if isinstance(error.model, Mixture):
+            _told(error.model, data, options, f"{error.selection}\n\n")
+        else:
+            print(error.selection)
+        print("The selection ended early. The table has the fits that were finished.", file=sys.stderr)
+        raise
+    _told(selection.best, data, options, f"{selection}\n\n")
+    save_picture(options, lambda plot: plot.criterion(selection))
+
+
+def run_kmeans(options: argparse.Namespace) -> None:
+    check_results(options)
+    data = data_of(options)
+    try:
+        model = kmeans(
+            data.X,
+            options.k,
+            columns=data.columns,
+            init=options.init,
+            n_init=options.n_init,
+            tol=options.tol,
+            max_iter=options.max_iter,
+            rng=options.seed,
+            progress=shows_progress(),
+        )
+    except FitInterrupted as error:
+        if isinstance(error.model, KMeans):
+            _told_clusters(error.model, data, options)
+            print("The fit ended early. These are the clusters so far.", file=sys.stderr)
+        raise
+    _told_clusters(model, data, options)
+    save_picture(options, lambda plot: plot.classification(model, data.X))
+
+
+def _told_clusters(model: KMeans, data: DataFile, options: argparse.Namespace) -> None:
+    names = data.names or model.feature_names
+    model = named_clusters(model, names)
+    titles = names or [str(j) for j in range(model.n_features)]
+    lines = [repr(model), "", f"{'':>9}{'size':>12}" + "".join(f" {title:>12}" for title in titles)]
+    for k, center in enumerate(model.centers):
+        size = "" if model.sizes is None else f"{model.sizes[k]:.6g}"
+        lines.append(f"cluster {k}{size:>12}" + "".join(f" {value:>12.6g}" for value in center))
+    print("\n".join(lines) + _saved(model, options))
+
+
+def run_predict(options: argparse.Namespace) -> None:
+    check_rows_output(options.output, options.file, options.keep)
+    check_written("--output", options.output, options.file, options.model)
+    model = open_model(options.model, options.columns)
+    if options.proba and isinstance(model, KMeans):
+        raise ValueError(
+            "--proba needs a mixture: k-means has no responsibilities. Leave it out to write the clusters."
+        )
+    data = _data_for(model, options)
+    chunks = components(model, data, proba=options.proba)
+    n = _write(chunks, data, options, "component_" if options.proba else "label")
+    print(f"{n:,} rows written to {options.output}")
+
+
+def _data_for(model: Mixture | KMeans, options: argparse.Namespace) -> DataFile:
+    texts = isinstance(model, Mixture) and model.categories is not None
+    return open_file(options.file, options.columns, of_model=model.feature_names, texts=texts)
+
+
+def _write(chunks: Iterator[Columns], data: DataFile, options: argparse.Namespace, numbers: str) -> int:
+    kept = kept_columns(options.file, data) if options.keep else None
+    return write_rows(chunks, options.output, data.n_samples, kept, numbers)
+
+
+def run_score(options: argparse.Namespace) -> None:
+    if options.output is not None:
+        check_rows_output(options.output, options.file, options.keep)
+        check_written("--output", options.output, options.file, options.model)
+    elif options.keep:
+        raise ValueError("--keep needs --output, to which it copies the columns of FILE.")
+    model = open_model(options.model, options.columns)
+    if isinstance(model, KMeans):
+        raise ValueError("score needs a mixture: k-means has no densities. Fit one with fit.")
+    data = _data_for(model, options)
+    threshold: float | None = options.below
+    if options.flag is not None:
+        threshold = model.threshold(data.X, options.flag)
+    tally = _Tally()
+    chunks = tally.counted(densities(model, data, threshold))
+    if options.output is not None:
+        n = _write(chunks, data, options, "log_density")
+    else:
+        n = sum(len(columns["log_density"]) for columns in chunks)
+    mean = f"{n:,} rows, mean log-density {tally.total / n:.9g}"
+    if threshold is not None:
+        print(f"{mean}\n{tally.flagged:,} rows flagged, with a log-density below {threshold!r}")
+        if options.output is None:
+            _print_flagged(tally)
+    else:
+        print(mean)
+    if options.output is not None:
+        print(f"written to {options.output}")
+
+
+class _Tally:
+    """What `score` tells about all rows."""
+
+    def __init__(self) -> None:
+        self.rows, self.flagged, self.total = 0, 0, 0.0
+        self.first: list[tuple[int, float]] = []
+
+    def counted(self, chunks: Iterator[Columns]) -> Iterator[Columns]:
+        for columns in chunks:
+            scores, flagged = columns["log_density"], columns.get("flagged")
+            self.total += float(scores.sum(dtype="float64"))
+            if flagged is not None:
+                self.flagged += int(flagged.sum())
+                self._note(scores, flagged)
+            self.rows += len(scores)
+            yield columns
+
+    def _note(self, scores: Any, flagged: Any) -> None:
+        """Keep the lowest of the flagged rows."""
+        (places,) = flagged.nonzero()
+        found = ((float(scores[i]), self.rows + int(i)) for i in places)
+        self.first = [(row, score) for score, row in sorted([*((s, r) for r, s in self.first), *found])][
+            :_SHOWN
+        ]
+
+
+def _print_flagged(tally: _Tally) -> None:
+    if tally.flagged > len(tally.first):
+        print(f"the {len(tally.first)} lowest (--output writes all):")
+    print(f"{'row':>12} {'log_density':>16}")
+    for row, score in tally.first:
+        print(f"{row:>12} {score:>16.9g}")

@@ -1,0 +1,139 @@
+"""Warnings that name columns: those of few values, and those in which a component is singular."""
+
+import warnings
+
+import numpy as np
+import pytest
+from problems import clusters
+
+import fastem
+from fastem import FitWarning, WarningCause
+from fastem.datasets import old_faithful
+
+RNG = np.random.default_rng(0)
+X = clusters(0, 400, 3, 2)
+SEX, STAGE = RNG.integers(0, 2, 400), RNG.integers(1, 5, 400)
+
+
+def told(call, *arguments, **options):
+    """Return the warnings by their causes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call(*arguments, **options)
+    assert all(type(warning.message) is FitWarning for warning in caught)
+    causes = [warning.message.cause for warning in caught]
+    assert len(set(causes)) == len(causes)  # once per fit
+    return {warning.message.cause: warning.message.details for warning in caught}
+
+
+def in_chunks(rows):
+    return [rows[:150], rows[150:]]
+
+
+@pytest.mark.parametrize("cut", [np.asarray, in_chunks])
+@pytest.mark.parametrize("options", [{}, {"covariance_type": "diag"}, {"distribution": "student"}])
+def test_columns_of_few_values(options, cut):
+    rows = np.column_stack([X[:, 0], SEX, X[:, 1], STAGE, np.where(SEX, 0.5, 1.5)])
+    details = told(fastem.fit, cut(rows), 2, max_iter=0, rng=0, **options)[WarningCause.FEW_VALUES]
+    assert "Column 1 has only the values 0 and 1, column 3 has only the values 1, 2, 3 and 4" in details
+    assert "column 4 has only the values 0.5 and 1.5" in details
+    kinds = {0: "gaussian", 1: "bernoulli", 2: "gaussian", 3: "categorical", 4: "categorical"}
+    assert f"distribution={kinds}" in details
+    assert told(fastem.fit, cut(rows), 2, distribution=kinds, max_iter=0, rng=0) == {}
+
+
+def test_they_are_told_once_and_where_they_matter():
+    rows = np.column_stack([X, SEX])
+    options = {"covariance_type": ["diag", "spherical"], "rng": 0}
+    assert set(told(fastem.select, rows, [1, 2], **options)) >= {WarningCause.FEW_VALUES}
+    assert told(fastem.kmeans, rows, 2, rng=0) == {}
+    assert told(fastem.fit, X, 2, sample_weight=STAGE, labels=SEX, rng=0) == {}
+    kinds = {0: "gaussian", 1: "gaussian", 2: "gaussian", 3: "bernoulli"}
+    assert WarningCause.FEW_VALUES not in told(fastem.fit, np.column_stack([X, SEX]), 2, distribution=kinds)
+    weighted = np.column_stack([X, np.where(SEX, X[:, 0], 0.0)])  # the zeros have no weight
+    assert WarningCause.FEW_VALUES not in told(fastem.fit, weighted, 2, sample_weight=SEX, rng=0)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        old_faithful(),
+        np.rint(10 * X),
+        np.rint(X),  # whole numbers on both sides of 0
+        np.round(RNG.normal(5, 0.1, (400, 2)), 1),
+        RNG.integers(0, 256, (400, 3), np.uint8),
+        RNG.integers(0, 2, (30, 3)) + 0.0,  # too few rows to tell
+        np.where(np.arange(40_000)[:, None] < 39_000, 0.0, RNG.gamma(2.0, 1.0, (40_000, 1))),
+    ],
+    ids=["geyser", "tens", "rounded", "tenths", "photo", "few rows", "zeros"],
+)
+def test_measurements_are_not_few_values(rows):
+    assert WarningCause.FEW_VALUES not in told(fastem.fit, rows, 1)
+
+
+def test_blocks_of_dask_tell_of_few_values():
+    array = pytest.importorskip("dask.array")
+    rows = array.from_array(np.column_stack([X, SEX]), chunks=(150, 4))
+    details = told(fastem.fit, rows, 2, max_iter=0, rng=0)[WarningCause.FEW_VALUES]
+    assert details.startswith("Column 3 has only the values 0 and 1 in")
+
+
+NAMED = {
+    "a constant": ([np.full(400, 3.0)], "column 3 is constant", ("full", "tied", "diag")),
+    "a sum": ([X[:, 0] - 2 * X[:, 1]], "columns 0, 1 and 3 are collinear", ("full", "tied")),
+    "two pairs": (
+        [1e6 * X[:, 0], 5 - X[:, 2]],
+        "columns 0 and 3 are collinear, and columns 2 and 4 are collinear",
+        ("full", "tied"),
+    ),
+    "both": (
+        [np.full(400, -1e3), X[:, 1] + 7],
+        "column 3 is constant, and columns 1 and 4 are collinear",
+        ("full", "tied"),
+    ),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": np.float32}, {"distribution": "student"}])
+@pytest.mark.parametrize("more", NAMED)
+def test_columns_in_which_a_component_is_singular(more, options):
+    columns, text, types = NAMED[more]
+    options = {"init": "k-means++", "rng": 0, "dtype": np.float64, **options}
+    rows = np.column_stack([X, *columns]).astype(options.pop("dtype"))
+    for kind in types if "distribution" not in options else types[:1]:
+        found = told(fastem.fit, rows, 2, covariance_type=kind, **options)
+        whose = "All components" if kind == "tied" else "Components 0, 1"
+        (details,) = found.values()  # the cause may be MASS, since all rows are in a plane
+        assert f"{whose}: {text}." in details
+    if more != "both" and not options.get("distribution"):
+        for kind in {"spherical", "diag"} - set(types):
+            assert told(fastem.fit, rows, 2, covariance_type=kind, **options) == {}
+
+
+def test_names_of_singular_columns_and_one_component_alone():
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("narwhals")
+    labels = np.arange(400) % 2
+    rows = pandas.DataFrame(RNG.normal(size=(400, 3)) + 8 * labels[:, None], columns=["a", "b", "c"])
+    rows.loc[labels == 1, "b"] = 8.0
+    for kind in ("full", "diag"):
+        details = told(fastem.fit, rows, 2, init=labels, covariance_type=kind)[WarningCause.MASS]
+        assert "Component 1: column 'b' is constant." in details
+    kinds = {"a": "gaussian", "b": "gaussian", "c": "gaussian", "same": "lognormal"}
+    details = told(fastem.fit, rows.assign(same=2.0, b=X[:, 0]), 2, distribution=kinds, init=labels)
+    assert "Components 0, 1: column 'same' is constant." in details[WarningCause.DEGENERATE]
+
+
+def test_a_component_of_few_rows():
+    labels = np.minimum(np.arange(400), 1)
+    labels[:3] = 0
+    details = told(fastem.fit, X, 2, init=labels, max_iter=0)[WarningCause.DEGENERATE]
+    assert "Component 0: about 3 rows, too few for 3 columns." in details
+
+
+def test_select_tells_why_types_cannot_be_chosen():
+    rows = np.column_stack([X, np.full(400, 2.0)])
+    details = told(fastem.select, rows, [1, 2], rng=0)[WarningCause.DEGENERATE]
+    assert details.startswith("All fits of 'full', 'tied', 'diag', none of which can be chosen: ")
+    assert "column 3 is constant" in details
+    assert told(fastem.select, X, [1, 2], rng=0) == {}

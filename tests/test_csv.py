@@ -1,0 +1,126 @@
+"""The path of a .csv is as good as the rows in it, and what is wrong with the file is told."""
+
+import numpy as np
+import pytest
+from problems import clusters
+
+import fastem
+from fastem._tools.files import open_file
+
+X = clusters(0, 300, 2, 2)
+WEIGHT = np.random.default_rng(1).uniform(0.5, 2, 300)
+NAMES = ("length", "width")
+KIND = np.where(X[:, 0] > X[:, 0].mean(), "long", "short")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    columns = zip(KIND, X[:, 1].tolist(), WEIGHT.tolist(), X[:, 0].tolist(), strict=True)
+    lines = [f"{kind},{width!r},{weight!r},{length!r}" for kind, width, weight, length in columns]
+    (tmp_path / "wide.csv").write_text("\n".join(["kind,width,w,length", *lines, ""]))
+    (tmp_path / "bare.csv").write_text("\n".join(f"{length!r},{width!r}" for length, width in X.tolist()))
+    return tmp_path
+
+
+def test_a_path_gives_the_bits_of_its_rows(folder):
+    options = {"columns": NAMES, "rng": 0}
+    model, expected = fastem.fit("wide.csv", 2, **options), fastem.fit(X, 2, rng=0)
+    np.testing.assert_array_equal(model.covariances, expected.covariances)
+    assert model.feature_names == NAMES
+    bare = fastem.fit(folder / "bare.csv", 2, rng=0)
+    np.testing.assert_array_equal(bare.covariances, expected.covariances)
+    assert bare.feature_names is None
+    chosen = fastem.fit("bare.csv", 2, columns=["1"], rng=0)
+    np.testing.assert_array_equal(chosen.means, fastem.fit(X[:, 1:], 2, rng=0).means)
+    for path in ("wide.csv", "bare.csv"):
+        np.testing.assert_array_equal(model.predict_proba(path), model.predict_proba(X))
+    assert model.score("wide.csv", "w") == model.score(X, WEIGHT)
+    weighted = fastem.fit("wide.csv", 2, sample_weight="w", **options)
+    np.testing.assert_array_equal(weighted.means, fastem.fit(X, 2, sample_weight=WEIGHT, rng=0).means)
+    np.testing.assert_array_equal(
+        fastem.partial_fit(model, "wide.csv").means, fastem.partial_fit(expected, X).means
+    )
+    assert fastem.select("wide.csv", 2, **options).best.feature_names == NAMES
+    clustered = fastem.kmeans("wide.csv", 2, **options)
+    np.testing.assert_array_equal(clustered.predict("wide.csv"), clustered.labels)
+    read = open_file(folder / "wide.csv", of_model=NAMES)  # that of the command line
+    np.testing.assert_array_equal(read.X, X)
+    assert read.names == NAMES
+
+
+def test_text(folder):
+    options = {"distribution": {"kind": "categorical", "length": "gaussian"}, "rng": 0}
+    model = fastem.fit("wide.csv", 2, columns=["kind", "length"], **options)
+    assert model.categories[0].tolist() == ["long", "short"]
+    rows = np.column_stack([KIND, X[:, 0]]).astype(object)
+    rows[:, 1] = X[:, 0]
+    np.testing.assert_array_equal(model.predict("wide.csv"), model.predict(rows))
+    (folder / "blank.csv").write_text("kind,length\na,1\n,2\n")
+    with pytest.raises(ValueError, match="must have text throughout"):
+        fastem.fit("blank.csv", 1, **options)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbflength,width\r\n1,2\r\n3,4\r\n6,5\r\n",  # a byte order mark, as spreadsheets write it
+        b'\n"length" , "width"\n1 ,"2"\n\n3, 4\n6,5\n\n',
+    ],
+)
+def test_what_spreadsheets_write(folder, text):
+    (folder / "x.csv").write_bytes(text)
+    model = fastem.fit("x.csv", 1)
+    assert model.feature_names == NAMES
+    np.testing.assert_array_equal(model.means, [[10 / 3, 11 / 3]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a;b\n1;2\n", r"commas between its fields; it has semicolons.*sep=';'"),
+        ("1,5;2,5\n3,5;4,5\n", "it has semicolons"),
+        ("a\tb\n1\t2\n", "it has tabs"),
+        ("1 2\n3 4\n", "it has spaces"),
+        ("a,b\n1,2\n3,x\n", r"row 1 \(line 3\), column 'b' is 'x'. Choose columns of numbers"),
+        ('a,b\n1,"2,5"\n', "column 'b' is '2,5'. Write decimal points"),
+        (
+            "a,b\n1,\n,NA\n3,4\n",
+            r"one: 1 in column 'a', 2 in column 'b', in 3 rows; .* row 0 \(line 2\)",
+        ),
+        ("1,,3\n4,5,6\n", "without one: 1 in column 1, in 2 rows"),
+        ("a,b\n1,nan\n2,3\n", "row 0, column 'b' is nan.* out: column 'b' has 1 NaN, in 2 rows"),
+        ("a,b\n1,2\n3,4,5\n", r"2 fields in each row, as in the first line; row 1 \(line 3\) has 3"),
+        (",a,b\n0,1,2\n1,3,4\n", "column 0 of 'x.csv' has none. If it numbers the rows"),
+        ("a,a\n1,2\n", "columns of different names"),
+        ("a,b\n", "at least one row"),
+        ("", "at least one row"),
+        ("a,b\n1,\xe9\n", "text in UTF-8"),
+    ],
+)
+def test_what_is_wrong_with_a_file(folder, text, message):
+    (folder / "x.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=message):
+        fastem.fit("x.csv", 1)
+
+
+def test_paths_of_nothing_and_of_other_files(folder):
+    with pytest.raises(FileNotFoundError, match=r"there is no 'none\.csv'"):
+        fastem.fit("none.csv", 2)
+    with pytest.raises(FileNotFoundError, match="there is no 'none'"):
+        fastem.fit("none", 2)
+    with pytest.raises(ValueError, match=r"columns of X, \['kind', 'width', 'w', 'length'\]; got 'z'"):
+        fastem.fit("wide.csv", 2, columns=["z"])
+    with pytest.raises(ValueError, match=r"it lacks \['length', 'width'\]"):
+        fastem.fit("wide.csv", 2, columns=NAMES, rng=0).predict(_renamed(folder))
+    pytest.importorskip("pyarrow")
+    (folder / "x.txt").write_text("1 2\n3 4\n")
+    with pytest.raises(
+        ValueError, match=r"\.csv or Parquet file.*'x\.txt' is none.*by numpy\.loadtxt\(path\)"
+    ):
+        fastem.fit("x.txt", 2)
+
+
+def _renamed(folder):
+    (folder / "other.csv").write_text("a,b\n1,2\n")
+    return folder / "other.csv"
