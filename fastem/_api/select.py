@@ -67,7 +67,7 @@ def select(
     X: DataLike,
     k: int | Iterable[int] = range(1, 10),
     *,
-    covariance_type: CovarianceType | Sequence[CovarianceType] | None = None,
+    covariance_type: CovarianceType | Literal["mclust"] | Sequence[CovarianceType] | None = None,
     distribution: str | Mapping[Any, str] | Distribution = "gaussian",
     criterion: Literal["bic", "icl", "aic", "held-out"] = "bic",
     held_out: int | float = 5,

@@ -9,7 +9,7 @@ from fastem._checks import check_finite
 from fastem._families.ascents import GaussianAscents
 from fastem._families.base import Maximised, Rule, check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
-from fastem._families.constraints import Constraint
+from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.floor import RELATIVE_FLOOR, Stored, maximise_gaussian
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
@@ -167,6 +167,12 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         ):
             return None
         return GaussianAscents(self._layout, points, weights, labels, k, rule, self._added(rule), n_threads)
+
+    @property
+    def rough(self) -> "Gaussian | None":
+        if self._constraint.direct:
+            return None
+        return Gaussian(self.name, self._layout, OF_THEIR_OWN[type(self._layout)])
 
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
         return self._layout.collect(packed, merged)
