@@ -25,10 +25,7 @@ class _Advice(Enum):
 class FitStatus(_Advice):
     """Why a fit stopped. The value of each member is advice to the user."""
 
-    CONVERGED = (
-        "Less than tol is still to gain in mean log-likelihood (k-means: in inertia), as the last gains "
-        "foretell."
-    )
+    CONVERGED = "Judging by its last gains, the fit has less than tol left to gain."
     DEGENERATE = (
         "Converged, but at least one component would be singular without a least variance (reg_covar for "
         "Gaussians): it has too few points, or its points are equal or collinear. Use fewer components, more "

@@ -306,7 +306,9 @@ def test_what_takes_long_to_compile_is_logged_before(caplog):
     compiling(slot_breathe, None, numba.float64)
     first, second = (record.getMessage() for record in caplog.records)
     assert re.fullmatch(r"fastem: compiling kernels for spherical, float32: once, about \d+ s", first)
-    assert re.fullmatch(r"fastem: compiling kernels for starts, float64: once, about \d+ s", second)
+    assert re.fullmatch(
+        r"fastem: compiling kernels for starts by k-means, float64: once, about \d+ s", second
+    )
 
 
 def test_every_kernel_that_is_announced_exists():

@@ -155,3 +155,12 @@ def test_two_warm_iterations_are_a_fit_of_two(init_params):
     assert warm.score(X) > first
     warm.set_params(max_iter=200, tol=1e-6).fit(X)
     assert warm.converged_
+
+
+def test_a_warm_start_goes_on_with_the_same_kind_of_mixture():
+    X = np.random.RandomState(0).rand(200, 2)
+    model = GaussianMixture(2, warm_start=True, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="n_components must be that of the last fit where warm_start=True"):
+        model.set_params(n_components=3).fit(X)
+    with pytest.raises(ValueError, match="covariance_type must be that of the last fit"):
+        model.set_params(n_components=2, covariance_type="diag").fit(X)

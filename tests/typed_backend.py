@@ -118,3 +118,17 @@ def main(folder: Path) -> None:
     streamed = stream(parts())
     assert streamed is not None
     assert streamed.report.n_iter == 3
+    summed = sum(fastem.e_step(part, model) for part in np.array_split(X, 3))
+    assert_type(fastem.m_step(summed), fastem.GaussianMixture[fastem.FitReport | None])
+    assert patient(X).n_components == 2
+
+
+def patient(X: npt.NDArray[np.float64]) -> fastem.GaussianMixture:
+    """Go on from what an interrupted fit has kept."""
+    model: fastem.GaussianMixture
+    try:
+        model = fastem.fit(X, 2, rng=0)
+    except fastem.FitInterrupted as error:
+        model = error.model
+        model = fastem.fit(X, 2, init=error.model)
+    return model

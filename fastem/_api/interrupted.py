@@ -42,7 +42,7 @@ class FitInterrupted(BaseException):
     ) -> None:
         super().__init__(reason, model, selection)
         self.reason = reason
-        self.model = model
+        self.model: Any = model  # of the type that the interrupted function would have returned
         self.selection = selection
 
     def __str__(self) -> str:

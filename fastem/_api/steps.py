@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -81,13 +81,13 @@ def sums_under(
 
 
 @advised()
-def m_step(statistics: Statistics[M], *, reg_covar: RegCovar = "auto") -> M:
+def m_step(statistics: Statistics[M] | Literal[0], *, reg_covar: RegCovar = "auto") -> M:
     """Return the maximum-likelihood mixture given expected statistics (Bishop 2006, eq. 9.24 to 9.26).
 
     Parameters
     ----------
     statistics : Statistics
-        The result of `e_step`, or a sum of such results.
+        The result of `e_step`, or a sum of such results. (``sum`` of none is 0, which is an error.)
     reg_covar : float or "auto"
         The same as in `fit`.
 

@@ -16,7 +16,12 @@ _SECONDS = {
     "slot_statistics": _STATISTICS,
     "slot_scores": dict.fromkeys(_STATISTICS, 2),
 }
-_WORDS = {"slot_breathe": "starts", "slot_ascend": "starts", "slot_scores": "scores of", "Linear": "columns"}
+_WORDS = {
+    "slot_breathe": "starts by k-means",
+    "slot_ascend": "starts by EM",
+    "slot_scores": "scores of",
+    "Linear": "columns",
+}
 
 
 class Notice(event.Listener):

@@ -95,6 +95,8 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
 def _estimate(estimator: Any, X: Array, weight: Array | None, n_threads: int | None) -> FitReport:
     _check_given(estimator, X)
     warm = estimator.warm_start and hasattr(estimator, "converged_")
+    if warm:
+        _check_warm(estimator, X.shape[1])
     previous = estimator.lower_bound_ if warm else -np.inf
     random_state = check_random_state(estimator.random_state)
     best: Ascent | None = None
@@ -329,6 +331,21 @@ def _refuse_repairs(estimator: Any, model: GaussianMixture) -> FitReport:
         singular = np.zeros_like(model.covariances)
         import_mixture()._compute_precision_cholesky(singular, estimator.covariance_type)
     return report
+
+
+def _check_warm(estimator: Any, n_features: int) -> None:
+    """Raise an error if the last fit was of another kind of mixture, from which this one cannot go on."""
+    k, d = estimator.means_.shape
+    shapes = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
+    wanted = estimator.n_components, n_features, shapes[estimator.covariance_type]
+    found = k, d, estimator.covariances_.shape
+    names = "n_components", "the number of features", "covariance_type"
+    for name, new, old in zip(names, wanted, found, strict=True):
+        if new != old:
+            raise ValueError(
+                f"{name} must be that of the last fit where warm_start=True, since this fit goes on from it. "
+                "Set warm_start=False, or fit a clone of the estimator."
+            )
 
 
 def _check_given(estimator: Any, X: Array) -> None:
