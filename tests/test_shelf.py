@@ -169,6 +169,7 @@ def test_models_go_by_their_old_names(tmp_path):
         fastem.fit(X, 3, covariance_type="EVX")
 
 
+@pytest.mark.slow
 def test_select_compares_all_fourteen():
     X = old_faithful()
     selection = fastem.select(X, range(1, 5), covariance_type="mclust", rng=0)

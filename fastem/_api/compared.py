@@ -32,15 +32,13 @@ def check_ks(k: Any) -> list[int]:
 def check_types(given: Any, distribution: Any) -> list[Kind]:
     if given is None:
         return list(_TYPES) if isinstance(distribution, str) and distribution in ELLIPTICAL else [None]
-    if isinstance(given, str) and given == "mclust":
-        return list(MCLUST.values())
     if isinstance(given, str) or not isinstance(given, Iterable):
         given = [given]
     types: list[Kind] = []
     for kind in given:
-        known = MCLUST.get(kind, kind) if isinstance(kind, str) else kind
-        if known not in types:
-            types.append(known)
+        names = MCLUST if isinstance(kind, str) and kind == "mclust" else (kind,)
+        known = [MCLUST.get(name, name) if isinstance(name, str) else name for name in names]
+        types += [name for name in known if name not in types]
     if not types:
         raise ValueError("covariance_type must name at least one type; got none. Leave it out for four.")
     return types
