@@ -54,7 +54,7 @@ class VEV(_Turned):
     """A volume and an orientation for each component, one shape."""
 
     def _variances(self, spreads: FloatArray, weights: FloatArray) -> FloatArray:
-        volumes, shape = shared_shape(spreads, weights)
+        volumes, shape = shared_shape(spreads, weights, geometric_means(spreads) / weights)
         return np.outer(volumes, shape)
 
     def n_parameters(self, k: int, d: int) -> int:

@@ -36,7 +36,9 @@ class VEI(Constraint):
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
     ) -> FloatArray:
-        volumes, shape = shared_shape(sums.scatter - weights[:, None] * shift * shift, weights)
+        spreads = sums.scatter - weights[:, None] * shift * shift
+        first = geometric_means(spreads) / weights if before is None else geometric_means(before)
+        volumes, shape = shared_shape(spreads, weights, first)
         return np.outer(volumes, shape)
 
     def n_parameters(self, k: int, d: int) -> int:
@@ -50,7 +52,7 @@ class EVV(Constraint):
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
     ) -> FloatArray:
         scatters = own_scatters(sums, shift, weights)
-        volumes = np.exp(2 * np.log(diagonals(cholesky(scatters))).mean(axis=1))
+        volumes = volumes_of(scatters)
         return np.asarray(scatters / volumes[:, None, None] * (volumes.sum() / weights.sum()))
 
     def n_parameters(self, k: int, d: int) -> int:
@@ -65,15 +67,15 @@ class VEE(Constraint):
     ) -> FloatArray:
         scatters = own_scatters(sums, shift, weights)
         d = scatters.shape[1]
-        volumes = np.ones(len(weights))
+        volumes = np.ones(len(weights)) if before is None else volumes_of(before)
         for _ in range(_ROUNDS):
             pooled = (scatters / volumes[:, None, None]).sum(axis=0)
             factor = cholesky(pooled[None])
-            size = np.exp(2 * np.log(diagonals(factor)).mean())
+            size = np.square(geometric_means(diagonals(factor)[0]))
             inverse = invert_lower(factor)[0]
-            distances = np.einsum("kij,ij->k", scatters, inverse.T @ inverse) * size
-            before, volumes = volumes, distances / (d * weights)
-            if not np.abs(volumes - before).max() > _PRECISION * volumes.min():
+            distances = scatters.reshape(len(weights), -1) @ (inverse.T @ inverse).ravel() * size
+            last, volumes = volumes, distances / (d * weights)
+            if not np.abs(volumes / last - 1).max() > _PRECISION:
                 break
         return np.asarray(volumes[:, None, None] * (pooled / size))
 
@@ -86,15 +88,24 @@ def own_scatters(sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> 
     return sums.scatter - weights[:, None, None] * shift[:, :, None] * shift[:, None, :]
 
 
+def volumes_of(matrices: FloatArray) -> FloatArray:
+    """Return the geometric mean of the eigenvalues of each matrix."""
+    return np.square(geometric_means(diagonals(cholesky(matrices))))
+
+
 def geometric_means(spreads: FloatArray) -> FloatArray:
     """Return the geometric mean of each row of (K, d), NaN if it has a number below 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.exp(np.log(spreads).mean(axis=-1)))
 
 
-def shared_shape(spreads: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return volumes (K,) and a shape (d,) of product 1, given the sums of squares (K, d) along the axes."""
-    volumes = geometric_means(spreads) / weights
+def shared_shape(
+    spreads: FloatArray, weights: FloatArray, volumes: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return volumes (K,) and a shape (d,) of product 1, given the sums of squares (K, d) along the axes.
+
+    The nearer the given volumes are, the sooner it ends.
+    """
     for _ in range(_ROUNDS):
         shape = (spreads / volumes[:, None]).sum(axis=0)
         shape /= geometric_means(shape)
