@@ -17,7 +17,7 @@ from fastem._checks import check_integer
 from fastem._criteria import CRITERIA
 from fastem._em import seeds
 from fastem._em.starts import INIT_NAMES
-from fastem._families.registry import DISTRIBUTIONS, GAUSSIANS
+from fastem._families.registry import DISTRIBUTIONS, GAUSSIANS, MCLUST
 from fastem._kernels._target import describe_target
 from fastem._tools.arguments import (
     add_data,
@@ -38,6 +38,8 @@ from fastem._tools.demo import run_demo
 _MISTAKES = (ValueError, TypeError, OSError, ImportError)
 _INTERRUPTED = 128 + 2  # what shells say of a program that SIGINT has ended
 _BROKEN_PIPE = 128 + 13  # and of one that SIGPIPE has
+
+TYPES = tuple(dict.fromkeys((*GAUSSIANS, *MCLUST)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -109,7 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     add_data(fit)
     fit.add_argument("-k", type=number_of, required=True, help="number of components")
     fit.add_argument("--distribution", choices=DISTRIBUTIONS, default="gaussian")
-    fit.add_argument("--covariance-type", choices=GAUSSIANS, help="of gaussian and student (default full)")
+    fit.add_argument(
+        "--covariance-type",
+        choices=TYPES,
+        metavar="TYPE",
+        help="full, tied, diag, spherical or one of mclust's fourteen (default full)",
+    )
     fit.add_argument(
         "--init",
         default="auto",
@@ -125,7 +132,13 @@ def _parser() -> argparse.ArgumentParser:
         "-k", type=numbers_of, default=list(range(1, 10)), help="3, 1:10 or 2,4,8 (default 1:9)"
     )
     select.add_argument("--distribution", choices=DISTRIBUTIONS, default="gaussian")
-    select.add_argument("--covariance-type", choices=GAUSSIANS, nargs="+", help="default: all but EII")
+    select.add_argument(
+        "--covariance-type",
+        choices=(*TYPES, "mclust"),
+        nargs="+",
+        metavar="TYPE",
+        help="such as full VEV, or mclust for its fourteen (default: full tied diag spherical)",
+    )
     select.add_argument("--criterion", choices=CRITERIA, help="default bic")
     select.add_argument(
         "--held-out",

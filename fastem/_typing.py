@@ -11,7 +11,26 @@ Array: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 IntArray: TypeAlias = npt.NDArray[np.int64]
-CovarianceType: TypeAlias = Literal["full", "tied", "diag", "spherical", "EII"]
+CovarianceType: TypeAlias = Literal[
+    "full",
+    "tied",
+    "diag",
+    "spherical",
+    "EII",
+    "VII",
+    "EEI",
+    "VEI",
+    "EVI",
+    "VVI",
+    "EEE",
+    "VEE",
+    "EVE",
+    "VVE",
+    "EEV",
+    "VEV",
+    "EVV",
+    "VVV",
+]
 
 
 class ArrowTable(Protocol):

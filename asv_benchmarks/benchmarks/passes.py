@@ -42,6 +42,22 @@ class PassApart:
         fastem.m_step(fastem.e_step(self.X, self.model))
 
 
+class PassesOfMclust:
+    """Six passes of models whose M-steps are more than a division, to compare with full and diag."""
+
+    params = (["full", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "diag", "VEI", "EVI"],)
+    param_names = ("covariance_type",)
+
+    def setup(self, covariance_type):
+        self.X = clusters(100_000, 8, 16, "float64")
+        means = start(self.X, 16, "diag").means
+        self.options = {"covariance_type": covariance_type, "tol": 0, "acceleration": None}
+        self.model = fastem.fit(self.X, 16, init={"means": means}, max_iter=1, rng=0, **self.options)
+
+    def time_passes(self, *_):
+        fastem.fit(self.X, 16, init=self.model, max_iter=5, **self.options)
+
+
 class PassOfStudent:
     """The same with t distributions, to compare with `Pass` for d = 16."""
 

@@ -9,14 +9,12 @@ import numpy as np
 from fastem._api.options import Options
 from fastem._api.selecting import Kind
 from fastem._checks import check_integer
-from fastem._families.registry import ELLIPTICAL
+from fastem._families.registry import ELLIPTICAL, MCLUST
 from fastem._sources.passes import Source
 
 _SUCH_AS = "Pass numbers of components, such as range(1, 10)."
 _MOST_KS = 10_000
 _TYPES = ("full", "tied", "diag", "spherical")
-# With one feature, types in the same group are the same model.
-_ALIKE = (("full", "diag", "spherical"), ("tied", "EII"))
 
 
 def check_ks(k: Any) -> list[int]:
@@ -35,11 +33,12 @@ def check_types(given: Any, distribution: Any) -> list[Kind]:
     if given is None:
         return list(_TYPES) if isinstance(distribution, str) and distribution in ELLIPTICAL else [None]
     if isinstance(given, str) or not isinstance(given, Iterable):
-        return [given]
+        given = [given]
     types: list[Kind] = []
     for kind in given:
-        if kind not in types:
-            types.append(kind)
+        names = MCLUST if isinstance(kind, str) and kind == "mclust" else (kind,)
+        known = [MCLUST.get(name, name) if isinstance(name, str) else name for name in names]
+        types += [name for name in known if name not in types]
     if not types:
         raise ValueError("covariance_type must name at least one type; got none. Leave it out for four.")
     return types
@@ -76,10 +75,9 @@ def check_total_weight(source: Source) -> None:
 
 
 def different(kinds: dict[Kind, Options[Any]]) -> dict[Kind, Options[Any]]:
-    """Return the types that differ with one feature."""
-    kept: dict[Kind, Options[Any]] = {}
-    for kind, options in kinds.items():
-        alike = next((group for group in _ALIKE if kind in group), ())
-        if not set(alike) & set(kept):
-            kept[kind] = options
-    return kept
+    """Return the types that differ with one feature: one with equal volumes, and one whose volumes vary."""
+    volumes: dict[Kind, str] = {kind: name[0] for name, kind in MCLUST.items()}
+    first: dict[Any, Kind] = {}
+    for kind in kinds:
+        first.setdefault(volumes.get(kind, kind), kind)
+    return {kind: kinds[kind] for kind in first.values()}

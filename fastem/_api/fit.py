@@ -95,12 +95,14 @@ def fit(
         float64 the result agrees with that of the array to 1e-9. Its bits depend on the blocks alone.
     k : int
         Number of components, at most n.
-    covariance_type : {"full", "tied", "diag", "spherical", "EII"}, optional
+    covariance_type : {"full", "tied", "diag", "spherical"} or one of mclust's fourteen, optional
         Covariances of Gaussian components, or scales of Student components. ``"full"``: each component has
         a matrix. ``"tied"``: all components share one matrix. ``"diag"``: each component has a variance for
-        each feature. ``"spherical"``: each component has one variance. ``"EII"`` (Gaussian only): all
-        components share one variance. The default is ``"full"``, and ``"diag"`` for columns of different
-        kinds.
+        each feature. ``"spherical"``: each component has one variance. Gaussian components also have the
+        other models of mclust (Banfield and Raftery 1993): three letters for volume, shape and orientation,
+        each equal (E), varying (V) or that of the identity (I), such as ``"VEV"``. Some are the types above:
+        ``"VVV"``, ``"EEE"``, ``"VVI"`` and ``"VII"``. The default is ``"full"``, and ``"diag"`` for columns
+        of different kinds.
     distribution : str, dict or Distribution
         Distribution of the components.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from fastem._api import interop
 from fastem._api.mixture import Mixture
 from fastem._api.translations import HOLDS_PARAMETERS, advised
+from fastem._families.gaussian import Gaussian
 from fastem._families.registry import family_of
 from fastem._report import R
 from fastem._typing import ArrayLike, CovarianceType, FloatArray
@@ -27,7 +28,7 @@ class GaussianMixture(Mixture[R]):
     covariances : array of shape (k, d, d) full, (d, d) tied, (k, d) diag, (k,) spherical and EII
         Covariance matrices, which must be symmetric and positive definite. For diag, spherical and EII these
         are variances.
-    covariance_type : {"full", "tied", "diag", "spherical", "EII"}
+    covariance_type : {"full", "tied", "diag", "spherical"}, or one of mclust's fourteen
     report : FitReport, optional
         How the parameters were fitted.
     feature_names : sequence of d str, optional
@@ -101,7 +102,7 @@ class GaussianMixture(Mixture[R]):
         ImportError
             If scikit-learn is missing.
         """
-        kind = "spherical" if self.covariance_type == "EII" else self.covariance_type
+        kind = cast(Gaussian, self._family).storage
         return interop.to_sklearn(self.weights, self.means, self.covariances, kind, self.report)
 
     @classmethod

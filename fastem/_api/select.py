@@ -67,7 +67,7 @@ def select(
     X: DataLike,
     k: int | Iterable[int] = range(1, 10),
     *,
-    covariance_type: CovarianceType | Sequence[CovarianceType] | None = None,
+    covariance_type: CovarianceType | Literal["mclust"] | Sequence[CovarianceType] | None = None,
     distribution: str | Mapping[Any, str] | Distribution = "gaussian",
     criterion: Literal["bic", "icl", "aic", "held-out"] = "bic",
     held_out: int | float = 5,
@@ -100,7 +100,8 @@ def select(
     k : int or iterable of int
         Numbers of components.
     covariance_type : str or sequence of str, optional
-        Types to compare. The default is ``("full", "tied", "diag", "spherical")`` for ``"gaussian"`` and
+        Types to compare, or ``"mclust"`` for its fourteen.
+        The default is ``("full", "tied", "diag", "spherical")`` for ``"gaussian"`` and
         ``"student"``, and that of `fit` for other distributions. With one feature, types that are the same
         there are fitted once, under the first of their names.
     distribution : str, dict or Distribution

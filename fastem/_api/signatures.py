@@ -69,7 +69,7 @@ class FitOptions(_Options, total=False):
 class SelectOptions(_Options, total=False):
     """The keyword arguments of `select` except `distribution` and `callback`."""
 
-    covariance_type: CovarianceType | Sequence[CovarianceType] | None
+    covariance_type: CovarianceType | Literal["mclust"] | Sequence[CovarianceType] | None
     criterion: Literal["bic", "icl", "aic", "held-out"]
     held_out: int | float
     init: StartName

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastem._em.labellings import geometries_of, labellings, nearest_known, random_labels
 from fastem._em.objective import Likelihood
-from fastem._em.race import best_ascent, best_run
+from fastem._em.race import best_ascent, best_run, shortlisted
 from fastem._em.starts import (
     matched,
     nearest_start,
@@ -128,6 +128,8 @@ def best_start(
     plain = not (partly_known or likelihood.hard or likelihood.fixed)
     ascended = best_ascent(sample, rows, found, n_threads) if few and plain else None
     if ascended is None:
+        if few and plain:
+            found = shortlisted(sample, rows, found, n_threads)
         ascended = best_run(sample, rows, found, heat, _late_starts(sample, rows, rng))
     return softened(likelihood, ascended)
 

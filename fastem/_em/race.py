@@ -29,6 +29,7 @@ _ALIKE = 1e-5
 # is more. With 8 or 12 iterations in the first heat, the start that would have been best is often dropped.
 _ASCENT_HEATS = ((20, 4, 8), (60, 2, 16), (150, 1, 1000))
 _ASCENT_TOL = 1e-6
+_ROUGH_HEAT = (20, 20)
 
 
 def best_ascent(
@@ -57,11 +58,7 @@ def raced(
     A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
     Fits to more rows do not use it, since it takes two seconds to compile.
     """
-    source, frame = sample.source, sample.frame
-    points, weights = points_of(sample, rows), rows.weights
-    finest, stored = (float(np.finfo(dtype).eps) for dtype in (np.float64, source.dtype))
-    rule: Rule[P] = Rule(frame, float(weights.mean()), finest, stored, sample.reg_covar)
-    ascents = sample.family.ascents(points, weights, np.stack(found), sample.k, rule, n_threads)
+    ascents = _ascents_of(sample, rows, found, n_threads)
     if ascents is None:
         return None
     chosen = list(range(len(found)))
@@ -71,6 +68,36 @@ def raced(
         if not chosen:
             return None
     return ascents, chosen[0]
+
+
+def _ascents_of(
+    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None
+) -> Ascents[P] | None:
+    source, frame = sample.source, sample.frame
+    points, weights = points_of(sample, rows), rows.weights
+    finest, stored = (float(np.finfo(dtype).eps) for dtype in (np.float64, source.dtype))
+    rule: Rule[P] = Rule(frame, float(weights.mean()), finest, stored, sample.reg_covar)
+    return sample.family.ascents(points, weights, np.stack(found), sample.k, rule, n_threads)
+
+
+def shortlisted(sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None) -> list[Array]:
+    """Return the first of the labellings, and those from which ascents of the rough family get highest.
+
+    Where the family has no rough one, these are all.
+    """
+    rough = sample.family.rough
+    if rough is None:
+        return found
+    iterations, most = _ROUGH_HEAT
+    ascents, chosen = (
+        _ascents_of(replace(sample, family=rough), rows, found, n_threads),
+        list(range(len(found))),
+    )
+    if ascents is None:
+        return found
+    ascents.go_on(chosen, iterations, _ASCENT_TOL)
+    leaders = _leaders(ascents, sample, rows, chosen, most)
+    return [found[start] for start in dict.fromkeys([0, *leaders])]
 
 
 def _leaders(

@@ -290,6 +290,11 @@ class Family(ABC, Generic[P, S]):
         """
         return None
 
+    @property
+    def rough(self) -> "Family[P, S] | None":
+        """A family of fewer constraints whose ascents tell which labellings are worth one of this family."""
+        return None
+
     # --- sums and M-step
 
     @abstractmethod

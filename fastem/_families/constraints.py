@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastem._families.layouts import GaussianSums
+from fastem._families.layouts import Diag, Full, GaussianSums, Layout, Spherical
 from fastem._typing import FloatArray
 
 
@@ -19,10 +19,19 @@ class Constraint(ABC):
 
     # Whether each covariance is the scatter over the weight, entry by entry, as the layout stores it.
     direct: ClassVar[bool] = False
+    # Whether axes other than those of the features are compared, so that all must have the same scale.
+    isotropic: ClassVar[bool] = False
+    # Whether a line through the logarithms of two covariances, as the layout takes them, keeps to it.
+    straight: ClassVar[bool] = True
 
     @abstractmethod
-    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
-        """Return maximum-likelihood covariances about means + shift. `weights` (K,) contain no zeros."""
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
+        """Return maximum-likelihood covariances about means + shift. `weights` (K,) contain no zeros.
+
+        Where several are maxima, the likelihood is no less than that of the covariances `before`, if given.
+        """
 
     @abstractmethod
     def n_parameters(self, k: int, d: int) -> int:
@@ -34,7 +43,9 @@ class VVV(Constraint):
 
     direct = True
 
-    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
         return sums.scatter / weights[:, None, None] - shift[:, :, None] * shift[:, None, :]
 
     def n_parameters(self, k: int, d: int) -> int:
@@ -46,7 +57,9 @@ class EEE(Constraint):
 
     direct = True
 
-    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
         between = (shift * sums.weights[:, None]).T @ shift
         return np.asarray((sums.scatter - between) / sums.weights.sum())
 
@@ -59,11 +72,26 @@ class VVI(Constraint):
 
     direct = True
 
-    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
         return sums.scatter / weights[:, None] - shift * shift
 
     def n_parameters(self, k: int, d: int) -> int:
         return k * d
+
+
+class EEI(Constraint):
+    """A variance for each feature, which all components share."""
+
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
+        between = weights[:, None] * shift * shift
+        return np.broadcast_to((sums.scatter - between).sum(axis=0) / weights.sum(), shift.shape).copy()
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return d
 
 
 class VII(Constraint):
@@ -71,7 +99,9 @@ class VII(Constraint):
 
     direct = True
 
-    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
         return np.asarray((sums.scatter / weights - (shift * shift).sum(axis=1)) / shift.shape[1])
 
     def n_parameters(self, k: int, d: int) -> int:
@@ -81,9 +111,15 @@ class VII(Constraint):
 class EII(Constraint):
     """One variance for all components."""
 
-    def estimate(self, sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
         between = sums.weights * (shift * shift).sum(axis=1)
         return np.full(len(weights), (sums.scatter - between).sum() / (sums.weights.sum() * shift.shape[1]))
 
     def n_parameters(self, k: int, d: int) -> int:
         return 1
+
+
+# The constraint of each layout with which each component has covariances of its own.
+OF_THEIR_OWN: dict[type[Layout], Constraint] = {Full: VVV(), Diag: VVI(), Spherical: VII()}

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fastem._families.base import Maximised
-from fastem._families.constraints import Constraint
+from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import alive_components, reseed
 from fastem._families.rounding import DOMINATED, ROUNDING, hides, noise, stored_noise
@@ -39,6 +39,7 @@ def maximise_gaussian(
     stored: Stored | None = None,
     reg_covar: FloatArray | Literal["auto"] = "auto",
     reseeds: int | None = None,
+    before: FloatArray | None = None,
 ) -> Maximised[GaussianParameters]:
     """Return the maximum-likelihood parameters given the sums of an E-step (Bishop 2006, eq. 9.24 to 9.26).
 
@@ -53,6 +54,7 @@ def maximise_gaussian(
     precision : spacing of numbers at 1 in the dtype that the sums were computed in
     stored : how the rows were rounded, if not as in the pass
     reg_covar : (d,) amount added to the diagonals, or "auto": a millionth of each feature's variance
+    before : covariances to improve on, which may be those of `sums.means`
     """
     k, d = sums.means.shape
     m = layout.shape(k, d)[0]
@@ -63,13 +65,22 @@ def maximise_gaussian(
     weights = np.where(alive, sums.weights, 1.0)
     shift = np.where(alive[:, None], sums.first / weights[:, None], 0.0)
 
-    covariances = constraint.estimate(sums, shift, weights)
+    repaired = np.zeros(m, bool)
+    if not constraint.direct:
+        sums, repaired = _regularised(layout, sums, shift, alive, amount, floor, precision)
+        covariances = np.empty_like(sums.scatter)
+        covariances[alive] = constraint.estimate(
+            _of(sums, alive), shift[alive], sums.weights[alive], None if before is None else before[alive]
+        )
+    else:
+        covariances = constraint.estimate(sums, shift, weights, before)
+        covariances += layout.diagonal(amount[None])
     if m == k:
-        covariances[~alive] = layout.diagonal(variance[None])
-    covariances += layout.diagonal(amount[None])
+        covariances[~alive] = layout.diagonal((variance + amount)[None])
     pivots, variances = layout.pivots(covariances, d), layout.variances(covariances, d)
     unknown = noise(variances, precision, variance)
     least = np.maximum(amount, unknown)
+    least[repaired] = np.maximum(least[repaired], floor)
     ratios = _ratios(layout, covariances, pivots, least)
     floored = ~(ratios > DOMINATED).all(axis=1)
     if stored is not None:
@@ -95,6 +106,36 @@ def maximise_gaussian(
     slack = float(parameters.weights @ np.broadcast_to(np.square(1 / ratios).sum(axis=1), k))
     slack += float(ROUNDING * precision * d / np.sqrt((ratios * least).min()))
     return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
+
+
+def _regularised(
+    layout: Layout,
+    sums: GaussianSums,
+    shift: FloatArray,
+    alive: Array,
+    amount: FloatArray,
+    floor: FloatArray,
+    precision: float,
+) -> tuple[GaussianSums, Array]:
+    """Return sums whose covariances have `amount` on their diagonals, so that the constraint holds with it.
+
+    A singular scatter, from which no volume or shape can be told, also gets the floor. Tell which (K,).
+    """
+    k, d = shift.shape
+    weights = np.where(alive, sums.weights, 1.0)
+    about = GaussianParameters(weights, shift, layout.diagonal(np.tile(amount, (k, 1))))
+    scatter = sums.scatter + layout.scatter(about, weights)
+    own = OF_THEIR_OWN[type(layout)].estimate(sums._replace(scatter=scatter), shift, weights, None)
+    variances = layout.variances(own, d)
+    least = np.maximum(amount, noise(variances, precision, floor / RELATIVE_FLOOR))
+    singular = alive & ~(layout.pivots(own, d) > _LEAST_RATIO * least).all(axis=1)
+    about = about._replace(covariances=layout.diagonal(np.outer(singular, floor)))
+    return sums._replace(scatter=scatter + layout.scatter(about, weights)), singular
+
+
+def _of(sums: GaussianSums, chosen: Array) -> GaussianSums:
+    """Return the sums of some components."""
+    return GaussianSums(*(array[chosen] for array in sums))
 
 
 def repair(

@@ -9,7 +9,7 @@ from fastem._checks import check_finite
 from fastem._families.ascents import GaussianAscents
 from fastem._families.base import Maximised, Rule, check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
-from fastem._families.constraints import Constraint
+from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.floor import RELATIVE_FLOOR, Stored, maximise_gaussian
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
@@ -31,9 +31,14 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     ) -> None:
         """`covariances` is what users call them, since a family of other elliptical distributions has one of
         these."""
-        self.name, self.isotropic = name, layout.isotropic
+        self.name, self.isotropic = name, layout.isotropic or constraint.isotropic
         self.parameter_names = ("means", covariances)
         self._layout, self._constraint = layout, constraint
+
+    @property
+    def storage(self) -> str:
+        """The covariance type whose covariances have the same shape, and which all libraries know."""
+        return type(self._layout).__name__.lower()
 
     # --- parameters in user units
 
@@ -127,7 +132,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     # --- coordinates
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        return frame_of(moments, dtype, self._layout.isotropic)
+        return frame_of(moments, dtype, self.isotropic)
 
     def own_frame(self, parameters: GaussianParameters, dtype: np.dtype[Any]) -> Frame:
         variances = self._layout.variances(self._stacked(parameters), parameters.means.shape[1])
@@ -163,6 +168,12 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             return None
         return GaussianAscents(self._layout, points, weights, labels, k, rule, self._added(rule), n_threads)
 
+    @property
+    def rough(self) -> "Gaussian | None":
+        if self._constraint.direct:
+            return None
+        return Gaussian(self.name, self._layout, OF_THEIR_OWN[type(self._layout)])
+
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
         return self._layout.collect(packed, merged)
 
@@ -195,6 +206,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             self._stored(rule),
             self._added(rule),
             rule.reseeds,
+            None if rule.before is None else rule.before.covariances,
         )
 
     def _stored(self, rule: Rule[GaussianParameters]) -> Stored | None:
@@ -224,7 +236,9 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         assert origin is not None
         return origin._replace(means=rough.means)
 
-    def to_vector(self, parameters: GaussianParameters) -> FloatArray:
+    def to_vector(self, parameters: GaussianParameters) -> FloatArray | None:
+        if not self._constraint.straight:
+            return None
         weights, means, covariances = parameters
         logarithms = self._layout.logarithms(covariances)
         return np.concatenate([np.sqrt(weights), means.ravel(), logarithms.ravel()])

@@ -8,7 +8,7 @@ from fastem._checks import check_one_of
 from fastem._families.base import Family
 from fastem._families.bernoulli import Bernoulli
 from fastem._families.categorical import Categorical
-from fastem._families.constraints import EEE, EII, VII, VVI, VVV
+from fastem._families.constraints import EEE, EEI, EII, VII, VVI, VVV
 from fastem._families.custom import Custom
 from fastem._families.distribution import Distribution
 from fastem._families.exponential import Exponential
@@ -17,8 +17,10 @@ from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._families.lognormal import Lognormal
 from fastem._families.mixed import Mixed
+from fastem._families.orientations import EEV, EVE, VEV, VVE
 from fastem._families.poisson import Poisson
 from fastem._families.student import Student
+from fastem._families.volumes import EVI, EVV, VEE, VEI
 from fastem._typing import Array
 
 GAUSSIANS: dict[str, Gaussian] = {
@@ -27,6 +29,32 @@ GAUSSIANS: dict[str, Gaussian] = {
     "diag": Gaussian("diag", Diag(), VVI()),
     "spherical": Gaussian("spherical", Spherical(), VII()),
     "EII": Gaussian("EII", Spherical(), EII()),
+    "EEI": Gaussian("EEI", Diag(), EEI()),
+    "VEI": Gaussian("VEI", Diag(), VEI()),
+    "EVI": Gaussian("EVI", Diag(), EVI()),
+    "VEE": Gaussian("VEE", Full(), VEE()),
+    "EVE": Gaussian("EVE", Full(), EVE()),
+    "VVE": Gaussian("VVE", Full(), VVE()),
+    "EEV": Gaussian("EEV", Full(), EEV()),
+    "VEV": Gaussian("VEV", Full(), VEV()),
+    "EVV": Gaussian("EVV", Full(), EVV()),
+}
+# The fourteen models of mclust, in its order. Four have older names, which models go by.
+MCLUST = {
+    "EII": "EII",
+    "VII": "spherical",
+    "EEI": "EEI",
+    "VEI": "VEI",
+    "EVI": "EVI",
+    "VVI": "diag",
+    "EEE": "tied",
+    "VEE": "VEE",
+    "EVE": "EVE",
+    "VVE": "VVE",
+    "EEV": "EEV",
+    "VEV": "VEV",
+    "EVV": "EVV",
+    "VVV": "full",
 }
 OTHERS: dict[str, Family[Any, Any]] = {
     family.name: family
@@ -86,8 +114,11 @@ def _hint(distribution: Any) -> str:
 
 
 def _checked_type(covariance_type: Any, name: str, default: str) -> str:
+    families = ELLIPTICAL[name]
+    synonyms = tuple(kind for kind, own in MCLUST.items() if own in families and own != kind)
     given = default if covariance_type is None else covariance_type
-    return check_one_of("covariance_type", given, tuple(ELLIPTICAL[name]))
+    given = check_one_of("covariance_type", given, (*families, *synonyms))
+    return given if given in families else MCLUST[given]
 
 
 def _mixed(distribution: Mapping[Any, Any], covariance_type: Any) -> Mixed:

@@ -212,7 +212,7 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         scaled = _gaussian_sums(sums)
         weights = np.where(scaled.weights > 0, scaled.weights, 1.0)
         shift = sums.first / weights[:, None]
-        scales = self._constraint.estimate(scaled._replace(weights=weights), shift, weights)
+        scales = self._constraint.estimate(scaled._replace(weights=weights), shift, weights, None)
         if len(scales) < len(weights):
             scales = scales * (weights.sum() / (alpha * sums.weights.sum()))
         about = GaussianParameters(sums.weights, sums.means + shift, scales)
