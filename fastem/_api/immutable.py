@@ -1,6 +1,7 @@
 """Models do not change, so threads can share them, and what they prepared for scoring stays right."""
 
 from collections.abc import Mapping
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 
@@ -21,8 +22,14 @@ class Immutable:
 
     if not TYPE_CHECKING:  # or any attribute would be right for a type checker
 
-        def __getattr__(self, name: str) -> NoReturn:
-            """Say what to use. This is called for attributes that do not exist."""
+        def __getattr__(self, name: str) -> Any:
+            """Say what to use. This is called for attributes that do not exist.
+
+            It is also called for a property that raises an AttributeError. Asking it again keeps that error.
+            """
+            attribute = getattr_static(type(self), name, None)
+            if hasattr(type(attribute), "__get__"):
+                return attribute.__get__(self, type(self))
             message = f"{type(self).__name__} has no attribute {name!r}."
             advice = self._advice_on(name)
             raise AttributeError(f"{message} {advice}" if advice else message, name=name, obj=self)
