@@ -36,7 +36,9 @@ def check_numeric(value: Any, name: str) -> Array:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} must be an array of numbers; its rows differ in length: {in_words(error)}.") from None
+        raise ValueError(
+            f"{name} must be an array of numbers; its rows differ in length: {in_words(error)}."
+        ) from None
     if array.dtype.kind == "O":
         if any(isinstance(entry, (str, bytes)) for entry in array.flat):
             raise TypeError(
@@ -45,7 +47,9 @@ def check_numeric(value: Any, name: str) -> Array:
         try:
             return array.astype(np.float64)
         except (TypeError, ValueError, OverflowError) as error:
-            raise TypeError(f"{name} must hold real numbers; got dtype object and {in_words(error)}.") from None
+            raise TypeError(
+                f"{name} must hold real numbers; got dtype object and {in_words(error)}."
+            ) from None
     if array.dtype.kind not in "fiub":
         remedy = " Pass the real and imaginary parts as two features." if array.dtype.kind == "c" else ""
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}.{remedy}")
@@ -121,7 +125,8 @@ def check_rng(rng: Any) -> np.random.Generator:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"rng must be None, an int of at least 0 or a numpy.random.Generator; got {rng!r} ({in_words(error)})."
+            "rng must be None, an int of at least 0 or a numpy.random.Generator; "
+            f"got {rng!r} ({in_words(error)})."
         ) from None
 
 

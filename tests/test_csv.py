@@ -57,7 +57,7 @@ def test_text(folder):
     rows[:, 1] = X[:, 0]
     np.testing.assert_array_equal(model.predict("wide.csv"), model.predict(rows))
     (folder / "blank.csv").write_text("kind,length\na,1\n,2\n")
-    with pytest.raises(ValueError, match="must have text throughout.* row 1, column 'kind' is None"):
+    with pytest.raises(ValueError, match=r"must have text throughout.* row 1, column 'kind' is None"):
         fastem.fit("blank.csv", 1, **options)
     (folder / "open.csv").write_text('length,note\n1,"a\n2,b\n4,c\n')  # not one row with a long note
     with pytest.raises(ValueError, match="close each double quote; one that opens in the row of line 2"):

@@ -58,9 +58,8 @@ def columns_of_model(X: Any, wanted: tuple[str, ...] | None, name: str) -> Any:
     if strings_in(labels) is None:  # all are integers
         found = {str(label): label for label in labels}
         if set(wanted) <= set(found):
-            return table.select([found[one] for one in wanted]).rename(
-                {found[one]: one for one in wanted}
-            ).to_native()
+            table = table.rename({label: one for one, label in found.items() if one in wanted})
+            return table.select(list(wanted)).to_native()
         if labels == list(range(len(labels))) and not set(wanted) & set(found):
             return X
     check_names_of_model(wanted, labels, name)
@@ -110,6 +109,8 @@ def _check_table(X: Any, name: str, vocabulary: Vocabulary | None, weight: Array
 
 
 def check_enough_rows(k: int, n_samples: int, n_positive: int) -> None:
+    if n_samples == 0:
+        raise ValueError("X must have at least one row; it has none.")
     if n_samples < k:
         raise ValueError(f"k must be at most the number of rows; got k={k} and {n_samples} rows.")
     if n_positive < k:
@@ -213,6 +214,7 @@ def check_cache_dir(cache_dir: Any) -> Path | None:
         TemporaryFile(dir=Path(cache_dir)).close()
     except OSError as error:
         raise ValueError(
-            f"cache_dir must be a folder that exists and can be written to; got {str(cache_dir)!r}: {in_words(error)}."
+            f"cache_dir must be a folder that exists and can be written to; got {str(cache_dir)!r}: "
+            f"{in_words(error)}."
         ) from None
     return Path(cache_dir)

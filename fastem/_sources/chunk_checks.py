@@ -108,8 +108,8 @@ def check_chunk(chunk: RawChunk, form: Form, weight_of_rows: Array | None = None
     columns = labels_of(rows, form.n_features)
     if columns != form.labels:
         raise ValueError(
-            f"{where} must have the columns {_listed(form.labels)}, as the first chunk; got {_listed(columns)}. "
-            "Choose them in one order in all chunks."
+            f"{where} must have the columns {_listed(form.labels)}, as the first chunk; got "
+            f"{_listed(columns)}. Choose them in one order in all chunks."
         )
     if _computed(array.dtype) != _computed(form.dtype):
         raise TypeError(
@@ -235,11 +235,13 @@ def check_spread(
             f"{np.sqrt(variance[worst]):.3g}, in {dtype}.",
         )
     elif dtype.kind in "iu" and dtype.itemsize == 8:
-        largest = max(
+        sizes = (
             max(abs(int(X[rows].min())), abs(int(X[rows].max())))
             for X in (chunk.X for chunk in chunks())
+            if X.dtype.kind in "iu"
             for rows in row_ranges(len(X))
         )
+        largest = max(sizes, default=0)
         if largest > _LARGEST_INTEGER:
             warn(
                 WarningCause.PRECISION,

@@ -112,7 +112,7 @@ def _head(path: str) -> _Head:
     if fields[0].startswith("#") and len(next(rows, (0, 0, fields))[2]) != len(fields):
         raise ValueError(
             f"{path!r} must begin with the names of its columns, or with numbers; line {lines} is a comment, "
-            f"{','.join(fields)!r}. Remove it, or pass pandas.read_csv(path, comment=\"#\")."
+            f'{",".join(fields)!r}. Remove it, or pass pandas.read_csv(path, comment="#").'
         )
     return _Head(path, tuple(field.strip() for field in fields), True, lines)
 
@@ -225,9 +225,7 @@ def _explain(head: _Head, used: list[int], error: ValueError) -> NoReturn:
             missing[j] += 1
             first = first or where
     if not missing:
-        raise ValueError(
-            f"{head.path!r} must hold numbers separated by commas: {in_words(error)}."
-        ) from None
+        raise ValueError(f"{head.path!r} must hold numbers separated by commas: {in_words(error)}.") from None
     counts = ", ".join(f"{missing[j]} in column {_called(head, j)}" for j in sorted(missing))
     raise ValueError(
         f"{head.path!r} must have a number in each cell that is used; cells without one: {counts}, in {n} "

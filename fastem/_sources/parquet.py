@@ -56,7 +56,9 @@ class ParquetReader(Reader):
         try:
             self._fragments = list(dataset.get_fragments())
         except ValueError as error:
-            raise ValueError(f"X must be a dataset without a filter; {in_words(error)}. Write X to a file.") from None
+            raise ValueError(
+                f"X must be a dataset without a filter; {in_words(error)}. Write X to a file."
+            ) from None
         if not self._fragments:
             raise ValueError(f"X must have at least one Parquet file; {X!r} has none.")
         names = tuple(dataset.schema.names)
@@ -70,7 +72,6 @@ class ParquetReader(Reader):
         self.feature_names = tuple(columns)
         self._weight, self._labels = weight, labels
         wanted = [*columns, *(name for name in (weight, labels) if name is not None)]
-        check_unique("X", names, wanted)
         for name in wanted:
             if name not in names:
                 raise ValueError(
@@ -151,6 +152,9 @@ def _open(X: Any) -> Any:
         try:
             dataset = ds.dataset(path, format="parquet")
         except (pyarrow.ArrowInvalid, OSError) as error:
+            if "duplicate field names" in str(error) and os.path.isfile(path):
+                names = pyarrow.parquet.read_schema(path).names
+                check_unique("X", names, names)
             raise ValueError(
                 f"X as a path must be a .csv or Parquet file, or a folder of Parquet files; {path!r} is "
                 f"none: {in_words(error)}. Read other files yourself{_how(path)}, and pass the rows."

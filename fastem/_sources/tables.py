@@ -39,8 +39,8 @@ def check_unique(name: str, names: Sequence[Any], used: Sequence[Any]) -> None:
     same = [one for one in dict.fromkeys(used) if counts[one] > 1]
     if same:
         raise ValueError(
-            f"{name} must have columns of different names; those of {same} are the same. Rename them, or leave "
-            "all but one of the same name out."
+            f"{name} must have columns of different names; several are called "
+            f"{', '.join(map(repr, same))}. Rename them, or leave out all but one of each name."
         )
 
 

@@ -124,7 +124,9 @@ def as_numbers(X: Any, name: str, vocabulary: Vocabulary, weight: Array | None) 
             f"{name} must have {len(vocabulary)} features, as in the fit; got {len(columns.arrays)}."
         )
     numbers = np.empty((len(columns), len(vocabulary)))
-    for j, (column, text, values) in enumerate(zip(columns.arrays, columns.are_text, vocabulary, strict=True)):
+    for j, (column, text, values) in enumerate(
+        zip(columns.arrays, columns.are_text, vocabulary, strict=True)
+    ):
         called = columns.called(j)
         if text != (values is not None) and len(column):
             wanted, got = ("numbers", "text") if text else ("text", "numbers")
@@ -140,7 +142,9 @@ def _plain(column: Array, name: str, called: str) -> FloatArray:
     try:
         return column.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must hold real numbers or text; column {called} has {in_words(error)}.") from None
+        raise TypeError(
+            f"{name} must hold real numbers or text; column {called} has {in_words(error)}."
+        ) from None
 
 
 def _strings(column: Array, name: str, called: str) -> list[str]:
