@@ -103,6 +103,10 @@ def test_what_spreadsheets_write(folder, text):
         ("a,b\n1,\xe9\n", r"text in UTF-8; .* pandas\.read_csv\(path, encoding='latin-1'\)"),
         ("\xff\xfea\0", "encoding='utf-16'"),
         ('a,b\n1,2\n3,"4\n5,6\n', "close each double quote; one that opens in the row of line 3"),
+        (
+            "# made by x, y\na,b\n1,2\n",
+            "column '# made by x' is 'a'. Remove the first line if it is a comment",
+        ),
         ("# made by x\na,b\n1,2\n", "line 1 is a comment, '# made by x'. Remove it"),
     ],
 )

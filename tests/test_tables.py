@@ -204,6 +204,7 @@ def test_gaps_of_pyarrow_types_are_counted(model):
     uses = [model.predict, lambda rows: fastem.fit(rows, 2), lambda rows: fastem.kmeans(rows, 2)]
     uses += [lambda rows: fastem.fit(rows, 2, distribution="categorical")]
     uses += [lambda rows: fastem.fit(dd.from_pandas(rows, npartitions=1), 2)]
+    uses += [lambda rows: model.predict(dd.from_pandas(rows, npartitions=1)).compute()]
     for use in uses:
         with pytest.raises(ValueError, match="column 'width' has 2 NaN, in 300 rows"):
             use(gaps)
@@ -242,6 +243,11 @@ def test_blocks_of_integers_and_floats_are_of_one_type():
     np.testing.assert_allclose(fastem.fit(frame, 1).means, fastem.fit(ids, 1).means, rtol=1e-12)
 
 
+def test_text_among_objects_is_named():
+    with pytest.raises(TypeError, match=r"row 1, column 'a' is 'x'\. Drop or convert"):
+        fastem.fit(pd.DataFrame({"b": [1.0, 2.0, 3.0], "a": [1.0, "x", None]}), 1)
+
+
 def test_booleans_and_decimals_are_numbers():
     table = pl.DataFrame({"flag": [True, False] * 5, "price": range(10)})
     table = table.with_columns(pl.col("price").cast(pl.Decimal(10, 2)))
@@ -258,10 +264,11 @@ def test_columns_of_one_name_are_refused():
         fastem.fit(pd.DataFrame(X, columns=["a", "a"]), 2)
     same = pd.DataFrame(np.column_stack([X, WEIGHT]), columns=["a", "a", "w"])
     for options in ({"columns": ["a"]}, {"sample_weight": "w"}):
-        with pytest.raises(
-            ValueError, match=r"X must have columns of different names; several are called 'a'.*Rename"
-        ):
-            fastem.fit(same, 2, **options)
+        for rows in (same, pa.table([pa.array(WEIGHT)] * 3, names=["a", "a", "w"])):
+            with pytest.raises(
+                ValueError, match=r"X must have columns of different names; .* called 'a'\. Ren"
+            ):
+                fastem.fit(rows, 2, **options)
 
 
 def test_files_of_parquet_of_one_name_and_without_rows(tmp_path, model):
@@ -321,7 +328,7 @@ def test_errors_about_text_name_columns():
     np.testing.assert_array_equal(in_parts.weights, mixed.weights)
     for use in (fastem.fit, fastem.kmeans):
         with pytest.raises(
-            TypeError, match="'kind' has type String. Drop or encode it.* fastem.fit takes text"
+            TypeError, match=r"'kind' has type String. Drop or encode it.* fastem.fit takes text"
         ):
             use(table, 2)
     with pytest.raises(ValueError, match=r"columns must name at least one column; got \[\]"):

@@ -123,7 +123,7 @@ def test_an_attribute_error_within_a_property_is_kept(mixture):
             return self.means.nothing
 
     own = Own(mixture.weights, mixture.means, mixture.covariances)
-    with pytest.raises(AttributeError, match="'numpy.ndarray' object has no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match=r"'numpy.ndarray' object has no attribute 'nothing'"):
         _ = own.widest
 
 

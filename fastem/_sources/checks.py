@@ -54,15 +54,15 @@ def columns_of_model(X: Any, wanted: tuple[str, ...] | None, name: str) -> Any:
     table = None if wanted is None else as_table(X, name)
     if wanted is None or table is None or tuple(table.columns) == wanted:
         return X
-    labels = table.columns
-    if strings_in(labels) is None:  # all are integers
-        found = {str(label): label for label in labels}
+    columns = table.columns
+    if strings_in(columns) is None:  # all are integers
+        found = {str(column): column for column in columns}
         if set(wanted) <= set(found):
-            table = table.rename({label: one for one, label in found.items() if one in wanted})
+            table = table.rename({column: one for one, column in found.items() if one in wanted})
             return table.select(list(wanted)).to_native()
-        if labels == list(range(len(labels))) and not set(wanted) & set(found):
+        if columns == list(range(len(columns))) and not set(wanted) & set(found):
             return X
-    check_names_of_model(wanted, labels, name)
+    check_names_of_model(wanted, columns, name)
     return table.select(list(wanted)).to_native()
 
 
@@ -105,7 +105,22 @@ def _check_table(X: Any, name: str, vocabulary: Vocabulary | None, weight: Array
                 )
             raise TypeError(f"{name} must hold real numbers; column {column!r} has type {told}. {remedy}")
     numbers = X if vocabulary is None else as_numbers(X, name, vocabulary, weight)
-    return numbers_of(table) if numbers is X else numbers
+    return _plain_numbers(table, name) if numbers is X else numbers
+
+
+def _plain_numbers(table: Any, name: str) -> Array:
+    """Return the numbers of a table, or say which column of objects holds something else."""
+    array = numbers_of(table)
+    if array.dtype.kind == "O":
+        for j, column in enumerate(table.columns):
+            found = [row for row, entry in enumerate(array[:, j]) if isinstance(entry, (str, bytes))]
+            if found:
+                raise TypeError(
+                    f"{name} must hold real numbers; row {found[0]}, column {column!r} is "
+                    f"{array[found[0], j]!r}. Drop or convert what is no number, for example with "
+                    'pandas.to_numeric(column, errors="coerce").'
+                )
+    return array
 
 
 def check_enough_rows(k: int, n_samples: int, n_positive: int) -> None:

@@ -10,7 +10,7 @@ from fastem._checks import row_ranges
 from fastem._families.frame import Moments
 from fastem._report import Breakdown, WarningCause, warn
 from fastem._sources.checks import check_labels, check_weights, check_X, columns_of_model
-from fastem._sources.tables import labels_of, strings_in
+from fastem._sources.tables import column_keys, strings_in
 from fastem._sources.texts import Vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
 
@@ -35,7 +35,7 @@ class Form(NamedTuple):
     k: int = 1  # the number of components
     vocabulary: Vocabulary | None = None  # the strings in columns of text; None if there must be no text
     wanted: tuple[str, ...] | None = None  # the columns to take of chunks that are tables; None takes all
-    labels: tuple[Any, ...] = ()  # the names or numbers of the columns
+    columns: tuple[Any, ...] = ()  # the names or numbers of the columns
 
 
 def form_of(
@@ -72,7 +72,7 @@ def form_of(
         weighted, labelled = sample_weight is not None or weight is not None, labels is not None
         if vocabulary == ():
             vocabulary = vocabulary_of(rows, where, None)
-        columns = labels_of(rows, array.shape[1])
+        columns = column_keys(rows, array.shape[1])
         return Form(
             array.shape[1],
             array.dtype,
@@ -105,10 +105,10 @@ def check_chunk(chunk: RawChunk, form: Form, weight_of_rows: Array | None = None
         raise ValueError(
             f"{where} must have {form.n_features} features, as the first chunk; got {array.shape[1]}."
         )
-    columns = labels_of(rows, form.n_features)
-    if columns != form.labels:
+    columns = column_keys(rows, form.n_features)
+    if columns != form.columns:
         raise ValueError(
-            f"{where} must have the columns {_listed(form.labels)}, as the first chunk; got "
+            f"{where} must have the columns {_listed(form.columns)}, as the first chunk; got "
             f"{_listed(columns)}. Choose them in one order in all chunks."
         )
     if _computed(array.dtype) != _computed(form.dtype):

@@ -239,6 +239,8 @@ def _raise_text(head: _Head, j: int, where: str, text: str) -> NoReturn:
     remedy = "Choose columns of numbers with columns=[...]"
     if re.fullmatch(r"\s*[-+]?\d+,\d+\s*", text):
         remedy = "Write decimal points in place of decimal commas"
+    elif head.named and head.names[0].startswith("#"):
+        remedy = "Remove the first line if it is a comment"
     raise ValueError(
         f"{head.path!r} must hold numbers in the columns that are used; {where}, column {_called(head, j)} "
         f"is {text!r}. {remedy}. The first line may hold names. fastem.fit takes text where "

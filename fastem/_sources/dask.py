@@ -195,7 +195,7 @@ class DaskSource(Source):
         if _is_frame(X):
             X = X.map_partitions(tasks.numbers, self._form, meta=nothing)
         shape = {"drop_axis": 1} if like.ndim == 1 else {"chunks": (X.chunks[0], like.shape[1:])}
-        form = self._form._replace(feature_names=None, labels=tuple(range(self.n_features)))
+        form = self._form._replace(columns=tuple(range(self.n_features)))
         if _is_frame(self._X):  # whose text has become numbers
             form = form._replace(vocabulary=None)
         on_chunks = tasks.OnChunks(tasks.apply, form, None, (score,))

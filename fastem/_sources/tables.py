@@ -23,13 +23,15 @@ def as_table(X: Any, name: str = "X") -> Any:
     try:
         frame = nw.from_native(X, eager_only=True, pass_through=True)
     except ValueError:  # two columns have the same name
-        check_unique(name, list(X.columns), list(X.columns))
+        names = list(getattr(X, "column_names", None) or X.columns)
+        check_unique(name, names, names)
         raise
     if isinstance(frame, nw.DataFrame):
         _check_kind_of_names(frame.columns, name)
         return frame
     if nw.dependencies.is_polars_lazyframe(X):
-        raise TypeError(f"{name} must be a table in memory; got a LazyFrame. Pass {name}.collect().")
+        remedy = "Pass X.collect()." if name == "X" else "Collect it, by its method collect()."
+        raise TypeError(f"{name} must be a table in memory; got a LazyFrame. {remedy}")
     return None
 
 
@@ -70,10 +72,10 @@ def column_names(X: Any) -> tuple[str, ...] | None:
 
     pandas gives numbers to columns without a name.
     """
-    return strings_in(labels_of(X, 0))
+    return strings_in(column_keys(X, 0))
 
 
-def labels_of(X: Any, d: int) -> tuple[Any, ...]:
+def column_keys(X: Any, d: int) -> tuple[Any, ...]:
     """Return what tells d columns apart: their names or numbers in a table, and else their positions."""
     table = as_table(X)
     return tuple(range(d)) if table is None else tuple(table.columns)
