@@ -125,6 +125,7 @@ def test_an_attribute_error_within_a_property_is_kept(mixture):
     own = Own(mixture.weights, mixture.means, mixture.covariances)
     with pytest.raises(AttributeError, match=r"'numpy.ndarray' object has no attribute 'nothing'"):
         _ = own.widest
+    assert not hasattr(own, "__name__")  # which its class has
 
 
 def test_an_error_within_is_not_taken_for_one_of_arguments():

@@ -1,7 +1,6 @@
 """Models do not change, so threads can share them, and what they prepared for scoring stays right."""
 
 from collections.abc import Mapping
-from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 
@@ -27,9 +26,9 @@ class Immutable:
 
             It is also called for a property that raises an AttributeError. Asking it again keeps that error.
             """
-            attribute = getattr_static(type(self), name, None)
-            if hasattr(type(attribute), "__get__"):
-                return attribute.__get__(self, type(self))
+            for owner in type(self).__mro__:
+                if hasattr(attribute := vars(owner).get(name), "__get__"):
+                    return attribute.__get__(self, type(self))
             message = f"{type(self).__name__} has no attribute {name!r}."
             advice = self._advice_on(name)
             raise AttributeError(f"{message} {advice}" if advice else message, name=name, obj=self)
