@@ -12,6 +12,11 @@ from fastem._typing import Array, FloatArray
 _CHUNK = 65536
 
 
+def in_words(error: Exception) -> str:
+    """The message of an error of another library, as part of a sentence."""
+    return str(error).strip().rstrip(".")
+
+
 def row_ranges(n: int) -> Iterator[slice]:
     """Ranges of rows that are small enough for a check to need hardly any memory."""
     return (slice(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK))
@@ -31,7 +36,9 @@ def check_numeric(value: Any, name: str) -> Array:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} must be an array of numbers; its rows differ in length: {error}") from None
+        raise ValueError(
+            f"{name} must be an array of numbers; its rows differ in length: {in_words(error)}."
+        ) from None
     if array.dtype.kind == "O":
         if any(isinstance(entry, (str, bytes)) for entry in array.flat):
             raise TypeError(
@@ -40,7 +47,9 @@ def check_numeric(value: Any, name: str) -> Array:
         try:
             return array.astype(np.float64)
         except (TypeError, ValueError, OverflowError) as error:
-            raise TypeError(f"{name} must hold real numbers; got dtype object and {error}.") from None
+            raise TypeError(
+                f"{name} must hold real numbers; got dtype object and {in_words(error)}."
+            ) from None
     if array.dtype.kind not in "fiub":
         remedy = " Pass the real and imaginary parts as two features." if array.dtype.kind == "c" else ""
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}.{remedy}")
@@ -116,7 +125,8 @@ def check_rng(rng: Any) -> np.random.Generator:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"rng must be None, an int of at least 0 or a numpy.random.Generator; got {rng!r} ({error})."
+            "rng must be None, an int of at least 0 or a numpy.random.Generator; "
+            f"got {rng!r} ({in_words(error)})."
         ) from None
 
 

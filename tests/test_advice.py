@@ -35,11 +35,19 @@ def in_chunks(rows):
 def test_columns_of_few_values(options, cut):
     rows = np.column_stack([X[:, 0], SEX, X[:, 1], STAGE, np.where(SEX, 0.5, 1.5)])
     details = told(fastem.fit, cut(rows), 2, max_iter=0, rng=0, **options)[WarningCause.FEW_VALUES]
-    assert "Column 1 has only the values 0 and 1, column 3 has only the values 1, 2, 3 and 4" in details
+    assert details.startswith("In the rows looked at, column 1 has only the values 0 and 1, column 3 has ")
+    assert "column 3 has only the values 1, 2, 3 and 4, column 4" in details
     assert "column 4 has only the values 0.5 and 1.5" in details
     kinds = {0: "gaussian", 1: "bernoulli", 2: "gaussian", 3: "categorical", 4: "categorical"}
     assert f"distribution={kinds}" in details
     assert told(fastem.fit, cut(rows), 2, distribution=kinds, max_iter=0, rng=0) == {}
+
+
+def test_counts_may_be_poisson():
+    rows = np.column_stack([RNG.poisson(2, 400), RNG.integers(0, 11, 400), STAGE])
+    details = told(fastem.fit, rows, 1)[WarningCause.FEW_VALUES]
+    assert "9 and 10, column 2 has only" in details
+    assert details.endswith('suits X. If column 0 or 1 counts something, "poisson" may suit it.')
 
 
 def test_they_are_told_once_and_where_they_matter():
@@ -75,7 +83,7 @@ def test_blocks_of_dask_tell_of_few_values():
     array = pytest.importorskip("dask.array")
     rows = array.from_array(np.column_stack([X, SEX]), chunks=(150, 4))
     details = told(fastem.fit, rows, 2, max_iter=0, rng=0)[WarningCause.FEW_VALUES]
-    assert details.startswith("Column 3 has only the values 0 and 1 in")
+    assert details.startswith("In the rows looked at, column 3 has only the values 0 and 1.")
 
 
 NAMED = {

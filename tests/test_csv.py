@@ -53,8 +53,13 @@ def test_text(folder):
     rows[:, 1] = X[:, 0]
     np.testing.assert_array_equal(model.predict("wide.csv"), model.predict(rows))
     (folder / "blank.csv").write_text("kind,length\na,1\n,2\n")
-    with pytest.raises(ValueError, match="must have text throughout"):
+    with pytest.raises(ValueError, match=r"must have text throughout.* row 1, column 'kind' is None"):
         fastem.fit("blank.csv", 1, **options)
+    (folder / "open.csv").write_text('length,note\n1,"a\n2,b\n4,c\n')  # not one row with a long note
+    with pytest.raises(ValueError, match="close each double quote; one that opens in the row of line 2"):
+        fastem.fit("open.csv", 1, columns=["length"])
+    (folder / "inch.csv").write_text('length,,\n1,5" pipe,\n2,b,\n')  # columns that are not used
+    np.testing.assert_array_equal(fastem.fit("inch.csv", 1, columns=["length"]).means, [[1.5]])
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,14 @@ def test_what_spreadsheets_write(folder, text):
         ("a,a\n1,2\n", "columns of different names"),
         ("a,b\n", "at least one row"),
         ("", "at least one row"),
-        ("a,b\n1,\xe9\n", "text in UTF-8"),
+        ("a,b\n1,\xe9\n", r"text in UTF-8; .* pandas\.read_csv\(path, encoding='latin-1'\)"),
+        ("\xff\xfea\0", "encoding='utf-16'"),
+        ('a,b\n1,2\n3,"4\n5,6\n', "close each double quote; one that opens in the row of line 3"),
+        (
+            "# made by x, y\na,b\n1,2\n",
+            "column '# made by x' is 'a'. Remove the first line if it is a comment",
+        ),
+        ("# made by x\na,b\n1,2\n", "line 1 is a comment, '# made by x'. Remove it"),
     ],
 )
 def test_what_is_wrong_with_a_file(folder, text, message):

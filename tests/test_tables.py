@@ -104,8 +104,34 @@ def test_files_and_dask_may_be_wider(model, tmp_path):
 
 def test_columns_that_have_numbers_are_taken_by_position(model):
     np.testing.assert_array_equal(model.predict(pd.DataFrame(X)), model.predict(X))
-    with pytest.raises(ValueError, match=r"it lacks \['width'\]. Its columns are \['length', 0\]"):
-        model.predict(pd.DataFrame({"length": X[:, 0], 0: X[:, 1]}))
+    with pytest.raises(ValueError, match=r"it lacks \['length', 'width'\]. Its columns are \[1, 0\]"):
+        model.predict(pd.DataFrame({1: X[:, 0], 0: X[:, 1]}))
+    numbered = fastem.fit(table_of("pandas", X, ("0", "1")), 2, rng=0)
+    swapped = pd.DataFrame({1: X[:, 1], 0: X[:, 0]})
+    for rows in (swapped, pd.DataFrame(X)):
+        np.testing.assert_array_equal(numbered.predict_proba(rows), numbered.predict_proba(X))
+    with pytest.raises(ValueError, match=r"chunk 1 of X must have the columns without names.*got \[1, 0\]"):
+        fastem.fit([pd.DataFrame(X[:150]), swapped[150:]], 2)
+    assert fastem.fit([pd.DataFrame(X[:150]), X[150:]], 2, rng=0).feature_names is None
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        ([("a", "x"), ("a", "y")], r"got \('a', 'x'\).*map\(\"_\"\.join\)"),
+        (["a", 0], r"got 0 among.*map\(str\)"),
+        ([0.5, 1.5], r"got 0\.5 among"),
+    ],
+)
+def test_names_of_other_kinds_are_refused(names, remedy, model):
+    dd = pytest.importorskip("dask.dataframe")
+    table = pd.DataFrame(X, columns=pd.Index(names))
+    uses = [lambda rows: fastem.fit(rows, 2), lambda rows: fastem.kmeans(rows, 2), model.predict]
+    uses += [lambda rows: fastem.fit(rows, 2, columns=["a", "b"]), lambda rows: fastem.fit([rows], 2)]
+    uses += [lambda rows: fastem.fit(dd.from_pandas(rows, npartitions=2), 2)]
+    for use in uses:
+        with pytest.raises(TypeError, match=remedy):
+            use(table)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -171,6 +197,57 @@ def test_columns_that_hold_no_numbers_are_named(library, column):
         fastem.fit(table, 2)
 
 
+def test_gaps_of_pyarrow_types_are_counted(model):
+    dd = pytest.importorskip("dask.dataframe")
+    gaps = table_of("pandas").astype("double[pyarrow]")
+    gaps.loc[[3, 8], "width"] = None
+    uses = [model.predict, lambda rows: fastem.fit(rows, 2), lambda rows: fastem.kmeans(rows, 2)]
+    uses += [lambda rows: fastem.fit(rows, 2, distribution="categorical")]
+    uses += [lambda rows: fastem.fit(dd.from_pandas(rows, npartitions=1), 2)]
+    uses += [lambda rows: model.predict(dd.from_pandas(rows, npartitions=1)).compute()]
+    for use in uses:
+        with pytest.raises(ValueError, match="column 'width' has 2 NaN, in 300 rows"):
+            use(gaps)
+    single = gaps.dropna().astype("float[pyarrow]")
+    flag = pd.array([True, None], dtype="boolean")
+    assert fastem.fit(single, 2).score_samples(single).dtype == np.float32
+    with pytest.raises(ValueError, match="row 1, column 'flag' is nan"):
+        fastem.fit(pd.DataFrame({"flag": flag}), 1)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_chunks_of_integers_and_floats_are_of_one_type(library):
+    whole = np.rint(10 * X)
+    later = table_of(library, whole[100:])
+    parts = [table_of(library, whole[:100].astype(np.int64)), later]
+    np.testing.assert_array_equal(fastem.fit(parts, 2, rng=0).means, fastem.fit(whole, 2, rng=0).means)
+    gaps = LIBRARIES[library]({"length": [1.0, 2.0], "width": [None, 3]})
+    with pytest.raises(
+        ValueError, match=r"chunk 1 of X must be finite.* column 'width' has 1 NaN, in 102 rows"
+    ):
+        fastem.fit([parts[0], gaps], 2)
+
+
+def test_integers_too_large_are_found_in_any_chunk():
+    large = [np.array([[0.5], [1.0]]), np.array([[2**53 + 1], [5], [9]])]
+    with pytest.warns(fastem.FitWarning, match="integers up to 9007199254740993"):
+        fastem.fit(large, 1)
+
+
+def test_blocks_of_integers_and_floats_are_of_one_type():
+    dd = pytest.importorskip("dask.dataframe")
+    ids = pd.DataFrame({"length": range(20), "width": [j % 7 for j in range(20)]})
+    frame = dd.from_pandas(ids, npartitions=2).map_partitions(
+        lambda part: part.astype(float) if part.index[0] else part, meta=ids.iloc[:0]
+    )
+    np.testing.assert_allclose(fastem.fit(frame, 1).means, fastem.fit(ids, 1).means, rtol=1e-12)
+
+
+def test_text_among_objects_is_named():
+    with pytest.raises(TypeError, match=r"row 1, column 'a' is 'x'\. Drop or convert"):
+        fastem.fit(pd.DataFrame({"b": [1.0, 2.0, 3.0], "a": [1.0, "x", None]}), 1)
+
+
 def test_booleans_and_decimals_are_numbers():
     table = pl.DataFrame({"flag": [True, False] * 5, "price": range(10)})
     table = table.with_columns(pl.col("price").cast(pl.Decimal(10, 2)))
@@ -185,6 +262,77 @@ def test_booleans_and_decimals_are_numbers():
 def test_columns_of_one_name_are_refused():
     with pytest.raises(ValueError, match="X must have columns of different names"):
         fastem.fit(pd.DataFrame(X, columns=["a", "a"]), 2)
+    same = pd.DataFrame(np.column_stack([X, WEIGHT]), columns=["a", "a", "w"])
+    for options in ({"columns": ["a"]}, {"sample_weight": "w"}):
+        for rows in (same, pa.table([pa.array(WEIGHT)] * 3, names=["a", "a", "w"])):
+            with pytest.raises(
+                ValueError, match=r"X must have columns of different names; .* called 'a'\. Ren"
+            ):
+                fastem.fit(rows, 2, **options)
+
+
+def test_files_of_parquet_of_one_name_and_without_rows(tmp_path, model):
+    pq = pytest.importorskip("pyarrow.parquet")
+    columns = [pa.array(column) for column in (*X.T.copy(), WEIGHT)]
+    pq.write_table(pa.table(columns, names=["a", "a", "w"]), path := tmp_path / "same.parquet")
+    for options in ({}, {"columns": ["a"]}, {"sample_weight": "w"}):
+        with pytest.raises(ValueError, match=r"columns of different names; several are called 'a'"):
+            fastem.fit(path, 2, **options)
+    pq.write_table(table_of("pyarrow")[:0], empty := tmp_path / "empty.parquet")
+    with pytest.raises(ValueError, match="X must have at least one row"):
+        fastem.fit(empty, 2)
+    with pytest.raises(ValueError, match="X must have at least one row"):
+        list(model.predict(empty))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            lambda: {"length": X[:, 0], "width": X[:, 1]},
+            r"dict with \['length', 'width'\]. Make a table of it",
+        ),
+        (lambda: {"X": X}, r"list: \[X\]"),
+        (lambda: table_of("pandas")["length"], r"X\.to_frame\(\) for one feature"),
+        (lambda: table_of("polars")["length"], r"X\.to_frame\(\) for one feature"),
+        (lambda: X[0], r"X\.reshape\(1, -1\) for one row"),
+        (lambda: table_of("pandas").iloc[0], r"X\.to_numpy\(\)\.reshape\(1, -1\) for one row"),
+        (lambda: table_of("polars").lazy(), r"LazyFrame. Pass X\.collect\(\)\.$"),
+        (lambda: pd.DataFrame({"length": pd.arrays.SparseArray(X[:, 0]), "width": 0.0}), "Sparse.*to_dense"),
+        (
+            lambda: pa.table({"length": pa.nulls(3), "width": [1.0, 2.0, 3.0]}),
+            "column 'length' has type null",
+        ),
+    ],
+)
+def test_what_is_almost_a_table(rows, message, model):
+    with pytest.raises((TypeError, ValueError), match=message):
+        model.predict(rows())
+
+
+def test_errors_about_text_name_columns():
+    table = table_of("pandas").assign(kind=["a", "b", "c"] * 100)
+    kinds = {"kind": "categorical", "length": "gaussian"}
+    mixed = fastem.fit(table, 2, columns=["kind", "length"], distribution=kinds, rng=0)
+    blank = table.astype({"kind": object})
+    blank.loc[4, "kind"] = None
+    for wrong, message in (
+        (table.assign(length="x"), "numbers in column 'length', as in the fit; got text"),
+        (table.assign(kind="z"), "row 0, column 'kind' is 'z'"),
+        (blank, "row 4, column 'kind' is (None|nan)"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            mixed.predict(wrong)
+    parts = [table[:150], table[150:]]
+    in_parts = fastem.fit(parts, 2, columns=["kind", "length"], distribution=kinds, rng=0)
+    np.testing.assert_array_equal(in_parts.weights, mixed.weights)
+    for use in (fastem.fit, fastem.kmeans):
+        with pytest.raises(
+            TypeError, match=r"'kind' has type String. Drop or encode it.* fastem.fit takes text"
+        ):
+            use(table, 2)
+    with pytest.raises(ValueError, match=r"columns must name at least one column; got \[\]"):
+        fastem.fit(table, 2, columns=[])
 
 
 def test_numbered_columns_are_no_names():
@@ -192,7 +340,7 @@ def test_numbered_columns_are_no_names():
 
 
 def test_a_lazy_frame_is_no_array():
-    with pytest.raises((TypeError, ValueError), match="X must"):
+    with pytest.raises(TypeError, match=r"got a LazyFrame. Pass X\.collect\(\)"):
         fastem.fit(table_of("polars").lazy(), 2)
 
 

@@ -51,6 +51,12 @@ def clusters():
         (lambda: fastem.silhouette_score(X, X, random_state=0), "'random_state'.*rng=0"),
         (lambda: fastem.silhouette_samples(X, X, metric="cosine"), "'metric'.*Euclidean"),
         (lambda: fastem.partial_fit(None, X, k=2, random_state=0), "'random_state'.*rng=0"),
+        (lambda: fastem.partial_fit(None, X, 2, random_state=0), "'random_state'.*rng=0"),
+        (
+            lambda: fastem.partial_fit(None, X, 2),
+            r"Pass options by name: fastem\.partial_fit\(None, X, k=2\)",
+        ),
+        (lambda: fastem.fit(X, 2, init=fastem.kmeans(X, 2)), r'init={"means": km\.centers}'),
         (lambda: fastem.GaussianMixture(3), r"fastem.fit\(X, 3\).*fastem.sklearn.GaussianMixture\(3\)"),
         (lambda: fastem.GaussianMixture(n_components=3), r"'n_components'.*fastem.fit\(X, 3\)"),
         (lambda: fastem.Mixture(3), r"fastem.fit\(X, 3\)"),
@@ -108,6 +114,18 @@ def test_signatures_and_names_are_kept():
         "means",
         "covariances",
     ]
+
+
+def test_an_attribute_error_within_a_property_is_kept(mixture):
+    class Own(fastem.GaussianMixture):
+        @property
+        def widest(self):
+            return self.means.nothing
+
+    own = Own(mixture.weights, mixture.means, mixture.covariances)
+    with pytest.raises(AttributeError, match=r"'numpy.ndarray' object has no attribute 'nothing'"):
+        _ = own.widest
+    assert not hasattr(own, "__name__")  # which its class has
 
 
 def test_an_error_within_is_not_taken_for_one_of_arguments():

@@ -26,18 +26,30 @@ def warn_of_few_values(source: Source, family: Family[Any, Any]) -> None:
         return
     names: tuple[str | int, ...] = source.feature_names or tuple(range(source.n_features))
     told = [f"{names[j]!r} has {_listed(values)}" for j, values in found.items()]
-    details = f"Column {', column '.join(told[:_MOST_COLUMNS])}"
+    details = f"In the rows looked at, column {', column '.join(told[:_MOST_COLUMNS])}"
     if len(told) > _MOST_COLUMNS:
         details += f", and {len(told) - _MOST_COLUMNS} other columns have as few"
-    details += " in the rows looked at."
+    details += "."
     if own is None and len(names) <= _MOST_COLUMNS:
         kinds = {name: _kind(found[j]) if j in found else "gaussian" for j, name in enumerate(names)}
         details += f" Perhaps distribution={kinds} suits X."
+        counts = [name for j, name in enumerate(names) if j in found and _may_count(found[j])]
+        if counts:
+            details += f' If {_one_of(counts)} counts something, "poisson" may suit it.'
     warn(WarningCause.FEW_VALUES, details)
 
 
 def _kind(values: FloatArray) -> str:
     return "bernoulli" if values.tolist() == [0, 1] else "categorical"
+
+
+def _may_count(values: FloatArray) -> bool:
+    return len(values) > 2 and values[0] == 0  # more than two are whole
+
+
+def _one_of(names: list[str | int]) -> str:
+    shown = [repr(name) for name in names]
+    return f"column {shown[0]}" if len(shown) == 1 else f"column {', '.join(shown[:-1])} or {shown[-1]}"
 
 
 def _listed(values: FloatArray) -> str:

@@ -21,8 +21,14 @@ class Immutable:
 
     if not TYPE_CHECKING:  # or any attribute would be right for a type checker
 
-        def __getattr__(self, name: str) -> NoReturn:
-            """Say what to use. This is called for attributes that do not exist."""
+        def __getattr__(self, name: str) -> Any:
+            """Say what to use. This is called for attributes that do not exist.
+
+            It is also called for a property that raises an AttributeError. Asking it again keeps that error.
+            """
+            for owner in type(self).__mro__:
+                if hasattr(attribute := vars(owner).get(name), "__get__"):
+                    return attribute.__get__(self, type(self))
             message = f"{type(self).__name__} has no attribute {name!r}."
             advice = self._advice_on(name)
             raise AttributeError(f"{message} {advice}" if advice else message, name=name, obj=self)

@@ -17,7 +17,7 @@ from fastem._api.models import model_of
 from fastem._api.options import Options, check_options, check_reg_covar
 from fastem._api.signatures import Callback, FitOptions, GaussianCallback, RegCovar
 from fastem._api.steps import sums_under
-from fastem._api.translations import unknown_argument
+from fastem._api.translations import advised, unknown_argument
 from fastem._checks import check_nonnegative, check_rng
 from fastem._em.objective import maximise
 from fastem._families.base import Maximised
@@ -103,6 +103,7 @@ def partial_fit(
 ) -> Mixture[FitReport]: ...
 
 
+@advised(about="Pass options by name: fastem.partial_fit(None, X, k=2).", also=("k", *_FIRST))
 def partial_fit(
     model: Mixture[Any] | None,
     chunk: DataLike,

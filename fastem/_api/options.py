@@ -5,6 +5,7 @@ from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
+from fastem._api.clusters import KMeans
 from fastem._api.inside import family_of_model
 from fastem._api.mixture import Mixture
 from fastem._api.parameters import check_mixing_weights
@@ -175,6 +176,11 @@ def check_init(init: Any, family: Family[Any, Any], n_samples: int, k: int, d: i
     """Return a name, checked labels or checked responsibilities."""
     if isinstance(init, str):
         return init
+    if isinstance(init, KMeans):
+        raise TypeError(
+            "init must not be a KMeans, which has centers alone. Pass "
+            f'init={{"{family.location or "means"}": km.centers}} for a KMeans km.'
+        )
     array = check_numeric(init, "init")
     if family.location is not None and array.shape == (k, d) != (n_samples, k):
         raise ValueError(

@@ -89,17 +89,17 @@ def unknown_argument(name: str, known: Collection[str]) -> str:
 
 
 def advised(
-    missing: Mapping[str, str] | None = None, about: str = ""
+    missing: Mapping[str, str] | None = None, about: str = "", also: Collection[str] = ()
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Make a function answer wrong arguments with the right ones.
 
     `missing` has advice for arguments that are left out. `about` ends all of these errors, in place of a list
-    of the arguments.
+    of the arguments. `also` are arguments that the function takes beyond those of its signature.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         signature = inspect.signature(function)
-        known = [name for name in signature.parameters if name != "self"]
+        known = [*(name for name in signature.parameters if name != "self"), *also]
 
         def advice(given: Mapping[str, object], error: TypeError) -> str:
             unknown = [name for name in given if name not in known]

@@ -25,7 +25,8 @@ def kinds_of_columns(distribution: Mapping[str | int, str], facts: Facts) -> lis
     missing = [name for name, kind in zip(names, kinds, strict=True) if kind is None]
     if missing:
         raise ValueError(
-            f"distribution must have all columns of X; it lacks {missing}. Add them, or leave them out of X."
+            f"distribution must have all columns of X; it lacks {missing}. Add them, or leave them out of "
+            "X, by columns=[...] if X is a table."
         )
     return [str(kind) for kind in kinds]
 

@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from fastem._checks import in_words
 from fastem._typing import Array, Rows
 
 
@@ -57,7 +58,7 @@ class RowsFile:
             raise OSError(
                 error.errno,
                 f"cache_dir must have room for X; {self._n_samples} rows of it could not be written to "
-                f"{str(self._folder)!r}: {error}. Name a folder on another disk.",
+                f"{str(self._folder)!r}: {in_words(error)}. Name a folder on another disk.",
             ) from None
 
 

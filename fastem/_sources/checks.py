@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastem._checks import check_integer, check_numeric, row_ranges
-from fastem._sources.tables import as_table, column_names
+from fastem._checks import check_integer, check_numeric, in_words, row_ranges
+from fastem._sources.tables import as_table, numbers_of, strings_in, type_of
 from fastem._sources.texts import TEXT_TYPES, Vocabulary, as_numbers
 from fastem._typing import Array
 
@@ -34,7 +34,7 @@ def check_X(
     X = _check_table(X, name, vocabulary, weight)
     array = check_numeric(X, name)
     if array.ndim != 2:
-        hint = f" Use {name}.reshape(-1, 1) for one feature." if array.ndim == 1 else ""
+        hint = _on_one_dimension(X, array.shape[0], name, n_features) if array.ndim == 1 else ""
         raise ValueError(
             f"{name} must be 2-D, (n_samples, n_features); got {array.ndim}-D of shape {array.shape}.{hint}"
         )
@@ -48,14 +48,21 @@ def check_X(
 def columns_of_model(X: Any, wanted: tuple[str, ...] | None, name: str) -> Any:
     """Return the columns of a table that a model names, in the order of the model.
 
-    The columns of anything else, and of a table whose columns are numbered, are taken as they are.
+    The columns of anything else are taken as they are, and so are those of a table if they have no names but
+    their positions.
     """
-    table = None if wanted is None else _table_of(X, name)
+    table = None if wanted is None else as_table(X, name)
     if wanted is None or table is None or tuple(table.columns) == wanted:
         return X
-    if column_names(X) is None and not set(wanted) & set(table.columns):
-        return X
-    check_names_of_model(wanted, table.columns, name)
+    columns = table.columns
+    if strings_in(columns) is None:  # all are integers
+        found = {str(column): column for column in columns}
+        if set(wanted) <= set(found):
+            table = table.rename({column: one for one, column in found.items() if one in wanted})
+            return table.select(list(wanted)).to_native()
+        if columns == list(range(len(columns))) and not set(wanted) & set(found):
+            return X
+    check_names_of_model(wanted, columns, name)
     return table.select(list(wanted)).to_native()
 
 
@@ -69,30 +76,56 @@ def check_names_of_model(wanted: Sequence[str], names: Sequence[Any], name: str)
         )
 
 
-def _table_of(X: Any, name: str) -> Any:
-    try:
-        return as_table(X)
-    except ValueError as error:
-        raise ValueError(f"{name} must have columns of different names: {error}") from None
+def _on_one_dimension(X: Any, n: int, name: str, n_features: int | None) -> str:
+    """Say what makes rows of an array of one dimension, or of a column or row of a table."""
+    array = f"{name}.to_numpy()" if hasattr(X, "to_numpy") else name
+    if n_features is not None and n == n_features > 1:
+        return f" Use {array}.reshape(1, -1) for one row."
+    if hasattr(X, "to_frame"):
+        return f" Use {name}.to_frame() for one feature, or the whole table with columns=[...]."
+    return f" Use {array}.reshape(-1, 1) for one feature."
 
 
 def _check_table(X: Any, name: str, vocabulary: Vocabulary | None, weight: Array | None) -> Any:
     """Return X, or the numbers of X if it is a table."""
-    table = _table_of(X, name)
+    table = as_table(X, name)
     if table is None:
         return X if vocabulary is None else as_numbers(X, name, vocabulary, weight)
     allowed = ("Boolean", "Object") if vocabulary is None else ("Boolean", "Object", *TEXT_TYPES)
     for column, dtype in table.schema.items():
         if not (dtype.is_numeric() or str(dtype).split("(")[0] in allowed):
-            raise TypeError(
-                f"{name} must hold real numbers; column {column!r} has type {dtype}. Drop or encode it, or "
-                'fit it as "categorical", see distribution.'
-            )
+            told = type_of(table[column])
+            remedy = "Drop it, or choose others with columns=[...]."
+            if told.startswith("Sparse"):
+                remedy = f"Make it dense: {name}[{column!r}].sparse.to_dense()."
+            elif str(dtype).split("(")[0] in TEXT_TYPES:
+                remedy = (
+                    "Drop or encode it, or choose others with columns=[...]. fastem.fit takes text where "
+                    'distribution="categorical".'
+                )
+            raise TypeError(f"{name} must hold real numbers; column {column!r} has type {told}. {remedy}")
     numbers = X if vocabulary is None else as_numbers(X, name, vocabulary, weight)
-    return table.to_numpy() if numbers is X else numbers
+    return _plain_numbers(table, name) if numbers is X else numbers
+
+
+def _plain_numbers(table: Any, name: str) -> Array:
+    """Return the numbers of a table, or say which column of objects holds something else."""
+    array = numbers_of(table)
+    if array.dtype.kind == "O":
+        for j, column in enumerate(table.columns):
+            found = [row for row, entry in enumerate(array[:, j]) if isinstance(entry, (str, bytes))]
+            if found:
+                raise TypeError(
+                    f"{name} must hold real numbers; row {found[0]}, column {column!r} is "
+                    f"{array[found[0], j]!r}. Drop or convert what is no number, for example with "
+                    'pandas.to_numeric(column, errors="coerce").'
+                )
+    return array
 
 
 def check_enough_rows(k: int, n_samples: int, n_positive: int) -> None:
+    if n_samples == 0:
+        raise ValueError("X must have at least one row; it has none.")
     if n_samples < k:
         raise ValueError(f"k must be at most the number of rows; got k={k} and {n_samples} rows.")
     if n_positive < k:
@@ -167,7 +200,9 @@ def check_columns(columns: Any) -> tuple[str, ...] | None:
     if not isinstance(columns, Iterable):
         raise TypeError(f"columns must be a sequence of names; got {columns!r}. Pass a list of strings.")
     columns = list(columns)
-    if not columns or not all(isinstance(name, str) for name in columns):
+    if not columns:
+        raise ValueError("columns must name at least one column; got []. None takes all.")
+    if not all(isinstance(name, str) for name in columns):
         raise TypeError(
             f"columns must be a sequence of names, which are strings; got {columns!r}. Select columns that "
             "have numbers in place of names yourself: X[[0, 2]] of pandas, X[:, [0, 2]] of an array."
@@ -194,6 +229,7 @@ def check_cache_dir(cache_dir: Any) -> Path | None:
         TemporaryFile(dir=Path(cache_dir)).close()
     except OSError as error:
         raise ValueError(
-            f"cache_dir must be a folder that exists and can be written to; got {str(cache_dir)!r}: {error}."
+            f"cache_dir must be a folder that exists and can be written to; got {str(cache_dir)!r}: "
+            f"{in_words(error)}."
         ) from None
     return Path(cache_dir)

@@ -1,7 +1,7 @@
 """Checks that chunks are finite, of one form, and the same in every pass. An array is one chunk."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -10,7 +10,7 @@ from fastem._checks import row_ranges
 from fastem._families.frame import Moments
 from fastem._report import Breakdown, WarningCause, warn
 from fastem._sources.checks import check_labels, check_weights, check_X, columns_of_model
-from fastem._sources.tables import column_names
+from fastem._sources.tables import column_keys, strings_in
 from fastem._sources.texts import Vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
 
@@ -35,6 +35,7 @@ class Form(NamedTuple):
     k: int = 1  # the number of components
     vocabulary: Vocabulary | None = None  # the strings in columns of text; None if there must be no text
     wanted: tuple[str, ...] | None = None  # the columns to take of chunks that are tables; None takes all
+    columns: tuple[Any, ...] = ()  # the names or numbers of the columns
 
 
 def form_of(
@@ -71,10 +72,11 @@ def form_of(
         weighted, labelled = sample_weight is not None or weight is not None, labels is not None
         if vocabulary == ():
             vocabulary = vocabulary_of(rows, where, None)
+        columns = column_keys(rows, array.shape[1])
         return Form(
             array.shape[1],
             array.dtype,
-            column_names(rows),
+            strings_in(columns),
             weight is not None,
             weighted,
             own is not None,
@@ -82,6 +84,7 @@ def form_of(
             k,
             vocabulary,
             feature_names,
+            columns,
         )
     raise ValueError(
         "X must have at least one chunk; it has none. If it is a generator that was used up, pass a function "
@@ -102,13 +105,13 @@ def check_chunk(chunk: RawChunk, form: Form, weight_of_rows: Array | None = None
         raise ValueError(
             f"{where} must have {form.n_features} features, as the first chunk; got {array.shape[1]}."
         )
-    names = column_names(rows)
-    if names != form.feature_names:
+    columns = column_keys(rows, form.n_features)
+    if columns != form.columns:
         raise ValueError(
-            f"{where} must have the columns {_listed(form.feature_names)}, as the first chunk; "
-            f"got {_listed(names)}."
+            f"{where} must have the columns {_listed(form.columns)}, as the first chunk; got "
+            f"{_listed(columns)}. Choose them in one order in all chunks."
         )
-    if array.dtype != form.dtype:
+    if _computed(array.dtype) != _computed(form.dtype):
         raise TypeError(
             f"{where} must have dtype {form.dtype}, as the first chunk; got {array.dtype}. "
             "Convert all chunks to one dtype."
@@ -122,6 +125,11 @@ def check_chunk(chunk: RawChunk, form: Form, weight_of_rows: Array | None = None
     if labels is not None:
         known = check_labels(labels, len(array), form.k, f"the labels of {where}")
     return Rows(where, 0, array, weights, known, names=form.feature_names)
+
+
+def _computed(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Integers and booleans become float64, so a column may begin with integers and have gaps later."""
+    return np.dtype(np.float64) if dtype.kind in "iub" else dtype
 
 
 def _check_given(what: str, where: str, array: Any, of_chunks: bool) -> None:
@@ -227,11 +235,13 @@ def check_spread(
             f"{np.sqrt(variance[worst]):.3g}, in {dtype}.",
         )
     elif dtype.kind in "iu" and dtype.itemsize == 8:
-        largest = max(
+        sizes = (
             max(abs(int(X[rows].min())), abs(int(X[rows].max())))
             for X in (chunk.X for chunk in chunks())
+            if X.dtype.kind in "iu"
             for rows in row_ranges(len(X))
         )
+        largest = max(sizes, default=0)
         if largest > _LARGEST_INTEGER:
             warn(
                 WarningCause.PRECISION,
@@ -250,6 +260,13 @@ def raise_one_shot(X: Any) -> NoReturn:
         f"X must be readable in every pass; a {type(X).__name__} can be read only once. Pass a "
         "function that makes a new one: fit(lambda: read_chunks(path), k)."
     )
+
+
+def raise_mapping(X: Mapping[Any, Any]) -> NoReturn:
+    remedy = "Make a table of its columns: pandas.DataFrame(X), or polars.DataFrame(X)."
+    if "X" in X:
+        remedy = "If it is a chunk, put it into a list: [X]."
+    raise TypeError(f"X must be rows, or an iterable of chunks of rows; got a dict with {list(X)}. {remedy}")
 
 
 def raise_no_columns(X: Any) -> NoReturn:
@@ -309,5 +326,5 @@ def check_rows_of_block(chunk: Rows, n_samples: int) -> None:
         )
 
 
-def _listed(names: tuple[str, ...] | None) -> str:
-    return "without names" if names is None else str(list(names))
+def _listed(columns: tuple[Any, ...]) -> str:
+    return "without names" if columns == tuple(range(len(columns))) else str(list(columns))

@@ -107,6 +107,8 @@ class ChunkSource(SlabSource):
         for raw in self._reader.chunks() if begun is None else begun:
             known = None if self._weight is None else self._weight[tally.rows :]
             where, chunk = raw.where, check_chunk(raw, self._form, known)
+            if chunk.X.dtype.kind in "iu" and chunk.X.dtype.itemsize == 8:
+                self.stored_dtype = chunk.X.dtype  # other chunks may have been floats
             start, stop = tally.rows, tally.rows + len(chunk.X)
             check_rows_of_pass(where, stop, self._n_samples, ended=False)
             chunk = chunk._replace(names=self.feature_names)

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from fastem._checks import in_words
 from fastem._sources.checks import check_names_of_model
 from fastem._sources.chunk_checks import check_named_columns
+from fastem._sources.tables import check_unique
 from fastem._sources.texts import Columns, Vocabulary, has_text
 from fastem._typing import Array, FloatArray
 
 _MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?", "-"))
+_BLOCK = 1 << 20  # bytes that are searched for quotes at a time
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -65,6 +68,8 @@ def read_csv(
             f"{head.path!r} has none. If it numbers the rows, as pandas does unless index=False, choose the "
             "others with columns=[...]."
         )
+    check_unique(repr(head.path), head.names, (*chosen, *others))
+    _check_quotes(head.path)
     if next(_rows(head.path, head.lines), None) is None:
         raise ValueError(f"{head.path!r} must have at least one row of numbers.")
     used = [head.names.index(name) for name in (*chosen, *others)]
@@ -78,7 +83,7 @@ def read_csv(
                 _explain(head, used, error)
     if rows is None:
         rows = _with_text(head, used, d, vocabulary or ())
-        X: Array | Columns = Columns(rows.arrays[:d], rows.are_text[:d])
+        X: Array | Columns = Columns(rows.arrays[:d], rows.are_text[:d], chosen if head.named else None)
         beside = rows.arrays[d:]
     else:
         X, beside = (np.ascontiguousarray(rows[:, :d]) if others else rows), tuple(rows[:, d:].T)
@@ -93,10 +98,8 @@ def _head(path: str) -> _Head:
         )
     if not os.path.isfile(path):
         raise FileNotFoundError(f"X as a path must be that of a file that exists; there is no {path!r}.")
-    try:
-        _, lines, fields = next(_rows(path), (0, 0, []))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path!r} must be text in UTF-8, with commas between: {error}.") from None
+    rows = _rows(path)
+    _, lines, fields = next(rows, (0, 0, []))
     if not fields:
         raise ValueError(f"{path!r} must have at least one row of numbers.")
     if len(fields) == 1:
@@ -106,23 +109,56 @@ def _head(path: str) -> _Head:
         number is not None or _is_missing(field) for number, field in zip(numbers, fields, strict=True)
     ):
         return _Head(path, tuple(str(j) for j in range(len(fields))), False, 0)
-    names = tuple(field.strip() for field in fields)
-    if len(set(names)) < len(names):
-        raise ValueError(f"{path!r} must have columns of different names; got {list(names)}.")
-    return _Head(path, names, True, lines)
+    if fields[0].startswith("#") and len(next(rows, (0, 0, fields))[2]) != len(fields):
+        raise ValueError(
+            f"{path!r} must begin with the names of its columns, or with numbers; line {lines} is a comment, "
+            f'{",".join(fields)!r}. Remove it, or pass pandas.read_csv(path, comment="#").'
+        )
+    return _Head(path, tuple(field.strip() for field in fields), True, lines)
 
 
 def _rows(path: str, skipped: int = 0) -> Iterator[tuple[int, int, list[str]]]:
     """Yield the number of each row that is not empty, that of its last line, from 1, and its fields."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        for _ in range(skipped):
-            file.readline()
-        reader = csv.reader(file, skipinitialspace=True)
-        row = 0
-        for fields in reader:
-            if fields and fields != [""]:
-                yield row, skipped + reader.line_num, fields
-                row += 1
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            for _ in range(skipped):
+                file.readline()
+            reader = csv.reader(file, skipinitialspace=True)
+            row = 0
+            for fields in reader:
+                if fields and fields != [""]:
+                    yield row, skipped + reader.line_num, fields
+                    row += 1
+    except UnicodeDecodeError as error:
+        encoding = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
+        raise ValueError(
+            f"{path!r} must be text in UTF-8; {in_words(error)}. Convert it, or pass the table "
+            f"pandas.read_csv(path, encoding={encoding!r}), or whichever encoding it has."
+        ) from None
+    except csv.Error as error:
+        raise ValueError(
+            f"{path!r} must be text with commas between its fields: {in_words(error)}. Mend it, or pass "
+            "the table pandas.read_csv(path), with options for what differs."
+        ) from None
+
+
+def _check_quotes(path: str) -> None:
+    """Raise an error if a double quote opens and none closes, since all rows after it would be one field."""
+    with open(path, "rb") as data:
+        if sum(part.count(b'"') for part in iter(lambda: data.read(_BLOCK), b"")) % 2 == 0:
+            return
+    line = 0
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.reader(file, skipinitialspace=True, strict=True)
+        try:
+            for _ in reader:
+                line = reader.line_num
+        except csv.Error as error:
+            if "end of data" in str(error):
+                raise ValueError(
+                    f"{path!r} must close each double quote; one that opens in the row of line {line + 1} is "
+                    "never closed. Close or remove it."
+                ) from None
 
 
 def _loaded(head: _Head, used: list[int], dtype: Any) -> Array:
@@ -172,27 +208,24 @@ def _explain(head: _Head, used: list[int], error: ValueError) -> NoReturn:
     width = len(head.names)
     missing: Counter[int] = Counter()
     first, n = "", 0
-    try:
-        for row, line, fields in _rows(head.path, head.lines):
-            where = f"row {row} (line {line})"
-            if len(fields) != width:
-                _check_separator(head.path, ",".join(fields))
-                raise ValueError(
-                    f"{head.path!r} must have {width} fields in each row, as in the first line; {where} has "
-                    f"{len(fields)}. Mend it, or put fields with commas between double quotes."
-                )
-            n += 1
-            for j in used:
-                if _number(fields[j]) is not None:
-                    continue
-                if not _is_missing(fields[j]):
-                    _raise_text(head, j, where, fields[j])
-                missing[j] += 1
-                first = first or where
-    except (UnicodeDecodeError, csv.Error) as wrong:
-        raise ValueError(f"{head.path!r} must be text in UTF-8, with commas between: {wrong}.") from None
+    for row, line, fields in _rows(head.path, head.lines):
+        where = f"row {row} (line {line})"
+        if len(fields) != width:
+            _check_separator(head.path, ",".join(fields))
+            raise ValueError(
+                f"{head.path!r} must have {width} fields in each row, as in the first line; {where} has "
+                f"{len(fields)}. Mend it, or put fields with commas between double quotes."
+            )
+        n += 1
+        for j in used:
+            if _number(fields[j]) is not None:
+                continue
+            if not _is_missing(fields[j]):
+                _raise_text(head, j, where, fields[j])
+            missing[j] += 1
+            first = first or where
     if not missing:
-        raise ValueError(f"{head.path!r} must hold numbers separated by commas: {error}.") from None
+        raise ValueError(f"{head.path!r} must hold numbers separated by commas: {in_words(error)}.") from None
     counts = ", ".join(f"{missing[j]} in column {_called(head, j)}" for j in sorted(missing))
     raise ValueError(
         f"{head.path!r} must have a number in each cell that is used; cells without one: {counts}, in {n} "
@@ -206,6 +239,8 @@ def _raise_text(head: _Head, j: int, where: str, text: str) -> NoReturn:
     remedy = "Choose columns of numbers with columns=[...]"
     if re.fullmatch(r"\s*[-+]?\d+,\d+\s*", text):
         remedy = "Write decimal points in place of decimal commas"
+    elif head.named and head.names[0].startswith("#"):
+        remedy = "Remove the first line if it is a comment"
     raise ValueError(
         f"{head.path!r} must hold numbers in the columns that are used; {where}, column {_called(head, j)} "
         f"is {text!r}. {remedy}. The first line may hold names. fastem.fit takes text where "

@@ -37,6 +37,7 @@ from fastem._sources.distinct import Distinct
 from fastem._sources.few import Few
 from fastem._sources.known import Known, with_known
 from fastem._sources.passes import ScoreRows, Source, Sweep, Wanted, drawn_ranks
+from fastem._sources.tables import as_table
 from fastem._sources.texts import Vocabulary, has_text
 from fastem._typing import Array, RawChunk, Rows
 
@@ -194,7 +195,7 @@ class DaskSource(Source):
         if _is_frame(X):
             X = X.map_partitions(tasks.numbers, self._form, meta=nothing)
         shape = {"drop_axis": 1} if like.ndim == 1 else {"chunks": (X.chunks[0], like.shape[1:])}
-        form = self._form._replace(feature_names=None)
+        form = self._form._replace(columns=tuple(range(self.n_features)))
         if _is_frame(self._X):  # whose text has become numbers
             form = form._replace(vocabulary=None)
         on_chunks = tasks.OnChunks(tasks.apply, form, None, (score,))
@@ -229,7 +230,9 @@ def _selected(
 
     if not _is_frame(X) and not isinstance(X, da.Array):
         raise_no_rows(X)
-    if not _is_frame(X):
+    if _is_frame(X):
+        as_table(X._meta)  # which checks the names
+    else:
         check_whole_rows(X)
     named = [name for name in (sample_weight, labels) if isinstance(name, str)]
     if feature_names is not None and _is_frame(X) and all(isinstance(name, str) for name in X.columns):

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastem._typing import Array, FloatArray, Rows
 
-_MOST_VALUES = 10
+_MOST_VALUES = 11  # such as the answers 0 to 10
 _ROWS = 512  # of a slab
 # Measured columns show more values than that in so many rows already, so that others need not be read.
 _FIRST_ROWS = 32

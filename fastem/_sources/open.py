@@ -79,7 +79,7 @@ def source_of(
         wanted = feature_names or columns
         form = form_of(first, sample_weight, n_features, wanted, labels, k, vocabulary)
         if vocabulary == () and has_text(form.vocabulary):
-            form = form._replace(vocabulary=_learned(reader, sample_weight))
+            form = form._replace(vocabulary=_learned(reader, sample_weight, wanted))
             first, begun = [], reader.chunks()
         return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun), cache_dir, labels)
     X = columns_of_model(X, feature_names, "X")
@@ -128,7 +128,7 @@ def _of_table(
     return rows, weight, known, None
 
 
-def _learned(reader: Reader, sample_weight: Any) -> Vocabulary:
+def _learned(reader: Reader, sample_weight: Any, wanted: tuple[str, ...] | None) -> Vocabulary:
     """Return the text in all chunks, in one pass."""
     found: Vocabulary = ()
     start = 0
@@ -137,7 +137,10 @@ def _learned(reader: Reader, sample_weight: Any) -> Vocabulary:
             weight = np.asarray(sample_weight)[start : start + len(rows)]
         start += len(rows)
         found = merged_vocabulary(
-            found, vocabulary_of(rows, where, None if weight is None else np.asarray(weight))
+            found,
+            vocabulary_of(
+                columns_of_model(rows, wanted, where), where, None if weight is None else np.asarray(weight)
+            ),
         )
     return found
 

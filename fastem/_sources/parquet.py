@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fastem._checks import in_words
 from fastem._sources.checks import check_names_of_model
 from fastem._sources.readers import Reader
+from fastem._sources.tables import check_unique
 from fastem._sources.texts import Columns
 from fastem._typing import Array, RawChunk
 
@@ -54,7 +56,9 @@ class ParquetReader(Reader):
         try:
             self._fragments = list(dataset.get_fragments())
         except ValueError as error:
-            raise ValueError(f"X must be a dataset without a filter; {error} Write X to a file.") from None
+            raise ValueError(
+                f"X must be a dataset without a filter; {in_words(error)}. Write X to a file."
+            ) from None
         if not self._fragments:
             raise ValueError(f"X must have at least one Parquet file; {X!r} has none.")
         names = tuple(dataset.schema.names)
@@ -97,11 +101,17 @@ class ParquetReader(Reader):
                 groups = [group.id for group in fragment.row_groups]  # a dataset may use only some of them
                 batches = file.iter_batches(size, row_groups=groups, columns=wanted, use_threads=False)
                 for batch in batches:
-                    rows = self._rows(batch)
-                    given = (self._weight, self._labels)
-                    about = (None if name is None else _numbers(batch.column(name)) for name in given)
-                    yield RawChunk(f"the chunk of {fragment.path} at row {start}", rows, *about)
+                    yield self._chunk(f"the chunk of {fragment.path} at row {start}", batch)
                     start += len(batch)
+        if self.n_samples == 0:
+            import pyarrow as pa
+
+            yield self._chunk("X", pa.RecordBatch.from_pylist([], pa.schema(list(self._types.items()))))
+
+    def _chunk(self, where: str, batch: Any) -> RawChunk:
+        given = (self._weight, self._labels)
+        about = (None if name is None else _numbers(batch.column(name)) for name in given)
+        return RawChunk(where, self._rows(batch), *about)
 
     def _rows(self, batch: Any) -> Array | Columns:
         names = self.feature_names or ()
@@ -112,7 +122,7 @@ class ParquetReader(Reader):
             (_strings if text else _numbers)(batch.column(name))
             for name, text in zip(names, are_text, strict=True)
         )
-        return Columns(tuple(arrays), are_text)
+        return Columns(tuple(arrays), are_text, names)
 
     def _check_schema(self, fragment: Any) -> None:
         schema = fragment.physical_schema
@@ -142,9 +152,12 @@ def _open(X: Any) -> Any:
         try:
             dataset = ds.dataset(path, format="parquet")
         except (pyarrow.ArrowInvalid, OSError) as error:
+            if "duplicate field names" in str(error) and os.path.isfile(path):
+                names = pyarrow.parquet.read_schema(path).names
+                check_unique("X", names, names)
             raise ValueError(
                 f"X as a path must be a .csv or Parquet file, or a folder of Parquet files; {path!r} is "
-                f"none: {error}. Read other files yourself{_how(path)}, and pass the rows."
+                f"none: {in_words(error)}. Read other files yourself{_how(path)}, and pass the rows."
             ) from None
     if not isinstance(getattr(dataset, "format", None), ds.ParquetFileFormat):
         raise ValueError("X must be a dataset of Parquet files. Pass a function that yields chunks instead.")

@@ -1,12 +1,12 @@
 """Readers, which read X again in every pass: from iterables, from functions, and from stores with slices."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastem._sources.chunk_checks import raise_one_shot
+from fastem._sources.chunk_checks import raise_mapping, raise_one_shot
 from fastem._sources.tables import as_table
 from fastem._typing import RawChunk
 
@@ -66,6 +66,8 @@ def reader_of(X: Any) -> Reader | None:
     """Return a reader of X in chunks, or None if X is in memory or is not data."""
     if isinstance(X, np.ndarray) or _is_table(X):
         return None
+    if isinstance(X, Mapping):
+        raise_mapping(X)
     if isinstance(X, Sequence):
         return IterableReader(X) if len(X) and _is_chunk(X[0]) else None
     if _is_store(X):
@@ -80,7 +82,7 @@ def reader_of(X: Any) -> Reader | None:
 def _is_table(X: Any) -> bool:
     try:
         return as_table(X) is not None
-    except ValueError:  # two columns have the same name, and the check of tables will say so
+    except (TypeError, ValueError):  # its names are wrong, and the check of tables will say so
         return True
 
 

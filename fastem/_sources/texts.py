@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._sources.tables import as_table
+from fastem._checks import in_words
+from fastem._sources.tables import as_table, column_array, column_names, strings_in
 from fastem._typing import Array, FloatArray
 
 Vocabulary = tuple[Array | None, ...]
@@ -21,6 +22,11 @@ class Columns(NamedTuple):
 
     arrays: tuple[Array, ...]
     are_text: tuple[bool, ...]
+    names: tuple[str, ...] | None = None
+
+    def called(self, j: int) -> str:
+        """The name of a column in quotes, or its number, for messages."""
+        return str(j) if self.names is None else repr(self.names[j])
 
     def __len__(self) -> int:
         return len(self.arrays[0]) if self.arrays else 0
@@ -35,13 +41,13 @@ def columns_of(X: Any) -> Columns | None:
         kinds = [str(kind).split("(")[0] for kind in table.schema.values()]
         if not {"Object", *TEXT_TYPES}.intersection(kinds):
             return None
-        arrays = tuple(np.asarray(table[name].to_numpy()) for name in table.columns)
+        arrays = tuple(column_array(table[name]) for name in table.columns)
         # Categories of pandas may be numbers. The type of a block of dask has no rows.
         text = (
             _has_text(array) or (kind in TEXT_TYPES and (kind != "Categorical" or len(array) == 0))
             for kind, array in zip(kinds, arrays, strict=True)
         )
-        return Columns(arrays, tuple(text))
+        return Columns(arrays, tuple(text), strings_in(table.columns))
     try:
         array = X if isinstance(X, np.ndarray) else np.asarray(X)
     except ValueError:  # rows of different lengths, which a check will find
@@ -69,14 +75,17 @@ def vocabulary_of(X: Any, name: str, weight: Array | None) -> Vocabulary:
     if columns is None:
         return ()
     return tuple(
-        _sorted(_strings(column, name, j) if weight is None else _strings(column[weight > 0], name, j), j)
+        _sorted(
+            _strings(column if weight is None else column[weight > 0], name, columns.called(j)),
+            columns.called(j),
+        )
         if text
         else None
         for j, (column, text) in enumerate(zip(columns.arrays, columns.are_text, strict=True))
     )
 
 
-def _sorted(strings: Sequence[str], column: int) -> Array:
+def _sorted(strings: Sequence[str], column: str) -> Array:
     found = sorted(set(strings))
     values = np.array(found, dtype=np.str_)
     if values.tolist() != found:
@@ -109,43 +118,48 @@ def as_numbers(X: Any, name: str, vocabulary: Vocabulary, weight: Array | None) 
             array = np.asarray(X)
             if array.ndim != 2:
                 return X
-            columns = Columns(tuple(array.T), (False,) * array.shape[1])
+            columns = Columns(tuple(array.T), (False,) * array.shape[1], column_names(X))
     if len(columns.arrays) != len(vocabulary):
         raise ValueError(
             f"{name} must have {len(vocabulary)} features, as in the fit; got {len(columns.arrays)}."
         )
     numbers = np.empty((len(columns), len(vocabulary)))
-    for j, (column, text, values) in enumerate(zip(*columns, vocabulary, strict=True)):
+    for j, (column, text, values) in enumerate(
+        zip(columns.arrays, columns.are_text, vocabulary, strict=True)
+    ):
+        called = columns.called(j)
         if text != (values is not None) and len(column):
             wanted, got = ("numbers", "text") if text else ("text", "numbers")
-            raise TypeError(f"{name} must hold {wanted} in column {j}, as in the fit; got {got}.")
+            raise TypeError(f"{name} must hold {wanted} in column {called}, as in the fit; got {got}.")
         if values is None:
-            numbers[:, j] = _plain(column, name, j)
+            numbers[:, j] = _plain(column, name, called)
         else:
-            numbers[:, j] = _ranks(_strings(column, name, j), values, name, j, weight)
+            numbers[:, j] = _ranks(_strings(column, name, called), values, name, called, weight)
     return numbers
 
 
-def _plain(column: Array, name: str, j: int) -> FloatArray:
+def _plain(column: Array, name: str, called: str) -> FloatArray:
     try:
         return column.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must hold real numbers or text; column {j} has {error}.") from None
+        raise TypeError(
+            f"{name} must hold real numbers or text; column {called} has {in_words(error)}."
+        ) from None
 
 
-def _strings(column: Array, name: str, j: int) -> list[str]:
+def _strings(column: Array, name: str, called: str) -> list[str]:
     """Return a column of text as a list."""
     strings: list[str] = column.tolist()
     if column.dtype.kind != "U" and not all(isinstance(entry, str) for entry in strings):
         row = next(i for i, entry in enumerate(strings) if not isinstance(entry, str))
         raise ValueError(
-            f"{name} must have text throughout in a column of text; row {row}, column {j} is "
-            f"{strings[row]!r}. Drop such rows, or give what is missing a name of its own."
+            f"{name} must have text throughout in a column of text; row {row}, column {called} "
+            f"is {strings[row]!r}. Drop such rows, or give what is missing a name of its own."
         )
     return strings
 
 
-def _ranks(strings: list[str], values: Array, name: str, j: int, weight: Array | None) -> FloatArray:
+def _ranks(strings: list[str], values: Array, name: str, called: str, weight: Array | None) -> FloatArray:
     ranks = {value: float(rank) for rank, value in enumerate(values.tolist())}
     try:
         return np.fromiter(map(ranks.__getitem__, strings), np.float64, len(strings))
@@ -153,7 +167,7 @@ def _ranks(strings: list[str], values: Array, name: str, j: int, weight: Array |
         for row, string in enumerate(strings):
             if string not in ranks and (weight is None or weight[row] > 0):
                 raise ValueError(
-                    f"{name} must hold the categories that the fit saw; row {row}, column {j} is {string!r}. "
-                    "Drop such rows, or fit to rows with all categories."
+                    f"{name} must hold the categories that the fit saw; row {row}, column {called} is "
+                    f"{string!r}. Drop such rows, or fit to rows with all categories."
                 ) from None
     return np.array([ranks.get(string, 0.0) for string in strings])
