@@ -13,7 +13,7 @@ from fastem._families.matrices import cholesky, diagonals, invert_lower
 from fastem._typing import FloatArray
 
 _ROUNDS = 100
-_PRECISION = 1e-10  # of volumes, relative
+_PRECISION = 1e-7  # of volumes, relative: the likelihood is flat to the square of this
 
 
 class EVI(Constraint):
