@@ -50,6 +50,8 @@ MIXTURE_NAMES: Mapping[str, str] = {
     "get_params": "fastem.sklearn.GaussianMixture is an estimator.",
     "set_params": "fastem.sklearn.GaussianMixture is an estimator.",
     "weights_": "Use weights.",
+    "precisions_": "They are the inverses of covariances.",
+    "precisions_cholesky_": "to_sklearn() has them.",
     "labels_": "Use predict(X).",
     "n_iter_": "Use report.n_iter.",
     "converged_": "Use report.converged.",
