@@ -7,7 +7,7 @@ import runpy
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numba
 import numpy as np
@@ -38,6 +38,8 @@ from fastem._tools.demo import run_demo
 _MISTAKES = (ValueError, TypeError, OSError, ImportError)
 _INTERRUPTED = 128 + 2  # what shells say of a program that SIGINT has ended
 _BROKEN_PIPE = 128 + 13  # and of one that SIGPIPE has
+
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 TYPES = tuple(dict.fromkeys((*GAUSSIANS, *MCLUST)))
 
@@ -90,7 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fastem", description=fastem.__doc__)
     parser.add_argument("--version", action="version", version=f"fastem {fastem.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_tools, _add_fit, _add_select, _add_kmeans, _add_scores, _add_accelerate):
+        add(commands)
+    return parser
 
+
+def _add_tools(commands: _Commands) -> None:
+    """Add the commands that take no data."""
     demo = commands.add_parser("demo", help="fit Old Faithful, then a million points")
     demo.add_argument(
         "--rows", type=int, default=1_000_000, help="number of points in the second fit (default %(default)s)"
@@ -107,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("-o", "--output", type=Path, help="write the table to this JSON file")
     bench.set_defaults(run=_bench)
 
+
+def _add_fit(commands: _Commands) -> None:
     fit = commands.add_parser("fit", help="fit a file, print the model, save it and draw it")
     add_data(fit)
     fit.add_argument("-k", type=number_of, required=True, help="number of components")
@@ -126,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     add_results(fit, "save the model to this .npz")
     fit.set_defaults(run=run_fit)
 
+
+def _add_select(commands: _Commands) -> None:
     select = commands.add_parser("select", help="compare numbers of components and covariance types")
     add_data(select)
     select.add_argument(
@@ -150,6 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     add_results(select, "save the best model to this .npz")
     select.set_defaults(run=run_select)
 
+
+def _add_kmeans(commands: _Commands) -> None:
     kmeans = commands.add_parser("kmeans", help="divide a file into clusters, print and save them")
     add_data(kmeans)
     kmeans.add_argument("-k", type=number_of, required=True, help="number of clusters")
@@ -158,6 +172,9 @@ def _parser() -> argparse.ArgumentParser:
     add_results(kmeans, "save the clusters to this .npz")
     kmeans.set_defaults(run=run_kmeans)
 
+
+def _add_scores(commands: _Commands) -> None:
+    """Add the commands that take a model, and write what it says of rows."""
     predict = commands.add_parser("predict", help="write the component of each row of a file")
     predict.add_argument("model", metavar="MODEL", type=Path, help="what fit, select or kmeans has saved")
     add_data(predict)
@@ -174,11 +191,12 @@ def _parser() -> argparse.ArgumentParser:
     add_rows_output(score, required=False)
     score.set_defaults(run=run_score)
 
+
+def _add_accelerate(commands: _Commands) -> None:
     accelerate = commands.add_parser("accelerate", help="run a script with scikit-learn accelerated")
     accelerate.add_argument("script", type=Path)
     accelerate.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the script")
     accelerate.set_defaults(run=_accelerate)
-    return parser
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -21,6 +21,8 @@ from fastem._kernels._ascent import slot_ascend
 from fastem._kernels._breathing import slot_breathe
 from fastem._kernels._dispatch import KERNELS
 from fastem._kernels._estep import slot_scores, slot_statistics
+from fastem._kernels._lloyd import slot_lloyd
+from fastem._kernels._mixed import slot_responsibilities
 from fastem._kernels._moments import slot_moments
 from fastem._kernels._params import SphericalParams
 
@@ -29,6 +31,8 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="no cache
 # This calls the kernel of a fit that compiles fastest.
 MOMENTS = """
 import sys, numpy as np
+from fastem._kernels._lloyd import slot_lloyd
+from fastem._kernels._mixed import slot_responsibilities
 from fastem._kernels._moments import slot_moments
 X = np.arange(12.0).reshape(6, 2).astype(sys.argv[1])
 weights, means, squares = np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2))
@@ -312,6 +316,6 @@ def test_what_takes_long_to_compile_is_logged_before(caplog):
 
 
 def test_every_kernel_that_is_announced_exists():
-    kernels = {slot_statistics, slot_scores, slot_breathe, slot_ascend}
+    kernels = {slot_statistics, slot_scores, slot_breathe, slot_ascend, slot_lloyd, slot_responsibilities}
     assert set(_jit_notice._SECONDS) == {kernel.py_func.__name__ for kernel in kernels}
     assert {f"{kind}Params" for kind in _jit_notice._STATISTICS} <= {kind.__name__ for kind in KERNELS}

@@ -8,18 +8,22 @@ from numba.core import event
 _logger = logging.getLogger("fastem")
 
 # Seconds of compiling on one core of an AMD EPYC server, by kernel and kind of params. A kernel that is not
-# here takes less than one or two.
+# here takes less than about one.
 _STATISTICS = {"Full": 10, "Tied": 6, "Student": 6, "Diag": 3, "Spherical": 3, "Linear": 3, "Categorical": 3}
 _SECONDS = {
     "slot_breathe": {"": 3},
     "slot_ascend": {"": 3},
     "slot_statistics": _STATISTICS,
     "slot_scores": dict.fromkeys(_STATISTICS, 2),
+    "slot_lloyd": {"Lloyd": 2},
+    "slot_responsibilities": {"": 2},
 }
 _WORDS = {
     "slot_breathe": "starts by k-means",
     "slot_ascend": "starts by EM",
     "slot_scores": "scores of",
+    "slot_responsibilities": "columns of different kinds",
+    "Lloyd": "k-means",
     "Linear": "columns",
 }
 

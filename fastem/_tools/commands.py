@@ -39,11 +39,7 @@ def run_fit(options: argparse.Namespace) -> None:
             covariance_type=options.covariance_type,
             columns=data.columns,
             init=init,
-            n_init=options.n_init,
-            tol=options.tol,
-            max_iter=options.max_iter,
-            rng=options.seed,
-            progress=shows_progress(),
+            **_common(options),
         )
     except FitInterrupted as error:
         if isinstance(error.model, Mixture):
@@ -52,6 +48,17 @@ def run_fit(options: argparse.Namespace) -> None:
         raise
     _tell(model, options)
     save_picture(options, lambda plot: plot.classification(model, _data_for(model, options).X))
+
+
+def _common(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that fit, select and kmeans share."""
+    return {
+        "n_init": options.n_init,
+        "tol": options.tol,
+        "max_iter": options.max_iter,
+        "rng": options.seed,
+        "progress": shows_progress(),
+    }
 
 
 def _init_of(options: argparse.Namespace) -> Any:
@@ -120,11 +127,7 @@ def run_select(options: argparse.Namespace) -> None:
             criterion=criterion,
             held_out=5 if options.held_out is None else options.held_out,
             columns=data.columns,
-            n_init=options.n_init,
-            tol=options.tol,
-            max_iter=options.max_iter,
-            rng=options.seed,
-            progress=shows_progress(),
+            **_common(options),
         )
     except FitInterrupted as error:
         if isinstance(error.model, Mixture):
@@ -146,11 +149,7 @@ def run_kmeans(options: argparse.Namespace) -> None:
             options.k,
             columns=data.columns,
             init=options.init,
-            n_init=options.n_init,
-            tol=options.tol,
-            max_iter=options.max_iter,
-            rng=options.seed,
-            progress=shows_progress(),
+            **_common(options),
         )
     except FitInterrupted as error:
         if isinstance(error.model, KMeans):
@@ -173,8 +172,7 @@ def _tell_clusters(model: KMeans, options: argparse.Namespace) -> None:
 
 
 def run_predict(options: argparse.Namespace) -> None:
-    check_rows_output(options.output, options.file, options.keep)
-    check_written("--output", options.output, options.file, options.model)
+    _check_output(options)
     model = open_model(options.model, options.columns)
     if options.proba and isinstance(model, KMeans):
         raise ValueError(
@@ -184,6 +182,11 @@ def run_predict(options: argparse.Namespace) -> None:
     chunks = components(model, data, proba=options.proba)
     n = _write(chunks, data, options, "component_" if options.proba else "label")
     print(f"{n:,} rows written to {options.output}")
+
+
+def _check_output(options: argparse.Namespace) -> None:
+    check_rows_output(options.output, options.file, options.keep)
+    check_written("--output", options.output, options.file, options.model)
 
 
 def _data_for(model: Mixture | KMeans, options: argparse.Namespace, keep: bool = False) -> DataFile:
@@ -205,8 +208,7 @@ def run_score(options: argparse.Namespace) -> None:
     if options.below is not None and isnan(options.below):
         raise ValueError("--below must be a log-density, such as -12.5; got nan.")
     if options.output is not None:
-        check_rows_output(options.output, options.file, options.keep)
-        check_written("--output", options.output, options.file, options.model)
+        _check_output(options)
     elif options.keep:
         raise ValueError("--keep needs --output, to which it copies the columns of FILE.")
     model = open_model(options.model, options.columns)
