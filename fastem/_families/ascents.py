@@ -67,7 +67,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
             np.empty((g, k)),
             np.empty((g, k, d)),
             np.empty((g, k, d, columns)),
-            np.empty((g, d)),
+            np.empty((g, k, d)),
         )
         given = *self._fixed, np.array(chosen), self._limits, *self._amounts
         arguments = *given, *self._state, self._ratios, self._outcomes, *scratch

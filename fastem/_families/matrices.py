@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from fastem._typing import Array, FloatArray
+from fastem._typing import Array, FloatArray, read_only
 
 # BLAS makes products of fewer multiply-adds without other threads. Once awake, these spin for a while, and
 # passes that come next take longer.
@@ -17,6 +17,12 @@ _SMALL = 8  # triangular matrices of up to this size are inverted as general mat
 def lower(d: int) -> Array:
     """Return the mask of the lower triangle of a matrix, with the diagonal."""
     return np.tri(d, dtype=bool)
+
+
+@cache
+def identity(d: int) -> FloatArray:
+    """Return the identity, read-only."""
+    return read_only(np.eye(d))
 
 
 def diagonals(matrices: Array) -> FloatArray:

@@ -65,7 +65,8 @@ class Ascent(NamedTuple):
 
     model: GaussianMixture
     report: FitReport
-    lower_bounds: list[float]  # mean log-likelihood before each M-step
+    # The mean log-likelihood before each M-step, or after it if the start was our own.
+    lower_bounds: list[float]
 
     @property
     def lower_bound(self) -> float:
@@ -227,13 +228,18 @@ def _ascend(
     def converged(means: Sequence[float]) -> bool:
         """Return whether to stop, by scikit-learn's rule.
 
-        scikit-learn stops one M-step after the change became small. `tol` may be smaller than the user's.
-        So in the last iteration the user's own tol decides whether the fit has converged.
+        scikit-learn stops one M-step after the change became small. Our own start is near a maximum, so the
+        change of the first M-step counts. `tol` may be smaller than the user's. So in the last iteration the
+        user's own tol decides whether the fit has converged.
         """
         if len(means) < 2:
             return False
-        lower_bounds.append(means[-2])
-        change = means[-2] - (means[-3] if len(means) > 2 else previous)
+        if start.tol_share < 1:
+            bound, before = means[-1], means[-2]
+        else:
+            bound, before = means[-2], means[-3] if len(means) > 2 else previous
+        lower_bounds.append(bound)
+        change = bound - before
         estimator._print_verbose_msg_iter_end(len(lower_bounds), change)
         return bool(abs(change) < (tol if len(lower_bounds) < estimator.max_iter else estimator.tol))
 
@@ -354,4 +360,9 @@ def _check_given(estimator: Any, X: Array) -> None:
     scikit-learn 1.8 added a parameter to them.
     """
     check = estimator._check_parameters
-    check(X, xp=np) if "xp" in signature(check).parameters else check(X)
+    check(X, xp=np) if _takes_xp(type(estimator)) else check(X)
+
+
+@cache
+def _takes_xp(kind: type) -> bool:
+    return "xp" in signature(kind._check_parameters).parameters  # type: ignore[attr-defined]
