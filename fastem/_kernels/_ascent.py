@@ -229,7 +229,8 @@ def slot_ascend(
     IN/OUT means (S, K, d), covariances and whiteners (S, M, d, C), constants (S, K); outcomes (S, 4) with
            zeros at first. An ascent can go on later.
     OUT    weights (S, K); ratios (S, M), see `whiten`
-    Scratch: shares (G, K + 1, stride), totals (G, K), sums (G, K, d), scatters (G, K, d, C), offsets (G, K, d)
+    Scratch: shares (G, K + 1, stride), totals (G, K), sums (G, K, d), scatters (G, K, d, C),
+    offsets (G, K, d)
     """
     start, size = chosen[slot], tile_rows(tiles)
     labels, weights, means, covariances = labels[start], weights[start], means[start], covariances[start]
