@@ -4,7 +4,7 @@ The estimator is a `fastem.sklearn.GaussianMixture`, or scikit-learn's own insid
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -360,9 +360,9 @@ def _check_given(estimator: Any, X: Array) -> None:
     scikit-learn 1.8 added a parameter to them.
     """
     check = estimator._check_parameters
-    check(X, xp=np) if _takes_xp(type(estimator)) else check(X)
+    check(X, xp=np) if _takes_xp(check.__func__) else check(X)
 
 
 @cache
-def _takes_xp(kind: type) -> bool:
-    return "xp" in signature(kind._check_parameters).parameters  # type: ignore[attr-defined]
+def _takes_xp(function: Callable[..., Any]) -> bool:
+    return "xp" in signature(function).parameters
