@@ -324,7 +324,7 @@ def test_every_kernel_that_is_announced_exists():
 @pytest.mark.slow
 def test_after_a_warmup_another_process_compiles_nothing(tmp_path):
     folder = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    words = "warmup --covariance-type spherical --dtype float32 --kmeans".split()
+    words = ["warmup", "--covariance-type", "spherical", "--dtype", "float32", "--kmeans"]
     run_script(f"import sys; from fastem.__main__ import main; sys.exit(main({words}))", **folder)
     compiled = run_script(
         """

@@ -1,4 +1,4 @@
-"""``python -m fastem warmup``: compile kernels before they are needed, such as for the image of a container."""
+"""``python -m fastem warmup``: compile kernels before they are needed, for the image of a container."""
 
 import time
 from collections.abc import Callable, Sequence
