@@ -10,6 +10,8 @@ from fastem._typing import Array, FloatArray, read_only
 # BLAS makes products of fewer multiply-adds without other threads. Once awake, these spin for a while, and
 # passes that come next take longer.
 _FEW = 1 << 18
+# Products of points up to this squared length lose at most some 1e-12 of a gap of length 1.
+_NO_LOSS = 1e4
 _SMALL = 8  # triangular matrices of up to this size are inverted as general matrices
 
 
@@ -50,6 +52,24 @@ def cholesky(matrices: FloatArray) -> FloatArray:
         if len(matrices) == 1:
             return np.full_like(matrices, np.nan)
         return np.concatenate([cholesky(matrix[None]) for matrix in matrices])
+
+
+def spread(points: FloatArray, shares: FloatArray) -> FloatArray:
+    """Return the sum over p and k of shares[p, k] (x_p - x_k)(x_p - x_k)', for points x (K, d).
+
+    If no point is far, this is x' (D - S) x with S = shares + shares' and D = diag(S 1), three products. It
+    cancels if points are farther apart than those that share. Then each gap is squared on its own.
+    """
+    points = points - points.mean(axis=0)
+    if float(np.square(points).sum(axis=1).max()) <= _NO_LOSS:
+        both = shares + shares.T
+        return np.asarray(points.T @ (both.sum(axis=1)[:, None] * points - both @ points))
+    total = np.zeros((points.shape[1], points.shape[1]))
+    for point, own in zip(points, shares, strict=True):
+        sharing = own > 0
+        gaps = point - points[sharing]
+        total += (gaps * own[sharing, None]).T @ gaps
+    return total
 
 
 def gram(a: FloatArray, b: FloatArray) -> FloatArray:
