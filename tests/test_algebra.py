@@ -125,9 +125,8 @@ def test_regression_is_the_integral_over_the_density():
 
 
 def test_every_source_predicts_the_same(tmp_path):
-    da, pa, pq, pd = (
-        pytest.importorskip(name) for name in ("dask.array", "pyarrow", "pyarrow.parquet", "pandas")
-    )
+    names = ("dask.array", "dask.dataframe", "pyarrow", "pyarrow.parquet", "pandas")
+    da, dd, pa, pq, pd = (pytest.importorskip(name) for name in names)
     base = random_model(2, "full", 3, 4)
     model = fastem.GaussianMixture(base.weights, base.means, base.covariances, feature_names=NAMES)
     all_columns = model.sample(3000, rng=0)[0]
@@ -149,6 +148,11 @@ def test_every_source_predicts_the_same(tmp_path):
     assert (lazy.shape, spread.shape) == (means.shape, covs.shape)
     np.testing.assert_allclose(lazy.compute(), means, rtol=1e-12)
     np.testing.assert_allclose(spread.compute(), covs, rtol=1e-10)
+    _, frame = model.regress(dd.from_pandas(table, npartitions=3), **options, return_cov=True)
+    assert frame.shape[1:] == (2, 2)
+    np.testing.assert_allclose(frame.compute(), covs, rtol=1e-10)
+    order = model.merge_order(da.from_array(all_columns, chunks=(900, 4)))
+    assert order.pairs == model.merge_order(all_columns).pairs
     empty, none = model.regress(X[:0], **options, return_cov=True)
     assert (empty.shape, none.shape) == ((0, 2), (0, 2, 2))
 
@@ -162,7 +166,7 @@ def test_threads_change_no_bit_and_memory_is_that_of_a_slab():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert np.array_equal(one, two)
-    assert peak < 60e6 < X.shape[0] * 64 * 8
+    assert peak < 60e6 < len(X) * 64 * 8
     order = model.merge_order(X_of(model, 5000), n_threads=1)
     assert order.pairs == model.merge_order(X_of(model, 5000), n_threads=2).pairs
 

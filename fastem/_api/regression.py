@@ -1,6 +1,5 @@
 """Features of a Gaussian mixture given others: mixture regression."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,16 +9,16 @@ from fastem._api.mixture import Mixture, parts_of
 from fastem._api.scoring import Scorer
 from fastem._checks import check_features
 from fastem._families.algebra import Conditional
+from fastem._kernels._parallel import run_slots
+from fastem._kernels._regression import slot_regression
 from fastem._sources.arrays import ArraySource
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.open import source_of
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import Array, Rows, read_only
 
 _SLAB_BYTES = 16 << 20  # for the responsibilities of one slab
-# Products of fewer multiply-adds stay in the cache, and BLAS makes them without other threads, so that their
-# bits do not depend on how many it has.
-_FEW = 1 << 18
-_PART_NUMBERS = 1 << 15  # of the means of each component, which stay in the cache
+_MOST_SLOTS = 64
+_ROWS_OF_SLOT = 4096  # with fewer, waking threads would take longer than the work
 
 
 def regressed(
@@ -64,12 +63,14 @@ class Regression:
         # All is taken about one row, so that an offset of x or y costs no precision.
         self._shift, self._origin = about.weights @ known, about.weights @ about.means
         self._intercepts = about.means - self._origin  # (K, t)
-        self._slopes = conditional.each_slope()  # (K, t, g)
-        if self._slopes is not None:
-            self._intercepts -= np.einsum("ktg,kg->kt", self._slopes, known - self._shift)
-            self._slopes = np.ascontiguousarray(self._slopes)
+        slopes = conditional.each_slope()
+        if slopes is None:
+            self._slopes = np.zeros((*about.means.shape, 0))
+        else:
+            self._slopes = np.array(slopes)  # (K, t, g)
+            self._intercepts -= np.einsum("ktg,kg->kt", slopes, known - self._shift)
         _, matrices = family.ellipsoids(about)
-        self._matrices = np.array(matrices)  # (K, t, t)
+        self._within = np.array(matrices)  # (K, t, t)
 
     def means(self, rows: Rows, n_threads: int | None) -> Array:
         """Return the means, (m, t), in float32 if the rows are."""
@@ -84,45 +85,21 @@ class Regression:
         return self._filled(rows, n_threads, True, True)
 
     def _filled(self, rows: Rows, n_threads: int | None, mean: bool, spread: bool) -> tuple[Array, Array]:
-        (m, g), (k, t) = rows.X.shape, self._intercepts.shape
+        m, (k, t) = len(rows.X), self._intercepts.shape
         dtype = np.float32 if rows.X.dtype == np.float32 else np.float64
         means, covariances = np.empty((m * mean, t), dtype), np.empty((m * spread, t, t), dtype)
-        step = max(1, _SLAB_BYTES // (8 * max(k, g)))
-        for slab in ArraySource(rows, n_threads).slabs(step):
+        known = self._slopes, self._intercepts, self._within, self._shift, self._origin
+        # Arrays that came from another process may be misaligned, for which numba would compile anew.
+        about = tuple(read_only(np.array(array)) for array in known)
+        source = ArraySource(rows, n_threads)
+        for slab in source.slabs(max(1, _SLAB_BYTES // (8 * max(k, source.n_features)))):
             try:
-                responsibilities = self._scorer.responsibilities(slab, n_threads)
+                shares = self._scorer.responsibilities(slab, n_threads)
             except ValueError:  # which would count rows from the first one of the slab
                 raise_not_finite([rows])
             first = slab.start - rows.start
-            for part in _parts(len(slab.X), k * t, max(g, t)):
-                here = slice(first + part.start, first + part.stop)
-                shares = np.ascontiguousarray(responsibilities[part].T, np.float64)
-                each, average = self._predicted(slab.X[part], shares)
-                if mean:
-                    means[here] = (average + self._origin[:, None]).T
-                if spread:
-                    covariances[here] = self._spread(each, average, shares).transpose(2, 0, 1)
+            here = slice(first, first + len(slab.X))
+            slots = np.empty(max(1, min(_MOST_SLOTS, len(slab.X) // _ROWS_OF_SLOT)), np.int64)
+            arguments = (slab.X, read_only(shares), *about, means[here], covariances[here], slots)
+            run_slots(slot_regression, arguments, len(slots), n_threads)
         return means, covariances
-
-    def _predicted(self, X: Array, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the means of each component, (K, t, m), and of all, (t, m), less the origin."""
-        k, t = self._intercepts.shape
-        each = np.broadcast_to(self._intercepts[:, :, None], (k, t, len(X)))
-        if self._slopes is not None:
-            z = np.subtract(X, self._shift, dtype=np.float64).T
-            each = (self._slopes.reshape(k * t, -1) @ z).reshape(each.shape)
-            each += self._intercepts[:, :, None]
-        return each, np.einsum("ktm,km->tm", each, shares)
-
-    def _spread(self, each: FloatArray, average: FloatArray, shares: FloatArray) -> FloatArray:
-        """Return the covariances, (t, t, m)."""
-        k, t = self._intercepts.shape
-        apart = (each - average) * np.sqrt(shares)[:, None, :]
-        within = (self._matrices.reshape(k, t * t).T @ shares).reshape(t, t, -1)
-        return np.asarray(within + np.einsum("kim,kjm->ijm", apart, apart))
-
-
-def _parts(m: int, numbers: int, products: int) -> Iterator[slice]:
-    """Return parts of m rows that make so many numbers each, each of so many products."""
-    step = max(1, min(_PART_NUMBERS, _FEW // products) // numbers)
-    return (slice(start, min(start + step, m)) for start in range(0, m, step))
