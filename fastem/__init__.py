@@ -6,6 +6,7 @@ from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interrupted import FitInterrupted
 from fastem._api.kmeans import kmeans
+from fastem._api.merging import MergeOrder
 from fastem._api.mixture import Mixture
 from fastem._api.models import load
 from fastem._api.online import partial_fit
@@ -28,6 +29,7 @@ __all__ = [
     "GaussianMixture",
     "KMeans",
     "KMeansReport",
+    "MergeOrder",
     "Mixture",
     "Selection",
     "Statistics",

@@ -138,6 +138,37 @@ def check_feature_names(names: Any, d: int) -> tuple[str, ...] | None:
     return tuple(names)
 
 
+def check_features(parameter: str, features: Any, d: int, names: Sequence[str] | None) -> list[int]:
+    """Return the numbers of features of a model, in the order given. One may stand for itself."""
+    if isinstance(features, (str, int, np.integer)) and not isinstance(features, bool):
+        features = [features]
+    if not isinstance(features, (Sequence, np.ndarray)) or len(features) == 0:
+        raise TypeError(
+            f"{parameter} must be a sequence of names or numbers of columns, at least one; got {features!r}."
+        )
+    columns = [check_feature(parameter, feature, d, names) for feature in features]
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"{parameter} must name each column once; got {list(features)}.")
+    return columns
+
+
+def check_feature(parameter: str, feature: Any, d: int, names: Sequence[str] | None) -> int:
+    """Return the number of a feature, which may be its name."""
+    if isinstance(feature, str):
+        if names is None:
+            raise ValueError(
+                f"{parameter} must be numbers of columns, from 0 to {d - 1}, since neither the model nor X "
+                f"has names of columns; got {feature!r}."
+            )
+        if feature not in names:
+            raise ValueError(f"{parameter} must be among {list(names)}; got {feature!r}.")
+        return list(names).index(feature)
+    column = check_integer(parameter, feature, 0, "Pass names or numbers of columns.")
+    if column >= d:
+        raise ValueError(f"{parameter} must be numbers of columns from 0 to {d - 1}; got {column}.")
+    return column
+
+
 def check_one_of(name: str, value: Any, allowed: Sequence[str], also: str = "") -> str:
     """Return one of the `allowed` names. `also` says in the message what else is allowed."""
     if not isinstance(value, str) or value not in allowed:

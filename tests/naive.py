@@ -390,3 +390,15 @@ def silhouettes(X, labels, weights):
             if max(own, next_one) > 0:
                 values[i] = (next_one - own) / max(own, next_one)
     return values
+
+
+def regression(X, responsibilities, slopes, intercepts, within):
+    """The mean and covariance of some features given others, row by row, by the law of total covariance."""
+    means, covariances = [], []
+    for x, shares in zip(X, responsibilities, strict=True):
+        each = [c + B @ x for B, c in zip(slopes, intercepts, strict=True)]
+        mean = sum(r * m for r, m in zip(shares, each, strict=True))
+        parts = zip(shares, each, within, strict=True)
+        means.append(mean)
+        covariances.append(sum(r * (S + np.outer(m - mean, m - mean)) for r, m, S in parts))
+    return np.array(means), np.array(covariances)

@@ -17,8 +17,9 @@ from small_kernels import (
 import fastem
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
+from fastem._kernels._regression import slot_regression
 from fastem._sources.arrays import ArraySource
-from fastem._typing import Rows
+from fastem._typing import Rows, read_only
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)
 # (n, d, k): sizes around tiles of 256 (float64) and 512 (float32) rows, all remainders, several blocks
@@ -302,3 +303,26 @@ def test_lloyd_moves_a_centre_that_lost_its_points():
     centres = np.array([[0.0], [10.0], [99.0]])
     labels = lloyd(points, np.ones(4), centres, 100)
     assert len(set(labels)) == 3
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("n", "k", "t", "g"), [(1, 1, 1, 1), (257, 3, 2, 5), (700, 4, 3, 0)])
+def test_regression_equals_its_slow_twin(n, k, t, g, dtype):
+    rng = np.random.default_rng(n)
+    X, shares = rng.normal(size=(n, max(g, 1))).astype(dtype), rng.dirichlet(np.ones(k), n).astype(dtype)
+    slopes, intercepts, shift = rng.normal(size=(k, t, g)), rng.normal(size=(k, t)), rng.normal(size=g)
+    within, origin = random_model(0, "full", k, t).covariances, rng.normal(size=t)
+    expected = naive.regression(X[:, :g] - shift, shares.astype(np.float64), slopes, intercepts, within)
+    known = [read_only(array) for array in (slopes, intercepts, within, shift, origin)]
+    slots = np.empty(2, np.int64)
+    for with_means, with_covariances in ((1, 1), (0, 1), (1, 0)):
+        means = np.full((n * with_means, t), np.nan, dtype)
+        covariances = np.full((n * with_covariances, t, t), np.nan, dtype)
+        for slot in range(2):
+            slot_regression(read_only(X), read_only(shares), *known, means, covariances, slots, slot)
+        tolerance = 1e-12 if dtype == np.float64 else 1e-5
+        if with_means:
+            np.testing.assert_allclose(means, expected[0] + origin, rtol=tolerance, atol=tolerance)
+        if with_covariances:
+            np.testing.assert_allclose(covariances, expected[1], rtol=tolerance, atol=tolerance)
+            assert np.array_equal(covariances, covariances.transpose(0, 2, 1))

@@ -92,6 +92,11 @@ def main(folder: Path) -> None:
     assert_type(model.predict_proba([X, X]), Iterator[npt.NDArray[Any]])
     assert sum(len(labels) for labels in model.predict(parts)) == len(X)
 
+    assert_type(model.regress(X[:, :1], [0], [1]), npt.NDArray[Any])
+    assert_type(model.regress(X[:, :1], 0, return_cov=True), tuple[npt.NDArray[Any], npt.NDArray[Any]])
+    assert_type(model.condition({0: 1.0}).marginal([0]).report, None)
+    assert_type(model.merge(model.merge_order(X).groups(1)), fastem.GaussianMixture[None])
+
     other = fastem.fit(np.floor(np.abs(X)), 2, distribution="poisson", rng=0, max_iter=5, tol=0)
     assert_type(other, fastem.Mixture[fastem.FitReport])
     assert_type(other.report.log_likelihood, float)

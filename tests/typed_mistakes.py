@@ -50,6 +50,9 @@ model.predict(3)  # mistake
 model.predict(X).means  # mistake
 model.score_samples(X, n_jobs=2)  # mistake
 known.report.n_iter  # mistake
+model.condition([1.0])  # mistake
+model.merge([0, 1])  # mistake
+model.regress(X)  # mistake
 clusters.cluster_centers_  # mistake
 clusters.transform(None)  # mistake
 anything: Any = X

@@ -202,6 +202,35 @@ class Score:
         self.model.score_samples(self.X)
 
 
+class Regress:
+    """Some features given others, of rows in memory."""
+
+    params = (["full", "diag"], DTYPES, [(2, 1, 2), (8, 7, 16), (8, 4, 16)], [False, True])
+    param_names = ("covariance_type", "dtype", "d_given_k", "return_cov")
+
+    def setup(self, covariance_type, dtype, size, return_cov):
+        d, given, k = size
+        X = clusters(200_000, d, k, dtype)
+        self.model = start(X, k, covariance_type)
+        self.X, self.given = X[:, :given].copy(), list(range(given))
+        self.time_regress(covariance_type, dtype, size, return_cov)
+
+    def time_regress(self, *parameters):
+        self.model.regress(self.X, self.given, return_cov=parameters[-1])
+
+
+class MergeOrder:
+    """A pass over the rows for each merger."""
+
+    def setup(self):
+        self.X = clusters(100_000, 4, 8)
+        self.model = start(self.X, 8, "full")
+        self.time_merge_order()
+
+    def time_merge_order(self):
+        self.model.merge_order(self.X)
+
+
 class Start:
     """The initial model, without any iteration."""
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, cast, overload
 
 from fastem._api import interop
+from fastem._api.conditions import condition_of, marginal_of, merged_model
 from fastem._api.mixture import Mixture
+from fastem._api.regression import regressed
 from fastem._api.translations import HOLDS_PARAMETERS, advised
 from fastem._families.gaussian import Gaussian
 from fastem._families.registry import family_of
 from fastem._report import R
-from fastem._typing import ArrayLike, CovarianceType, FloatArray
+from fastem._typing import Array, ArrayLike, Chunked, CovarianceType, Deciding, FloatArray, InMemory
+
+Features = str | int | Sequence[str | int]
 
 
 class GaussianMixture(Mixture[R]):
@@ -89,6 +93,183 @@ class GaussianMixture(Mixture[R]):
     def covariance_type(self) -> CovarianceType:
         name: CovarianceType = self._family.name  # type: ignore[assignment]
         return name
+
+    def marginal(self, features: Features) -> GaussianMixture[None]:
+        """Return the mixture of some of the features alone, in the order given.
+
+        It keeps the covariance type if the covariances of some features keep to it, whatever they are. Those
+        of EVI do not, and become diag. Those of EEV, VEV, EVV, EVE and VVE become full. All features in
+        another order keep it in any case.
+
+        Parameters
+        ----------
+        features : sequence of str or int
+            Names or numbers of the features.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there is no feature, an unknown one, or one that is given twice.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> model = fastem.GaussianMixture([1.0], [[1.0, 2.0]], [[[4.0, 1.0], [1.0, 9.0]]])
+        >>> model.marginal([1]).covariances
+        array([[[9.]]])
+        """
+        return cast("GaussianMixture[None]", marginal_of(self, features))
+
+    def condition(self, values: Mapping[str, float] | Mapping[int, float]) -> GaussianMixture[None]:
+        """Return the mixture of the other features, in their order, where the values of some are known.
+
+        The new weights are the responsibilities for the values, and each component has its conditional mean
+        and covariance (Bishop 2006, eqs. 2.81 and 2.82). The covariance type is that of `marginal`.
+
+        Parameters
+        ----------
+        values : dict of str or int to float
+            Values by the names or the numbers of features. For many rows, use `regress`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there is no value, one that is not finite, or one for an unknown feature; if a feature is given
+            twice, or none is left; or if the values are so far from the model that float64 has no densities.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> model = fastem.GaussianMixture([1.0], [[1.0, 2.0]], [[[4.0, 1.0], [1.0, 9.0]]])
+        >>> model.condition({0: 5.0})
+        GaussianMixture(n_components=1, n_features=1, covariance_type='full')
+        >>> model.condition({0: 5.0}).means
+        array([[3.]])
+        """
+        return cast("GaussianMixture[None]", condition_of(self, values))
+
+    @overload
+    def regress(
+        self,
+        X: Deciding,
+        given: Features,
+        targets: Features | None = None,
+        *,
+        return_cov: bool = False,
+        n_threads: int | None = None,
+    ) -> Any: ...
+    @overload
+    def regress(
+        self,
+        X: InMemory,
+        given: Features,
+        targets: Features | None = None,
+        *,
+        return_cov: Literal[False] = False,
+        n_threads: int | None = None,
+    ) -> Array: ...
+    @overload
+    def regress(
+        self,
+        X: InMemory,
+        given: Features,
+        targets: Features | None = None,
+        *,
+        return_cov: Literal[True],
+        n_threads: int | None = None,
+    ) -> tuple[Array, Array]: ...
+    @overload
+    def regress(
+        self,
+        X: Chunked,
+        given: Features,
+        targets: Features | None = None,
+        *,
+        return_cov: bool = False,
+        n_threads: int | None = None,
+    ) -> Iterator[Any]: ...
+
+    def regress(
+        self,
+        X: Any,
+        given: Any,
+        targets: Any = None,
+        *,
+        return_cov: bool = False,
+        n_threads: int | None = None,
+    ) -> Any:
+        """Return the mean of some features given others, for each row (Gaussian mixture regression).
+
+        It is the mean of the mixture that `condition` returns for the row, and the best prediction by least
+        squares if the model is true. The covariance is that of the same mixture. If it has several modes, the
+        mean may lie between them, and `condition` tells more.
+
+        Parameters
+        ----------
+        X : array of shape (n, g), table, or anything else that `fit` takes
+            The given features, in the order of `given`. Of tables and files that have names, these columns
+            are taken if the model has names.
+        given : sequence of g str or int
+            Names or numbers of the features in X.
+        targets : sequence of t str or int, optional
+            The features to predict. By default they are all others, in their order.
+        return_cov : bool
+            Whether to return the covariances too.
+        n_threads : int, optional
+            Number of threads. None means numba's setting.
+
+        Returns
+        -------
+        mean : array of shape (n, t)
+            In float32 if X is, and else in float64. If X is read in chunks, it is an iterator over one array
+            for each chunk; if X is a dask array or dataframe, it is a lazy dask array.
+        cov : array of shape (n, t, t)
+            With `return_cov` the result is (mean, cov). If X is read in chunks, it is an iterator over such
+            pairs.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If features are unknown, given twice, or both given and targets; if none are left to predict; or
+            if X is not a finite (n, g) array of real numbers, or a table that lacks one of the columns.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> model = fastem.GaussianMixture([1.0], [[1.0, 2.0]], [[[4.0, 1.0], [1.0, 9.0]]])
+        >>> model.regress([[1.0], [5.0]], given=[0], targets=[1])
+        array([[2.],
+               [3.]])
+        """
+        return regressed(self, X, given, targets, return_cov, n_threads)
+
+    def merge(self, groups: Sequence[Sequence[int]]) -> GaussianMixture[None]:
+        """Return the mixture with one component for each group, which has its mean and covariance.
+
+        The weight of a group is the sum of its weights, and its mean and covariance are those of the mixture
+        of its components. So the mean and covariance of the whole mixture stay; its density does not. The
+        covariance type becomes full, since only full covariances can be those of any mixture.
+
+        Parameters
+        ----------
+        groups : sequence of sequences of int
+            Numbers of components, which must have each of them once. ``merge_order(X).groups(n)`` tells which
+            overlap.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `groups` are not such.
+
+        Examples
+        --------
+        >>> import fastem
+        >>> means, variances = [[-1.0], [1.0], [9.0]], [1.0, 1.0, 2.0]
+        >>> model = fastem.GaussianMixture([0.25, 0.25, 0.5], means, variances, "spherical")
+        >>> model.merge([[0, 1], [2]]).covariances.ravel()
+        array([2., 2.])
+        """
+        return cast("GaussianMixture[None]", merged_model(self, groups))
 
     def to_sklearn(self) -> Any:
         """Return a fitted ``sklearn.mixture.GaussianMixture`` with these parameters.

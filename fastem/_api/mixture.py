@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from fastem import _io
+from fastem._api.merging import Merges
 from fastem._api.parameters import check_mixing_weights, check_names
 from fastem._api.scores import Densities
 from fastem._api.scoring import Scorer
@@ -43,7 +44,7 @@ from fastem._typing import (
 M = TypeVar("M", bound="Mixture[Any]")
 
 
-class Mixture(Thresholds, Densities, Generic[R]):
+class Mixture(Thresholds, Merges, Densities, Generic[R]):
     """A mixture with known parameters: p(x) = sum_k weights[k] p(x | parameters of component k).
 
     The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.

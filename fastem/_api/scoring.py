@@ -48,8 +48,12 @@ class Scorer:
         return out
 
     def responsibilities(self, rows: Rows, n_threads: int | None) -> Array:
+        return self.present_responsibilities(rows._replace(weight=None), n_threads)
+
+    def present_responsibilities(self, rows: Rows, n_threads: int | None) -> Array:
+        """Return the same. Rows of weight 0 may have values that the distribution has not."""
         out = np.empty((len(rows.X), len(self._user.weights)), _dtype_of(rows.X))
-        self._score(rows._replace(weight=None), n_threads, Scores(responsibilities=out))
+        self._score(rows, n_threads, Scores(responsibilities=out))
         return out
 
     def component_log_densities(self, rows: Rows, n_threads: int | None) -> FloatArray:

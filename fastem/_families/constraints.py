@@ -23,6 +23,8 @@ class Constraint(ABC):
     isotropic: ClassVar[bool] = False
     # Whether a line through the logarithms of two covariances, as the layout takes them, keeps to it.
     straight: ClassVar[bool] = True
+    # Whether the covariances of some of the features, alone or given others, keep to it.
+    inherited: ClassVar[bool] = False
 
     @abstractmethod
     def estimate(
@@ -42,6 +44,7 @@ class VVV(Constraint):
     """A covariance matrix for each component."""
 
     direct = True
+    inherited = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
@@ -56,6 +59,7 @@ class EEE(Constraint):
     """One covariance matrix for all components."""
 
     direct = True
+    inherited = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
@@ -71,6 +75,7 @@ class VVI(Constraint):
     """A variance for each component and feature."""
 
     direct = True
+    inherited = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
@@ -83,6 +88,8 @@ class VVI(Constraint):
 
 class EEI(Constraint):
     """A variance for each feature, which all components share."""
+
+    inherited = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
@@ -98,6 +105,7 @@ class VII(Constraint):
     """A variance for each component."""
 
     direct = True
+    inherited = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
@@ -110,6 +118,8 @@ class VII(Constraint):
 
 class EII(Constraint):
     """One variance for all components."""
+
+    inherited = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fastem._checks import check_finite
+from fastem._families.algebra import Conditional, given_the_first
 from fastem._families.ascents import GaussianAscents
 from fastem._families.base import Maximised, Rule, check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
@@ -123,11 +124,37 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self, parameters: GaussianParameters, columns: Array
     ) -> tuple["Gaussian", GaussianParameters]:
         weights, means, covariances = parameters
+        family = self if len(columns) == means.shape[1] else self._of_some
         if self._layout.matrices:
             covariances = covariances[..., columns[:, None], columns]
         elif covariances.ndim == 2:
             covariances = covariances[:, columns]
-        return self, GaussianParameters(weights, means[:, columns], covariances)
+        return family, GaussianParameters(weights, means[:, columns], covariances)
+
+    def conditional(self, parameters: GaussianParameters, given: Array, targets: Array) -> Conditional:
+        """Return the `targets` given other features, in user units. The weights are those without them."""
+        known = parameters.means[:, given]
+        _, about = self.marginal(parameters, targets)
+        if not self._layout.matrices:
+            return Conditional(self._of_some, about, known, None)
+        _, joint = self.marginal(parameters, np.concatenate([given, targets]))
+        slopes, covariances = given_the_first(self._stacked(joint), len(given))
+        proper = np.isfinite(covariances).all(axis=(1, 2))
+        if not proper.all():
+            raise ValueError(
+                f"{self.parameter_names[1]} must be positive definite with the features in any order; that "
+                f"of component {np.argmin(proper)} is not, by rounding, with features {given.tolist()} "
+                "first. Add a small variance to its diagonal."
+            )
+        about = about._replace(covariances=covariances.reshape(about.covariances.shape))
+        return Conditional(self._of_some, about, known, slopes)
+
+    @property
+    def _of_some(self) -> "Gaussian":
+        """The family of some of the features, alone or given others."""
+        if self._constraint.inherited:
+            return self
+        return Gaussian(self.storage, self._layout, OF_THEIR_OWN[type(self._layout)])
 
     # --- coordinates
 

@@ -33,6 +33,8 @@ class EVI(Constraint):
 class VEI(Constraint):
     """Axes of features, a volume for each component, one shape."""
 
+    inherited = True
+
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
     ) -> FloatArray:
@@ -61,6 +63,8 @@ class EVV(Constraint):
 
 class VEE(Constraint):
     """A volume for each component, one shape and orientation."""
+
+    inherited = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem._checks import check_integer, check_rng
+from fastem._checks import check_features, check_integer, check_rng
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.open import source_of
 from fastem._sources.texts import Vocabulary
@@ -121,17 +121,7 @@ def chosen_features(features: Any, d: int, names: tuple[str, ...] | None) -> lis
     """Return the numbers of the features that a picture shows."""
     if features is None:
         return list(range(min(d, MOST_FEATURES)))
-    if isinstance(features, (str, int, np.integer)) and not isinstance(features, bool):
-        features = [features]
-    if not isinstance(features, (Sequence, np.ndarray)) or len(features) == 0:
-        raise TypeError(
-            f"features must be a sequence of names or numbers of columns; got {features!r}. "
-            "Pass None for the first ones."
-        )
-    columns = [_column(feature, d, names) for feature in features]
-    if len(set(columns)) < len(columns):
-        raise ValueError(f"features must name each column once; got {list(features)}.")
-    return columns
+    return check_features("features", features, d, names)
 
 
 def which_features(columns: Sequence[int], d: int) -> str:
@@ -153,19 +143,3 @@ def chosen_pair(features: Any, d: int, names: tuple[str, ...] | None) -> list[in
     if len(columns) != 2:
         raise ValueError(f"features must be two columns for this picture; got {features!r}.")
     return columns
-
-
-def _column(feature: Any, d: int, names: tuple[str, ...] | None) -> int:
-    if isinstance(feature, str):
-        if names is None:
-            raise ValueError(
-                f"features must be numbers of columns, from 0 to {d - 1}, since neither the model nor X has "
-                f"names of columns; got {feature!r}."
-            )
-        if feature not in names:
-            raise ValueError(f"features must be among {list(names)}; got {feature!r}.")
-        return names.index(feature)
-    column = check_integer("features", feature, 0, "Pass names or numbers of columns.")
-    if column >= d:
-        raise ValueError(f"features must be numbers of columns from 0 to {d - 1}; got {column}.")
-    return column

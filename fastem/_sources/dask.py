@@ -194,7 +194,10 @@ class DaskSource(Source):
         X = self._X
         if _is_frame(X):
             X = X.map_partitions(tasks.numbers, self._form, meta=nothing)
-        shape = {"drop_axis": 1} if like.ndim == 1 else {"chunks": (X.chunks[0], like.shape[1:])}
+        shape: dict[str, Any] = {"drop_axis": 1}
+        if like.ndim > 1:
+            sizes = tuple((size,) for size in like.shape[1:])
+            shape = {"chunks": (X.chunks[0], *sizes), "new_axis": list(range(2, like.ndim))}
         form = self._form._replace(columns=tuple(range(self.n_features)))
         if _is_frame(self._X):  # whose text has become numbers
             form = form._replace(vocabulary=None)
