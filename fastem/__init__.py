@@ -9,6 +9,7 @@ from fastem._api.kmeans import kmeans
 from fastem._api.mixture import Mixture
 from fastem._api.models import load
 from fastem._api.online import partial_fit
+from fastem._api.prior import Prior
 from fastem._api.select import select
 from fastem._api.selection import Candidate, Selection
 from fastem._api.silhouette import silhouette_samples, silhouette_score
@@ -29,6 +30,7 @@ __all__ = [
     "KMeans",
     "KMeansReport",
     "Mixture",
+    "Prior",
     "Selection",
     "Statistics",
     "WarningCause",
