@@ -211,8 +211,9 @@ def fit(
         component that has rows at one point alone is sound then. ``"default"`` is ``fastem.Prior()``: means
         about the mean of all rows with the precision 0.01, d + 2 degrees of freedom, the scale
         S / k^(2 / d) and a flat prior of the weights (Fraley and Raftery 2007). S is the covariance of all
-        rows, and for diagonal and spherical models the mean of the variances of all features. So features in
-        different units are best scaled before. `reg_covar="auto"` adds nothing.
+        rows with a millionth more on its diagonal. For diagonal and spherical models it is the mean of the
+        variances of all features, so scale features in different units before. `reg_covar="auto"` adds
+        nothing more.
 
         The report has the log-likelihood, and as `objective` and `history` the log-likelihood plus the log
         of the density of the prior, up to a constant that k, d and the prior determine. `bic` takes the

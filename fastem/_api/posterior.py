@@ -9,6 +9,7 @@ from fastem._api.options import Options
 from fastem._api.prior import Prior
 from fastem._em.objective import Likelihood, Posterior
 from fastem._families.base import P
+from fastem._families.floor import RELATIVE_FLOOR
 from fastem._families.frame import Frame
 from fastem._families.gaussian import Gaussian
 from fastem._families.given import Belief
@@ -55,15 +56,22 @@ def _in_frame(covariance: FloatArray, frame: Frame) -> FloatArray:
 
 
 def _scatter(likelihood: Likelihood[Any]) -> FloatArray:
-    """Return the covariance of all rows, or the mean of their variances if covariances are no matrices."""
+    """Return the covariance of all rows, or the mean of their variances if covariances are no matrices.
+
+    A millionth of each variance makes it positive definite where columns are collinear or constant.
+    """
     family, frame, d = likelihood.family, likelihood.frame, likelihood.source.n_features
-    assert isinstance(family, Gaussian)
-    if family.storage in ("full", "tied"):
+    variance = likelihood.source.moments().variance
+    if not isinstance(family, Gaussian) or family.storage in ("full", "tied"):
         alone = replace(likelihood, k=1, fixed=None)
         sums = alone.sums_given(family.origin(1, d), lambda start, stop: np.ones((stop - start, 1))).summed
         mean = sums.first / sums.weights[:, None]
-        return np.asarray(sums.scatter / sums.weights[:, None, None] - mean[:, :, None] * mean[:, None, :])
-    variance = float(likelihood.source.moments().variance.mean())
-    if family.storage == "diag":
-        return _in_frame(np.full(d, variance), frame)
-    return _in_frame(np.asarray(variance), frame)
+        covariance = sums.scatter / sums.weights[:, None, None] - mean[:, :, None] * mean[:, None, :]
+        known = np.where(variance > 0, np.diagonal(covariance[0]), 1.0)
+        return np.asarray(covariance + np.diag(RELATIVE_FLOOR * known))
+    mean_variance = float(variance.mean())
+    if mean_variance == 0:
+        mean_variance = RELATIVE_FLOOR * float(np.square(frame.scale).mean())
+    return _in_frame(
+        np.full(d, mean_variance) if family.storage == "diag" else np.asarray(mean_variance), frame
+    )

@@ -80,7 +80,7 @@ def maximise_gaussian(
     floor = RELATIVE_FLOOR * variance
     amount = floor if isinstance(reg_covar, str) else reg_covar
     alive = alive_components(sums.weights, mean_row_weight)
-    shares = _shares(sums.weights, prior)
+    shares, row_weight = _shares(sums.weights, prior), sums.weights.sum()
     sums, shift, known = _given(layout, sums, alive, fixed, prior)
     weights = np.where(known, sums.weights, 1.0)
 
@@ -128,7 +128,11 @@ def maximise_gaussian(
     # narrower the components are.
     ratios[floored] = np.inf
     slack = float(parameters.weights @ np.broadcast_to(np.square(1 / ratios).sum(axis=1), k))
-    slack += float(ROUNDING * precision * d / np.sqrt((ratios * least).min()))
+    narrowest = (ratios * least).min()
+    slack += float(ROUNDING * precision * d / np.sqrt(narrowest))
+    if prior is not None:
+        # The log-density of the prior has the inverses of covariances, whose errors go with the variances.
+        slack += float(ROUNDING * _FINEST * d * k * prior.rows / row_weight / narrowest)
     return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
 
 
