@@ -128,10 +128,10 @@ def maximise_gaussian(
     # narrower the components are.
     ratios[floored] = np.inf
     slack = float(parameters.weights @ np.broadcast_to(np.square(1 / ratios).sum(axis=1), k))
-    narrowest = (ratios * least).min()
-    slack += float(ROUNDING * precision * d / np.sqrt(narrowest))
+    slack += float(ROUNDING * precision * d / np.sqrt((ratios * least).min()))
     if prior is not None:
-        # The log-density of the prior has the inverses of covariances, whose errors go with the variances.
+        # The density of the prior has inverse covariances, whose errors go with their smallest eigenvalues.
+        narrowest = layout.ratios(covariances, np.ones((m, d))).min()
         slack += float(ROUNDING * _FINEST * d * k * prior.rows / row_weight / narrowest)
     return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
 

@@ -280,7 +280,13 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             parameters = GaussianParameters(weights_of(roots), means.reshape(k, d), covariances)
             valid = all(np.isfinite(array).all() for array in parameters)
             valid = valid and bool((self._layout.pivots(covariances, d) > 0).all())
-        return parameters if valid else None
+        if not valid or self._constraint.direct:
+            return parameters if valid else None
+        # Leaps multiply rounding errors, which would leave the constraint more and more.
+        weights, rest = parameters.weights, np.zeros((k, d))
+        sums = GaussianSums(parameters.means, weights, rest, self._layout.scatter(parameters, weights))
+        covariances = self._constraint.estimate(sums, rest, weights, covariances)
+        return parameters._replace(covariances=covariances)
 
     def places(self, parameters: GaussianParameters) -> FloatArray:
         weights, means, covariances = parameters
