@@ -11,10 +11,9 @@ from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.given import Conjugate
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import alive_components, reseed
-from fastem._families.rounding import DOMINATED, ROUNDING, hides, noise, stored_noise
+from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING, hides, noise, stored_noise
 from fastem._typing import Array, FloatArray
 
-RELATIVE_FLOOR = 1e-6
 # With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many
 # floors, the floor was not enough.
 _LEAST_RATIO = 0.5

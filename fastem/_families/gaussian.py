@@ -9,12 +9,12 @@ from fastem._checks import check_finite
 from fastem._families.ascents import GaussianAscents
 from fastem._families.base import Maximised, Rule, check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
-from fastem._families.conjugate import conjugate, log_prior
+from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
-from fastem._families.floor import RELATIVE_FLOOR, Fixed, Stored, maximise_gaussian
+from fastem._families.floor import Fixed, Stored, maximise_gaussian
 from fastem._families.frame import Frame, Moments, frame_of
-from fastem._families.given import Belief, Conjugate
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.rounding import RELATIVE_FLOOR
 from fastem._typing import Array, FloatArray
 
 # A variance in user units must stay a normal number.
@@ -27,7 +27,6 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     distribution = "gaussian"
     has_covariances = True
     location = "means"
-    has_conjugate_prior = True
 
     def __init__(
         self, name: str, layout: Layout, constraint: Constraint, covariances: str = "covariances"
@@ -37,6 +36,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self.name, self.isotropic = name, layout.isotropic or constraint.isotropic
         self.parameter_names = self.holdable = ("means", covariances)
         self._layout, self._constraint = layout, constraint
+        self.conjugate_prior = NormalInverseWishart(layout, constraint.shared)
 
     @property
     def storage(self) -> str:
@@ -231,12 +231,6 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         means, covariances = (rule.held.of(name) for name in self.parameter_names)
         parameters: GaussianParameters = rule.held.parameters
         return Fixed(parameters, means, covariances[: len(parameters.covariances)])
-
-    def conjugate(self, belief: Belief, k: int) -> Conjugate:
-        return conjugate(self._layout, belief, k, self._constraint.shared)
-
-    def log_prior(self, parameters: GaussianParameters, prior: Conjugate, frame: Frame) -> float:
-        return log_prior(self._layout, parameters, prior, frame.log_scale)
 
     def _stored(self, rule: Rule[GaussianParameters]) -> Stored | None:
         if rule.stored <= rule.precision:
