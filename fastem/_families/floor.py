@@ -17,6 +17,7 @@ from fastem._typing import Array, FloatArray
 # With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many
 # floors, the floor was not enough.
 _LEAST_RATIO = 0.5
+_LEAST_WEIGHT = 1e-200  # of which quotients are exact
 # Sums of this precision cannot be taken again more precisely.
 _FINEST = float(np.finfo(np.float64).eps)
 # We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
@@ -155,6 +156,8 @@ def _given(
         shift, alive = expected_shift(sums, prior), np.ones_like(alive)
     if fixed is not None:
         shift[fixed.means] = (fixed.parameters.means - sums.means)[fixed.means]
+        # No part of a row is too little to tell a covariance about a mean that is known.
+        alive = alive | (fixed.means & (sums.weights > _LEAST_WEIGHT))
     sums = moved(layout, sums, shift)
     if prior is not None:
         sums = with_prior(layout, sums, prior)

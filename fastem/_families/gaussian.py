@@ -277,9 +277,9 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         if not valid or self._constraint.direct:
             return parameters if valid else None
         # Leaps multiply rounding errors, which would leave the constraint more and more.
-        weights, rest = parameters.weights, np.zeros((k, d))
-        sums = GaussianSums(parameters.means, weights, rest, self._layout.scatter(parameters, weights))
-        covariances = self._constraint.estimate(sums, rest, weights, covariances)
+        ones, rest = np.ones(k), np.zeros((k, d))
+        sums = GaussianSums(parameters.means, ones, rest, self._layout.scatter(parameters, ones))
+        covariances = self._constraint.estimate(sums, rest, ones, covariances)
         return parameters._replace(covariances=covariances)
 
     def places(self, parameters: GaussianParameters) -> FloatArray:
