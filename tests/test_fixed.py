@@ -168,7 +168,7 @@ def test_fixed_components_are_not_taken_for_empty_or_equal_ones():
     assert model.weights[0] < 1e-6
 
 
-@pytest.mark.parametrize("kind", ["full", "tied"])
+@pytest.mark.parametrize("kind", ["full", pytest.param("tied", marks=pytest.mark.slow)])
 def test_means_of_t_distributions_stay_too(kind):
     X = clusters(9, 300, 2, 2) * UNITS[:2]
     options = {"covariance_type": kind, "distribution": "student", "rng": 0}
