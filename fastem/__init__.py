@@ -10,6 +10,7 @@ from fastem._api.merging import MergeOrder
 from fastem._api.mixture import Mixture
 from fastem._api.models import load
 from fastem._api.online import partial_fit
+from fastem._api.prior import Prior
 from fastem._api.select import select
 from fastem._api.selection import Candidate, Selection
 from fastem._api.silhouette import silhouette_samples, silhouette_score
@@ -31,6 +32,7 @@ __all__ = [
     "KMeansReport",
     "MergeOrder",
     "Mixture",
+    "Prior",
     "Selection",
     "Statistics",
     "WarningCause",

@@ -19,6 +19,8 @@ class Constraint(ABC):
 
     # Whether each covariance is the scatter over the weight, entry by entry, as the layout stores it.
     direct: ClassVar[bool] = False
+    # Whether all components have the same covariance.
+    shared: ClassVar[bool] = False
     # Whether axes other than those of the features are compared, so that all must have the same scale.
     isotropic: ClassVar[bool] = False
     # Whether a line through the logarithms of two covariances, as the layout takes them, keeps to it.
@@ -60,6 +62,7 @@ class EEE(Constraint):
 
     direct = True
     inherited = True
+    shared = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
@@ -90,6 +93,7 @@ class EEI(Constraint):
     """A variance for each feature, which all components share."""
 
     inherited = True
+    shared = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
@@ -120,6 +124,7 @@ class EII(Constraint):
     """One variance for all components."""
 
     inherited = True
+    shared = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None

@@ -10,10 +10,12 @@ from fastem._families.algebra import Conditional, given_the_first
 from fastem._families.ascents import GaussianAscents
 from fastem._families.base import Maximised, Rule, check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
+from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
-from fastem._families.floor import RELATIVE_FLOOR, Stored, maximise_gaussian
+from fastem._families.floor import Fixed, Stored, maximise_gaussian
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.rounding import RELATIVE_FLOOR
 from fastem._typing import Array, FloatArray
 
 # A variance in user units must stay a normal number.
@@ -33,8 +35,9 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         """`covariances` is what users call them, since a family of other elliptical distributions has one of
         these."""
         self.name, self.isotropic = name, layout.isotropic or constraint.isotropic
-        self.parameter_names = ("means", covariances)
+        self.parameter_names = self.holdable = ("means", covariances)
         self._layout, self._constraint = layout, constraint
+        self.conjugate_prior = NormalInverseWishart(layout, constraint.shared)
 
     @property
     def storage(self) -> str:
@@ -156,6 +159,17 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             return self
         return Gaussian(self.storage, self._layout, OF_THEIR_OWN[type(self._layout)])
 
+    def check_fixed(self, masks: Mapping[str, Array]) -> None:
+        name = self.parameter_names[1]
+        mask = masks.get(name)
+        own = self._constraint.direct and not self._constraint.shared
+        if mask is not None and not mask.all() and not own:
+            raise ValueError(
+                f"fixed {name} must be those of all components for {self.label}, whose components share some "
+                f"of them; got a mask with {np.count_nonzero(mask)} of {len(mask)}. Fix all of them or none, "
+                'or fit "full", "diag" or "spherical".'
+            )
+
     # --- coordinates
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
@@ -234,7 +248,16 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             self._added(rule),
             rule.reseeds,
             None if rule.before is None else rule.before.covariances,
+            self._fixed(rule),
+            rule.prior,
         )
+
+    def _fixed(self, rule: Rule[GaussianParameters]) -> Fixed | None:
+        if rule.held is None:
+            return None
+        means, covariances = (rule.held.of(name) for name in self.parameter_names)
+        parameters: GaussianParameters = rule.held.parameters
+        return Fixed(parameters, means, covariances[: len(parameters.covariances)])
 
     def _stored(self, rule: Rule[GaussianParameters]) -> Stored | None:
         if rule.stored <= rule.precision:
@@ -278,7 +301,13 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             parameters = GaussianParameters(weights_of(roots), means.reshape(k, d), covariances)
             valid = all(np.isfinite(array).all() for array in parameters)
             valid = valid and bool((self._layout.pivots(covariances, d) > 0).all())
-        return parameters if valid else None
+        if not valid or self._constraint.direct:
+            return parameters if valid else None
+        # Leaps multiply rounding errors, which would leave the constraint more and more.
+        ones, rest = np.ones(k), np.zeros((k, d))
+        sums = GaussianSums(parameters.means, ones, rest, self._layout.scatter(parameters, ones))
+        covariances = self._constraint.estimate(sums, rest, ones, covariances)
+        return parameters._replace(covariances=covariances)
 
     def places(self, parameters: GaussianParameters) -> FloatArray:
         weights, means, covariances = parameters

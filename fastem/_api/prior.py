@@ -1,0 +1,169 @@
+"""What is known of the parameters of Gaussians before the rows are seen."""
+
+from typing import Any
+
+import numpy as np
+
+from fastem._api.immutable import Immutable
+from fastem._checks import check_finite
+from fastem._typing import ArrayLike, FloatArray, read_only
+
+_NUMBERS = ("weight_concentration", "mean_precision", "degrees_of_freedom")
+_ARRAYS = ("mean", "covariance")
+
+
+class Prior(Immutable):
+    """A conjugate prior of a mixture of Gaussians: Dirichlet, and normal-inverse-Wishart.
+
+    The weights have a Dirichlet distribution. Given its covariance S, the mean of a component is Gaussian
+    about `mean` with covariance S / `mean_precision`. S has an inverse Wishart distribution, with density
+    proportional to ``det(S)^(-(nu + d + 1) / 2) exp(-tr(L S^-1) / 2)``, where nu is `degrees_of_freedom` and
+    L is `covariance`. A variance s of a diagonal or spherical model has an inverse gamma distribution, with
+    density proportional to ``s^(-(nu + 2) / 2) exp(-l / (2 s))``. Components that share one covariance share
+    one prior of it.
+
+    The names are those of scikit-learn's BayesianGaussianMixture without ``_prior``. What is None gets the
+    default of the method that uses the prior; `fastem.fit` says which. The prior is immutable. Its arrays are
+    read-only copies, in the units of X.
+
+    Parameters
+    ----------
+    weight_concentration : float, optional
+        Parameter of the Dirichlet distribution, above 0, the same for all components. 1 is a flat prior.
+    mean_precision : float, optional
+        How many rows at `mean` the prior is worth, for the mean of each component. Above 0.
+    mean : array of shape (d,), optional
+        Where the means are expected.
+    degrees_of_freedom : float, optional
+        How narrow the prior of the covariances is. Above d - 1.
+    covariance : float, array of shape (d,) or array of shape (d, d), optional
+        The scale L of the inverse Wishart distribution, not a mean of it: symmetric and positive definite,
+        (d, d) for full and tied covariances, (d,) variances for diagonal ones and a number for spherical
+        ones. So it stands for one covariance also where each component has its own.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value cannot be that of any prior.
+
+    References
+    ----------
+    Fraley, C. and Raftery, A. E. (2007). Bayesian regularization for normal mixture estimation and
+    model-based clustering. Journal of Classification 24, 155-181.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> fastem.Prior(mean_precision=0.1, degrees_of_freedom=6)
+    Prior(mean_precision=0.1, degrees_of_freedom=6.0)
+    """
+
+    weight_concentration: float | None
+    mean_precision: float | None
+    mean: FloatArray | None
+    degrees_of_freedom: float | None
+    covariance: FloatArray | None
+
+    def __init__(
+        self,
+        *,
+        weight_concentration: float | None = None,
+        mean_precision: float | None = None,
+        mean: ArrayLike | None = None,
+        degrees_of_freedom: float | None = None,
+        covariance: ArrayLike | float | None = None,
+    ) -> None:
+        self._keep(
+            weight_concentration=_positive("weight_concentration", weight_concentration),
+            mean_precision=_positive("mean_precision", mean_precision),
+            mean=None if mean is None else read_only(_mean(mean)),
+            degrees_of_freedom=_positive("degrees_of_freedom", degrees_of_freedom),
+            covariance=None if covariance is None else read_only(_covariance(covariance)),
+        )
+
+    def check(self, n_features: int, covariance_type: str) -> None:
+        """Raise an error unless the prior suits Gaussians of d features with these covariances.
+
+        Parameters
+        ----------
+        n_features : int
+            d.
+        covariance_type : {"full", "tied", "diag", "spherical"}
+            The type whose covariances have the same shape.
+
+        Raises
+        ------
+        ValueError
+            If the mean or the covariance has another shape, or the degrees of freedom are too few.
+        """
+        d, nu = n_features, self.degrees_of_freedom
+        if self.mean is not None and self.mean.shape != (d,):
+            raise ValueError(
+                f"mean of the prior must have shape (d,) = ({d},), one number a feature; "
+                f"got shape {self.mean.shape}."
+            )
+        if nu is not None and not nu > d - 1:
+            raise ValueError(
+                f"degrees_of_freedom of the prior must be above d - 1 = {d - 1}; got {nu:g}. "
+                f"Pass more, such as d + 2 = {d + 2}."
+            )
+        shape: tuple[int, ...] = {"diag": (d,), "spherical": ()}.get(covariance_type, (d, d))
+        if self.covariance is not None and self.covariance.shape != shape:
+            wanted = f"have shape {shape}" if shape else "be a number"
+            raise ValueError(
+                f"covariance of the prior must {wanted} for covariance_type={covariance_type!r} and d={d}; "
+                f"got shape {self.covariance.shape}."
+            )
+
+    def __repr__(self) -> str:
+        known = {name: getattr(self, name) for name in (*_NUMBERS[:2], "mean", _NUMBERS[2], "covariance")}
+        shown = ", ".join(f"{name}={_shown(value)}" for name, value in known.items() if value is not None)
+        return f"Prior({shown})"
+
+
+def _shown(value: Any) -> str:
+    return repr(value.tolist() if isinstance(value, np.ndarray) else value)
+
+
+def _positive(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    rule = f"{name} of the prior must be a finite number above 0"
+    if isinstance(value, (str, bool, np.bool_)) or np.ndim(value) != 0:
+        raise TypeError(f"{rule}; got {value!r}. Pass None for the default.")
+    number = float(check_finite(f"{name} of the prior", value))
+    if not number > 0:
+        raise ValueError(f"{rule}; got {number:g}. Pass None for the default.")
+    return number
+
+
+def _mean(value: Any) -> FloatArray:
+    mean = check_finite("mean of the prior", value)
+    if mean.ndim != 1:
+        raise ValueError(
+            f"mean of the prior must have shape (d,), one number a feature; got shape {mean.shape}."
+        )
+    return mean
+
+
+def _covariance(value: Any) -> FloatArray:
+    covariance = check_finite("covariance of the prior", value)
+    rule = "covariance of the prior must be a positive number, variances (d,) or a matrix (d, d)"
+    if covariance.ndim > 2 or (covariance.ndim == 2 and len(set(covariance.shape)) != 1):
+        raise ValueError(f"{rule}; got shape {covariance.shape}.")
+    if covariance.ndim < 2:
+        if not (covariance > 0).all():
+            raise ValueError(f"{rule}, above 0 throughout; got {covariance}.")
+        return covariance
+    # Unit diagonals, so that no unit of a feature is too small or too large for the factors.
+    deviations = np.sqrt(np.maximum(np.diagonal(covariance), np.finfo(np.float64).tiny))
+    scaled = covariance / deviations[:, None] / deviations
+    if (np.abs(scaled - scaled.T) > 1e-6).any():
+        raise ValueError(f"{rule} that is symmetric; it differs from its transpose.")
+    try:
+        np.linalg.cholesky(scaled)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            f"{rule} that is positive definite; it is not. Add a small variance to its diagonal."
+        ) from None
+    return np.asarray((covariance + covariance.T) / 2)
