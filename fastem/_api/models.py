@@ -27,7 +27,16 @@ def model_of(
     feature_names: Sequence[str] | None = None,
 ) -> Mixture[Any]:
     """Make a model from parameters in standard coordinates. The model has them in user units."""
-    user = family.to_user(parameters, frame)
+    return model_in_user_units(family, family.to_user(parameters, frame), report, feature_names)
+
+
+def model_in_user_units(
+    family: Family[Any, Any],
+    user: Any,
+    report: FitReport | None = None,
+    feature_names: Sequence[str] | None = None,
+) -> Mixture[Any]:
+    """Make a model from parameters in user units."""
     return new_model(_CLASSES.get(type(family), Mixture), family, user, report, feature_names)
 
 

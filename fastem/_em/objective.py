@@ -95,9 +95,9 @@ class Likelihood(Objective[P]):
 
 
 def maximise(
-    statistics: Statistics[Any], reg_covar: float | None, reseeds: int | None = None, **stepwise: Any
+    statistics: Statistics[Any], reg_covar: float | None, reseeds: int | None = None, **others: Any
 ) -> Maximised[Any]:
-    """Make the M-step of maximum likelihood. `stepwise` are the fields of `Rule` for blended sums."""
+    """Make the M-step of maximum likelihood. `others` are fields of `Rule`, such as for blended sums."""
     rule: Rule[Any] = Rule(
         statistics.frame,
         statistics.total_weight / statistics.n_samples,
@@ -105,6 +105,5 @@ def maximise(
         statistics.stored_precision,
         reg_covar,
         reseeds,
-        **stepwise,
-    )
+    )._replace(**others)
     return statistics.family.maximise(statistics.summed, rule)

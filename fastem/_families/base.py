@@ -8,12 +8,13 @@ Letters: K components, d features, P the parameters of the family, S its sums ov
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from fastem._families.frame import Frame, Moments
+from fastem._families.reseed import with_rows
 from fastem._typing import Array, FloatArray, Rows
 
 
@@ -129,6 +130,7 @@ class Family(ABC, Generic[P, S]):
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
     # Parameters, beside the weights, that may stay fixed: the M-step of the others does not depend on them.
     separable: ClassVar[tuple[str, ...]] = ()
+    adaptable: ClassVar[tuple[str, ...]] = ()  # the names of the parameters that `toward` can adapt
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     # Whether EM from random responsibilities may find what k-means cannot see, for the start "auto".
     tries_random: bool = False
@@ -308,6 +310,26 @@ class Family(ABC, Generic[P, S]):
     @abstractmethod
     def maximise(self, sums: S, rule: Rule[P]) -> Maximised[P]:
         """Return the maximum-likelihood parameters given the sums of an E-step."""
+
+    def toward(
+        self, background: P, sums: S, frame: Frame, relevance: float, names: Collection[str], precision: float
+    ) -> P:
+        """Return parameters between those of `background` and the most likely ones given the sums.
+
+        A component of the background weighs as much as `relevance` rows. The sums are in the coordinates of
+        `frame`, and the parameters in user units. `names` are those of the parameters that may change, and
+        `precision` is the spacing of numbers at 1 in the pass.
+        """
+        raise NotImplementedError
+
+    def keeping(self, parameters: P, before: P, kept: list[int]) -> P:
+        """Return parameters in which the components `kept` have those of `before`, but for their weights.
+
+        All are in user units. What components share stays.
+        """
+        shown = ((name, getattr(parameters, name), getattr(before, name)) for name in self.parameter_names)
+        new = {name: with_rows(own, others, kept) for name, own, others in shown}
+        return parameters._replace(**new)  # type: ignore[attr-defined, no-any-return]
 
     @abstractmethod
     def origin(self, k: int, d: int) -> P | None:

@@ -6,7 +6,6 @@ kernels are those of the blocks, so that no combination of kinds compiles anew.
 """
 
 from collections.abc import Callable, Mapping
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -293,15 +292,11 @@ class Mixed(Family[MixedParameters, MixedSums]):
         return True
 
     def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
-        return reduce(
-            np.add,
-            (
-                block.family.base_measure(block.rows(rows), block.frame(frame), n_threads)
-                for block in self._blocks
-                if block.family.has_base_measure
-            ),
-            np.zeros(len(rows.X)),
-        )
+        total = np.zeros(len(rows.X))
+        for block in self._blocks:
+            if block.family.has_base_measure:
+                total += block.family.base_measure(block.rows(rows), block.frame(frame), n_threads)
+        return total
 
     # --- sums and M-step
 
@@ -329,6 +324,12 @@ class Mixed(Family[MixedParameters, MixedSums]):
             sum(one.slack for one in found),
             any(one.imprecise for one in found),
         )
+
+    def keeping(
+        self, parameters: MixedParameters, before: MixedParameters, kept: list[int]
+    ) -> MixedParameters:
+        triples = zip(self._blocks, parameters.blocks, before.blocks, strict=True)
+        return parameters._replace(blocks=tuple(b.family.keeping(o, p, kept) for b, o, p in triples))
 
     def origin(self, k: int, d: int) -> MixedParameters:
         blocks = tuple(block.family.origin(k, len(block.columns)) for block in self._blocks)
