@@ -9,6 +9,8 @@ from html import escape
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from fastem import _io
 from fastem._api.parameters import check_mixing_weights, check_names
 from fastem._api.scores import Densities
@@ -176,7 +178,7 @@ class Mixture(Thresholds, Densities, Generic[R]):
 
     @property
     def n_components(self) -> int:
-        return len(self.weights)
+        return len(self.weights) - self._family.extra
 
     @property
     def n_features(self) -> int:
@@ -185,6 +187,10 @@ class Mixture(Thresholds, Densities, Generic[R]):
     @property
     def categories(self) -> tuple[Array, ...] | None:
         return self._family.categories
+
+    @property
+    def noise_box(self) -> FloatArray | None:
+        return self._family.box
 
     @property
     def n_parameters(self) -> int:
@@ -204,7 +210,7 @@ class Mixture(Thresholds, Densities, Generic[R]):
         -------
         X : array of shape (n, d)
         labels : array of shape (n,), int64
-            The component that each row was drawn from.
+            The component that each row was drawn from, and -1 for noise.
 
         Raises
         ------
@@ -213,8 +219,9 @@ class Mixture(Thresholds, Densities, Generic[R]):
         """
         n = check_integer("n", n, 0)
         generator = check_rng(rng)
-        labels = generator.choice(self.n_components, n, p=self.weights / self.weights.sum())
-        return self._family.sample(self._user, labels, generator), labels
+        labels = generator.choice(len(self.weights), n, p=self.weights / self.weights.sum())
+        X = self._family.sample(self._user, labels, generator)
+        return X, np.where(labels < self.n_components, labels, -1)
 
     def summary(self) -> str:
         """Return a table of the mixture as text, with a column for each component.

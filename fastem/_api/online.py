@@ -48,6 +48,7 @@ _CHECKED = (
     "rng",
     "assignment",
     "fixed",
+    "noise_component",
 )
 
 

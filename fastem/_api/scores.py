@@ -83,9 +83,7 @@ class Clusters(Immutable, ABC):
 class Densities(Clusters):
     """A model with a density for each component."""
 
-    @property
-    @abstractmethod
-    def n_components(self) -> int: ...
+    weights: FloatArray
 
     @property
     @abstractmethod
@@ -187,7 +185,7 @@ class Densities(Clusters):
             raise TypeError(
                 "responsibilities must be None where X is a dask collection. Compute the blocks one by one."
             )
-        q = check_responsibilities(responsibilities, source.n_samples, self.n_components, "responsibilities")
+        q = check_responsibilities(responsibilities, source.n_samples, len(self.weights), "responsibilities")
         return self._scorer.lower_bound(source.chunks(), q, n_threads)
 
     def score(self, X: DataLike, sample_weight: RowsLike = None, *, n_threads: int | None = None) -> float:

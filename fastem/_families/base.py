@@ -116,6 +116,7 @@ class Facts(NamedTuple):
     names: tuple[str, ...] | None  # the names of the columns, if they have any
     texts: tuple[Array | None, ...]  # the different texts in each column, sorted, or None if it has numbers
     distinct: Callable[[Array], tuple[Array, ...]]  # finds the different values in columns of these numbers
+    extent: Callable[[], tuple[FloatArray, FloatArray]] | None = None  # finds the range of each column
 
 
 class Family(ABC, Generic[P, S]):
@@ -137,6 +138,8 @@ class Family(ABC, Generic[P, S]):
     refinements: ClassVar[int] = 1  # how often sums for known responsibilities are taken again, at most
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
     shows_clusters: ClassVar[bool] = True  # whether k-means can see the clusters of rows
+    extra: ClassVar[int] = 0  # components after the k that users ask for; arrays of weights have them too
+    box: FloatArray | None = None  # (2, d) of a component of uniform noise
     discrete: ClassVar[bool] = False  # whether rows hold whole numbers alone
     # The values that rows may have in each column (None for a column without such), or None if no column has.
     categories: tuple[Any, ...] | None = None
@@ -314,19 +317,15 @@ class Family(ABC, Generic[P, S]):
     def toward(
         self, background: P, sums: S, frame: Frame, relevance: float, names: Collection[str], precision: float
     ) -> P:
-        """Return parameters between those of `background` and the most likely ones given the sums.
+        """Return the parameters `names` between those of `background` and those most likely given the sums.
 
-        A component of the background weighs as much as `relevance` rows. The sums are in the coordinates of
-        `frame`, and the parameters in user units. `names` are those of the parameters that may change, and
-        `precision` is the spacing of numbers at 1 in the pass.
+        A component of the background weighs as much as `relevance` rows. Parameters are in user units, and
+        the sums in `frame`. `precision` is the spacing of numbers at 1 in the pass.
         """
         raise NotImplementedError
 
     def keeping(self, parameters: P, before: P, kept: list[int]) -> P:
-        """Return parameters in which the components `kept` have those of `before`, but for their weights.
-
-        All are in user units. What components share stays.
-        """
+        """Return parameters where `kept` have those of `before`, but for weights and what is shared."""
         shown = ((name, getattr(parameters, name), getattr(before, name)) for name in self.parameter_names)
         new = {name: with_rows(own, others, kept) for name, own, others in shown}
         return parameters._replace(**new)  # type: ignore[attr-defined, no-any-return]

@@ -59,7 +59,7 @@ class Statistics(Generic[M]):
 
     @property
     def n_components(self) -> int:
-        return len(self.weights)
+        return len(self.weights) - self.family.extra
 
     @property
     def n_features(self) -> int:
