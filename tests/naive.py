@@ -133,6 +133,24 @@ def broadcast_e_step(X, weights, means, matrices):
     return np.exp(joint - log_p), log_p[:, 0]
 
 
+def em_with_noise(X, sample_weight, weights, means, covariances, covariance_type, box, iterations):
+    """EM with one more component, uniform on a box. The last of the weights is its own."""
+    k, d = means.shape
+    log_noise = -sum(math.log(high - low) for low, high in zip(*box, strict=True))
+    history = []
+    for iteration in range(iterations + 1):
+        joint = np.empty((len(X), k + 1))
+        for component, matrix in enumerate(dense(covariances, covariance_type, k, d)):
+            joint[:, component] = math.log(weights[component]) + log_densities(X, means[component], matrix)
+        joint[:, k] = math.log(weights[k]) + log_noise
+        r, log_p = shares(joint.tolist())
+        history.append(float(sample_weight @ log_p))
+        if iteration < iterations:
+            _, means, covariances = m_step(X, sample_weight, r[:, :k], covariance_type)
+            weights = sample_weight @ r / sample_weight.sum()
+    return (weights, means, covariances), history
+
+
 def em(X, sample_weight, weights, means, covariances, covariance_type, iterations, reg_covar=0.0):
     """EM by broadcasting: the parameters after `iterations` iterations, and the total log-likelihoods."""
     k, d = means.shape

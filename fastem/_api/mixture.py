@@ -86,6 +86,8 @@ class Mixture(Thresholds, Densities, Generic[R]):
         The parameter above. It is ``"gaussian"`` for a `GaussianMixture`.
     categories : tuple of d arrays, or None
         The categories of each column, in the order of ``probabilities``. None for other distributions.
+    noise_box : array of shape (2, d), or None
+        The box of the component of noise, if the model has one (see `fit`). Then `weights` has k + 1 entries.
     n_components, n_features, n_parameters : int
         k and d, and the number of free parameters, as `bic` and `aic` count them.
 

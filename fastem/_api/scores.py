@@ -55,7 +55,7 @@ class Clusters(Immutable, ABC):
     def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Return the likeliest component, or the nearest center, of each row, (n,) of int64.
 
-        It is the first one if there are several.
+        It is the first one if there are several. The component of noise, if there is one, has the label -1.
 
         Parameters
         ----------
@@ -121,8 +121,8 @@ class Densities(Clusters):
     def predict_proba(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Return the responsibilities p(component | x), (n, k) (Bishop 2006, eq. 9.23).
 
-        Each row sums to 1. The parameters, the results for chunks and dask, and the errors are those of
-        `predict`.
+        Each row sums to 1. A component of noise comes last, (n, k + 1). The parameters, the results for
+        chunks and dask, and the errors are those of `predict`.
         """
         return self._each(X, n_threads, self._scorer.responsibilities)
 

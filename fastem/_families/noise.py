@@ -192,7 +192,8 @@ class Noise(Family[GaussianParameters, GaussianSums]):
     def keeping(
         self, parameters: GaussianParameters, before: GaussianParameters, kept: list[int]
     ) -> GaussianParameters:
-        return self._gaussian.keeping(parameters, before, kept)
+        own = parameters._replace(weights=parameters.weights[:-1])
+        return self._gaussian.keeping(own, before, kept)._replace(weights=parameters.weights)
 
     def origin(self, k: int, d: int) -> GaussianParameters:
         return _with_noise(self._gaussian.origin(k, d), _FIRST_SHARE)

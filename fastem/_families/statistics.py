@@ -32,7 +32,8 @@ class Statistics(Generic[M]):
     n_samples : int
         Number of rows of positive weight.
     weights : array of shape (k,)
-        Expected number of rows in each component: the sum of its (weighted) responsibilities.
+        Expected number of rows in each component: the sum of its (weighted) responsibilities. A component of
+        noise comes last, (k + 1,).
     log_likelihood : float
         Total (weighted) log-likelihood of the rows under the model.
     n_components, n_features : int
@@ -91,6 +92,7 @@ class Statistics(Generic[M]):
             - Gaussian: ``"means"`` (k, d) are the means of the model. ``"first"`` (k, d) is the sum of
               r (x - mean). ``"scatter"`` is the sum of r (x - mean)(x - mean)', in the shape of the
               covariances, but (1, d, d) for tied.
+            - Gaussian with a component of noise: the same; the noise has a weight alone.
             - Student: the same with r u in place of r, where u is the expected precision of the row
               (`docs/explanation/algorithm.md`); also ``"scaled_weights"`` (k,), the sum of r u, and
               ``"logarithms"`` (k,), that of r log u.
