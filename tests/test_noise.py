@@ -72,7 +72,7 @@ def test_iterations_are_those_of_the_slow_twin(covariance_type, dtype):
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2])
-@pytest.mark.parametrize("seed", [1, 2, 3, 8])
+@pytest.mark.parametrize("seed", [1, 3, 8])
 def test_outliers_are_found(seed, share):
     """The likelihood is no less than that of EM from the truth."""
     k, d = 3 + seed % 3, 2 + seed % 3

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import check_model, family_of_model, sweep_of
-from fastem._api.mixture import M, new_model, parts_of, source_for
+from fastem._api.mixture import new_model, parts_of, source_for
 from fastem._api.steps import sums_under
 from fastem._api.translations import advised
 from fastem._checks import check_integer, check_nonnegative
@@ -18,7 +19,7 @@ from fastem._typing import DataLike, RowsLike
 
 @advised()
 def adapt(
-    model: M,
+    model: GaussianMixture[Any],
     X: DataLike | Statistics[Any],
     *,
     relevance: float = 16.0,
@@ -26,7 +27,7 @@ def adapt(
     sample_weight: RowsLike = None,
     n_iter: int = 1,
     n_threads: int | None = None,
-) -> M:
+) -> GaussianMixture:
     """Adapt a background model to few rows by a relevance factor (Reynolds, Quatieri and Dunn 2000).
 
     Let n_k be the expected number of rows of component k, and m_k their mean. With the share
@@ -90,7 +91,7 @@ def adapt(
     n_iter = check_integer("n_iter", n_iter, 1)
     statistics = _check_statistics(X, model, sample_weight, n_iter) if isinstance(X, Statistics) else None
     source = None if statistics is not None else source_for(model, X, sample_weight, n_threads)
-    current = model
+    current: GaussianMixture = model
     for _ in range(n_iter):
         if source is not None:
             statistics = sums_under(current, source, source.dtype)

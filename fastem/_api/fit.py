@@ -214,9 +214,9 @@ def fit(
         Add a component for outliers after the k Gaussians, uniform on the box of the rows: from the least to
         the largest value of each feature (Banfield and Raftery 1993). The model has k + 1 `weights`, the
         noise last, as `predict_proba` has it; `predict` and `sample` label it -1. Rows outside of the box,
-        which a model may be given later, get the same density, so that they are noise too. BIC counts two
-        more parameters, as mclust does: the weight and the volume of the box. For Gaussians alone. Tied
-        covariances come once for each component, (k, d, d).
+        which a model may be given later, get the same density, so that they are noise too. One more
+        pass over X finds the box. BIC counts two more parameters, as mclust does: the weight and the volume
+        of the box. For Gaussians alone. Tied covariances come once for each component, (k, d, d).
     rng : None, int, numpy.random.Generator or RandomState
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads. A
         RandomState, as scikit-learn has them, gives the seed, and goes on.

@@ -87,7 +87,8 @@ class Mixture(Thresholds, Densities, Generic[R]):
     categories : tuple of d arrays, or None
         The categories of each column, in the order of ``probabilities``. None for other distributions.
     noise_box : array of shape (2, d), or None
-        The box of the component of noise, if the model has one (see `fit`). Then `weights` has k + 1 entries.
+        The box of the component of noise, if the model has one, as only `fit` makes it. Then `weights` has
+        k + 1 entries, the noise last.
     n_components, n_features, n_parameters : int
         k and d, and the number of free parameters, as `bic` and `aic` count them.
 
