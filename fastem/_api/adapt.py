@@ -12,7 +12,8 @@ from fastem._api.mixture import new_model, parts_of, source_for
 from fastem._api.steps import sums_under
 from fastem._api.translations import advised
 from fastem._checks import check_integer, check_nonnegative
-from fastem._families.base import Family
+from fastem._families.registry import adaptable_family
+from fastem._families.relevance import ADAPTABLE
 from fastem._families.statistics import Statistics, digest
 from fastem._typing import DataLike, RowsLike
 
@@ -83,11 +84,9 @@ def adapt(
            [9. ]])
     """
     check_model(model)
-    family, background, _ = parts_of(model)
-    if not family.adaptable:
-        raise TypeError(f"model must be a fastem.GaussianMixture to be adapted; got {family.label}.")
+    family, background = adaptable_family(family_of_model(model)), parts_of(model)[1]
     factor = _check_relevance(relevance)
-    names = _check_names(parameters, family)
+    names = _check_names(parameters)
     n_iter = check_integer("n_iter", n_iter, 1)
     statistics = _check_statistics(X, model, sample_weight, n_iter) if isinstance(X, Statistics) else None
     source = None if statistics is not None else source_for(model, X, sample_weight, n_threads)
@@ -111,13 +110,13 @@ def _check_relevance(relevance: Any) -> float:
     return check_nonnegative("relevance", relevance, remedy)
 
 
-def _check_names(parameters: Any, family: Family[Any, Any]) -> tuple[str, ...]:
+def _check_names(parameters: Any) -> tuple[str, ...]:
     if not isinstance(parameters, (str, Sequence)):
         raise TypeError(f'parameters must be a sequence of names, such as ("means",); got {parameters!r}.')
     names = (parameters,) if isinstance(parameters, str) else tuple(parameters)
-    if not names or not set(names) <= set(family.adaptable):
+    if not names or not set(names) <= set(ADAPTABLE):
         raise ValueError(
-            f"parameters must hold some of {', '.join(family.adaptable)}; got {names}. "
+            f"parameters must hold some of {', '.join(ADAPTABLE)}; got {names}. "
             "Name those that shall be adapted."
         )
     return names

@@ -8,7 +8,7 @@ Letters: K components, d features, P the parameters of the family, S its sums ov
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -131,7 +131,6 @@ class Family(ABC, Generic[P, S]):
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
     # Parameters, beside the weights, that may stay fixed: the M-step of the others does not depend on them.
     separable: ClassVar[tuple[str, ...]] = ()
-    adaptable: ClassVar[tuple[str, ...]] = ()  # the names of the parameters that `toward` can adapt
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     # Whether EM from random responsibilities may find what k-means cannot see, for the start "auto".
     tries_random: bool = False
@@ -313,16 +312,6 @@ class Family(ABC, Generic[P, S]):
     @abstractmethod
     def maximise(self, sums: S, rule: Rule[P]) -> Maximised[P]:
         """Return the maximum-likelihood parameters given the sums of an E-step."""
-
-    def toward(
-        self, background: P, sums: S, frame: Frame, relevance: float, names: Collection[str], precision: float
-    ) -> P:
-        """Return the parameters `names` between those of `background` and those most likely given the sums.
-
-        A component of the background weighs as much as `relevance` rows. Parameters are in user units, and
-        the sums in `frame`. `precision` is the spacing of numbers at 1 in the pass.
-        """
-        raise NotImplementedError
 
     def keeping(self, parameters: P, before: P, kept: list[int]) -> P:
         """Return parameters where `kept` have those of `before`, but for weights and what is shared."""

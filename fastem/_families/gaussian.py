@@ -27,7 +27,6 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     distribution = "gaussian"
     has_covariances = True
     location = "means"
-    adaptable = ("weights", "means", "covariances")
 
     def __init__(
         self, name: str, layout: Layout, constraint: Constraint, covariances: str = "covariances"
@@ -249,6 +248,11 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         names: Collection[str],
         precision: float,
     ) -> GaussianParameters:
+        """Return the parameters `names` between those of `background` and those most likely given the sums.
+
+        A component of the background weighs as much as `relevance` rows. Parameters are in user units, and
+        the sums in `frame`. `precision` is the spacing of numbers at 1 in the pass.
+        """
         before = self.from_user(background, frame)
         found = adapted(self._layout, self._constraint, before, sums, relevance, names, precision)
         new = self.to_user(GaussianParameters(found.weights, before.means, found.covariances), frame)

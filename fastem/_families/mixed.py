@@ -25,6 +25,7 @@ from fastem._families.categories import checked_list
 from fastem._families.frame import Frame, Moments
 from fastem._families.kinds import kinds_of_columns
 from fastem._families.normalise import LN2
+from fastem._io import unnamed
 from fastem._typing import Array, FloatArray, Rows
 
 
@@ -118,8 +119,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
         covariance_type = str(arrays["covariance_type"][0])
         blocks = []
         for kind in sorted(set(kinds)):
-            prefix = f"{kind} "
-            own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+            own = unnamed(f"{kind} ", arrays)
             columns = np.flatnonzero([one == kind for one in kinds])
             blocks.append(Block(kind, self._family_of(kind, covariance_type).with_state(own), columns))
         distribution = dict(zip(keys if named else range(len(kinds)), kinds, strict=True))
@@ -381,8 +381,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
     def from_arrays(self, arrays: Mapping[str, Array], d: int) -> MixedSums:
         blocks = []
         for kind, family, columns in self._blocks:
-            prefix = f"{kind} "
-            own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+            own = unnamed(f"{kind} ", arrays)
             blocks.append(family.from_arrays(own, len(columns)))
         return MixedSums(blocks[0].weights, tuple(blocks))
 

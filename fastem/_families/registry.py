@@ -121,6 +121,13 @@ def noisy_family(family: Family[Any, Any]) -> Family[Any, Any]:
     return NOISY[family.name]
 
 
+def adaptable_family(family: Family[Any, Any]) -> Gaussian:
+    """The family of a background model that can be adapted. Raise an error if it cannot be."""
+    if not isinstance(family, Gaussian):
+        raise TypeError(f"model must be a fastem.GaussianMixture to be adapted; got {family.label}.")
+    return family
+
+
 def _hint(distribution: Any) -> str:
     """Return the name that a user may have meant, in words."""
     if not isinstance(distribution, str) or distribution in DISTRIBUTIONS:

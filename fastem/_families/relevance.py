@@ -14,6 +14,8 @@ from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.rounding import noise
 from fastem._typing import Array, FloatArray
 
+ADAPTABLE = ("weights", "means", "covariances")  # what may be adapted
+
 # A component of this weight adds nothing to what components share, yet tells what is its own.
 _HARDLY_ANY = 1e-100
 
