@@ -1,6 +1,7 @@
 """fastem: mixture models fitted by Expectation-Maximization, on millions of points, in seconds."""
 
 from fastem import plot
+from fastem._api.adapt import adapt
 from fastem._api.clusters import KMeans
 from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
@@ -37,6 +38,7 @@ __all__ = [
     "Statistics",
     "WarningCause",
     "accelerate",
+    "adapt",
     "e_step",
     "fit",
     "kmeans",

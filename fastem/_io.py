@@ -4,6 +4,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -73,7 +74,7 @@ def named(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
     return {prefix + name: array for name, array in arrays.items()}
 
 
-def unnamed(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+def unnamed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """Return the arrays whose names have this prefix, by the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 

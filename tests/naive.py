@@ -86,6 +86,41 @@ def m_step(X, sample_weight, r, covariance_type, reg_covar=0.0):
     return n_k / n_k.sum(), means, covariances
 
 
+def adapt(X, sample_weight, weights, means, covariances, covariance_type, relevance, names):
+    """Reynolds, Quatieri and Dunn (2000), eq. 11 to 14, row by row, with matrices for all types."""
+    k, d = means.shape
+    matrices = dense(covariances, covariance_type, k, d)
+    r, _ = responsibilities(X, weights, means, matrices)
+    n = sample_weight @ r
+    new_weights, new_means, new_matrices = weights.copy(), means.copy(), [m.copy() for m in matrices]
+    for j in range(k):
+        if n[j] == 0:
+            continue
+        share = n[j] / (n[j] + relevance)
+        mean = sum(sample_weight[i] * r[i, j] * x for i, x in enumerate(X)) / n[j]
+        if "weights" in names:
+            new_weights[j] = share * n[j] / n.sum() + (1 - share) * weights[j]
+        if "means" in names:
+            new_means[j] = share * mean + (1 - share) * means[j]
+        if "covariances" in names:
+            # Second moments about the new mean. For adapted means they are those about zero, less its square.
+            gap = means[j] - new_means[j]
+            moments = sum(
+                sample_weight[i] * r[i, j] * np.outer(x - new_means[j], x - new_means[j])
+                for i, x in enumerate(X)
+            )
+            new_matrices[j] = share * moments / n[j] + (1 - share) * (matrices[j] + np.outer(gap, gap))
+    second = np.array(new_matrices)
+    if covariance_type == "full" or "covariances" not in names:
+        new = second if covariance_type == "full" else covariances
+    elif covariance_type == "tied":
+        new = np.einsum("k,kij->ij", n + relevance, second) / (n + relevance).sum()
+    else:
+        new = np.array([np.diag(matrix) for matrix in second])
+        new = new.mean(axis=1) if covariance_type == "spherical" else new
+    return new_weights / new_weights.sum(), new_means, new
+
+
 def broadcast_e_step(X, weights, means, matrices):
     """Responsibilities and log-densities with (n, k, d) broadcasting."""
     inverses = np.linalg.inv(matrices)
@@ -96,6 +131,24 @@ def broadcast_e_step(X, weights, means, matrices):
     largest = joint.max(axis=1, keepdims=True)
     log_p = largest + np.log(np.exp(joint - largest).sum(axis=1, keepdims=True))
     return np.exp(joint - log_p), log_p[:, 0]
+
+
+def em_with_noise(X, sample_weight, weights, means, covariances, covariance_type, box, iterations):
+    """EM with one more component, uniform on a box. The last of the weights is its own."""
+    k, d = means.shape
+    log_noise = -sum(math.log(high - low) for low, high in zip(*box, strict=True))
+    history = []
+    for iteration in range(iterations + 1):
+        joint = np.empty((len(X), k + 1))
+        for component, matrix in enumerate(dense(covariances, covariance_type, k, d)):
+            joint[:, component] = math.log(weights[component]) + log_densities(X, means[component], matrix)
+        joint[:, k] = math.log(weights[k]) + log_noise
+        r, log_p = shares(joint.tolist())
+        history.append(float(sample_weight @ log_p))
+        if iteration < iterations:
+            _, means, covariances = m_step(X, sample_weight, r[:, :k], covariance_type)
+            weights = sample_weight @ r / sample_weight.sum()
+    return (weights, means, covariances), history
 
 
 def em(X, sample_weight, weights, means, covariances, covariance_type, iterations, reg_covar=0.0):

@@ -143,6 +143,7 @@ def extras(option, distribution, X):
         "reg_covar=1e-3": {"reg_covar": 1e-3},
         'prior="default"': {"prior": "default"},
         "labels=...": {"labels": KNOWN},
+        "noise_component=True": {"noise_component": True},
         'assignment="hard"': {"assignment": "hard"},
         "sample_weight=...": {"sample_weight": WEIGHT},
         'acceleration="auto"': {"acceleration": "auto", "max_iter": 20, "tol": 0, "init": "random"},

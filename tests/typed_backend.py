@@ -125,6 +125,8 @@ def main(folder: Path) -> None:
     assert streamed.report.n_iter == 3
     summed = sum(fastem.e_step(part, model) for part in np.array_split(X, 3))
     assert_type(fastem.m_step(summed), fastem.GaussianMixture[fastem.FitReport | None])
+    assert_type(fastem.fit(X, 2, noise_component=True), fastem.Mixture[fastem.FitReport])
+    assert_type(fastem.adapt(fastem.fit(X, 2), X), fastem.GaussianMixture[fastem.FitReport | None])
     assert patient(X).n_components == 2
 
 

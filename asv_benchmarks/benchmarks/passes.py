@@ -198,6 +198,21 @@ class WrittenPoisson(fastem.Distribution):
         return k * d
 
 
+class Adaptation:
+    """MAP adaptation of a background model of the size that speaker recognition uses."""
+
+    params = (DTYPES,)
+    param_names = ("dtype",)
+
+    def setup(self, dtype):
+        self.X = clusters(20_000, 40, 512, dtype)
+        self.model = start(self.X, min(512, len(self.X)), "diag")
+        self.time_adapt()
+
+    def time_adapt(self, *_):
+        fastem.adapt(self.model, self.X)
+
+
 class Score:
     """The scoring methods of a fitted model."""
 

@@ -25,6 +25,7 @@ def fit(
     k: int,
     *,
     distribution: Literal["gaussian"] = "gaussian",
+    noise_component: Literal[False] = False,
     callback: GaussianCallback | None = None,
     **options: Unpack[FitOptions],
 ) -> GaussianMixture[FitReport]: ...
@@ -35,7 +36,20 @@ def fit(
     X: DataLike,
     k: int,
     *,
+    distribution: Literal["gaussian"] = "gaussian",
+    noise_component: Literal[True],
+    callback: Callback | None = None,
+    **options: Unpack[FitOptions],
+) -> Mixture[FitReport]: ...
+
+
+@overload
+def fit(
+    X: DataLike,
+    k: int,
+    *,
     distribution: str | Mapping[Any, str] | Distribution,
+    noise_component: bool = False,
     callback: Callback | None = None,
     **options: Unpack[FitOptions],
 ) -> Mixture[FitReport]: ...
@@ -66,6 +80,7 @@ def fit(
     acceleration: Literal["auto"] | None = "auto",
     fixed: Sequence[str] | Mapping[str, Any] = (),
     prior: Literal["default"] | Prior | None = None,
+    noise_component: bool = False,
     rng: RngLike = None,
     n_threads: int | None = None,
     callback: Any = None,
@@ -218,6 +233,13 @@ def fit(
         The report has the log-likelihood, and as `objective` and `history` the log-likelihood plus the log
         of the density of the prior, up to a constant that k, d and the prior determine. `bic` takes the
         likelihood at this estimate, as mclust does.
+    noise_component : bool
+        Add a component for outliers after the k Gaussians, uniform on the box of the rows: from the least to
+        the largest value of each feature (Banfield and Raftery 1993). The model has k + 1 `weights`, the
+        noise last, as `predict_proba` has it; `predict` and `sample` label it -1. Rows outside of the box,
+        which a model may be given later, get the same density, so that they are noise too. One more
+        pass over X finds the box. BIC counts two more parameters, as mclust does: the weight and the volume
+        of the box. For Gaussians alone. Tied covariances come once for each component, (k, d, d).
     rng : None, int, numpy.random.Generator or RandomState
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads. A
         RandomState, as scikit-learn has them, gives the seed, and goes on.
@@ -283,6 +305,7 @@ def fit(
         assignment,
         fixed,
         prior,
+        noise_component,
     )
     reading = {"columns": columns, "cache_dir": cache_dir, "labels": labels}
     return fit_by(options, init, X, sample_weight, n_threads, progress, **reading)

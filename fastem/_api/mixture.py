@@ -9,6 +9,8 @@ from html import escape
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from fastem import _io
 from fastem._api.merging import Merges
 from fastem._api.parameters import check_mixing_weights, check_names
@@ -85,6 +87,9 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
         The parameter above. It is ``"gaussian"`` for a `GaussianMixture`.
     categories : tuple of d arrays, or None
         The categories of each column, in the order of ``probabilities``. None for other distributions.
+    noise_box : array of shape (2, d), or None
+        The box of the component of noise, if the model has one, as only `fit` makes it. Then `weights` has
+        k + 1 entries, the noise last.
     n_components, n_features, n_parameters : int
         k and d, and the number of free parameters, as `bic` and `aic` count them.
 
@@ -177,7 +182,7 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
 
     @property
     def n_components(self) -> int:
-        return len(self.weights)
+        return len(self.weights) - self._family.extra
 
     @property
     def n_features(self) -> int:
@@ -186,6 +191,10 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
     @property
     def categories(self) -> tuple[Array, ...] | None:
         return self._family.categories
+
+    @property
+    def noise_box(self) -> FloatArray | None:
+        return self._family.box
 
     @property
     def n_parameters(self) -> int:
@@ -205,7 +214,7 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
         -------
         X : array of shape (n, d)
         labels : array of shape (n,), int64
-            The component that each row was drawn from.
+            The component that each row was drawn from, and -1 for noise.
 
         Raises
         ------
@@ -214,8 +223,9 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
         """
         n = check_integer("n", n, 0)
         generator = check_rng(rng)
-        labels = generator.choice(self.n_components, n, p=self.weights / self.weights.sum())
-        return self._family.sample(self._user, labels, generator), labels
+        labels = generator.choice(len(self.weights), n, p=self.weights / self.weights.sum())
+        X = self._family.sample(self._user, labels, generator)
+        return X, np.where(labels < self.n_components, labels, -1)
 
     def summary(self) -> str:
         """Return a table of the mixture as text, with a column for each component.

@@ -32,6 +32,16 @@ def model_of(
     user = family.to_user(parameters, frame)
     if fixed is not None:
         user = fixed.kept(user, fixed.user)
+    return model_in_user_units(family, user, report, feature_names)
+
+
+def model_in_user_units(
+    family: Family[Any, Any],
+    user: Any,
+    report: FitReport | None = None,
+    feature_names: Sequence[str] | None = None,
+) -> Mixture[Any]:
+    """Make a model from parameters in user units."""
     return new_model(_CLASSES.get(type(family), Mixture), family, user, report, feature_names)
 
 

@@ -49,6 +49,7 @@ _CHECKED = (
     "assignment",
     "fixed",
     "prior",
+    "noise_component",
 )
 
 

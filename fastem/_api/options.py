@@ -24,7 +24,7 @@ from fastem._em.loop import Limits, StoppingRule, gain_to_come_below
 from fastem._em.starts import INIT_NAMES
 from fastem._families.base import Family, P
 from fastem._families.frame import identity_frame
-from fastem._families.registry import family_of
+from fastem._families.registry import family_of, noisy_family
 from fastem._typing import Array, FloatArray
 
 
@@ -61,8 +61,10 @@ def check_options(
     assignment: Any = "soft",
     fixed: Any = (),
     prior: Any = None,
+    noise_component: Any = False,
 ) -> Options[Any]:
     family = family_of(distribution, covariance_type)
+    family = noisy_family(family) if noise_component else family
     k = check_integer("k", k, 1, "Pass the number of components.")
     if isinstance(init, str):
         also = ", labels (n,), responsibilities (n, k), a model or a dict of its parameters"
@@ -203,8 +205,9 @@ def check_parameters(
             )
     place = family.to_user(origin, identity_frame(np.zeros(d)))
     weights = check_mixing_weights(init.get("weights", place.weights))
-    if len(weights) != k:
-        raise ValueError(f"init weights must have shape ({k},) for k={k}; got shape {weights.shape}.")
+    if weights.shape != place.weights.shape:
+        shape = place.weights.shape
+        raise ValueError(f"init weights must have shape {shape} for k={k}; got shape {weights.shape}.")
     values = {**family.values(place), **{name: init[name] for name in init if name != "weights"}}
     checked = family.check(weights, values, d)
     known = {"weights": checked.weights, **family.values(checked)}

@@ -55,7 +55,7 @@ class Clusters(Immutable, ABC):
     def predict(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Return the likeliest component, or the nearest center, of each row, (n,) of int64.
 
-        It is the first one if there are several.
+        It is the first one if there are several. The component of noise, if there is one, has the label -1.
 
         Parameters
         ----------
@@ -83,9 +83,7 @@ class Clusters(Immutable, ABC):
 class Densities(Clusters):
     """A model with a density for each component."""
 
-    @property
-    @abstractmethod
-    def n_components(self) -> int: ...
+    weights: FloatArray
 
     @property
     @abstractmethod
@@ -123,8 +121,8 @@ class Densities(Clusters):
     def predict_proba(self, X: Any, *, n_threads: int | None = None) -> Any:
         """Return the responsibilities p(component | x), (n, k) (Bishop 2006, eq. 9.23).
 
-        Each row sums to 1. The parameters, the results for chunks and dask, and the errors are those of
-        `predict`.
+        Each row sums to 1. A component of noise comes last, (n, k + 1). The parameters, the results for
+        chunks and dask, and the errors are those of `predict`.
         """
         return self._each(X, n_threads, self._scorer.responsibilities)
 
@@ -187,7 +185,7 @@ class Densities(Clusters):
             raise TypeError(
                 "responsibilities must be None where X is a dask collection. Compute the blocks one by one."
             )
-        q = check_responsibilities(responsibilities, source.n_samples, self.n_components, "responsibilities")
+        q = check_responsibilities(responsibilities, source.n_samples, len(self.weights), "responsibilities")
         return self._scorer.lower_bound(source.chunks(), q, n_threads)
 
     def score(self, X: DataLike, sample_weight: RowsLike = None, *, n_threads: int | None = None) -> float:

@@ -9,8 +9,8 @@ import numpy as np
 
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import check_model, sweep_of
-from fastem._api.mixture import M, Mixture, source_for
-from fastem._api.models import model_of
+from fastem._api.mixture import M, Mixture, parts_of, source_for
+from fastem._api.models import model_in_user_units, model_of
 from fastem._api.options import check_reg_covar
 from fastem._api.signatures import RegCovar
 from fastem._api.translations import advised
@@ -77,11 +77,12 @@ def sums_under(
     """
     sweep = sweep_of(model, dtype)
     sweep = sweep._replace(origin=digest(sweep.family, sweep.packed), with_base_measure=True, hard=hard)
-    return replace(source.reduce(sweep), feature_names=model.feature_names)
+    before = parts_of(model)[1]
+    return replace(source.reduce(sweep), feature_names=model.feature_names, before=before)
 
 
 @advised()
-def m_step(statistics: Statistics[M] | Literal[0], *, reg_covar: RegCovar = "auto") -> M:
+def m_step(statistics: Statistics[M] | Literal[0], *, reg_covar: RegCovar = "auto", reseed: bool = True) -> M:
     """Return the maximum-likelihood mixture given expected statistics (Bishop 2006, eq. 9.24 to 9.26).
 
     Parameters
@@ -89,24 +90,43 @@ def m_step(statistics: Statistics[M] | Literal[0], *, reg_covar: RegCovar = "aut
     statistics : Statistics
         The result of `e_step`, or a sum of such results. (``sum`` of none is 0, which is an error.)
     reg_covar : float or "auto"
-        The same as in `fit`.
+        The same as in `fit`. With ``reg_covar=0`` and ``reseed=False`` all is plain maximum likelihood, but
+        for covariances that would be singular.
+    reseed : bool
+        What becomes of components without data. True: a component that weighs less than a thousandth of an
+        average row takes half of the heaviest component, as in `fit`; if the distribution is your own, it
+        keeps its parameters. False: no component is moved for the sake of another. One of weight 0 keeps its
+        parameters, but has the weight 0 and what all components share, such as tied covariances. Every other
+        one gets its weighted mean and covariance, however little it weighs. Use this for averages by
+        component of your own, such as those of `fastem.adapt`.
 
     Returns
     -------
     GaussianMixture, or Mixture of another distribution
         The new model. Its `report` is None. If the rows are float32 and features nearly agree, the first
-        model may be blurred. `e_step` with a model whose features nearly agree computes in float64. A
-        component without data takes half of the heaviest component; if the distribution is your own, it
-        keeps its parameters.
+        model may be blurred. `e_step` with a model whose features nearly agree computes in float64.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not valid.
+        If an argument is not valid, or if ``reseed=False`` and a component has weight 0 in statistics from
+        the bytes of an old version, which do not hold the parameters of the E-step.
     """
     if not isinstance(statistics, Statistics):
         raise TypeError(f"statistics must be made by fastem.e_step; got {type(statistics).__name__}.")
     family = statistics.family
-    maximised = maximise(statistics, check_reg_covar(reg_covar, family))
-    names = statistics.feature_names
-    return model_of(family, maximised.parameters, statistics.frame, None, names)  # type: ignore[return-value]
+    absolute, names = check_reg_covar(reg_covar, family), statistics.feature_names
+    if reseed:
+        parameters = maximise(statistics, absolute).parameters
+        return model_of(family, parameters, statistics.frame, None, names)  # type: ignore[return-value]
+    found = maximise(statistics, absolute, 0, mean_row_weight=0.0)
+    user = family.to_user(found.parameters, statistics.frame)
+    if found.kept:
+        if statistics.before is None:
+            raise ValueError(
+                "statistics must hold the parameters of the E-step if reseed=False and a component has no "
+                f"rows, as component {found.kept[0]} has none; these are from bytes of an old version. Make "
+                "them anew with e_step."
+            )
+        user = family.keeping(user, statistics.before, found.kept)
+    return model_in_user_units(family, user, None, names)  # type: ignore[return-value]

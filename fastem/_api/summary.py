@@ -24,7 +24,8 @@ def summary(
     report: FitReport | None,
 ) -> str:
     """Return the table as lines of text. `user` has the parameters in user units."""
-    k, d = len(user.weights), family.n_features(user)
+    both, d = len(user.weights), family.n_features(user)
+    k = both - family.extra
     lines = [
         f"{title} of {k} component{'s' * (k > 1)}, {family.label}",
         f"{d} feature{'s' * (d > 1)}, {n_parameters} free parameters",
@@ -43,16 +44,22 @@ def summary(
         categories = None
         if family.categories is not None:
             categories = family.categories if columns is None else [family.categories[j] for j in columns]
-        rows += _lines_of(name, np.asarray(values), k, own, categories)
+        rows += _lines_of(name, np.asarray(values), both, own, categories)
     wide = max(len(name) for name, _ in rows)
-    for start in range(0, k, _COLUMNS):
-        shown = range(start, min(start + _COLUMNS, k))
-        lines.append(" " * wide + "".join(f"{component:>11}" for component in shown))
+    heads = [*map(str, range(k)), *["noise"] * family.extra]
+    for start in range(0, both, _COLUMNS):
+        shown = range(start, min(start + _COLUMNS, both))
+        lines.append(" " * wide + "".join(f"{heads[component]:>11}" for component in shown))
         for name, numbers in rows:
-            cells = "" if numbers is None else "".join(f"{numbers[c]:>11.4g}" for c in shown)
+            cells = "" if numbers is None else "".join(_cell(numbers[c]) for c in shown)
             lines.append(f"{name:<{wide}}{cells}".rstrip())
         lines.append("")
     return "\n".join(lines).rstrip()
+
+
+def _cell(number: float) -> str:
+    """Return a number in its column, which is empty for what noise does not have."""
+    return " " * 11 if np.isnan(number) else f"{number:>11.4g}"
 
 
 def _lines_of(name: str, values: Array, k: int, features: list[str], categories: Any) -> Iterator[Line]:

@@ -7,7 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem._em.labellings import geometries_of, labellings, nearest_known, random_labels
+from fastem._em.labellings import (
+    distinct,
+    geometries_of,
+    labellings,
+    nearest_known,
+    random_labels,
+    weights_of_dense,
+)
 from fastem._em.objective import Likelihood
 from fastem._em.race import best_ascent, best_run, shortlisted
 from fastem._em.starts import (
@@ -79,6 +86,9 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     drawn = draw(likelihood, rows_to_draw(likelihood), rng)
     source, k = likelihood.source, likelihood.k
     found, clear = labellings(drawn.geometries, drawn.weights, k, rng, source.n_threads)
+    if likelihood.family.box is not None:
+        dense = weights_of_dense(drawn.geometries[0], drawn.weights, rng)
+        found = distinct(found + labellings(drawn.geometries, dense, k, rng, source.n_threads)[0], k)
     return best_start(likelihood, drawn, found, clear, rng)
 
 

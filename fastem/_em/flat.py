@@ -39,7 +39,7 @@ def flat_columns(likelihood: Likelihood[P], parameters: P, components: list[int]
     if ellipsoids is not None:
         own = np.flatnonzero(~np.isnan(ellipsoids[0]).any(axis=0))
         means, matrices = ellipsoids[0][:, own], ellipsoids[1][:, own[:, None], own]
-        amount, variance = _least(likelihood, own, parameters.weights, means, matrices)
+        amount, variance = _least(likelihood, own, parameters.weights[: len(means)], means, matrices)
         precision = float(np.finfo(likelihood.source.dtype).eps)
         shared = len(matrices) > 1 and bool((matrices == matrices[0]).all())
         surely = len(own) == likelihood.source.n_features

@@ -127,9 +127,9 @@ class Posterior(Likelihood[P]):
 
 
 def maximise(
-    statistics: Statistics[Any], reg_covar: float | None, reseeds: int | None = None, **given: Any
+    statistics: Statistics[Any], reg_covar: float | None, reseeds: int | None = None, **others: Any
 ) -> Maximised[Any]:
-    """Make the M-step. `given` are the last fields of `Rule`, for blended sums and for what is known."""
+    """Make the M-step. `others` are fields of `Rule`, such as for blended sums and for what is known."""
     rule: Rule[Any] = Rule(
         statistics.frame,
         statistics.total_weight / statistics.n_samples,
@@ -137,6 +137,5 @@ def maximise(
         statistics.stored_precision,
         reg_covar,
         reseeds,
-        **given,
-    )
+    )._replace(**others)
     return statistics.family.maximise(statistics.summed, rule)

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastem._families.frame import Frame, Moments
 from fastem._families.given import Conjugate, ConjugatePrior, Held
+from fastem._families.reseed import with_rows
 from fastem._typing import Array, FloatArray, Rows
 
 
@@ -122,6 +123,7 @@ class Facts(NamedTuple):
     names: tuple[str, ...] | None  # the names of the columns, if they have any
     texts: tuple[Array | None, ...]  # the different texts in each column, sorted, or None if it has numbers
     distinct: Callable[[Array], tuple[Array, ...]]  # finds the different values in columns of these numbers
+    extent: Callable[[], tuple[FloatArray, FloatArray]] | None = None  # finds the range of each column
 
 
 class Family(ABC, Generic[P, S]):
@@ -145,6 +147,8 @@ class Family(ABC, Generic[P, S]):
     refinements: ClassVar[int] = 1  # how often sums for known responsibilities are taken again, at most
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
     shows_clusters: ClassVar[bool] = True  # whether k-means can see the clusters of rows
+    extra: ClassVar[int] = 0  # components after the k that users ask for; arrays of weights have them too
+    box: FloatArray | None = None  # (2, d) of a component of uniform noise
     discrete: ClassVar[bool] = False  # whether rows hold whole numbers alone
     # The values that rows may have in each column (None for a column without such), or None if no column has.
     categories: tuple[Any, ...] | None = None
@@ -321,6 +325,12 @@ class Family(ABC, Generic[P, S]):
     @abstractmethod
     def maximise(self, sums: S, rule: Rule[P]) -> Maximised[P]:
         """Return the maximum-likelihood parameters given the sums of an E-step."""
+
+    def keeping(self, parameters: P, before: P, kept: list[int]) -> P:
+        """Return parameters where `kept` have those of `before`, but for weights and what is shared."""
+        shown = ((name, getattr(parameters, name), getattr(before, name)) for name in self.parameter_names)
+        new = {name: with_rows(own, others, kept) for name, own, others in shown}
+        return parameters._replace(**new)  # type: ignore[attr-defined, no-any-return]
 
     @abstractmethod
     def origin(self, k: int, d: int) -> P | None:

@@ -268,6 +268,11 @@ class Custom(Unscaled[CustomParameters, CustomSums]):
             return None
         return CustomParameters(weights, values, like.n_features, sums)
 
+    def keeping(
+        self, parameters: CustomParameters, before: CustomParameters, kept: list[int]
+    ) -> CustomParameters:
+        return parameters  # `maximise` has kept them
+
     def origin(self, k: int, d: int) -> None:
         return None
 

@@ -1,6 +1,6 @@
 """Gaussian families, each of which is a layout of the covariances and a constraint on them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,8 @@ from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.floor import Fixed, Stored, maximise_gaussian
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.relevance import adapted, completed
+from fastem._families.reseed import with_rows
 from fastem._families.rounding import RELATIVE_FLOOR
 from fastem._typing import Array, FloatArray
 
@@ -275,6 +277,42 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         variances = self._layout.variances(covariances, means.shape[1])
         total = np.asarray(weights @ (variances + np.square(means - weights @ means)))
         return np.asarray(rule.share * (RELATIVE_FLOOR * total))
+
+    def keeping(
+        self, parameters: GaussianParameters, before: GaussianParameters, kept: list[int]
+    ) -> GaussianParameters:
+        means = with_rows(parameters.means, before.means, kept)
+        covariances = parameters.covariances
+        if self._layout.shape(*means.shape)[0] == len(means):
+            covariances = with_rows(covariances, before.covariances, kept)
+            if not self._constraint.direct:
+                covariances = completed(self._layout, self._constraint, parameters.weights, covariances, kept)
+        return GaussianParameters(parameters.weights, means, covariances)
+
+    def toward(
+        self,
+        background: GaussianParameters,
+        sums: GaussianSums,
+        frame: Frame,
+        relevance: float,
+        names: Collection[str],
+        precision: float,
+    ) -> GaussianParameters:
+        """Return the parameters `names` between those of `background` and those most likely given the sums.
+
+        A component of the background weighs as much as `relevance` rows. Parameters are in user units, and
+        the sums in `frame`. `precision` is the spacing of numbers at 1 in the pass.
+        """
+        before = self.from_user(background, frame)
+        found = adapted(self._layout, self._constraint, before, sums, relevance, names, precision)
+        new = self.to_user(GaussianParameters(found.weights, before.means, found.covariances), frame)
+        covariances = new.covariances if "covariances" in names else background.covariances
+        if self._constraint.direct and self._layout.shape(*before.means.shape)[0] == len(sums.weights):
+            covariances = with_rows(
+                covariances, background.covariances, list(np.flatnonzero(sums.weights == 0))
+            )
+        means = background.means + found.moves * frame.scale
+        return GaussianParameters(found.weights, means, covariances)
 
     def origin(self, k: int, d: int) -> GaussianParameters:
         unit = self._layout.diagonal(np.ones((self._layout.shape(k, d)[0], d)))

@@ -6,7 +6,6 @@ kernels are those of the blocks, so that no combination of kinds compiles anew.
 """
 
 from collections.abc import Callable, Mapping
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from fastem._families.categories import checked_list
 from fastem._families.frame import Frame, Moments
 from fastem._families.kinds import kinds_of_columns
 from fastem._families.normalise import LN2
+from fastem._io import unnamed
 from fastem._typing import Array, FloatArray, Rows
 
 
@@ -119,8 +119,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
         covariance_type = str(arrays["covariance_type"][0])
         blocks = []
         for kind in sorted(set(kinds)):
-            prefix = f"{kind} "
-            own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+            own = unnamed(f"{kind} ", arrays)
             columns = np.flatnonzero([one == kind for one in kinds])
             blocks.append(Block(kind, self._family_of(kind, covariance_type).with_state(own), columns))
         distribution = dict(zip(keys if named else range(len(kinds)), kinds, strict=True))
@@ -293,15 +292,11 @@ class Mixed(Family[MixedParameters, MixedSums]):
         return True
 
     def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
-        return reduce(
-            np.add,
-            (
-                block.family.base_measure(block.rows(rows), block.frame(frame), n_threads)
-                for block in self._blocks
-                if block.family.has_base_measure
-            ),
-            np.zeros(len(rows.X)),
-        )
+        total = np.zeros(len(rows.X))
+        for block in self._blocks:
+            if block.family.has_base_measure:
+                total += block.family.base_measure(block.rows(rows), block.frame(frame), n_threads)
+        return total
 
     # --- sums and M-step
 
@@ -329,6 +324,12 @@ class Mixed(Family[MixedParameters, MixedSums]):
             sum(one.slack for one in found),
             any(one.imprecise for one in found),
         )
+
+    def keeping(
+        self, parameters: MixedParameters, before: MixedParameters, kept: list[int]
+    ) -> MixedParameters:
+        triples = zip(self._blocks, parameters.blocks, before.blocks, strict=True)
+        return parameters._replace(blocks=tuple(b.family.keeping(o, p, kept) for b, o, p in triples))
 
     def origin(self, k: int, d: int) -> MixedParameters:
         blocks = tuple(block.family.origin(k, len(block.columns)) for block in self._blocks)
@@ -380,8 +381,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
     def from_arrays(self, arrays: Mapping[str, Array], d: int) -> MixedSums:
         blocks = []
         for kind, family, columns in self._blocks:
-            prefix = f"{kind} "
-            own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+            own = unnamed(f"{kind} ", arrays)
             blocks.append(family.from_arrays(own, len(columns)))
         return MixedSums(blocks[0].weights, tuple(blocks))
 

@@ -17,10 +17,11 @@ from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._families.lognormal import Lognormal
 from fastem._families.mixed import Mixed
+from fastem._families.noise import Noise
 from fastem._families.orientations import EEV, EVE, VEV, VVE
 from fastem._families.poisson import Poisson
 from fastem._families.student import Student
-from fastem._families.volumes import EVI, EVV, VEE, VEI
+from fastem._families.volumes import EVI, EVV, VEE, VEI, Pooled
 from fastem._typing import Array
 
 GAUSSIANS: dict[str, Gaussian] = {
@@ -67,6 +68,12 @@ STUDENTS: dict[str, Student] = {
     "spherical": Student("spherical", Spherical(), VII()),
 }
 
+# The kernel of tied covariances has one precision for all components, but that of noise is 0.
+NOISY: dict[str, Noise] = {
+    name: Noise(Gaussian(name, Full(), Pooled()) if name == "tied" else gaussian)
+    for name, gaussian in GAUSSIANS.items()
+}
+
 # These distributions have a family for each covariance type.
 ELLIPTICAL: dict[str, Mapping[str, Family[Any, Any]]] = {"gaussian": GAUSSIANS, "student": STUDENTS}
 DISTRIBUTIONS = (*ELLIPTICAL, *OTHERS)
@@ -101,6 +108,23 @@ def family_of(distribution: Any, covariance_type: Any = None) -> Family[Any, Any
             f'covariance_type must be left out unless distribution is "gaussian" or "student"; '
             f"got {covariance_type!r} with {family.name}."
         )
+    return family
+
+
+def noisy_family(family: Family[Any, Any]) -> Family[Any, Any]:
+    """The family of mixtures with a component of noise. Raise an error if there is none."""
+    if family.name not in NOISY:
+        raise ValueError(
+            f"noise_component must be False for {family.label}; got True. Only Gaussians have one; Student "
+            'components (distribution="student") are robust to outliers without it.'
+        )
+    return NOISY[family.name]
+
+
+def adaptable_family(family: Family[Any, Any]) -> Gaussian:
+    """The family of a background model that can be adapted. Raise an error if it cannot be."""
+    if not isinstance(family, Gaussian):
+        raise TypeError(f"model must be a fastem.GaussianMixture to be adapted; got {family.label}.")
     return family
 
 
@@ -175,6 +199,7 @@ def _family_named(name: str, own: Family[Any, Any] | None) -> Family[Any, Any]:
         **GAUSSIANS,
         **{family.name: family for family in STUDENTS.values()},
         **OTHERS,
+        **{family.name: family for family in NOISY.values()},
         Mixed.name: Mixed(block_family, {}, "diag"),
     }
     if name not in known:

@@ -32,3 +32,10 @@ def reseed(
         split(component, heaviest)
         weights[component] = weights[heaviest] = (weights[heaviest] + weights[component]) / 2
     return reseeded, components[len(reseeded) :]
+
+
+def with_rows(array: FloatArray, others: FloatArray, chosen: list[int]) -> FloatArray:
+    """Return a copy of an array, with some of its rows from another array of its shape."""
+    copy = np.array(array)
+    copy[chosen] = others[chosen]
+    return copy

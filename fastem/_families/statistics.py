@@ -9,10 +9,12 @@ import numpy as np
 
 from fastem import _io
 from fastem._checks import check_feature_names
-from fastem._families.base import Family
+from fastem._families.base import Family, check_sums
 from fastem._families.frame import Frame
 from fastem._families.registry import family_named, family_of
 from fastem._typing import Array, FloatArray, read_only
+
+_BEFORE = "before/"  # the parameters of the E-step in bytes, which older versions did not write
 
 M = TypeVar("M")  # the class of the model that the statistics are for
 
@@ -30,7 +32,8 @@ class Statistics(Generic[M]):
     n_samples : int
         Number of rows of positive weight.
     weights : array of shape (k,)
-        Expected number of rows in each component: the sum of its (weighted) responsibilities.
+        Expected number of rows in each component: the sum of its (weighted) responsibilities. A component of
+        noise comes last, (k + 1,).
     log_likelihood : float
         Total (weighted) log-likelihood of the rows under the model.
     n_components, n_features : int
@@ -47,6 +50,7 @@ class Statistics(Generic[M]):
     origin: str  # digest of the parameters of the E-step
     feature_names: tuple[str, ...] | None = None
     rows_dtype: np.dtype[Any] | None = None  # the dtype of the rows, if it is not `dtype`
+    before: Any = None  # the parameters of the E-step in user units, where they are known
     # Makes the same pass in float64, if it computed in float32 and the rows are at hand.
     again: Callable[[], "Statistics[M]"] | None = None
 
@@ -56,7 +60,7 @@ class Statistics(Generic[M]):
 
     @property
     def n_components(self) -> int:
-        return len(self.weights)
+        return len(self.weights) - self.family.extra
 
     @property
     def n_features(self) -> int:
@@ -88,6 +92,7 @@ class Statistics(Generic[M]):
             - Gaussian: ``"means"`` (k, d) are the means of the model. ``"first"`` (k, d) is the sum of
               r (x - mean). ``"scatter"`` is the sum of r (x - mean)(x - mean)', in the shape of the
               covariances, but (1, d, d) for tied.
+            - Gaussian with a component of noise: the same; the noise has a weight alone.
             - Student: the same with r u in place of r, where u is the expected precision of the row
               (`docs/explanation/algorithm.md`); also ``"scaled_weights"`` (k,), the sum of r u, and
               ``"logarithms"`` (k,), that of r log u.
@@ -96,6 +101,15 @@ class Statistics(Generic[M]):
               (k, d) is the sum of r (log x)^2.
             - Categorical: ``"counts"`` (k, d, C) is the sum of r over the rows of each category.
             - A `fastem.Distribution`: ``"statistics"`` is the tuple of its statistics.
+
+        Notes
+        -----
+        Sums about the means keep their digits however far the rows are from zero. The Baum-Welch statistics
+        about zero, as toolkits of speech have them, follow from ``s = statistics.sums()``, with
+        ``n = s["weights"][:, None]`` and ``m = s["means"]``: the zeroth order is ``s["weights"]``, the first
+        is ``s["first"] + n * m``, and the second, for diag, is
+        ``s["scatter"] + m * (2 * s["first"] + n * m)``. For full, with ``f = s["first"]``, it is
+        ``s["scatter"] + f[:, :, None] * m[:, None] + m[:, :, None] * (f + n * m)[:, None]``.
         """
         return self.family.user_sums(self.summed, self.frame)
 
@@ -121,8 +135,7 @@ class Statistics(Generic[M]):
     def to_bytes(self) -> bytes:
         """Convert the statistics to bytes, for a file or another process. `from_bytes` reads them.
 
-        The bytes contain no pickles. For a built-in distribution they identify the parameters of the E-step
-        by a digest, but do not hold them.
+        The bytes contain no pickles. They hold the parameters of the E-step, and a digest of them.
         """
         header = {
             "family": self.family.name,
@@ -134,7 +147,11 @@ class Statistics(Generic[M]):
             "feature_names": self.feature_names,
         }
         arrays = self.frame._asdict() | self.family.to_arrays(self.summed)
-        return _io.statistics_to_bytes(header, arrays | _io.named(_io.STATE, self.family.state()))
+        arrays |= _io.named(_io.STATE, self.family.state())
+        if self.before is not None:
+            known = {"weights": self.before.weights, **self.family.values(self.before)}
+            arrays |= _io.named(_BEFORE, known)
+        return _io.statistics_to_bytes(header, arrays)
 
     @classmethod
     def from_bytes(cls, content: bytes, *, distribution: Any = None) -> "Statistics[Any]":
@@ -205,7 +222,8 @@ def _from_archive(
         np.isfinite(frame).all() and (frame.scale > 0).all()
     ):
         raise ValueError("its frame is none")
-    summed = family.from_arrays(arrays, d)
+    before = _io.unnamed(_BEFORE, arrays)
+    summed = family.from_arrays({name: a for name, a in arrays.items() if not name.startswith(_BEFORE)}, d)
     if not ((summed.weights >= 0).all() and summed.weights.sum() > 0):
         raise ValueError("its weights are not positive")
     log_likelihood = float.fromhex(header["log_likelihood"])
@@ -226,4 +244,13 @@ def _from_archive(
         str(header["origin"]),
         check_feature_names(header["feature_names"], d),
         np.dtype(rows_dtype),
+        _checked(family, before, len(summed.weights), d) if before else None,
     )
+
+
+def _checked(family: Family[Any, Any], before: dict[str, Array], k: int, d: int) -> Any:
+    """Return the parameters of the E-step from bytes."""
+    parameters = family.check(check_sums("weights", before.pop("weights"), (k,)), before, d)
+    if not (parameters.weights >= 0).all() or family.n_features(parameters) != d:
+        raise ValueError("the parameters of its E-step are none")
+    return parameters

@@ -20,6 +20,7 @@ from fastem._families.degrees import LEAST, MOST, degrees_given_scale, own_degre
 from fastem._families.frame import Frame, Moments
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.reseed import with_rows
 from fastem._families.special import digamma
 from fastem._kernels._params import StudentParams, StudentSums, Sums
 from fastem._typing import Array, FloatArray
@@ -250,6 +251,13 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         alpha = float(old @ mean / old.sum())
         new = degrees_given_scale(mean / alpha - 1 + np.log(alpha) - logarithm, sums.degrees_of_freedom, d)
         return np.where(known, new, sums.degrees_of_freedom), alpha
+
+    def keeping(
+        self, parameters: StudentParameters, before: StudentParameters, kept: list[int]
+    ) -> StudentParameters:
+        gaussian = self._gaussian.keeping(_gaussian_of(parameters), _gaussian_of(before), kept)
+        degrees = with_rows(parameters.degrees_of_freedom, before.degrees_of_freedom, kept)
+        return StudentParameters(*gaussian, degrees)
 
     def origin(self, k: int, d: int) -> StudentParameters:
         return StudentParameters(*self._gaussian.origin(k, d), np.full(k, _FIRST_DEGREES))

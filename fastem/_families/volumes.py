@@ -87,6 +87,19 @@ class VEE(Constraint):
         return k + d * (d + 1) // 2 - 1
 
 
+class Pooled(Constraint):
+    """One covariance matrix, EEE, in a layout that has one for each component."""
+
+    def estimate(
+        self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
+    ) -> FloatArray:
+        scatters = own_scatters(sums, shift, weights)
+        return np.broadcast_to(scatters.sum(axis=0) / weights.sum(), scatters.shape).copy()
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return d * (d + 1) // 2
+
+
 def own_scatters(sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
     """Return the scatter matrix of each component about its own mean."""
     return sums.scatter - weights[:, None, None] * shift[:, :, None] * shift[:, None, :]

@@ -42,9 +42,10 @@ def add_curves(ax: Any, one: Subject, low: float, high: float, whole: bool = Tru
     style: dict[str, Any] = {"drawstyle": "steps-mid"} if one.discrete else {}
     step = "mid" if one.discrete else None
     for component, part in enumerate(parts.T):
-        colour = colour_of(component)
+        noise = component >= one.n_components
+        colour = text_colour() if noise else colour_of(component)
         ax.fill_between(at, part, step=step, color=colour, alpha=0.2, lw=0, zorder=1)
-        ax.plot(at, part, c=colour, lw=1.4, label=f"{component}", **style, zorder=2)
+        ax.plot(at, part, c=colour, lw=1.4, label="noise" if noise else f"{component}", **style, zorder=2)
     if whole and one.n_components > 1:
         ax.plot(at, total, c=text_colour(), lw=1.4, label="mixture", **style, zorder=3)
 

@@ -56,6 +56,9 @@ def draw_classification(
             style = {"marker": marker_of(component), "c": colour_of(component), "lw": 0}
             opacity = opacity_of_points(len(labels))
             ax.scatter(mine[:, i], mine[:, j], s=area, alpha=opacity, label=f"{component}", **style)
+        noise = drawn.X[labels < 0]
+        if len(noise):
+            ax.scatter(noise[:, i], noise[:, j], s=area, marker="x", c=text_colour(), lw=0.8, label="noise")
         if subject.has_ellipses([i, j]):
             add_ellipses(ax, subject, [i, j])
         elif subject.centres is not None:

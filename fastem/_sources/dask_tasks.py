@@ -129,10 +129,20 @@ def sample(chunk: Rows, ranks: Array) -> Sample:
 
 
 def extremes(chunk: Rows) -> tuple[Rows, ...]:
-    """Return the least and the largest values of the columns, as two rows."""
+    """Return the least and the largest values of the columns, as two rows.
+
+    If rows have weights, these two have the weight 0, and those of the rows of positive weight follow.
+    """
     if len(chunk.X) == 0:
         return ()
-    return (Rows(chunk.where, 0, np.stack([chunk.X.min(axis=0), chunk.X.max(axis=0)]), names=chunk.names),)
+    ends = [chunk.X.min(axis=0), chunk.X.max(axis=0)]
+    weight = None
+    if chunk.weight is not None:
+        weight, positive = np.zeros(2, chunk.weight.dtype), chunk.X[chunk.weight > 0]
+        if len(positive):
+            ends += [positive.min(axis=0), positive.max(axis=0)]
+            weight = np.append(weight, np.ones_like(weight))
+    return (Rows(chunk.where, 0, np.stack(ends), weight, names=chunk.names),)
 
 
 def apply(chunk: Rows, score: ScoreRows) -> Array:

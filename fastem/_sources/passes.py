@@ -19,7 +19,7 @@ from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.few import Few, few_of
 from fastem._sources.known import Known
 from fastem._sources.texts import Vocabulary
-from fastem._typing import Array, Rows, read_only
+from fastem._typing import Array, FloatArray, Rows, read_only
 
 _MAX_SLOTS = 64
 _TILES_PER_SLOT = 8  # with fewer, waking threads would take longer than the work
@@ -94,7 +94,18 @@ class Source(ABC):
 
     def facts(self) -> Facts:
         """Return what a family may learn from the rows."""
-        return Facts(self.feature_names, self.vocabulary or (None,) * self.n_features, self._values)
+        texts = self.vocabulary or (None,) * self.n_features
+        return Facts(self.feature_names, texts, self._values, self._extent)
+
+    def _extent(self) -> tuple[FloatArray, FloatArray]:
+        """Return the least and the largest value of each column in rows of positive weight."""
+        self.moments()  # raises an error if X is not finite
+        low, high = np.full(self.n_features, np.inf), np.full(self.n_features, -np.inf)
+        for rows in self.chunks():
+            X = rows.X if rows.weight is None else rows.X[rows.weight > 0]
+            if len(X):
+                low, high = np.minimum(low, X.min(axis=0)), np.maximum(high, X.max(axis=0))
+        return low, high
 
     def _values(self, columns: Array) -> tuple[Array, ...]:
         """Return the sorted distinct values of some columns. Raise an error if X is not finite."""

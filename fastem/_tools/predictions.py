@@ -50,9 +50,11 @@ def components(model: Mixture | KMeans, data: DataFile, *, proba: bool) -> Itera
             yield {"label": labels}
         return
     assert isinstance(model, Mixture)
-    names = [f"component_{k}" for k in range(model.n_components)]
+    k = model.n_components
+    names = [f"component_{number}" for number in range(k)] + ["noise"] * (len(model.weights) - k)
     for shares in _chunks(model.predict_proba, data):
-        yield {"label": shares.argmax(axis=1), **dict(zip(names, shares.T, strict=True))}
+        labels = shares.argmax(axis=1)
+        yield {"label": np.where(labels < k, labels, -1), **dict(zip(names, shares.T, strict=True))}
 
 
 def densities(model: Mixture, data: DataFile, threshold: float | None) -> Iterator[Columns]:
