@@ -117,8 +117,12 @@ def _check_fixed(fixed: Any, family: Family[Any, Any], init: Any, k: int) -> dic
                 f"fixed holds {name!r}, so init must give its values; got {init!r}. "
                 f'Pass init={{"{name}": values}}, or a model.'
             )
-    masks = {name: _mask(name, fixed[name] if isinstance(fixed, Mapping) else True, k) for name in names}
-    masks = {name: mask for name, mask in masks.items() if mask.any()}
+    masks = {}
+    for name in names:
+        value = fixed[name] if isinstance(fixed, Mapping) else True
+        mask = _mask(name, value, k + family.extra if name == "weights" else k)
+        if mask.any():
+            masks[name] = mask
     family.check_fixed(masks)
     return masks
 
@@ -128,7 +132,7 @@ def _mask(name: str, value: Any, k: int) -> Array:
     mask = np.asarray(value)
     if mask.dtype != np.bool_ or mask.shape not in ((), (k,)):
         raise ValueError(
-            f"fixed[{name!r}] must be a mask of bool with shape (k,) = ({k},), or True for all components; "
+            f"fixed[{name!r}] must be a mask of bool with shape ({k},), or True for all components; "
             f"got {value!r}."
         )
     return np.broadcast_to(mask, k).copy()
