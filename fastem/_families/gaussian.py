@@ -13,6 +13,7 @@ from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.floor import RELATIVE_FLOOR, Stored, maximise_gaussian
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.posterior import Conjugate, Hyperparameters
 from fastem._typing import Array, FloatArray
 
 # A variance in user units must stay a normal number.
@@ -148,6 +149,15 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     def pack(self, parameters: GaussianParameters | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
         assert parameters is not None
         return self._layout.pack(parameters, frame, dtype)
+
+    def raised(self, packed: Any, amounts: FloatArray) -> Any:
+        """Return what `pack` returned with these amounts (K,) added to the log-densities of components."""
+        log2 = packed.log2_weights.astype(np.float64) + amounts / np.log(2)
+        return packed._replace(log2_weights=log2.astype(packed.log2_weights.dtype))
+
+    def conjugate(self, prior: Hyperparameters, frame: Frame) -> Conjugate:
+        """Return the algebra of posteriors, whose covariances are those of this family."""
+        return Conjugate(self._layout, self._constraint, prior, frame)
 
     def multiply_adds(self, d: int) -> int:
         return d * (d + 1) if self._layout.matrices else 2 * d
