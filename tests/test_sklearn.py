@@ -442,7 +442,7 @@ def test_the_log_names_the_step_once_and_weights_are_refused(iris, caplog):
         model.__class__.__qualname__ = "Watched"
         for _ in range(2):
             model.fit(iris).predict(iris)
-    assert caplog.messages == ["scikit-learn computes this GaussianMixture: Watched overrides _e_step."]
+    assert caplog.messages == ["scikit-learn computes this mixture: Watched overrides _e_step."]
     for method in (model.fit, model.score):
         with pytest.raises(ValueError, match=r"sample_weight must be None for Watched, .* _e_step"):
             method(iris, sample_weight=np.ones(len(iris)))

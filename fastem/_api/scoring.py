@@ -13,10 +13,14 @@ from fastem._typing import Array, FloatArray, Rows
 
 
 class Scorer:
-    """The parameters of a mixture, in user units, prepared once for each dtype and use."""
+    """The parameters of a mixture, in user units, prepared once for each dtype and use.
 
-    def __init__(self, family: Family[Any, Any], user: Any) -> None:
-        self._family, self._user = family, user
+    `log_weights` (K,) replace the logarithms of the weights. They need not be those of weights that sum to 1,
+    and may be smaller than logarithms of numbers. The family must be one of Gaussians.
+    """
+
+    def __init__(self, family: Family[Any, Any], user: Any, log_weights: FloatArray | None = None) -> None:
+        self._family, self._user, self._log_weights = family, user, log_weights
         self._sweeps: dict[tuple[np.dtype[Any], bool], Sweep] = {}
 
     def sweep(self, dtype: np.dtype[Any], weighted: bool = True) -> Sweep:
@@ -26,9 +30,13 @@ class Scorer:
         """
         if (dtype, weighted) not in self._sweeps:
             k = len(self._user.weights)
-            user = self._user if weighted else self._user._replace(weights=np.full(k, 1 / k))
+            raised = weighted and self._log_weights is not None
+            equal = np.ones(k) if raised else np.full(k, 1 / k)
+            user = self._user if weighted and not raised else self._user._replace(weights=equal)
             frame = self._family.own_frame(self._user, dtype)
             packed = self._family.pack(self._family.from_user(user, frame), frame, dtype)
+            if raised:
+                packed = self._family.raised(packed, self._log_weights)
             self._sweeps[dtype, weighted] = Sweep(self._family, k, packed, frame)
         return self._sweeps[dtype, weighted]
 
