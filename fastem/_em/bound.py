@@ -15,7 +15,7 @@ from fastem._em.objective import Likelihood, Objective
 from fastem._em.starts import given_start, responsibilities_of
 from fastem._families.base import Maximised
 from fastem._families.layouts import GaussianParameters, GaussianSums
-from fastem._families.posterior import Conjugate, Posterior, offsets
+from fastem._families.posterior import Conjugate, Posterior
 from fastem._families.statistics import Statistics
 from fastem._report import Breakdown
 from fastem._typing import Array, FloatArray
@@ -45,9 +45,9 @@ class VariationalBound(Objective[Posterior]):
 
     def packed(self, posterior: Posterior, dtype: np.dtype[Any]) -> Any:
         """Return the expected log-densities for a pass."""
-        family, conjugate = self.likelihood.family, self.conjugate
-        packed = family.pack(conjugate.gaussians(posterior), self.likelihood.frame, dtype)
-        return family.raised(packed, offsets(posterior))
+        family = self.likelihood.family
+        gaussians, offsets = self.conjugate.gaussians(posterior)
+        return family.raised(family.pack(gaussians, self.likelihood.frame, dtype), offsets)
 
     def e_step(self, parameters: Posterior) -> Statistics[Any]:
         return self._told(parameters, self.likelihood.swept(partial(self.packed, parameters)))
@@ -97,7 +97,7 @@ class VariationalBound(Objective[Posterior]):
 
     def plug_in_log_likelihood(self, posterior: Posterior) -> float:
         """Return the log-likelihood of all rows under the expectations. It takes a pass."""
-        mixture = self.conjugate.expectations(posterior)
+        mixture = GaussianParameters(posterior.weights, posterior.means, posterior.covariances)
         return self.likelihood.log_likelihood(self.likelihood.e_step(mixture))
 
     def log_likelihood(self, statistics: Statistics[Any]) -> float:

@@ -13,7 +13,7 @@ from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.floor import RELATIVE_FLOOR, Stored, maximise_gaussian
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
-from fastem._families.posterior import Conjugate, Hyperparameters
+from fastem._families.posterior import Conjugate, Hyperparameters, Posterior, expectations_of
 from fastem._typing import Array, FloatArray
 
 # A variance in user units must stay a normal number.
@@ -158,6 +158,12 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     def conjugate(self, prior: Hyperparameters, frame: Frame) -> Conjugate:
         """Return the algebra of posteriors, whose covariances are those of this family."""
         return Conjugate(self._layout, self._constraint, prior, frame)
+
+    def offsets(self, posterior: Posterior) -> FloatArray:
+        """Return the expected log-densities of components (K,) less those of Gaussians, in user units."""
+        stacked = posterior.covariances.reshape(self._layout.shape(*posterior.means.shape))
+        posterior = posterior._replace(covariances=stacked)
+        return expectations_of(self._layout, posterior).offsets(posterior)
 
     def multiply_adds(self, d: int) -> int:
         return d * (d + 1) if self._layout.matrices else 2 * d

@@ -19,9 +19,9 @@ import numpy as np
 from fastem._families.constraints import Constraint
 from fastem._families.frame import Frame
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
-from fastem._families.matrices import cholesky, invert_lower
+from fastem._families.matrices import cholesky, diagonals, invert_lower
 from fastem._families.rounding import hides, noise
-from fastem._families.special import digamma, log_gamma
+from fastem._families.special import log_gamma, log_gamma_and_digamma
 from fastem._typing import FloatArray
 
 _EPSILON = float(np.finfo(np.float64).eps)
@@ -62,6 +62,54 @@ class Posterior(NamedTuple):
         return np.asarray(weights / weights.sum())
 
 
+class Expectations(NamedTuple):
+    """What follows from a posterior."""
+
+    log_weights: FloatArray  # (K,) expected
+    log_precisions: FloatArray  # (m,) expected log-determinants of precisions, less those of inv(C)
+    log_determinants: FloatArray  # (m,) of C, NaN unless it is positive definite
+    roots: FloatArray  # (m, ...) matrices whose squares are inv(C), or numbers whose squares are 1 / C
+    log_norm_of_weights: float  # logarithm of the Dirichlet's beta function, or the sum of those of sticks
+    log_norms: FloatArray  # (m,) of Wishart distributions, without a power of pi (Bishop 2006, eq. B.79)
+    logs: FloatArray  # expected logarithms of weights (1, K), or of sticks and of their rests (2, K)
+
+    def offsets(self, posterior: Posterior) -> FloatArray:
+        """Return what to add to the log-density of a component (K,) (Bishop 2006, eq. 10.64 to 10.66).
+
+        That log-density is of a Gaussian with mean m and covariance C. The sum is the expected log-density.
+        """
+        d = posterior.means.shape[1]
+        return np.asarray(self.log_weights + 0.5 * (self.log_precisions - d / posterior.mean_precisions))
+
+
+def expectations_of(layout: Layout, posterior: Posterior) -> Expectations:
+    d = posterior.means.shape[1]
+    nu, concentrations = posterior.degrees_of_freedom, posterior.concentrations
+    covariances = posterior.covariances
+    process = len(concentrations) == 2
+    totals = concentrations.sum(axis=0 if process else 1)
+    halves = 0.5 * (nu[:, None] - np.arange(d))  # (nu + 1 - i) / 2 for the features i = 1 ... d
+    parts = concentrations.size, concentrations.size + totals.size
+    arguments = np.concatenate([concentrations.ravel(), totals, halves.ravel()])
+    (gammas, gammas_of_totals, of_halves), (logs, logs_of_totals, digammas) = (
+        np.split(values, parts) for values in log_gamma_and_digamma(arguments)
+    )
+    logs = logs.reshape(concentrations.shape) - logs_of_totals
+    log_weights = logs[0] + np.append(0.0, np.cumsum(logs[1])[:-1]) if process else logs[0]
+    if layout.matrices:
+        roots = invert_lower(cholesky(covariances))
+        log_determinants = -2 * np.log(diagonals(roots)).sum(axis=1)
+    else:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            roots = 1 / np.sqrt(covariances)
+            log_determinants = np.log(layout.pivots(covariances, d)).sum(axis=1)
+    of_halves = of_halves.reshape(halves.shape).sum(axis=1)
+    log_norms = 0.5 * nu * (d * np.log(2 / nu) - log_determinants) + of_halves
+    log_precisions = d * np.log(2 / nu) + digammas.reshape(halves.shape).sum(axis=1)
+    norm = float(gammas.sum() - gammas_of_totals.sum())
+    return Expectations(log_weights, log_precisions, log_determinants, roots, norm, log_norms, logs)
+
+
 class Conjugate:
     """Posteriors of Gaussians with one layout and constraint, given one prior."""
 
@@ -70,29 +118,36 @@ class Conjugate:
         self._layout, self._constraint, self._frame = layout, constraint, frame
         scale = layout.rescale(prior.scale, 1 / frame.scale)
         self.prior = prior._replace(mean=frame.standardise(prior.mean), scale=scale)
+        self._last: tuple[Posterior, Expectations] | None = None
         nu = np.array([prior.degrees_of_freedom])
-        factor = self._log_wishart(nu, scale / nu)
+        one = Posterior(self._concentrations(np.zeros(1)), self.prior.mean[None], np.ones(1), nu, scale / nu)
+        log_norm = float(expectations_of(layout, one).log_norms[0])
         # An improper prior, of a column that is constant, has no normaliser.
-        self._prior_factor = factor if np.isfinite(factor).all() else np.zeros(1)
+        self._log_norm = log_norm if np.isfinite(log_norm) else 0.0
+
+    def expectations(self, posterior: Posterior) -> Expectations:
+        """Return what follows from a posterior. Each step of an iteration asks for the same ones."""
+        if self._last is None or self._last[0] is not posterior:
+            self._last = posterior, expectations_of(self._layout, posterior)
+        return self._last[1]
 
     # --- what the E-step needs
 
-    def gaussians(self, posterior: Posterior) -> GaussianParameters:
-        """Return Gaussians of weight 1 whose log-densities, plus `offsets`, are the expected ones."""
-        return GaussianParameters(np.ones(len(posterior.means)), posterior.means, posterior.covariances)
-
-    def expectations(self, posterior: Posterior) -> GaussianParameters:
-        """Return the mixture of the expected weights and means, and of the inverse expected precisions."""
-        return GaussianParameters(posterior.weights, posterior.means, posterior.covariances)
+    def gaussians(self, posterior: Posterior) -> tuple[GaussianParameters, FloatArray]:
+        """Return Gaussians of weight 1, and what to add to their log-densities, (K,), for expected ones."""
+        parameters = GaussianParameters(
+            np.ones(len(posterior.means)), posterior.means, posterior.covariances
+        )
+        return parameters, self.expectations(posterior).offsets(posterior)
 
     def expected_log_likelihood(self, posterior: Posterior, sums: GaussianSums) -> float:
         """Return the expected log-likelihood of rows and labels, but for the constant of each row.
 
         IN sums about the means of the posterior
         """
-        d = posterior.means.shape[1]
-        constants = offsets(posterior) - 0.5 * self._log_determinants(posterior.covariances, d)
-        return float(sums.weights @ constants - 0.5 * self._products(posterior.covariances, sums.scatter).sum())
+        found = self.expectations(posterior)
+        constants = found.offsets(posterior) - 0.5 * found.log_determinants
+        return float(sums.weights @ constants - 0.5 * self._products(found, sums.scatter))
 
     # --- the M-step
 
@@ -117,8 +172,19 @@ class Conjugate:
         scale = scale + _along(self._counts(pull, spread), spread) * between
         nu = prior.degrees_of_freedom + own
         means = sums.means + shift - (prior.mean_precision / precisions)[:, None] * gap
-        found = Posterior(self._concentrations(weights), means, precisions, nu, scale / _along(nu, scale))
-        return found._replace(lower_bound=entropy + self._lower_bound(found))
+        covariances = scale / _along(nu, scale)
+        found = Posterior(self._concentrations(weights), means, precisions, nu, covariances)
+        return self._bounded(found, entropy)
+
+    def _bounded(self, posterior: Posterior, entropy: float) -> Posterior:
+        """Return a posterior with the lower bound: the entropy, and the log-normaliser in user units."""
+        k, d = posterior.means.shape
+        nu, found = posterior.degrees_of_freedom, self.expectations(posterior)
+        wishart = k / len(nu) * (found.log_norms - nu * self._frame.log_scale).sum()
+        normaliser = wishart + found.log_norm_of_weights - 0.5 * d * np.log(posterior.mean_precisions).sum()
+        bounded = posterior._replace(lower_bound=float(entropy + normaliser))
+        self._last = bounded, found
+        return bounded
 
     def _counts(self, weights: FloatArray, covariances: FloatArray) -> FloatArray:
         """Return the weight behind each covariance (m,): if all share one, the mean of those of components."""
@@ -132,11 +198,11 @@ class Conjugate:
 
     def flaws(self, posterior: Posterior, sums: GaussianSums, precision: float) -> tuple[bool, bool]:
         """Return whether a covariance is not positive definite, and whether float32 may hide a variance."""
-        d = posterior.means.shape[1]
-        pivots = self._layout.pivots(posterior.covariances, d)
-        singular = not bool((pivots > 0).all())
+        singular = not np.isfinite(self.expectations(posterior).log_determinants).all()
         if precision <= _EPSILON:
             return singular, False
+        d = posterior.means.shape[1]
+        pivots = self._layout.pivots(posterior.covariances, d)
         variances = self._layout.variances(posterior.covariances, d)
         least = noise(variances, precision, 1.0)
         return singular, hides(pivots, least, variances, None if self._layout.centred else sums.means)
@@ -148,73 +214,52 @@ class Conjugate:
         """
         if not added.any():
             return 0.0
-        noises = self._layout.diagonal(np.tile(added, (len(posterior.covariances), 1)))
-        return float(0.5 * self._features(posterior) * self._products(posterior.covariances, noises).max())
+        precisions = np.square(self.expectations(posterior).roots)
+        if self._layout.matrices:
+            precisions = precisions.sum(axis=1)  # the diagonals
+        traces = precisions @ added if precisions.ndim == 2 else precisions * added.sum()
+        return 0.5 * float(traces.max())
 
     # --- the bound
 
     def divergence(self, posterior: Posterior) -> float:
         """Return the Kullback-Leibler divergence of the posterior from the prior."""
-        prior, (k, d) = self.prior, posterior.means.shape
-        beta, nu, covariances = posterior.mean_precisions, posterior.degrees_of_freedom, posterior.covariances
-        ratio = prior.mean_precision / beta
-        gaps = posterior.means - prior.mean
-        squares = self._products(covariances, self._squares(gaps, np.ones(k))).sum()
-        of_means = 0.5 * (prior.mean_precision * squares + d * (ratio - 1 - np.log(ratio)).sum())
-        log_precision = d * np.log(2 / nu) + digamma(_halves(nu, d)).sum(axis=1)
-        log_precision -= self._log_determinants(covariances, d)
-        traces = self._features(posterior) * self._products(covariances, prior.scale)
-        own = self._prior_factor - self._log_wishart(nu, covariances)
-        own = own + 0.5 * ((nu - prior.degrees_of_freedom) * log_precision + traces - nu * d)
-        return float(of_means + k / len(nu) * own.sum() + self._divergence_of_weights(posterior))
+        prior, (k, d), found = self.prior, posterior.means.shape, self.expectations(posterior)
+        nu, copies = posterior.degrees_of_freedom, k / len(posterior.degrees_of_freedom)
+        ratio = prior.mean_precision / posterior.mean_precisions
+        log_precisions = found.log_precisions - found.log_determinants
+        own = (nu - prior.degrees_of_freedom) * log_precisions - nu * d
+        squares = prior.mean_precision * self._distances(found, posterior.means - prior.mean)
+        features = d if posterior.covariances.ndim == 1 else 1
+        traces = copies * features * self._products(found, prior.scale)
+        of_means = d * (ratio - 1 - np.log(ratio)).sum()
+        norms = copies * (self._log_norm - found.log_norms).sum()
+        halves = 0.5 * (of_means + squares + traces + copies * own.sum())
+        return float(halves + norms + self._divergence_of_weights(posterior, found))
 
-    def _divergence_of_weights(self, posterior: Posterior) -> float:
-        before = self._concentrations(np.zeros(len(posterior.means)))
-        after = posterior.concentrations
-        expected = _expected_logs(after)
-        gain = ((after - before) * expected).sum()
-        return float(gain - _log_norm_of_weights(after) + _log_norm_of_weights(before))
-
-    def _lower_bound(self, posterior: Posterior) -> float:
-        """Return the log-normaliser of the posterior, in user units, without constants, as scikit-learn."""
-        k, d = posterior.means.shape
-        nu = posterior.degrees_of_freedom
-        wishart = self._log_wishart(nu, posterior.covariances) - nu * self._frame.log_scale
-        beta = 0.5 * d * np.log(posterior.mean_precisions).sum()
-        return float(k / len(nu) * wishart.sum() + _log_norm_of_weights(posterior.concentrations) - beta)
-
-    def _log_wishart(self, nu: FloatArray, covariances: FloatArray) -> FloatArray:
-        """Return the log-normalisers (m,), without a power of pi (Bishop 2006, eq. B.79)."""
-        d = len(self.prior.mean)
-        root = -0.5 * (self._log_determinants(covariances, d) + d * np.log(nu))
-        return np.asarray(nu * (root + 0.5 * d * np.log(2)) + log_gamma(_halves(nu, d)).sum(axis=1))
+    def _divergence_of_weights(self, posterior: Posterior, found: Expectations) -> float:
+        k, prior, after = len(posterior.means), self.prior, posterior.concentrations
+        before = self._concentrations(np.zeros(k))
+        gain = float(((after - before) * found.logs).sum())
+        if prior.process:  # log B(1, a) = -log(a)
+            return gain - found.log_norm_of_weights - k * float(np.log(prior.concentration))
+        every = log_gamma(np.array([prior.concentration, k * prior.concentration]))
+        return float(gain - found.log_norm_of_weights + k * every[0] - every[1])
 
     # --- algebra
 
-    def _log_determinants(self, covariances: FloatArray, d: int) -> FloatArray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(np.log(self._layout.pivots(covariances, d)).sum(axis=1))
-
-    def _products(self, covariances: FloatArray, spreads: FloatArray) -> FloatArray:
-        """Return the trace of inv(C) S for each covariance (m,). The m or one S have the shape of C."""
+    def _products(self, found: Expectations, spreads: FloatArray) -> float:
+        """Return the sum of the traces of inv(C) S. The m or one S have the shape of C."""
         if not self._layout.matrices:
-            return np.asarray((spreads / covariances).reshape(len(covariances), -1).sum(axis=1))
-        inverses = invert_lower(cholesky(covariances))
-        return np.einsum("kij,kij->k", inverses @ spreads, inverses)
+            return float((spreads * found.roots * found.roots).sum())
+        return float(((found.roots @ spreads) * found.roots).sum())
 
-    def _features(self, posterior: Posterior) -> int:
-        """Return how many features one variance in the covariances stands for."""
-        return posterior.means.shape[1] if posterior.covariances.ndim == 1 else 1
-
-    def _squares(self, gaps: FloatArray, weights: FloatArray) -> FloatArray:
-        """Return the scatter, as passes sum it, of weighted points (K, d) about 0."""
-        k = len(weights)
-        nothing = np.zeros(self._layout.shape(*gaps.shape))
-        sums = GaussianSums(gaps, weights, gaps, nothing)
-        mean = -self._constraint.estimate(sums, gaps, weights, None)
-        d = gaps.shape[1] if mean.ndim == 1 else 1
-        total = weights if len(mean) == k else np.array([weights.sum()])
-        return np.asarray(_along(total, mean) * mean * d)
+    def _distances(self, found: Expectations, gaps: FloatArray) -> float:
+        """Return the sum of x inv(C) x' for a point of each component (K, d)."""
+        if self._layout.matrices:
+            return float(np.square(found.roots @ gaps[:, :, None]).sum())
+        roots = found.roots if found.roots.ndim == 2 else found.roots[:, None]
+        return float(np.square(roots * gaps).sum())
 
     # --- coordinates
 
@@ -230,44 +275,6 @@ class Conjugate:
         return posterior._replace(means=means, covariances=self._layout.rescale(stacked, 1 / scale))
 
 
-def offsets(posterior: Posterior) -> FloatArray:
-    """Return what to add to the log-density of a component (K,) (Bishop 2006, eq. 10.64 to 10.66).
-
-    That log-density is of a Gaussian with mean m and covariance C. The sum is the expected log-density.
-    """
-    d = posterior.means.shape[1]
-    nu = posterior.degrees_of_freedom
-    log_precision = d * np.log(2 / nu) + digamma(_halves(nu, d)).sum(axis=1)
-    log_weights = _expected_log_weights(posterior.concentrations)
-    return np.asarray(log_weights + 0.5 * (log_precision - d / posterior.mean_precisions))
-
-
 def _along(numbers: FloatArray, arrays: FloatArray) -> FloatArray:
     """Return numbers (m,) in a shape that broadcasts with m arrays."""
     return numbers.reshape(-1, *(1,) * (arrays.ndim - 1))
-
-
-def _halves(nu: FloatArray, d: int) -> FloatArray:
-    """Return (nu + 1 - i) / 2 for each feature i = 1 ... d, (m, d)."""
-    return 0.5 * (nu[:, None] - np.arange(d))
-
-
-def _expected_log_weights(concentrations: FloatArray) -> FloatArray:
-    """Return the expected log-weights (K,) (Bishop 2006, eq. 10.66; Blei and Jordan 2006, section 4)."""
-    logs = _expected_logs(concentrations)
-    if len(logs) == 1:
-        return np.asarray(logs[0])
-    return np.asarray(logs[0] + np.concatenate([[0.0], np.cumsum(logs[1])[:-1]]))
-
-
-def _expected_logs(concentrations: FloatArray) -> FloatArray:
-    """Return the expected logarithms of the weights (1, K), or of the sticks and of their rests (2, K)."""
-    axis = 1 if len(concentrations) == 1 else 0
-    totals = concentrations.sum(axis=axis, keepdims=True)
-    return np.asarray(digamma(concentrations) - digamma(totals))
-
-
-def _log_norm_of_weights(concentrations: FloatArray) -> float:
-    """Return the logarithm of the Dirichlet's beta function, or the sum of those of the sticks."""
-    axis = 1 if len(concentrations) == 1 else 0
-    return float(log_gamma(concentrations).sum() - log_gamma(concentrations.sum(axis=axis)).sum())

@@ -18,7 +18,7 @@ from fastem._em.objective import Likelihood
 from fastem._families.base import Maximised
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import GaussianParameters
-from fastem._families.posterior import Hyperparameters, Posterior, offsets
+from fastem._families.posterior import Hyperparameters, Posterior
 from fastem._families.registry import GAUSSIANS
 from fastem._sklearn.ways import Ascent, Start, Way, check_given, precisions_cholesky, refuse, started
 from fastem._sources.open import source_of
@@ -170,7 +170,7 @@ class Expected(Densities):
     def __init__(self, family: Gaussian, posterior: Posterior) -> None:
         k, d = posterior.means.shape
         user = GaussianParameters(posterior.weights, posterior.means, posterior.covariances)
-        self._keep(_scorer=Scorer(family, user, offsets(posterior)), _shape=(k, d))
+        self._keep(_scorer=Scorer(family, user, family.offsets(posterior)), _shape=(k, d))
 
     def _source(
         self, X: DataLike, sample_weight: RowsLike, n_threads: int | None, empty: bool = False
