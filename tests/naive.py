@@ -390,3 +390,84 @@ def silhouettes(X, labels, weights):
             if max(own, next_one) > 0:
                 values[i] = (next_one - own) / max(own, next_one)
     return values
+
+
+def log_prior_density(weights, means, covariances, covariance_type, prior):
+    """The log-density of a normal-inverse-Wishart and Dirichlet prior, up to a constant.
+
+    prior: a dict with the names of fastem.Prior, without None. "EEI" and "EII" are diagonal and spherical
+    covariances that all components share; of such there is one prior.
+    """
+    (k, d), nu, scale = means.shape, prior["degrees_of_freedom"], prior["covariance"]
+    storage = {"EEI": "diag", "EII": "spherical"}.get(covariance_type, covariance_type)
+    total = (prior["weight_concentration"] - 1) * np.log(weights).sum()
+    for mean, covariance in zip(means, dense(covariances, storage, k, d), strict=True):
+        gap = mean - prior["mean"]
+        total -= 0.5 * np.linalg.slogdet(covariance)[1]
+        total -= 0.5 * prior["mean_precision"] * gap @ np.linalg.solve(covariance, gap)
+    distinct = [covariances] if covariance_type == "tied" else list(covariances)
+    if covariance_type in ("EEI", "EII"):
+        distinct = distinct[:1]
+    for covariance in distinct:
+        if storage in ("full", "tied"):
+            total -= (nu + d + 1) / 2 * np.linalg.slogdet(covariance)[1]
+            total -= 0.5 * np.trace(np.linalg.solve(covariance, scale))
+        else:  # each variance has an inverse gamma distribution
+            total -= (nu + 2) / 2 * np.log(covariance).sum() + 0.5 * (scale / covariance).sum()
+    return float(total)
+
+
+def map_step(X, sample_weight, r, covariance_type, prior=None, fixed_means=None):
+    """Parameters that maximise the expected log-posterior, or the likelihood if there is no prior.
+
+    fixed_means (k, d): NaN where the mean is free. The divisors are those of Fraley and Raftery (2007).
+    """
+    d, k, r = X.shape[1], r.shape[1], r * sample_weight[:, None]
+    counts = r.sum(axis=0)
+    kappa, centre, alpha, scale = 0.0, np.zeros(d), 1.0, 0.0
+    if prior is not None:
+        kappa, centre = prior["mean_precision"], prior["mean"]
+        nu, scale, alpha = prior["degrees_of_freedom"], prior["covariance"], prior["weight_concentration"]
+    weights = (counts + alpha - 1) / (counts.sum() + k * (alpha - 1))
+    means, scatters = np.empty((k, d)), np.empty((k, d, d))
+    for component in range(k):
+        mean = (r[:, component] @ X + kappa * centre) / (counts[component] + kappa)
+        if fixed_means is not None and not np.isnan(fixed_means[component]).any():
+            mean = fixed_means[component]
+        z, gap = X - mean, mean - centre
+        means[component] = mean
+        scatters[component] = (r[:, component, None] * z).T @ z + kappa * np.outer(gap, gap)
+    spreads = np.diagonal(scatters, axis1=1, axis2=2)
+    known = prior is not None
+    if covariance_type == "full":
+        more = nu + d + 2 if known else 0
+        covariances = (scatters + scale) / (counts + more)[:, None, None]
+    elif covariance_type == "tied":
+        covariances = (scatters.sum(axis=0) + scale) / (counts.sum() + (nu + d + 1 + k if known else 0))
+    elif covariance_type == "diag":
+        covariances = (spreads + scale) / (counts + (nu + 3 if known else 0))[:, None]
+    elif covariance_type == "spherical":
+        covariances = (spreads.sum(axis=1) + scale) / (counts * d + (nu + d + 2 if known else 0))
+    elif covariance_type == "EEI":
+        divisor = counts.sum() + (nu + k + 2 if known else 0)
+        covariances = np.tile((spreads.sum(axis=0) + scale) / divisor, (k, 1))
+    else:
+        assert covariance_type == "EII"
+        divisor = counts.sum() * d + (nu + k * d + 2 if known else 0)
+        covariances = np.full(k, (spreads.sum() + scale) / divisor)
+    return weights, means, covariances
+
+
+def map_em(X, sample_weight, parameters, covariance_type, iterations, prior=None, fixed_means=None):
+    """The parameters after so many iterations, and the log-likelihood and log-posterior at each."""
+    storage = {"EEI": "diag", "EII": "spherical"}.get(covariance_type, covariance_type)
+    history = []
+    for iteration in range(iterations + 1):
+        weights, means, covariances = parameters
+        r, log_p = responsibilities(X, weights, means, dense(covariances, storage, *means.shape))
+        likelihood = float(sample_weight @ log_p)
+        about = log_prior_density(*parameters, covariance_type, prior) if prior is not None else 0.0
+        history.append((likelihood, likelihood + about))
+        if iteration < iterations:
+            parameters = map_step(X, sample_weight, r, covariance_type, prior, fixed_means)
+    return parameters, history

@@ -327,7 +327,7 @@ def test_what_is_fixed_must_be_given():
     with pytest.raises(ValueError, match="init must give its values"):
         fastem.fit(X, 3, fixed=("weights",))
     with pytest.raises(ValueError, match="can stay fixed"):
-        fastem.fit(X, 3, init={"means": X[:3]}, fixed=("means",))
+        fastem.fit(X, 3, init={"means": X[:3]}, fixed=("centres",))
 
 
 # --- the lower bound
@@ -418,5 +418,5 @@ def test_a_fixed_weight_of_zero_contradicts_a_label():
 
 
 def test_what_fixed_may_be():
-    with pytest.raises(TypeError, match="fixed must be a sequence of names; got None"):
+    with pytest.raises(TypeError, match="fixed must be a sequence of names, or a dict of masks"):
         fastem.fit(three_clusters()[0], 2, fixed=None)

@@ -141,6 +141,7 @@ def extras(option, distribution, X):
     own = isinstance(distribution, fastem.Distribution)
     simple = {
         "reg_covar=1e-3": {"reg_covar": 1e-3},
+        'prior="default"': {"prior": "default"},
         "labels=...": {"labels": KNOWN},
         'assignment="hard"': {"assignment": "hard"},
         "sample_weight=...": {"sample_weight": WEIGHT},
@@ -161,8 +162,12 @@ def extras(option, distribution, X):
     if option == 'fixed=("degrees_of_freedom",)':
         given = {"degrees_of_freedom": 5} if distribution == "student" else model
         return [{"init": given, "fixed": ("degrees_of_freedom",)}]
+    if option in ('fixed=("means",)', 'fixed=("covariances",)'):
+        return [{"init": model, "fixed": (option[8:-3],)}]
     assert option == "any other name in fixed"
-    others = [name for name in model.parameters if name != "degrees_of_freedom"]
+    held = {"gaussian": ["means", "covariances"], "student": ["means", "degrees_of_freedom"]}
+    mine = held.get(distribution, []) if isinstance(distribution, str) else []
+    others = [name for name in model.parameters if name not in mine]
     return [{"init": model, "fixed": (name,)} for name in [*others, "nonsense"]]
 
 
@@ -330,6 +335,8 @@ def by_each_other(option, model):
         "n_init=3": {"n_init": 3},
         "reg_covar=1e-3": {"reg_covar": 1e-3},
         "max_iter=0": {"max_iter": 0},
+        'fixed=("means",), ("covariances",)': {"fixed": ("means", "covariances")},
+        'prior="default"': {"prior": "default"},
         "with labels": {"labels": KNOWN},
         'with assignment="hard"': {"assignment": "hard"},
         "with fixed": {"init": model, "fixed": ("weights",)},
@@ -356,13 +363,13 @@ def test_by_each_other(option, other, cell, start, monkeypatch):
         check_online(option, cell, start)
         return
     both = {"max_iter": 60, "tol": 0, **by_each_other(other, start), **by_each_other(option, start)}
-    if option == 'fixed=("weights",)' and "init" not in both:
+    if option.startswith("fixed=") and "init" not in both:
         both["init"] = start
     model = check(cell, lambda: fit(CLOSE, **both), monkeypatch)
     if model is None:
         return
-    if "fixed" in both:
-        assert_array_equal(model.weights, start.weights)
+    for name in both.get("fixed", ()):
+        assert_array_equal(getattr(model, name), getattr(start, name))
     if option in WITHOUT:
         without = fit(CLOSE, **{**both, **WITHOUT[option]}).report
         same = model.report.history == without.history
@@ -382,6 +389,10 @@ def check_online(option, cell, start):
     }
     given = {"init": start} if "fixed" in extra else {}
     chunk = CLOSE[half]
+    if cell == "error":
+        with pytest.raises(ValueError, match="must be None in partial_fit"):
+            fastem.partial_fit(None, chunk, k=2, **extra)
+        return
     first = fastem.partial_fit(None, chunk, k=2, **{**QUICK, **given, **extra})
     assert np.isfinite(first.report.log_likelihood)
     plain = fastem.partial_fit(start, chunk)

@@ -10,6 +10,7 @@ from fastem._api.fitting import fit_by
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.mixture import Mixture
 from fastem._api.options import check_options
+from fastem._api.prior import Prior
 from fastem._api.signatures import Callback, FitOptions, GaussianCallback, InitLike, RegCovar
 from fastem._api.translations import advised
 from fastem._em.loop import StoppingRule
@@ -63,7 +64,8 @@ def fit(
     max_iter: int = 200,
     reg_covar: RegCovar = "auto",
     acceleration: Literal["auto"] | None = "auto",
-    fixed: Sequence[str] = (),
+    fixed: Sequence[str] | Mapping[str, Any] = (),
+    prior: Literal["default"] | Prior | None = None,
     rng: RngLike = None,
     n_threads: int | None = None,
     callback: Any = None,
@@ -192,9 +194,30 @@ def fit(
         to a lower log-likelihood is taken back. This costs a pass, which counts for `max_iter`, but is no
         iteration in the report. Fits of up to 8 iterations are those of EM. None: EM alone. Hard assignment
         is never accelerated.
-    fixed : sequence of str
-        Names of parameters that stay as `init` gives them: ``"weights"``, and those that the distribution
-        allows. `n_parameters` counts them all the same.
+    fixed : sequence of str, or dict
+        Names of parameters that stay as `init` gives them, bit for bit, or a dict of masks of shape (k,) by
+        name, which tell in which components. The other parameters maximise the likelihood given these:
+        covariances are about fixed means, and free weights share what fixed ones leave.
+
+        - ``"weights"``, of every distribution.
+        - ``"means"`` and ``"covariances"`` of Gaussian components. If components share some of their
+          covariances (tied, and most of mclust's models), all are fixed or none.
+        - ``"means"`` and ``"degrees_of_freedom"`` of Student components.
+
+        A component with a fixed mean or covariance is never re-seeded, and a fixed covariance gets no floor.
+        `n_parameters` counts fixed parameters all the same.
+    prior : None, "default" or Prior
+        Maximise the posterior under a conjugate prior of Gaussian components in place of the likelihood. A
+        component that has rows at one point alone is sound then. ``"default"`` is ``fastem.Prior()``: means
+        about the mean of all rows with the precision 0.01, d + 2 degrees of freedom, the scale
+        S / k^(2 / d) and a flat prior of the weights (Fraley and Raftery 2007). S is the covariance of all
+        rows with a millionth more on its diagonal. For diagonal and spherical models it is the mean of the
+        variances of all features, so scale features in different units before. `reg_covar="auto"` adds
+        nothing more.
+
+        The report has the log-likelihood, and as `objective` and `history` the log-likelihood plus the log
+        of the density of the prior, up to a constant that k, d and the prior determine. `bic` takes the
+        likelihood at this estimate, as mclust does.
     rng : None, int, numpy.random.Generator or RandomState
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads. A
         RandomState, as scikit-learn has them, gives the seed, and goes on.
@@ -259,6 +282,7 @@ def fit(
         rng,
         assignment,
         fixed,
+        prior,
     )
     reading = {"columns": columns, "cache_dir": cache_dir, "labels": labels}
     return fit_by(options, init, X, sample_weight, n_threads, progress, **reading)

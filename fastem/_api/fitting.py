@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from fastem._api.advice import singular_in_words, warn_of_few_values
+from fastem._api.held import held_of
 from fastem._api.inside import in_frame
 from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
 from fastem._api.options import Options, check_init, check_parameters, check_start
+from fastem._api.posterior import check_prior, posterior_of
 from fastem._api.progress import progress_bar
 from fastem._api.restarts import Restarts
 from fastem._em.auto import named_start, partial_start
@@ -55,6 +57,7 @@ def fit_by(
         **reading,
     )
     check_enough_rows(options.k, source.n_samples, source.n_positive)
+    check_prior(options, source.n_features)
     options = options._replace(family=options.family.adapted(source.facts()))
     given = _check_given(init, source, options)
     options.family.n_parameters(options.k, source.n_features)  # a mistake in a user's shows here, not in bic
@@ -67,7 +70,7 @@ def fit_by(
     if not best.history:
         raise failures[0]
     report = report_of(best, time.perf_counter() - began)
-    model = model_of(options.family, best.parameters, likelihood.frame, report, names)
+    model = model_of(options.family, best.parameters, likelihood.frame, report, names, likelihood.fixed)
     if failures:
         warn(WarningCause.FAILED, f"{len(failures)} of {options.restarts} start(s) failed: {failures[0]}")
     _warn_of_end(best, likelihood, options)
@@ -89,22 +92,11 @@ def likelihood_of(source: Source, options: Options[P], given: Given) -> Likeliho
     check_spread(source.chunks, source.stored_dtype, moments, source.feature_names)
     frame = family.frame(moments, source.dtype)
     base = source.base_measure(family, frame) if family.has_base_measure else 0.0
-    fixed = {name: np.array(_values(given)[name]) for name in options.fixed}
-    if "weights" in fixed and (fixed["weights"][source.known.labels] == 0).any():
-        raise ValueError(
-            "weights that are fixed must be above 0 for components with known rows in labels; "
-            f"got {fixed['weights']}. Raise them, or leave these labels out."
-        )
-    return Likelihood(
+    fixed = held_of(given, options, frame, source.known.labels) if options.fixed else None
+    likelihood = Likelihood(
         source, family, options.k, frame, options.reg_covar, base, options.sound_first, options.hard, fixed
     )
-
-
-def _values(given: Given) -> Mapping[str, FloatArray]:
-    """Return the parameters that `init` gives, by name. Those that may be fixed have no units."""
-    if isinstance(given, Mixture):
-        return {"weights": given.weights, **given.parameters}
-    return given if isinstance(given, dict) else {}
+    return likelihood if options.prior is None else posterior_of(likelihood, options.prior)
 
 
 def _start(likelihood: Likelihood[P], given: Given, restart: int, rng: np.random.Generator) -> Maximised[P]:

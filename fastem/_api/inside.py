@@ -24,6 +24,11 @@ def in_frame(model: Mixture[Any], frame: Frame) -> Any:
     return family.from_user(user, frame)
 
 
+def user_parameters(model: Mixture[Any]) -> Any:
+    """Return the parameters in user units, as the family knows them."""
+    return parts_of(model)[1]
+
+
 def sweep_of(model: Mixture[Any], dtype: np.dtype[Any]) -> Sweep:
     """Return a pass with this model."""
     return parts_of(model)[2].sweep(dtype)

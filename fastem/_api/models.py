@@ -13,6 +13,7 @@ from fastem._families.centres import KMEANS
 from fastem._families.distribution import Distribution
 from fastem._families.frame import Frame
 from fastem._families.gaussian import Gaussian
+from fastem._families.given import Held
 from fastem._families.registry import family_named, family_of
 from fastem._report import FitReport
 
@@ -25,9 +26,12 @@ def model_of(
     frame: Frame,
     report: FitReport | None = None,
     feature_names: Sequence[str] | None = None,
+    fixed: Held | None = None,
 ) -> Mixture[Any]:
-    """Make a model from parameters in standard coordinates. The model has them in user units."""
+    """Make a model in user units from parameters in standard coordinates. Fixed ones are as given."""
     user = family.to_user(parameters, frame)
+    if fixed is not None:
+        user = fixed.kept(user, fixed.user)
     return new_model(_CLASSES.get(type(family), Mixture), family, user, report, feature_names)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
-from fastem._api.inside import check_model, family_of_model, in_frame, with_report
+from fastem._api.inside import check_model, family_of_model, in_frame, user_parameters, with_report
 from fastem._api.mixture import Mixture, source_for
 from fastem._api.models import model_of
 from fastem._api.options import Options, check_options, check_reg_covar
@@ -20,8 +20,8 @@ from fastem._api.steps import sums_under
 from fastem._api.translations import advised, unknown_argument
 from fastem._checks import check_nonnegative, check_rng
 from fastem._em.objective import maximise
-from fastem._families.base import Maximised
 from fastem._families.distribution import Distribution
+from fastem._families.given import Held
 from fastem._families.statistics import Statistics
 from fastem._report import FitReport, FitStatus
 from fastem._sources.checks import check_agreement, check_columns
@@ -48,6 +48,7 @@ _CHECKED = (
     "rng",
     "assignment",
     "fixed",
+    "prior",
 )
 
 
@@ -165,6 +166,11 @@ def partial_fit(
     20
     """
     gain = _check_step(step)
+    if first.get("prior") is not None:
+        raise ValueError(
+            f"prior must be None in partial_fit, as steps forget rows but no prior; got {first['prior']!r}. "
+            "Fit with the prior, and go on from its model, or fit a function that yields all chunks."
+        )
     if model is not None:
         check_model(model)
     if "rng" in first:
@@ -180,29 +186,23 @@ def partial_fit(
     statistics = sums_under(model, source, source.dtype, hard)
     seen = model.report.n_iter if model.report and model.report.status is FitStatus.ONLINE else 1
     gain = float(seen + 1) ** -_EXPONENT if gain is None else gain
-    after = _blended_m_step(model, statistics, gain, absolute)
+    before = in_frame(model, statistics.frame)
+    held = Held(options.fixed, before, user_parameters(model)) if options.fixed else None
+    given = {"share": gain, "before": before, "held": held}
+    after = maximise(_blended(model, before, statistics, gain), absolute, **given)
     if after.imprecise:
         statistics = sums_under(model, source, np.dtype(np.float64), hard)
-        after = _blended_m_step(model, statistics, gain, absolute)
-    before = in_frame(model, statistics.frame)
-    fixed = {name: getattr(before, name) for name in options.fixed}
-    parameters = after.parameters._replace(**fixed)
-    updated = model_of(family, parameters, statistics.frame, None, model.feature_names)
+        after = maximise(_blended(model, before, statistics, gain), absolute, **given)
+    found = after.parameters if held is None else held.kept(after.parameters, before)
+    updated = model_of(family, found, statistics.frame, None, model.feature_names, held)
     return _with_report(updated, seen + 1, statistics.log_likelihood)
 
 
-def _blended_m_step(
-    model: Mixture[Any], statistics: Statistics[Any], gain: float, reg_covar: float | None
-) -> Maximised[Any]:
-    """Blend the statistics that the old parameters stand for, times 1 - gain, with the chunk's, times gain.
-
-    Make the M-step from the result.
-    """
-    family = family_of_model(model)
-    before = in_frame(model, statistics.frame)
+def _blended(model: Mixture[Any], before: Any, statistics: Statistics[Any], gain: float) -> Statistics[Any]:
+    """Blend 1 - gain times the statistics that the old parameters stand for with gain times the chunk's."""
     old = (1 - gain) * statistics.total_weight * before.weights
-    blended = replace(statistics, summed=family.blend(before, old, statistics.summed, gain))
-    return maximise(blended, reg_covar, share=gain, before=before)
+    summed = family_of_model(model).blend(before, old, statistics.summed, gain)
+    return replace(statistics, summed=summed)
 
 
 def _check_step(step: Any) -> float | None:

@@ -9,6 +9,7 @@ from fastem._api.clusters import KMeans
 from fastem._api.inside import family_of_model
 from fastem._api.mixture import Mixture
 from fastem._api.parameters import check_mixing_weights
+from fastem._api.prior import Prior
 from fastem._api.signatures import Callback
 from fastem._checks import (
     check_integer,
@@ -40,8 +41,9 @@ class Options(NamedTuple, Generic[P]):
     callback: Callback | None
     rng: np.random.Generator
     hard: bool = False  # whether each row belongs to its likeliest component alone
-    fixed: tuple[str, ...] = ()  # parameters that stay as in init
+    fixed: Mapping[str, Array] = {}  # parameters that stay as in init, with the components (K,) of bool
     sound_first: bool = True  # see `Likelihood`
+    prior: Prior | None = None
 
 
 def check_options(
@@ -58,6 +60,7 @@ def check_options(
     rng: Any,
     assignment: Any = "soft",
     fixed: Any = (),
+    prior: Any = None,
 ) -> Options[Any]:
     family = family_of(distribution, covariance_type)
     k = check_integer("k", k, 1, "Pass the number of components.")
@@ -82,7 +85,8 @@ def check_options(
         callback,
         check_rng(rng),
         hard,
-        _check_fixed(fixed, family, init),
+        _check_fixed(fixed, family, init, k),
+        prior=_check_prior(prior, family),
     )
 
 
@@ -91,10 +95,13 @@ def _leaves_choice(init: Any, family: Family[Any, Any]) -> bool:
     return isinstance(init, str) or (isinstance(init, Mapping) and family.location not in init)
 
 
-def _check_fixed(fixed: Any, family: Family[Any, Any], init: Any) -> tuple[str, ...]:
-    allowed = ("weights", *family.separable)
-    if not isinstance(fixed, (str, Sequence)):
-        raise TypeError(f"fixed must be a sequence of names; got {fixed!r}. Pass () to fix nothing.")
+def _check_fixed(fixed: Any, family: Family[Any, Any], init: Any, k: int) -> dict[str, Array]:
+    allowed = ("weights", *family.separable, *family.holdable)
+    if not isinstance(fixed, (str, Sequence, Mapping)):
+        raise TypeError(
+            f"fixed must be a sequence of names, or a dict of masks (k,) by name; got {fixed!r}. "
+            "Pass () to fix nothing."
+        )
     names = (fixed,) if isinstance(fixed, str) else tuple(fixed)
     for name in names:
         if name not in allowed:
@@ -108,7 +115,39 @@ def _check_fixed(fixed: Any, family: Family[Any, Any], init: Any) -> tuple[str, 
                 f"fixed holds {name!r}, so init must give its values; got {init!r}. "
                 f'Pass init={{"{name}": values}}, or a model.'
             )
-    return names
+    masks = {name: _mask(name, fixed[name] if isinstance(fixed, Mapping) else True, k) for name in names}
+    masks = {name: mask for name, mask in masks.items() if mask.any()}
+    family.check_fixed(masks)
+    return masks
+
+
+def _mask(name: str, value: Any, k: int) -> Array:
+    """Return the components in which a parameter is fixed. True stands for all of them."""
+    mask = np.asarray(value)
+    if mask.dtype != np.bool_ or mask.shape not in ((), (k,)):
+        raise ValueError(
+            f"fixed[{name!r}] must be a mask of bool with shape (k,) = ({k},), or True for all components; "
+            f"got {value!r}."
+        )
+    return np.broadcast_to(mask, k).copy()
+
+
+def _check_prior(prior: Any, family: Family[Any, Any]) -> Prior | None:
+    if prior is None:
+        return None
+    if not isinstance(prior, Prior) and not (isinstance(prior, str) and prior == "default"):
+        raise TypeError(f'prior must be None, "default" or a fastem.Prior; got {prior!r}.')
+    if not family.has_conjugate_prior:
+        raise ValueError(
+            f"prior must be None for {family.label}; got {prior!r}. There are priors for Gaussians alone."
+        )
+    chosen = Prior() if isinstance(prior, str) else prior
+    if chosen.weight_concentration is not None and chosen.weight_concentration < 1:
+        raise ValueError(
+            "weight_concentration of the prior must be at least 1 for EM, or weights of 0 have a posterior "
+            f"without bound; got {chosen.weight_concentration:g}. Pass None or 1 for a flat prior."
+        )
+    return chosen
 
 
 def check_limits(tol: Any, max_iter: Any) -> Limits:

@@ -92,4 +92,5 @@ class Restarts(Generic[P]):
 
     def _model(self, parameters: P) -> Mixture:
         likelihood = self.likelihood
-        return model_of(likelihood.family, parameters, likelihood.frame, None, self.feature_names)
+        names, fixed = self.feature_names, likelihood.fixed
+        return model_of(likelihood.family, parameters, likelihood.frame, None, names, fixed)

@@ -22,6 +22,8 @@ from fastem._api.inside import totals_of
 from fastem._api.interrupted import FitInterrupted, interruption
 from fastem._api.mixture import Mixture
 from fastem._api.options import Options, check_options
+from fastem._api.posterior import check_prior
+from fastem._api.prior import Prior
 from fastem._api.progress import counting_bar
 from fastem._api.selecting import Cell, Fit, Kind, Search
 from fastem._api.selection import Candidate, Selection
@@ -82,6 +84,7 @@ def select(
     max_iter: int = 200,
     reg_covar: RegCovar = "auto",
     acceleration: Literal["auto"] | None = "auto",
+    prior: Literal["default"] | Prior | None = None,
     rng: RngLike = None,
     n_threads: int | None = None,
     callback: Any = None,
@@ -123,7 +126,7 @@ def select(
         The same as in `fit`. All numbers in `k` must be more than the largest label.
     init : str
         ``"auto"``, or the name of another start of `fit`. Only with ``"auto"`` do fits share their starts.
-    n_init, tol, max_iter, reg_covar, acceleration, rng, n_threads
+    n_init, tol, max_iter, reg_covar, acceleration, prior, rng, n_threads
         The same as in `fit`, for each fit. `n_init` is rarely of use. It counts for the first fit of a cell.
     callback : callable, optional
         Function that is called as ``callback(candidate, model)`` when a fit is finished. If it returns True,
@@ -187,6 +190,7 @@ def select(
             None,
             rng,
             assignment,
+            prior=prior,
         )
     options = next(iter(kinds.values()))
     source = source_of(
@@ -205,6 +209,8 @@ def select(
             f"k must be more than the largest known label, {largest}, in all fits; got k={ks[0]}. "
             f"Begin with k={largest + 1}."
         )
+    for one in kinds.values():
+        check_prior(one, source.n_features)
     check_enough_rows(ks[-1], source.n_samples, source.n_positive)
     if splits > source.n_positive:
         raise ValueError(

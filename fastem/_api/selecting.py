@@ -202,6 +202,7 @@ class Search:
         if is_whole and current is not None and current.joint is not None:
             promised = joint_of(likelihood, drawn.rows, start.parameters)
             gain = float(drawn.weights @ (_log_sum(promised) - _log_sum(current.joint)))
+            gain += likelihood.log_prior(start.parameters) - likelihood.log_prior(current.run.parameters)
             if gain <= self.kinds[kind].limits.tol * drawn.weights.sum():
                 return
         self._fit(kind, likelihood, drawn, partial(_first, start, likelihood))

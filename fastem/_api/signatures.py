@@ -1,12 +1,13 @@
 """The types of arguments that the public functions share."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from fastem._api.clusters import KMeans
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.mixture import Mixture
+from fastem._api.prior import Prior
 from fastem._em.loop import StoppingRule
 from fastem._typing import ArrayLike, CovarianceType, ParametersLike, RngLike, RowsLike
 
@@ -37,6 +38,7 @@ class _Options(TypedDict, total=False):
     rng: RngLike
     n_threads: int | None
     progress: bool
+    prior: Literal["default"] | Prior | None
 
 
 class KMeansOptions(TypedDict, total=False):
@@ -63,7 +65,7 @@ class FitOptions(_Options, total=False):
 
     covariance_type: CovarianceType | None
     init: InitLike
-    fixed: Sequence[str]
+    fixed: Sequence[str] | Mapping[str, Any]
 
 
 class SelectOptions(_Options, total=False):

@@ -6,7 +6,7 @@ x2 if a = 1. The E-step there is the first one of the next two steps, so a leap 
 log-likelihood there is lower than at x1, that E-step was in vain, and the one at x2 follows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
 import numpy as np
@@ -27,8 +27,11 @@ _WINDOW = 5
 class Squarem(Generic[P]):
     """The leaps of one run."""
 
-    def __init__(self, family: Family[P, Any]) -> None:
-        self._family = family
+    def __init__(
+        self, family: Family[P, Any], held: Callable[[P], P] = lambda parameters: parameters
+    ) -> None:
+        """`held` returns parameters with those that are fixed as they must be."""
+        self._family, self._held = family, held
         self._path: list[P] = []  # parameters of successive steps since the last leap or repair
         self._floored: list[int] = []  # on all of the path
         self._leaping = False
@@ -66,6 +69,7 @@ class Squarem(Generic[P]):
         if parameters is None:
             self.reject(current)
             return None
+        parameters = self._held(parameters)
         self._path = [parameters]
         return Maximised(parameters, [], [], current.floored, current.slack)
 

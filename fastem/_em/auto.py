@@ -125,8 +125,12 @@ def best_start(
         found = [matched(labels, rows, k) for labels in found]
         found += [nearest_known(points, weights, rows.labels, k) for points in geometries[:-1]]
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
+    # Kernels of whole ascents know no more than rows and weights. Where there is a prior, they still tell
+    # which labellings are worth a try.
     plain = not (partly_known or likelihood.hard or likelihood.fixed)
-    ascended = best_ascent(sample, rows, found, n_threads) if few and plain else None
+    ascended = None
+    if few and plain and likelihood.prior is None:
+        ascended = best_ascent(sample, rows, found, n_threads)
     if ascended is None:
         if few and plain:
             found = shortlisted(sample, rows, found, n_threads)

@@ -161,7 +161,7 @@ def ascend(
         before: Any = run.parameters if run.history else None, run.singular, run.log_likelihood
         _record(run, current)
         run.parameters, run.singular = current.parameters, current.floored
-        run.history.append(objective.value(statistics))
+        run.history.append(objective.value(statistics, current.parameters))
         run.log_likelihood = objective.log_likelihood(statistics)
         means.append(run.objective / statistics.total_weight)
         if watch(run.n_iter, run):
@@ -204,7 +204,7 @@ def _leap(
     except (ValueError, LinAlgError):  # parameters out of range; wrong rows raise their error again
         pass
     else:
-        if objective.value(statistics) >= run.objective:
+        if objective.value(statistics, leap.parameters) >= run.objective:
             squarem.accept()
             return leap, statistics
     squarem.reject(current)

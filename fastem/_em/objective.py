@@ -1,7 +1,7 @@
-"""The objective that EM maximises: the log-likelihood of the rows."""
+"""The objective that EM maximises: the log-likelihood of the rows, or the log-posterior."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic
@@ -10,9 +10,9 @@ import numpy as np
 
 from fastem._families.base import Family, Maximised, P, Rule
 from fastem._families.frame import Frame
+from fastem._families.given import Belief, Conjugate, Held
 from fastem._families.statistics import Statistics
 from fastem._sources.passes import Responsibilities, Source, Sweep
-from fastem._typing import FloatArray
 
 # Returns the parameters of a pass for rows of a dtype.
 Pack = Callable[[np.dtype[Any]], Any]
@@ -37,8 +37,8 @@ class Objective(ABC, Generic[P]):
         """Return the log-likelihood of all rows under the parameters of this E-step."""
 
     @abstractmethod
-    def value(self, statistics: Statistics[Any]) -> float:
-        """Return the objective for the parameters of this E-step."""
+    def value(self, statistics: Statistics[Any], parameters: P) -> float:
+        """Return the objective for the parameters, which are those of this E-step."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ class Likelihood(Objective[P]):
     # Whether each row belongs to its likeliest component alone. Then the log-likelihood is that of the rows
     # and these components (classification EM, Celeux and Govaert 1992).
     hard: bool = False
-    # Parameters that the M-step does not change, by name. What else it does must not depend on them.
-    fixed: Mapping[str, FloatArray] = field(default_factory=dict)
+    fixed: Held | None = None  # parameters that the M-step does not change
 
     def e_step(self, parameters: P) -> Statistics[Any]:
         return self._pass(parameters, None)
@@ -85,26 +84,59 @@ class Likelihood(Objective[P]):
         return self.source.reduce(Sweep(self.family, self.k, packed, self.frame, given, hard=self.hard))
 
     def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[P]:
-        maximised = maximise(statistics, self.reg_covar, reseeds)
+        given = {"held": self.fixed, "prior": self.prior}
+        maximised = maximise(statistics, self.reg_covar, reseeds, **given)
         if maximised.imprecise and statistics.again is not None:
-            maximised = maximise(statistics.again(), self.reg_covar, reseeds)
+            maximised = maximise(statistics.again(), self.reg_covar, reseeds, **given)
         return maximised._replace(parameters=self.held(maximised.parameters))
 
     def held(self, parameters: P) -> P:
         """Return the parameters with those that are fixed as they were given."""
-        return parameters._replace(**self.fixed) if self.fixed else parameters  # type: ignore[attr-defined]
+        if self.fixed is None:
+            return parameters
+        kept: P = self.fixed.kept(parameters, self.fixed.parameters)
+        return kept
+
+    @property
+    def held_components(self) -> list[int]:
+        """The components in which some parameter beside the weight is fixed, which cannot be re-seeded."""
+        names = () if self.fixed is None else (*self.family.holdable,)
+        held = [self.fixed.of(name) for name in names if self.fixed is not None]
+        return [int(component) for component in np.flatnonzero(np.any(held, axis=0))] if held else []
+
+    @property
+    def prior(self) -> Conjugate | None:
+        return None
+
+    def log_prior(self, parameters: P) -> float:
+        """Return what the objective has beside the log-likelihood."""
+        return 0.0
 
     def log_likelihood(self, statistics: Statistics[Any]) -> float:
         return statistics.log_likelihood + self.base_measure
 
-    def value(self, statistics: Statistics[Any]) -> float:
-        return self.log_likelihood(statistics)
+    def value(self, statistics: Statistics[Any], parameters: P) -> float:
+        return self.log_likelihood(statistics) + self.log_prior(parameters)
+
+
+@dataclass(frozen=True)
+class Posterior(Likelihood[P]):
+    """The log-likelihood plus the log-density of a prior, up to a constant (Fraley and Raftery 2007)."""
+
+    belief: Belief = field(kw_only=True)
+
+    @property
+    def prior(self) -> Conjugate:
+        return self.family.conjugate(self.belief, self.k)
+
+    def log_prior(self, parameters: P) -> float:
+        return self.family.log_prior(parameters, self.prior, self.frame)
 
 
 def maximise(
-    statistics: Statistics[Any], reg_covar: float | None, reseeds: int | None = None, **stepwise: Any
+    statistics: Statistics[Any], reg_covar: float | None, reseeds: int | None = None, **given: Any
 ) -> Maximised[Any]:
-    """Make the M-step of maximum likelihood. `stepwise` are the fields of `Rule` for blended sums."""
+    """Make the M-step. `given` are the last fields of `Rule`, for blended sums and for what is known."""
     rule: Rule[Any] = Rule(
         statistics.frame,
         statistics.total_weight / statistics.n_samples,
@@ -112,6 +144,6 @@ def maximise(
         statistics.stored_precision,
         reg_covar,
         reseeds,
-        **stepwise,
+        **given,
     )
     return statistics.family.maximise(statistics.summed, rule)

@@ -84,9 +84,9 @@ def _ascents_of(
 def shortlisted(sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None) -> list[Array]:
     """Return the first of the labellings, and those from which ascents of the rough family get highest.
 
-    Where the family has no rough one, these are all.
+    Where the family has no rough one, these are all, unless there is a prior that the ascents do not know.
     """
-    rough = sample.family.rough
+    rough = sample.family.rough or (sample.family if sample.prior else None)
     if rough is None:
         return found
     ascents = _ascents_of(replace(sample, family=rough), rows, found, n_threads)

@@ -52,7 +52,7 @@ def climb(
     ways = _Ways(likelihood, rng)
 
     def ascent(start: Callable[[], Maximised[P]], limits: Limits, watch: Watch[P]) -> Run[P]:
-        squarem = Squarem(likelihood.family) if accelerated else None
+        squarem = Squarem(likelihood.family, likelihood.held) if accelerated else None
         found = ways.found if limits.leave_saddles and limits.reseeds > 0 else lambda _: False
         return ascend(
             likelihood, start, limits, k=likelihood.k, watch=watch, at_saddle=found, squarem=squarem
@@ -128,12 +128,14 @@ class _Ways(Generic[P]):
         rows = self.rows
         sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
         weights = rows.weights
-        r, self.free = _merged(_responsibilities(sample, saddle), weights)
-        if not self.free:
+        held = likelihood.held_components
+        r, self.free = _merged(_responsibilities(sample, saddle), weights, held)
+        if not self.free or len(self.free) + len(held) == likelihood.k:
             return False
         runs = []
         for _ in range(_TRIES):
-            start = partial(_m_step, sample, saddle, _parted(r, self.free, weights, rows, sample, self.rng))
+            parted = _parted(r, self.free, weights, rows, sample, self.rng)
+            start = partial(_m_step, sample, saddle, parted)
             runs.append(self.judged(_tried(sample, start)))
         best = max(runs, key=lambda run: run.rank)
         self.start = Maximised(best.parameters, [], [], best.singular) if best.history else None
@@ -194,19 +196,20 @@ def _any_near(places: FloatArray) -> bool:
     return False
 
 
-def _merged(r: FloatArray, weights: FloatArray) -> tuple[FloatArray, list[int]]:
+def _merged(r: FloatArray, weights: FloatArray, held: list[int]) -> tuple[FloatArray, list[int]]:
     """Return responsibilities (m, K) in which equal components are one, and the components without any.
 
-    Components are equal where their responsibilities, two columns, are proportional.
+    Components are equal where their responsibilities, two columns, are proportional. Those that are held
+    stay.
     """
     rooted = r * np.sqrt(weights)[:, None]
     norms = np.sqrt(np.einsum("ik,ik->k", rooted, rooted))
     cosines = gram(rooted.T, rooted.T.copy()) / np.maximum(np.outer(norms, norms), np.finfo(np.float64).tiny)
     whole: list[int] = []
     free: list[int] = []
-    for component, row in enumerate(cosines):
-        equals = [other for other in whole if row[other] >= _EQUAL]
-        if equals:
+    for component in sorted(range(len(cosines)), key=lambda one: one not in held):
+        equals = [other for other in whole if cosines[component, other] >= _EQUAL]
+        if equals and component not in held:
             r[:, equals[0]] += r[:, component]
             r[:, component] = 0.0
         (free if equals else whole).append(component)
@@ -223,7 +226,8 @@ def _parted(
 ) -> FloatArray:
     """Return responsibilities in which each of the `free` components has a part of the heaviest one."""
     r, shares = r.copy(), weights @ r
-    parts = {component: [component] for component in range(sample.k) if component not in free}
+    kept = {*free, *sample.held_components}
+    parts = {component: [component] for component in range(sample.k) if component not in kept}
     for component in free:
         heaviest = max(parts, key=lambda one: shares[one] / len(parts[one]))
         parts[heaviest].append(component)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from fastem._families.frame import Frame, Moments
+from fastem._families.given import Belief, Conjugate, Held
 from fastem._typing import Array, FloatArray, Rows
 
 
@@ -54,6 +55,8 @@ class Rule(NamedTuple, Generic[P]):
     # the share of the chunk. The other sums already contain the reg_covar that earlier M-steps added.
     share: float = 1.0
     before: P | None = None
+    held: Held | None = None  # parameters that stay as they are
+    prior: Conjugate | None = None  # then the M-step maximises the posterior
 
 
 class Maximised(NamedTuple, Generic[P]):
@@ -129,6 +132,9 @@ class Family(ABC, Generic[P, S]):
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
     # Parameters, beside the weights, that may stay fixed: the M-step of the others does not depend on them.
     separable: ClassVar[tuple[str, ...]] = ()
+    # Others that may stay fixed, since `maximise` heeds them where it finds the rest.
+    holdable: tuple[str, ...] = ()
+    has_conjugate_prior: ClassVar[bool] = False  # whether `maximise` heeds a prior
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     # Whether EM from random responsibilities may find what k-means cannot see, for the start "auto".
     tries_random: bool = False
@@ -215,6 +221,9 @@ class Family(ABC, Generic[P, S]):
     def marginal(self, parameters: P, columns: Array) -> "tuple[Family[Any, Any], Any] | None":
         """Return the family and the parameters of some columns alone, or None if they are not known."""
         return None
+
+    def check_fixed(self, masks: Mapping[str, Array]) -> None:
+        """Raise an error unless the parameters may be fixed in these components, (K,) of bool by name."""
 
     # --- coordinates
 
@@ -308,6 +317,14 @@ class Family(ABC, Generic[P, S]):
     @abstractmethod
     def maximise(self, sums: S, rule: Rule[P]) -> Maximised[P]:
         """Return the maximum-likelihood parameters given the sums of an E-step."""
+
+    def conjugate(self, belief: Belief, k: int) -> Conjugate:
+        """Return what a prior adds to the sums over rows."""
+        raise NotImplementedError
+
+    def log_prior(self, parameters: P, prior: Conjugate, frame: Frame) -> float:
+        """Return the log-density of the prior in user units, up to a constant."""
+        raise NotImplementedError
 
     @abstractmethod
     def origin(self, k: int, d: int) -> P | None:

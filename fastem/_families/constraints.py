@@ -19,6 +19,8 @@ class Constraint(ABC):
 
     # Whether each covariance is the scatter over the weight, entry by entry, as the layout stores it.
     direct: ClassVar[bool] = False
+    # Whether all components have the same covariance.
+    shared: ClassVar[bool] = False
     # Whether axes other than those of the features are compared, so that all must have the same scale.
     isotropic: ClassVar[bool] = False
     # Whether a line through the logarithms of two covariances, as the layout takes them, keeps to it.
@@ -56,6 +58,7 @@ class EEE(Constraint):
     """One covariance matrix for all components."""
 
     direct = True
+    shared = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
@@ -84,6 +87,8 @@ class VVI(Constraint):
 class EEI(Constraint):
     """A variance for each feature, which all components share."""
 
+    shared = True
+
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
     ) -> FloatArray:
@@ -110,6 +115,8 @@ class VII(Constraint):
 
 class EII(Constraint):
     """One variance for all components."""
+
+    shared = True
 
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None

@@ -6,7 +6,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fastem._families.base import Maximised
+from fastem._families.conjugate import expected_shift, moved, with_prior
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
+from fastem._families.given import Conjugate
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import alive_components, reseed
 from fastem._families.rounding import DOMINATED, ROUNDING, hides, noise, stored_noise
@@ -30,6 +32,18 @@ class Stored(NamedTuple):
     zero: FloatArray  # (d,) the rows of zeros, in standard coordinates
 
 
+class Fixed(NamedTuple):
+    """Parameters that stay as they are."""
+
+    parameters: GaussianParameters
+    means: Array  # (K,) of bool, the components with a fixed mean
+    covariances: Array  # (m,) of bool
+
+    @property
+    def components(self) -> Array:
+        return np.asarray(self.means | self.covariances)
+
+
 def maximise_gaussian(
     layout: Layout,
     constraint: Constraint,
@@ -40,12 +54,15 @@ def maximise_gaussian(
     reg_covar: FloatArray | Literal["auto"] = "auto",
     reseeds: int | None = None,
     before: FloatArray | None = None,
+    fixed: Fixed | None = None,
+    prior: Conjugate | None = None,
 ) -> Maximised[GaussianParameters]:
     """Return the maximum-likelihood parameters given the sums of an E-step (Bishop 2006, eq. 9.24 to 9.26).
 
     A covariance that is not positive definite gets the relative floor. If that is not enough, it becomes the
     diagonal of the total variance. A component without data takes half of the heaviest component. If
-    `reseeds` is given, only the first `reseeds` of them do so, and the others keep their means.
+    `reseeds` is given, only the first `reseeds` of them do so, and the others keep their means. With a prior
+    the parameters maximise the posterior.
 
     Parameters
     ----------
@@ -55,6 +72,7 @@ def maximise_gaussian(
     stored : how the rows were rounded, if not as in the pass
     reg_covar : (d,) amount added to the diagonals, or "auto": a millionth of each feature's variance
     before : covariances to improve on, which may be those of `sums.means`
+    fixed : parameters that are neither estimated nor repaired, given which the others are
     """
     k, d = sums.means.shape
     m = layout.shape(k, d)[0]
@@ -62,33 +80,40 @@ def maximise_gaussian(
     floor = RELATIVE_FLOOR * variance
     amount = floor if isinstance(reg_covar, str) else reg_covar
     alive = alive_components(sums.weights, mean_row_weight)
-    weights = np.where(alive, sums.weights, 1.0)
-    shift = np.where(alive[:, None], sums.first / weights[:, None], 0.0)
+    shares, row_weight = _shares(sums.weights, prior), sums.weights.sum()
+    sums, shift, known = _given(layout, sums, alive, fixed, prior)
+    weights = np.where(known, sums.weights, 1.0)
 
     repaired = np.zeros(m, bool)
-    if not constraint.direct:
-        sums, repaired = _regularised(layout, sums, shift, alive, amount, floor, precision)
+    if fixed is not None and fixed.covariances.all():
+        covariances = fixed.parameters.covariances.copy()
+    elif not constraint.direct:
+        sums, repaired = _regularised(layout, sums, shift, known, amount, floor, precision)
         covariances = np.empty_like(sums.scatter)
-        covariances[alive] = constraint.estimate(
-            _of(sums, alive), shift[alive], sums.weights[alive], None if before is None else before[alive]
+        covariances[known] = constraint.estimate(
+            _of(sums, known), shift[known], sums.weights[known], None if before is None else before[known]
         )
     else:
         covariances = constraint.estimate(sums, shift, weights, before)
         covariances += layout.diagonal(amount[None])
     if m == k:
-        covariances[~alive] = layout.diagonal((variance + amount)[None])
+        covariances[~known] = layout.diagonal((variance + amount)[None])
+    held = np.zeros(m, bool) if fixed is None else fixed.covariances
+    if fixed is not None:
+        covariances[held] = fixed.parameters.covariances[held]
     pivots, variances = layout.pivots(covariances, d), layout.variances(covariances, d)
     unknown = noise(variances, precision, variance)
     least = np.maximum(amount, unknown)
     least[repaired] = np.maximum(least[repaired], floor)
     ratios = _ratios(layout, covariances, pivots, least)
+    ratios[held] = np.inf
     floored = ~(ratios > DOMINATED).all(axis=1)
     if stored is not None:
         # Arithmetic can cope with a variance as small as the rounding errors of rows. But it tells nothing.
         distances = np.square(sums.means + shift - stored.zero)
         squares = np.maximum(variances, 0) + (distances if m == k else weights @ distances / weights.sum())
         rounded = np.maximum(unknown, stored_noise(squares, stored.precision))
-        floored |= ~(_ratios(layout, covariances, pivots, rounded) > DOMINATED).all(axis=1)
+        floored |= ~held & ~(_ratios(layout, covariances, pivots, rounded) > DOMINATED).all(axis=1)
     on_the_floor = [int(component) for component in np.flatnonzero(floored)]
     imprecise = precision > _FINEST and (
         bool(on_the_floor and (unknown > amount)[floored].any())
@@ -96,16 +121,59 @@ def maximise_gaussian(
     )
     _mend(layout, covariances, ratios, variance)
 
-    parameters = GaussianParameters(sums.weights / sums.weights.sum(), sums.means + shift, covariances)
-    split = partial(_split, layout, parameters)
-    reseeded, kept = reseed(parameters.weights, ~alive, reseeds, split)
+    parameters = GaussianParameters(shares, sums.means + shift, covariances)
+    reseeded, kept = _reseeded(layout, parameters, ~alive, reseeds, fixed)
     # If D is added to the covariance S, the log-density of an average row loses a quarter of the trace of
     # (D inv(S + D))^2, to second order in D. In addition, rows have rounding errors, which weigh more the
     # narrower the components are.
     ratios[floored] = np.inf
     slack = float(parameters.weights @ np.broadcast_to(np.square(1 / ratios).sum(axis=1), k))
     slack += float(ROUNDING * precision * d / np.sqrt((ratios * least).min()))
+    if prior is not None:
+        # The density of the prior has inverse covariances, whose errors go with their smallest eigenvalues.
+        narrowest = layout.ratios(covariances, np.ones((m, d))).min()
+        slack += float(ROUNDING * _FINEST * d * k * prior.rows / row_weight / narrowest)
     return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
+
+
+def _shares(weights: FloatArray, prior: Conjugate | None) -> FloatArray:
+    counts = weights if prior is None else weights + (prior.concentration - 1)
+    return np.asarray(counts / counts.sum())
+
+
+def _given(
+    layout: Layout, sums: GaussianSums, alive: Array, fixed: Fixed | None, prior: Conjugate | None
+) -> tuple[GaussianSums, FloatArray, Array]:
+    """Return the sums with what the prior adds, how far means move, and what has enough of either, (K,).
+
+    Where a prior or fixed means put the means, the sums returned are about the new ones.
+    """
+    weights = np.where(alive, sums.weights, 1.0)
+    shift = np.where(alive[:, None], sums.first / weights[:, None], 0.0)
+    if prior is None and (fixed is None or not fixed.means.any()):
+        return sums, shift, alive
+    if prior is not None:
+        shift, alive = expected_shift(sums, prior), np.ones_like(alive)
+    if fixed is not None:
+        shift[fixed.means] = (fixed.parameters.means - sums.means)[fixed.means]
+    sums = moved(layout, sums, shift)
+    if prior is not None:
+        sums = with_prior(layout, sums, prior)
+    return sums, np.zeros_like(shift), alive
+
+
+def _reseeded(
+    layout: Layout, parameters: GaussianParameters, dead: Array, reseeds: int | None, fixed: Fixed | None
+) -> tuple[list[int], list[int]]:
+    """Re-seed components without rows, in place. Fixed ones neither are re-seeded nor give half of theirs."""
+    split = partial(_split, layout, parameters)
+    if fixed is None or not dead.any():
+        return reseed(parameters.weights, dead, reseeds, split)
+    free = ~fixed.components
+    weights = np.where(free, parameters.weights, -1.0)
+    found = reseed(weights, dead & free, reseeds if (free & ~dead).any() else 0, split)
+    parameters.weights[free] = weights[free]
+    return found
 
 
 def _regularised(

@@ -9,9 +9,11 @@ from fastem._checks import check_finite
 from fastem._families.ascents import GaussianAscents
 from fastem._families.base import Maximised, Rule, check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
+from fastem._families.conjugate import conjugate, log_prior
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
-from fastem._families.floor import RELATIVE_FLOOR, Stored, maximise_gaussian
+from fastem._families.floor import RELATIVE_FLOOR, Fixed, Stored, maximise_gaussian
 from fastem._families.frame import Frame, Moments, frame_of
+from fastem._families.given import Belief, Conjugate
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.posterior import Conjugate, Hyperparameters, Posterior, expectations_of
 from fastem._typing import Array, FloatArray
@@ -26,6 +28,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     distribution = "gaussian"
     has_covariances = True
     location = "means"
+    has_conjugate_prior = True
 
     def __init__(
         self, name: str, layout: Layout, constraint: Constraint, covariances: str = "covariances"
@@ -33,7 +36,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         """`covariances` is what users call them, since a family of other elliptical distributions has one of
         these."""
         self.name, self.isotropic = name, layout.isotropic or constraint.isotropic
-        self.parameter_names = ("means", covariances)
+        self.parameter_names = self.holdable = ("means", covariances)
         self._layout, self._constraint = layout, constraint
 
     @property
@@ -130,6 +133,17 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             covariances = covariances[:, columns]
         return self, GaussianParameters(weights, means[:, columns], covariances)
 
+    def check_fixed(self, masks: Mapping[str, Array]) -> None:
+        name = self.parameter_names[1]
+        mask = masks.get(name)
+        own = self._constraint.direct and not self._constraint.shared
+        if mask is not None and not mask.all() and not own:
+            raise ValueError(
+                f"fixed {name} must be those of all components for {self.label}, whose components share some "
+                f"of them; got a mask with {np.count_nonzero(mask)} of {len(mask)}. Fix all of them or none, "
+                'or fit "full", "diag" or "spherical".'
+            )
+
     # --- coordinates
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
@@ -223,7 +237,22 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             self._added(rule),
             rule.reseeds,
             None if rule.before is None else rule.before.covariances,
+            self._fixed(rule),
+            rule.prior,
         )
+
+    def _fixed(self, rule: Rule[GaussianParameters]) -> Fixed | None:
+        if rule.held is None:
+            return None
+        means, covariances = (rule.held.of(name) for name in self.parameter_names)
+        parameters: GaussianParameters = rule.held.parameters
+        return Fixed(parameters, means, covariances[: len(parameters.covariances)])
+
+    def conjugate(self, belief: Belief, k: int) -> Conjugate:
+        return conjugate(self._layout, belief, k, self._constraint.shared)
+
+    def log_prior(self, parameters: GaussianParameters, prior: Conjugate, frame: Frame) -> float:
+        return log_prior(self._layout, parameters, prior, frame.log_scale)
 
     def _stored(self, rule: Rule[GaussianParameters]) -> Stored | None:
         if rule.stored <= rule.precision:
@@ -267,7 +296,13 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             parameters = GaussianParameters(weights_of(roots), means.reshape(k, d), covariances)
             valid = all(np.isfinite(array).all() for array in parameters)
             valid = valid and bool((self._layout.pivots(covariances, d) > 0).all())
-        return parameters if valid else None
+        if not valid or self._constraint.direct:
+            return parameters if valid else None
+        # Leaps multiply rounding errors, which would leave the constraint more and more.
+        weights, rest = parameters.weights, np.zeros((k, d))
+        sums = GaussianSums(parameters.means, weights, rest, self._layout.scatter(parameters, weights))
+        covariances = self._constraint.estimate(sums, rest, weights, covariances)
+        return parameters._replace(covariances=covariances)
 
     def places(self, parameters: GaussianParameters) -> FloatArray:
         weights, means, covariances = parameters

@@ -14,6 +14,7 @@ import numpy as np
 from fastem._checks import check_finite
 from fastem._families.base import Maximised, Rule, check_sums
 from fastem._families.compiled import CompiledFamily
+from fastem._families.conjugate import moved
 from fastem._families.constraints import Constraint
 from fastem._families.degrees import LEAST, MOST, degrees_given_scale, own_degrees
 from fastem._families.frame import Frame, Moments
@@ -63,6 +64,7 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     location = "means"
     has_covariances = True
     separable = ("degrees_of_freedom",)
+    holdable = ("means",)
     tries_random = True
     refinements = 30
 
@@ -212,15 +214,20 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         scaled = _gaussian_sums(sums)
         weights = np.where(scaled.weights > 0, scaled.weights, 1.0)
         shift = sums.first / weights[:, None]
-        scales = self._constraint.estimate(scaled._replace(weights=weights), shift, weights, None)
+        held = rule.held and rule.held._replace(parameters=_gaussian_of(rule.held.parameters))
+        if held is not None:
+            fixed = held.of("means")
+            shift[fixed] = (held.parameters.means - sums.means)[fixed]
+        centred = moved(self._layout, scaled, shift)
+        rest = np.zeros_like(shift)
+        scales = self._constraint.estimate(centred._replace(weights=weights), rest, weights, None)
         if len(scales) < len(weights):
             scales = scales * (weights.sum() / (alpha * sums.weights.sum()))
-        about = GaussianParameters(sums.weights, sums.means + shift, scales)
-        centred = GaussianSums(
-            about.means, sums.weights, np.zeros_like(shift), self._layout.scatter(about, sums.weights)
-        )
+        about = GaussianParameters(sums.weights, centred.means, scales)
+        centred = GaussianSums(about.means, sums.weights, rest, self._layout.scatter(about, sums.weights))
         before = None if rule.before is None else _gaussian_of(rule.before)
-        found = self._gaussian.maximise(centred, Rule(**{**rule._asdict(), "before": before}))
+        there = Rule(**{**rule._asdict(), "before": before, "held": held})
+        found = self._gaussian.maximise(centred, there)
         degrees[found.reseeded] = _FIRST_DEGREES
         degrees[found.kept] = sums.degrees_of_freedom[found.kept]
         return Maximised(StudentParameters(*found.parameters, degrees), *found[1:])
