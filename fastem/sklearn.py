@@ -91,7 +91,7 @@ class _DropIn:
     @_obeys_overrides()
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
         """Fit, then label the rows. This is ``fit(X, y, sample_weight).predict(X)``."""
-        return self.fit(X, y, sample_weight).predict(X)
+        return cast(Array, self.fit(X, y, sample_weight).predict(X))
 
     @_obeys_overrides()
     def predict(self, X: Any) -> Array:
@@ -114,7 +114,7 @@ class _DropIn:
         if sample_weight is None:
             return float(super().score(X))  # type: ignore[misc]
         X, mixture = _drop_in.scored(self, X)
-        return mixture.score(X, sample_weight, n_threads=self.n_threads)
+        return float(mixture.score(X, sample_weight, n_threads=self.n_threads))
 
     def _initialize_parameters(self, X: Any, random_state: Any, **kwargs: Any) -> None:
         """Start as scikit-learn does, for those who call this step of its classes."""
@@ -227,13 +227,13 @@ precisions_init, random_state, warm_start, verbose, verbose_interval
     def bic(self, X: Any, sample_weight: Any = None) -> float:
         """Return the Bayesian information criterion, where n is the number of rows or the sum of weights."""
         X, mixture = _drop_in.scored(self, X)
-        return mixture.bic(X, sample_weight, n_threads=self.n_threads)
+        return float(mixture.bic(X, sample_weight, n_threads=self.n_threads))
 
     @_obeys_overrides("score", "score_samples")
     def aic(self, X: Any, sample_weight: Any = None) -> float:
         """Return the Akaike information criterion. `sample_weight` weights the log-likelihood of the rows."""
         X, mixture = _drop_in.scored(self, X)
-        return mixture.aic(X, sample_weight, n_threads=self.n_threads)
+        return float(mixture.aic(X, sample_weight, n_threads=self.n_threads))
 
 
 class BayesianGaussianMixture(_DropIn, _BayesianGaussianMixture):

@@ -66,6 +66,7 @@ def fit(
     acceleration: Literal["auto"] | None = "auto",
     fixed: Sequence[str] | Mapping[str, Any] = (),
     prior: Literal["default"] | Prior | None = None,
+    inference: Literal["em", "variational"] = "em",
     rng: RngLike = None,
     n_threads: int | None = None,
     callback: Any = None,
@@ -218,6 +219,19 @@ def fit(
         The report has the log-likelihood, and as `objective` and `history` the log-likelihood plus the log
         of the density of the prior, up to a constant that k, d and the prior determine. `bic` takes the
         likelihood at this estimate, as mclust does.
+    inference : {"em", "variational"}
+        ``"variational"``: find a posterior of all parameters in place of their best values, by variational
+        Bayes (Bishop 2006, section 10.2; Blei and Jordan 2006). It is for Gaussian components that are full,
+        tied, diag or spherical. Components that the rows do not need lose their weight. The defaults of
+        `prior` are those of scikit-learn: a Dirichlet process of concentration 1 / k (see
+        `Prior.weight_concentration_type`), means about the mean of all rows with the precision 1, d degrees
+        of freedom, and the covariance of all rows as the scale. The components of the process go by weight
+        if `init` is a name. ``reg_covar="auto"`` adds nothing, and nothing is accelerated.
+
+        The model has the expected weights and means, and the inverses of the expected precisions, as
+        scikit-learn gives them. The `objective` and the `history` of the report hold the lower bound of the
+        log-evidence (for covariances that are not full, see `docs/explanation/algorithm.md`).
+        Callbacks get the bound as their log-likelihood.
     rng : None, int, numpy.random.Generator or RandomState
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads. A
         RandomState, as scikit-learn has them, gives the seed, and goes on.
@@ -283,6 +297,7 @@ def fit(
         assignment,
         fixed,
         prior,
+        inference,
     )
     reading = {"columns": columns, "cache_dir": cache_dir, "labels": labels}
     return fit_by(options, init, X, sample_weight, n_threads, progress, **reading)

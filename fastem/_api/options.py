@@ -44,6 +44,7 @@ class Options(NamedTuple, Generic[P]):
     fixed: Mapping[str, Array] = {}  # parameters that stay as in init, with the components (K,) of bool
     sound_first: bool = True  # see `Likelihood`
     prior: Prior | None = None
+    variational: bool = False  # whether to raise a bound of the evidence in place of the posterior
 
 
 def check_options(
@@ -61,6 +62,7 @@ def check_options(
     assignment: Any = "soft",
     fixed: Any = (),
     prior: Any = None,
+    inference: Any = "em",
 ) -> Options[Any]:
     family = family_of(distribution, covariance_type)
     k = check_integer("k", k, 1, "Pass the number of components.")
@@ -74,6 +76,10 @@ def check_options(
             f"callback must be callable as callback(iteration, log_likelihood, model); got {callback!r}."
         )
     hard = check_one_of("assignment", assignment, ("soft", "hard")) == "hard"
+    variational = check_one_of("inference", inference, ("em", "variational")) == "variational"
+    if variational:
+        _check_variational(family, hard, fixed)
+        prior = "default" if prior is None else prior
     return Options(
         family,
         k,
@@ -81,12 +87,13 @@ def check_options(
         limits,
         not callable(tol) and limits.tol == 0,
         check_reg_covar(reg_covar, family),
-        _check_acceleration(acceleration) and not hard,
+        _check_acceleration(acceleration) and not hard and not variational,
         callback,
         check_rng(rng),
         hard,
         _check_fixed(fixed, family, init, k),
-        prior=_check_prior(prior, family),
+        prior=_check_prior(prior, family, variational),
+        variational=variational,
     )
 
 
@@ -132,7 +139,18 @@ def _mask(name: str, value: Any, k: int) -> Array:
     return np.broadcast_to(mask, k).copy()
 
 
-def _check_prior(prior: Any, family: Family[Any, Any]) -> Prior | None:
+def _check_variational(family: Family[Any, Any], hard: bool, fixed: Any) -> None:
+    if not family.has_variational:
+        raise ValueError(
+            f'inference must be "em" for {family.label}; got "variational", which is for Gaussians whose '
+            "covariances are full, tied, diag or spherical."
+        )
+    if hard or len(fixed):
+        name, value = ("assignment", "hard") if hard else ("fixed", fixed)
+        raise ValueError(f'inference must be "em" with {name}={value!r}; got "variational".')
+
+
+def _check_prior(prior: Any, family: Family[Any, Any], variational: bool) -> Prior | None:
     if prior is None:
         return None
     if not isinstance(prior, Prior) and not (isinstance(prior, str) and prior == "default"):
@@ -142,6 +160,13 @@ def _check_prior(prior: Any, family: Family[Any, Any]) -> Prior | None:
             f"prior must be None for {family.label}; got {prior!r}. There are priors for Gaussians alone."
         )
     chosen = Prior() if isinstance(prior, str) else prior
+    if variational:
+        return chosen
+    if chosen.weight_concentration_type == "dirichlet_process":
+        raise ValueError(
+            'weight_concentration_type of the prior must be None or "dirichlet_distribution" for EM; got '
+            '"dirichlet_process". Pass inference="variational".'
+        )
     if chosen.weight_concentration is not None and chosen.weight_concentration < 1:
         raise ValueError(
             "weight_concentration of the prior must be at least 1 for EM, or weights of 0 have a posterior "

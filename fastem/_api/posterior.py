@@ -35,7 +35,7 @@ def _belief(likelihood: Likelihood[Any], prior: Prior) -> Belief:
     frame, d = likelihood.frame, likelihood.source.n_features
     mean = likelihood.source.moments().mean if prior.mean is None else prior.mean
     divided = prior.covariance is None
-    scale = _scatter(likelihood) if prior.covariance is None else _in_frame(prior.covariance, frame)
+    scale = _scatter(likelihood) if prior.covariance is None else scale_in_frame(prior.covariance, frame)
     return Belief(
         concentration=prior.weight_concentration or 1.0,
         precision=prior.mean_precision or _MEAN_PRECISION,
@@ -46,7 +46,7 @@ def _belief(likelihood: Likelihood[Any], prior: Prior) -> Belief:
     )
 
 
-def _in_frame(covariance: FloatArray, frame: Frame) -> FloatArray:
+def scale_in_frame(covariance: FloatArray, frame: Frame) -> FloatArray:
     """Return a matrix (1, d, d), variances (1, d) or a variance (1,) in standard coordinates."""
     if covariance.ndim == 2:
         return np.asarray(covariance / frame.scale[:, None] / frame.scale)[None]
@@ -72,6 +72,6 @@ def _scatter(likelihood: Likelihood[Any]) -> FloatArray:
     mean_variance = float(variance.mean())
     if mean_variance == 0:
         mean_variance = RELATIVE_FLOOR * float(np.square(frame.scale).mean())
-    return _in_frame(
+    return scale_in_frame(
         np.full(d, mean_variance) if family.storage == "diag" else np.asarray(mean_variance), frame
     )

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastem._checks import row_ranges
 from fastem._families.base import Family, Scores
+from fastem._families.gaussian import Gaussian
 from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows
@@ -30,13 +31,15 @@ class Scorer:
         """
         if (dtype, weighted) not in self._sweeps:
             k = len(self._user.weights)
-            raised = weighted and self._log_weights is not None
-            equal = np.ones(k) if raised else np.full(k, 1 / k)
-            user = self._user if weighted and not raised else self._user._replace(weights=equal)
+            log_weights = self._log_weights if weighted else None
+            user = self._user if weighted else self._user._replace(weights=np.full(k, 1 / k))
             frame = self._family.own_frame(self._user, dtype)
+            if log_weights is not None:
+                user = user._replace(weights=np.ones(k))
             packed = self._family.pack(self._family.from_user(user, frame), frame, dtype)
-            if raised:
-                packed = self._family.raised(packed, self._log_weights)
+            if log_weights is not None:
+                assert isinstance(self._family, Gaussian)
+                packed = self._family.raised(packed, log_weights)
             self._sweeps[dtype, weighted] = Sweep(self._family, k, packed, frame)
         return self._sweeps[dtype, weighted]
 

@@ -14,9 +14,10 @@ import numpy as np
 from fastem._em.objective import Likelihood, Objective
 from fastem._em.starts import given_start, responsibilities_of
 from fastem._families.base import Maximised
+from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import GaussianParameters, GaussianSums
-from fastem._families.posterior import Conjugate, Posterior
 from fastem._families.statistics import Statistics
+from fastem._families.variational import VariationalGaussians, VariationalPosterior, expected_mixture
 from fastem._report import Breakdown
 from fastem._typing import Array, FloatArray
 
@@ -33,36 +34,40 @@ class Expected(NamedTuple):
 
 
 @dataclass(frozen=True)
-class VariationalBound(Objective[Posterior]):
+class VariationalBound(Objective[VariationalPosterior]):
     """A lower bound of the log-evidence: the entropy of the responsibilities, and what rows and prior say.
 
-    It is one for full covariances. For the others see `posterior`.
+    It is one for full covariances. For the others see `variational`.
     """
 
     likelihood: Likelihood[GaussianParameters]
-    conjugate: Conjugate
+    posteriors: VariationalGaussians
     added: FloatArray  # (d,) onto variances in each M-step, in standard coordinates
 
-    def packed(self, posterior: Posterior, dtype: np.dtype[Any]) -> Any:
-        """Return the expected log-densities for a pass."""
-        family = self.likelihood.family
-        gaussians, offsets = self.conjugate.gaussians(posterior)
-        return family.raised(family.pack(gaussians, self.likelihood.frame, dtype), offsets)
+    @property
+    def family(self) -> Gaussian:
+        assert isinstance(self.likelihood.family, Gaussian)
+        return self.likelihood.family
 
-    def e_step(self, parameters: Posterior) -> Statistics[Any]:
+    def packed(self, posterior: VariationalPosterior, dtype: np.dtype[Any]) -> Any:
+        """Return the expected log-densities for a pass."""
+        gaussians, offsets = self.posteriors.gaussians(posterior)
+        return self.family.raised(self.family.pack(gaussians, self.likelihood.frame, dtype), offsets)
+
+    def e_step(self, parameters: VariationalPosterior) -> Statistics[Any]:
         return self._told(parameters, self.likelihood.swept(partial(self.packed, parameters)))
 
-    def _told(self, posterior: Posterior | None, statistics: Statistics[Any]) -> Statistics[Any]:
+    def _told(self, posterior: VariationalPosterior | None, statistics: Statistics[Any]) -> Statistics[Any]:
         """Return statistics with the entropy, and with the bound in place of the log-likelihood.
 
         If the responsibilities are not those of a posterior, there is no bound.
         """
         sums, entropy, bound = statistics.summed, -np.inf, -np.inf
         if posterior is not None:
-            constant = self.likelihood.family.log_constant(self.likelihood.frame) * sums.weights.sum()
+            constant = self.family.log_constant(self.likelihood.frame) * sums.weights.sum()
             total = statistics.log_likelihood
-            entropy = total - constant - self.conjugate.expected_log_likelihood(posterior, sums)
-            bound = total - self.conjugate.divergence(posterior)
+            entropy = total - constant - self.posteriors.expected_log_likelihood(posterior, sums)
+            bound = total - self.posteriors.divergence(posterior)
         repeat: Callable[[], Statistics[Any]] | None = statistics.again
         return replace(
             statistics,
@@ -71,11 +76,13 @@ class VariationalBound(Objective[Posterior]):
             again=None if repeat is None else lambda: self._told(posterior, repeat()),
         )
 
-    def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[Posterior]:
+    def m_step(
+        self, statistics: Statistics[Any], reseeds: int | None = None
+    ) -> Maximised[VariationalPosterior]:
         """A component without rows gets the prior, and is never re-seeded."""
         expected: Expected = statistics.summed
-        posterior = self.conjugate.update(expected.sums, self.added, expected.entropy)
-        singular, imprecise = self.conjugate.flaws(posterior, expected.sums, statistics.precision)
+        posterior = self.posteriors.update(expected.sums, self.added, expected.entropy)
+        singular, imprecise = self.posteriors.flaws(posterior, expected.sums, statistics.precision)
         if (singular or imprecise) and statistics.again is not None:
             return self.m_step(statistics.again())
         if singular:
@@ -83,25 +90,34 @@ class VariationalBound(Objective[Posterior]):
                 "The covariance of a component is not positive definite. Pass a larger covariance of the "
                 "prior, raise reg_covar, or leave out columns that are constant or collinear."
             )
-        return Maximised(posterior, [], [], [], self.conjugate.slack(posterior, self.added))
+        return Maximised(posterior, [], [], [], self.posteriors.slack(posterior, self.added))
 
-    def begin(self, start: Maximised[GaussianParameters]) -> Maximised[Posterior]:
-        """Return the posterior given the responsibilities under known parameters."""
-        return self.m_step(self._told(None, self.likelihood.e_step(start.parameters)))
+    def begin(
+        self, start: Maximised[GaussianParameters], by_weight: bool = False
+    ) -> Maximised[VariationalPosterior]:
+        """Return the posterior given the responsibilities under known parameters.
 
-    def begin_given(self, init: Array) -> Maximised[Posterior]:
+        With `by_weight` the components of a Dirichlet process go by weight, as its prior expects them.
+        """
+        parameters = start.parameters
+        if by_weight and self.posteriors.process:
+            order = np.argsort(-parameters.weights, kind="stable")
+            own = [array[order] if len(array) == len(order) else array for array in parameters]
+            parameters = GaussianParameters(*own)
+        return self.m_step(self._told(None, self.likelihood.e_step(parameters)))
+
+    def begin_given(self, init: Array) -> Maximised[VariationalPosterior]:
         """Return the posterior given labels (n,) or responsibilities (n, K)."""
         about = given_start(self.likelihood, init).parameters
         sums = self.likelihood.sums_given(about, responsibilities_of(init, self.likelihood.k))
         return self.m_step(self._told(None, sums))
 
-    def plug_in_log_likelihood(self, posterior: Posterior) -> float:
+    def plug_in_log_likelihood(self, posterior: VariationalPosterior) -> float:
         """Return the log-likelihood of all rows under the expectations. It takes a pass."""
-        mixture = GaussianParameters(posterior.weights, posterior.means, posterior.covariances)
-        return self.likelihood.log_likelihood(self.likelihood.e_step(mixture))
+        return self.likelihood.log_likelihood(self.likelihood.e_step(expected_mixture(posterior)))
 
     def log_likelihood(self, statistics: Statistics[Any]) -> float:
         return statistics.log_likelihood
 
-    def value(self, statistics: Statistics[Any]) -> float:
+    def value(self, statistics: Statistics[Any], parameters: VariationalPosterior) -> float:
         return statistics.log_likelihood

@@ -129,6 +129,7 @@ class Family(ABC, Generic[P, S]):
     location: ClassVar[str | None] = None  # the name of the parameter that says where a component is
     isotropic: bool = False  # whether features are compared with each other, and so must share one scale
     has_covariances: bool = False  # whether `reg_covar` applies
+    has_variational: bool = False  # whether there are posteriors for variational inference
     has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
     # Parameters, beside the weights, that may stay fixed: the M-step of the others does not depend on them.
     separable: ClassVar[tuple[str, ...]] = ()

@@ -15,7 +15,7 @@ from fastem._families.floor import RELATIVE_FLOOR, Fixed, Stored, maximise_gauss
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.given import Belief, Conjugate
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
-from fastem._families.posterior import Conjugate, Hyperparameters, Posterior, expectations_of
+from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
 from fastem._typing import Array, FloatArray
 
 # A variance in user units must stay a normal number.
@@ -38,6 +38,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self.name, self.isotropic = name, layout.isotropic or constraint.isotropic
         self.parameter_names = self.holdable = ("means", covariances)
         self._layout, self._constraint = layout, constraint
+        self.has_variational = constraint.direct
 
     @property
     def storage(self) -> str:
@@ -169,15 +170,20 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         log2 = packed.log2_weights.astype(np.float64) + amounts / np.log(2)
         return packed._replace(log2_weights=log2.astype(packed.log2_weights.dtype))
 
-    def conjugate(self, prior: Hyperparameters, frame: Frame) -> Conjugate:
-        """Return the algebra of posteriors, whose covariances are those of this family."""
-        return Conjugate(self._layout, self._constraint, prior, frame)
+    def variational(self, prior: Belief, process: bool, frame: Frame) -> VariationalGaussians:
+        """Return the algebra of posteriors in variational Bayes, with covariances as in this family."""
+        return VariationalGaussians(self._layout, self._constraint, prior, process, frame)
 
-    def offsets(self, posterior: Posterior) -> FloatArray:
+    def offsets(self, posterior: VariationalPosterior) -> FloatArray:
         """Return the expected log-densities of components (K,) less those of Gaussians, in user units."""
         stacked = posterior.covariances.reshape(self._layout.shape(*posterior.means.shape))
         posterior = posterior._replace(covariances=stacked)
         return expectations_of(self._layout, posterior).offsets(posterior)
+
+    def spread(self, sums: GaussianSums) -> FloatArray:
+        """Return the covariances of maximum likelihood, without any repair. All components must have rows."""
+        shift = sums.first / sums.weights[:, None]
+        return self._constraint.estimate(sums, shift, sums.weights, None)
 
     def multiply_adds(self, d: int) -> int:
         return d * (d + 1) if self._layout.matrices else 2 * d

@@ -11,7 +11,16 @@ from fastem._api.gaussian import GaussianMixture
 from fastem._api.interop import scoring_parameters
 from fastem._em.loop import KEPT
 from fastem._report import FitReport
-from fastem._sklearn.ways import Ascent, Start, Way, check_given, options_of, precisions_cholesky, refuse, started
+from fastem._sklearn.ways import (
+    Ascent,
+    Start,
+    Way,
+    check_given,
+    options_of,
+    precisions_cholesky,
+    refuse,
+    started,
+)
 from fastem._typing import Array
 
 # Our own start is near a maximum, where gains are small. So the iterations go on down to this share of tol.

@@ -10,22 +10,22 @@ from fastem._api.fitting import report_of
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import in_frame
 from fastem._api.interop import scoring_covariances
+from fastem._api.posterior import scale_in_frame
 from fastem._api.scores import Densities
 from fastem._api.scoring import Scorer
+from fastem._api.variational import PROCESS
 from fastem._em.bound import VariationalBound
 from fastem._em.loop import Limits, Run, ascend
 from fastem._em.objective import Likelihood
 from fastem._families.base import Maximised
 from fastem._families.gaussian import Gaussian
-from fastem._families.layouts import GaussianParameters
-from fastem._families.posterior import Hyperparameters, Posterior
+from fastem._families.given import Belief
 from fastem._families.registry import GAUSSIANS
+from fastem._families.variational import VariationalPosterior, expected_mixture
 from fastem._sklearn.ways import Ascent, Start, Way, check_given, precisions_cholesky, refuse, started
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
 from fastem._typing import Array, DataLike, FloatArray, RowsLike
-
-PROCESS = "dirichlet_process"
 
 
 class Variational(Way):
@@ -61,8 +61,8 @@ class Variational(Way):
     def starts_alike(self, weight: Array | None) -> bool:
         return weight is None or bool((weight == 1).all())
 
-    def fitted(self, estimator: Any) -> Posterior:
-        return Posterior(
+    def fitted(self, estimator: Any) -> VariationalPosterior:
+        return VariationalPosterior(
             np.atleast_2d(np.asarray(estimator.weight_concentration_, dtype=np.float64)),
             np.asarray(estimator.means_, dtype=np.float64),
             np.asarray(estimator.mean_precision_, dtype=np.float64),
@@ -76,14 +76,7 @@ class Variational(Way):
     def own_start(
         self, estimator: Any, X: Array, weight: Array | None, name: str, seed: int, n_threads: int | None
     ) -> Start:
-        """The components of a Dirichlet process go by weight, as its prior expects them."""
-        found = started(estimator, X, weight, name, seed, n_threads)
-        if estimator.weight_concentration_prior_type != PROCESS:
-            return Start(found)
-        order = np.argsort(-found.weights, kind="stable")
-        covariances = found.covariances if found.covariance_type == "tied" else found.covariances[order]
-        kind = estimator.covariance_type
-        return Start(GaussianMixture(found.weights[order], found.means[order], covariances, kind))
+        return Start(started(estimator, X, weight, name, seed, n_threads))
 
     def ascend(
         self,
@@ -99,7 +92,7 @@ class Variational(Way):
         bound = _bound_of(estimator, source_of(X, weight, n_threads))
         lower_bounds: list[float] = []
 
-        def watch(iteration: int, run: Run[Posterior]) -> bool:
+        def watch(iteration: int, run: Run[VariationalPosterior]) -> bool:
             if iteration > 0:
                 lower_bounds.append(run.parameters.lower_bound)
                 estimator._print_verbose_msg_iter_end(iteration, _change(lower_bounds, previous))
@@ -113,7 +106,7 @@ class Variational(Way):
         if run.failure is not None:
             refuse(estimator.covariance_type, estimator.n_components, X.shape[1])
         run.log_likelihood = bound.plug_in_log_likelihood(run.parameters)
-        found = bound.conjugate.to_user(run.parameters)
+        found = bound.posteriors.to_user(run.parameters)
         concentrations, nu = found.concentrations, found.degrees_of_freedom
         parameters = (
             concentrations[0] if len(concentrations) == 1 else tuple(concentrations),
@@ -133,24 +126,26 @@ def _change(lower_bounds: list[float], previous: float) -> float:
 def _bound_of(estimator: Any, source: Source) -> VariationalBound:
     family: Gaussian = GAUSSIANS[estimator.covariance_type]
     frame = family.frame(source.moments(), source.dtype)
-    prior = Hyperparameters(
-        estimator.weight_concentration_prior_type == PROCESS,
+    belief = Belief(
         float(estimator.weight_concentration_prior_),
-        np.asarray(estimator.mean_prior_, dtype=np.float64),
         float(estimator.mean_precision_prior_),
+        frame.standardise(np.asarray(estimator.mean_prior_, dtype=np.float64)),
         float(estimator.degrees_of_freedom_prior_),
-        np.asarray(estimator.covariance_prior_, dtype=np.float64)[None],
+        scale_in_frame(np.asarray(estimator.covariance_prior_, dtype=np.float64), frame),
+        divided=False,
     )
     likelihood = Likelihood(source, family, estimator.n_components, frame, estimator.reg_covar)
-    return VariationalBound(
-        likelihood, family.conjugate(prior, frame), estimator.reg_covar / np.square(frame.scale)
-    )
+    process = estimator.weight_concentration_prior_type == PROCESS
+    added = estimator.reg_covar / np.square(frame.scale)
+    return VariationalBound(likelihood, family.variational(belief, process, frame), added)
 
 
-def _begin(bound: VariationalBound, init: GaussianMixture | Posterior) -> Maximised[Posterior]:
-    if isinstance(init, Posterior):
-        return Maximised(bound.conjugate.from_user(init), [], [], [])
-    return bound.begin(Maximised(in_frame(init, bound.likelihood.frame), [], [], []))
+def _begin(
+    bound: VariationalBound, init: GaussianMixture | VariationalPosterior
+) -> Maximised[VariationalPosterior]:
+    if isinstance(init, VariationalPosterior):
+        return Maximised(bound.posteriors.from_user(init), [], [], [])
+    return bound.begin(Maximised(in_frame(init, bound.likelihood.frame), [], [], []), by_weight=True)
 
 
 def _weighted_moments(X: Array, weight: Array, covariance_type: str) -> tuple[FloatArray, FloatArray]:
@@ -167,9 +162,11 @@ def _weighted_moments(X: Array, weight: Array, covariance_type: str) -> tuple[Fl
 class Expected(Densities):
     """Scores by the expected log-parameters of a posterior, as scikit-learn defines them."""
 
-    def __init__(self, family: Gaussian, posterior: Posterior) -> None:
+    _shape: tuple[int, int]
+
+    def __init__(self, family: Gaussian, posterior: VariationalPosterior) -> None:
         k, d = posterior.means.shape
-        user = GaussianParameters(posterior.weights, posterior.means, posterior.covariances)
+        user = expected_mixture(posterior)
         self._keep(_scorer=Scorer(family, user, family.offsets(posterior)), _shape=(k, d))
 
     def _source(
@@ -179,7 +176,7 @@ class Expected(Densities):
 
     @property
     def n_components(self) -> int:
-        return int(self._shape[0])
+        return self._shape[0]
 
     @property
     def n_parameters(self) -> int:

@@ -16,8 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastem._families.conjugate import products
 from fastem._families.constraints import Constraint
 from fastem._families.frame import Frame
+from fastem._families.given import Belief
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.matrices import cholesky, diagonals, invert_lower
 from fastem._families.rounding import hides, noise
@@ -28,18 +30,7 @@ _EPSILON = float(np.finfo(np.float64).eps)
 _LEAST_WEIGHT = 10 * _EPSILON  # of a component, as in scikit-learn, so that it has a mean
 
 
-class Hyperparameters(NamedTuple):
-    """A prior, the same for all components."""
-
-    process: bool  # whether the weights are those of a Dirichlet process
-    concentration: float  # alpha_0, or the second parameter of all sticks
-    mean: FloatArray  # (d,)
-    mean_precision: float  # beta_0
-    degrees_of_freedom: float  # nu_0
-    scale: FloatArray  # V_0, (1, ...) in the shape of one covariance
-
-
-class Posterior(NamedTuple):
+class VariationalPosterior(NamedTuple):
     """The parameters of the posterior, in standard coordinates or in user units."""
 
     concentrations: FloatArray  # alpha (1, K), or both parameters of the sticks (2, K)
@@ -73,7 +64,7 @@ class Expectations(NamedTuple):
     log_norms: FloatArray  # (m,) of Wishart distributions, without a power of pi (Bishop 2006, eq. B.79)
     logs: FloatArray  # expected logarithms of weights (1, K), or of sticks and of their rests (2, K)
 
-    def offsets(self, posterior: Posterior) -> FloatArray:
+    def offsets(self, posterior: VariationalPosterior) -> FloatArray:
         """Return what to add to the log-density of a component (K,) (Bishop 2006, eq. 10.64 to 10.66).
 
         That log-density is of a Gaussian with mean m and covariance C. The sum is the expected log-density.
@@ -82,7 +73,7 @@ class Expectations(NamedTuple):
         return np.asarray(self.log_weights + 0.5 * (self.log_precisions - d / posterior.mean_precisions))
 
 
-def expectations_of(layout: Layout, posterior: Posterior) -> Expectations:
+def expectations_of(layout: Layout, posterior: VariationalPosterior) -> Expectations:
     d = posterior.means.shape[1]
     nu, concentrations = posterior.degrees_of_freedom, posterior.concentrations
     covariances = posterior.covariances
@@ -110,22 +101,25 @@ def expectations_of(layout: Layout, posterior: Posterior) -> Expectations:
     return Expectations(log_weights, log_precisions, log_determinants, roots, norm, log_norms, logs)
 
 
-class Conjugate:
-    """Posteriors of Gaussians with one layout and constraint, given one prior."""
+class VariationalGaussians:
+    """VariationalPosteriors of Gaussians with one layout and constraint, given one prior."""
 
-    def __init__(self, layout: Layout, constraint: Constraint, prior: Hyperparameters, frame: Frame) -> None:
-        """The prior is in user units, and all else in the standard coordinates of the frame."""
+    def __init__(
+        self, layout: Layout, constraint: Constraint, prior: Belief, process: bool, frame: Frame
+    ) -> None:
+        """`process` says whether the weights are those of a Dirichlet process."""
         self._layout, self._constraint, self._frame = layout, constraint, frame
-        scale = layout.rescale(prior.scale, 1 / frame.scale)
-        self.prior = prior._replace(mean=frame.standardise(prior.mean), scale=scale)
-        self._last: tuple[Posterior, Expectations] | None = None
+        self.prior, self.process = prior, process
+        self._last: tuple[VariationalPosterior, Expectations] | None = None
         nu = np.array([prior.degrees_of_freedom])
-        one = Posterior(self._concentrations(np.zeros(1)), self.prior.mean[None], np.ones(1), nu, scale / nu)
+        one = VariationalPosterior(
+            self._concentrations(np.zeros(1)), prior.mean[None], np.ones(1), nu, prior.scale / nu
+        )
         log_norm = float(expectations_of(layout, one).log_norms[0])
         # An improper prior, of a column that is constant, has no normaliser.
         self._log_norm = log_norm if np.isfinite(log_norm) else 0.0
 
-    def expectations(self, posterior: Posterior) -> Expectations:
+    def expectations(self, posterior: VariationalPosterior) -> Expectations:
         """Return what follows from a posterior. Each step of an iteration asks for the same ones."""
         if self._last is None or self._last[0] is not posterior:
             self._last = posterior, expectations_of(self._layout, posterior)
@@ -133,14 +127,12 @@ class Conjugate:
 
     # --- what the E-step needs
 
-    def gaussians(self, posterior: Posterior) -> tuple[GaussianParameters, FloatArray]:
+    def gaussians(self, posterior: VariationalPosterior) -> tuple[GaussianParameters, FloatArray]:
         """Return Gaussians of weight 1, and what to add to their log-densities, (K,), for expected ones."""
-        parameters = GaussianParameters(
-            np.ones(len(posterior.means)), posterior.means, posterior.covariances
-        )
+        parameters = GaussianParameters(np.ones(len(posterior.means)), posterior.means, posterior.covariances)
         return parameters, self.expectations(posterior).offsets(posterior)
 
-    def expected_log_likelihood(self, posterior: Posterior, sums: GaussianSums) -> float:
+    def expected_log_likelihood(self, posterior: VariationalPosterior, sums: GaussianSums) -> float:
         """Return the expected log-likelihood of rows and labels, but for the constant of each row.
 
         IN sums about the means of the posterior
@@ -151,7 +143,7 @@ class Conjugate:
 
     # --- the M-step
 
-    def update(self, sums: GaussianSums, added: FloatArray, entropy: float) -> Posterior:
+    def update(self, sums: GaussianSums, added: FloatArray, entropy: float) -> VariationalPosterior:
         """Return the posterior given the sums of an E-step (Bishop 2006, eq. 10.58 to 10.63).
 
         `added` (d,) goes onto the variances of the rows of each component, as scikit-learn's reg_covar.
@@ -161,22 +153,20 @@ class Conjugate:
         weights = sums.weights + _LEAST_WEIGHT
         shift = sums.first / weights[:, None]
         spread = constraint.estimate(sums._replace(weights=weights), shift, weights, None)
-        precisions = prior.mean_precision + weights
+        precisions = prior.precision + weights
         gap = sums.means + shift - prior.mean
-        pull = weights * prior.mean_precision / precisions
-        # What a constraint estimates from no scatter about another point is minus the squares of the gap.
-        nothing = sums._replace(weights=pull, scatter=np.zeros_like(sums.scatter))
-        between = -constraint.estimate(nothing, gap, pull, None)
+        pull = weights * prior.precision / precisions
         own = self._counts(weights, spread)
         scale = prior.scale + _along(own, spread) * (spread + layout.diagonal(added[None]))
-        scale = scale + _along(self._counts(pull, spread), spread) * between
+        between = products(layout, gap * pull[:, None], gap) / (len(weights) / len(spread))
+        scale = scale + (between / len(prior.mean) if layout.isotropic else between)
         nu = prior.degrees_of_freedom + own
-        means = sums.means + shift - (prior.mean_precision / precisions)[:, None] * gap
+        means = sums.means + shift - (prior.precision / precisions)[:, None] * gap
         covariances = scale / _along(nu, scale)
-        found = Posterior(self._concentrations(weights), means, precisions, nu, covariances)
+        found = VariationalPosterior(self._concentrations(weights), means, precisions, nu, covariances)
         return self._bounded(found, entropy)
 
-    def _bounded(self, posterior: Posterior, entropy: float) -> Posterior:
+    def _bounded(self, posterior: VariationalPosterior, entropy: float) -> VariationalPosterior:
         """Return a posterior with the lower bound: the entropy, and the log-normaliser in user units."""
         k, d = posterior.means.shape
         nu, found = posterior.degrees_of_freedom, self.expectations(posterior)
@@ -187,16 +177,18 @@ class Conjugate:
         return bounded
 
     def _counts(self, weights: FloatArray, covariances: FloatArray) -> FloatArray:
-        """Return the weight behind each covariance (m,): if all share one, the mean of those of components."""
+        """Return the weight behind each covariance (m,): if all share one, the mean of all weights."""
         return weights if len(covariances) == len(weights) else np.array([weights.mean()])
 
     def _concentrations(self, weights: FloatArray) -> FloatArray:
-        if not self.prior.process:
+        if not self.process:
             return self.prior.concentration + weights[None]
         after = np.append(np.cumsum(weights[:0:-1])[::-1], 0.0)  # the weight of all later components
         return np.stack([1 + weights, self.prior.concentration + after])
 
-    def flaws(self, posterior: Posterior, sums: GaussianSums, precision: float) -> tuple[bool, bool]:
+    def flaws(
+        self, posterior: VariationalPosterior, sums: GaussianSums, precision: float
+    ) -> tuple[bool, bool]:
         """Return whether a covariance is not positive definite, and whether float32 may hide a variance."""
         singular = not np.isfinite(self.expectations(posterior).log_determinants).all()
         if precision <= _EPSILON:
@@ -207,7 +199,7 @@ class Conjugate:
         least = noise(variances, precision, 1.0)
         return singular, hides(pivots, least, variances, None if self._layout.centred else sums.means)
 
-    def slack(self, posterior: Posterior, added: FloatArray) -> float:
+    def slack(self, posterior: VariationalPosterior, added: FloatArray) -> float:
         """Return how much of the bound, a row, an M-step may cost that adds `added` to variances.
 
         It raises the bound of rows that each have so much noise, which the E-step leaves out.
@@ -222,14 +214,14 @@ class Conjugate:
 
     # --- the bound
 
-    def divergence(self, posterior: Posterior) -> float:
+    def divergence(self, posterior: VariationalPosterior) -> float:
         """Return the Kullback-Leibler divergence of the posterior from the prior."""
         prior, (k, d), found = self.prior, posterior.means.shape, self.expectations(posterior)
         nu, copies = posterior.degrees_of_freedom, k / len(posterior.degrees_of_freedom)
-        ratio = prior.mean_precision / posterior.mean_precisions
+        ratio = prior.precision / posterior.mean_precisions
         log_precisions = found.log_precisions - found.log_determinants
         own = (nu - prior.degrees_of_freedom) * log_precisions - nu * d
-        squares = prior.mean_precision * self._distances(found, posterior.means - prior.mean)
+        squares = prior.precision * self._distances(found, posterior.means - prior.mean)
         features = d if posterior.covariances.ndim == 1 else 1
         traces = copies * features * self._products(found, prior.scale)
         of_means = d * (ratio - 1 - np.log(ratio)).sum()
@@ -237,11 +229,11 @@ class Conjugate:
         halves = 0.5 * (of_means + squares + traces + copies * own.sum())
         return float(halves + norms + self._divergence_of_weights(posterior, found))
 
-    def _divergence_of_weights(self, posterior: Posterior, found: Expectations) -> float:
+    def _divergence_of_weights(self, posterior: VariationalPosterior, found: Expectations) -> float:
         k, prior, after = len(posterior.means), self.prior, posterior.concentrations
         before = self._concentrations(np.zeros(k))
         gain = float(((after - before) * found.logs).sum())
-        if prior.process:  # log B(1, a) = -log(a)
+        if self.process:  # log B(1, a) = -log(a)
             return gain - found.log_norm_of_weights - k * float(np.log(prior.concentration))
         every = log_gamma(np.array([prior.concentration, k * prior.concentration]))
         return float(gain - found.log_norm_of_weights + k * every[0] - every[1])
@@ -263,16 +255,21 @@ class Conjugate:
 
     # --- coordinates
 
-    def to_user(self, posterior: Posterior) -> Posterior:
+    def to_user(self, posterior: VariationalPosterior) -> VariationalPosterior:
         means, scale = self._frame.restore(posterior.means), self._frame.scale
         shape = self._layout.public_shape(*means.shape)
         covariances = self._layout.rescale(posterior.covariances, scale).reshape(shape)
         return posterior._replace(means=means, covariances=covariances)
 
-    def from_user(self, posterior: Posterior) -> Posterior:
+    def from_user(self, posterior: VariationalPosterior) -> VariationalPosterior:
         means, scale = self._frame.standardise(posterior.means), self._frame.scale
         stacked = posterior.covariances.reshape(self._layout.shape(*means.shape))
         return posterior._replace(means=means, covariances=self._layout.rescale(stacked, 1 / scale))
+
+
+def expected_mixture(posterior: VariationalPosterior) -> GaussianParameters:
+    """Return the mixture of the expected weights, the expected means and the covariances C."""
+    return GaussianParameters(posterior.weights, posterior.means, posterior.covariances)
 
 
 def _along(numbers: FloatArray, arrays: FloatArray) -> FloatArray:
