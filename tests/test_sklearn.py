@@ -25,7 +25,7 @@ import fastem
 from fastem import FitStatus
 from fastem._sklearn import drop_in as _drop_in
 from fastem.datasets import old_faithful
-from fastem.sklearn import GaussianMixture
+from fastem.sklearn import BayesianGaussianMixture, GaussianMixture
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -130,6 +130,7 @@ def subclass(base, step):
         GaussianMixture(init_params=init_params, n_init=2, n_threads=1)
         for init_params in ("kmeans", "random")
     ]
+    + [BayesianGaussianMixture(n_init=2)]
 )
 def test_scikit_learns_checks(estimator, check):
     with warnings.catch_warnings():
