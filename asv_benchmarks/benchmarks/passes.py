@@ -58,6 +58,23 @@ class PassesOfMclust:
         fastem.fit(self.X, 16, init=self.model, max_iter=5, **self.options)
 
 
+class PassesWithPrior:
+    """Passes that maximise the posterior, or keep the means, to compare with those that do neither."""
+
+    params = (["full", "diag"], ["plain", "prior", "fixed"])
+    param_names = ("covariance_type", "what")
+
+    def setup(self, covariance_type, what):
+        self.X = clusters(100_000, 8, 16, "float64")
+        means = start(self.X, 16, "diag").means
+        self.options = {"covariance_type": covariance_type, "tol": 0, "acceleration": None}
+        self.model = fastem.fit(self.X, 16, init={"means": means}, max_iter=1, rng=0, **self.options)
+        self.options |= {"plain": {}, "prior": {"prior": "default"}, "fixed": {"fixed": ("means",)}}[what]
+
+    def time_passes(self, *_):
+        fastem.fit(self.X, 16, init=self.model, max_iter=10, **self.options)
+
+
 class PassOfStudent:
     """The same with t distributions, to compare with `Pass` for d = 16."""
 

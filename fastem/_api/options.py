@@ -155,7 +155,7 @@ def _check_prior(prior: Any, family: Family[Any, Any], variational: bool) -> Pri
         return None
     if not isinstance(prior, Prior) and not (isinstance(prior, str) and prior == "default"):
         raise TypeError(f'prior must be None, "default" or a fastem.Prior; got {prior!r}.')
-    if not family.has_conjugate_prior:
+    if family.conjugate_prior is None:
         raise ValueError(
             f"prior must be None for {family.label}; got {prior!r}. There are priors for Gaussians alone."
         )

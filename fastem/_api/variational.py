@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastem._api.posterior import scale_in_frame
 from fastem._api.prior import Prior
 from fastem._em.bound import VariationalBound
 from fastem._em.objective import Likelihood
@@ -21,9 +20,10 @@ def bound_of(likelihood: Likelihood[GaussianParameters], prior: Prior, reg_covar
     family, frame, d = likelihood.family, likelihood.frame, likelihood.source.n_features
     assert isinstance(family, Gaussian)
     mean = likelihood.source.moments().mean if prior.mean is None else prior.mean
-    scale = (
-        _scale(likelihood, family) if prior.covariance is None else scale_in_frame(prior.covariance, frame)
-    )
+    if prior.covariance is None:
+        scale = _scale(likelihood, family)
+    else:
+        scale = family.conjugate_prior.scale_from_user(prior.covariance, frame)
     belief = Belief(
         concentration=prior.weight_concentration or 1 / likelihood.k,
         precision=prior.mean_precision or 1.0,

@@ -6,8 +6,7 @@ import numpy as np
 
 from fastem._em.objective import Likelihood
 from fastem._families.base import P, Scores
-from fastem._families.floor import RELATIVE_FLOOR
-from fastem._families.rounding import DOMINATED, noise
+from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, noise
 from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows

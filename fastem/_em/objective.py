@@ -10,7 +10,7 @@ import numpy as np
 
 from fastem._families.base import Family, Maximised, P, Rule
 from fastem._families.frame import Frame
-from fastem._families.given import Belief, Conjugate, Held
+from fastem._families.given import Belief, Conjugate, ConjugatePrior, Held
 from fastem._families.statistics import Statistics
 from fastem._sources.passes import Responsibilities, Source, Sweep
 
@@ -123,14 +123,15 @@ class Likelihood(Objective[P]):
 class Posterior(Likelihood[P]):
     """The log-likelihood plus the log-density of a prior, up to a constant (Fraley and Raftery 2007)."""
 
+    kind: ConjugatePrior = field(kw_only=True)
     belief: Belief = field(kw_only=True)
 
     @property
     def prior(self) -> Conjugate:
-        return self.family.conjugate(self.belief, self.k)
+        return self.kind.of(self.belief, self.k)
 
     def log_prior(self, parameters: P) -> float:
-        return self.family.log_prior(parameters, self.prior, self.frame)
+        return self.kind.log_density(parameters, self.prior, self.frame)
 
 
 def maximise(

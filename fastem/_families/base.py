@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from fastem._families.frame import Frame, Moments
-from fastem._families.given import Belief, Conjugate, Held
+from fastem._families.given import Conjugate, ConjugatePrior, Held
 from fastem._typing import Array, FloatArray, Rows
 
 
@@ -135,7 +135,7 @@ class Family(ABC, Generic[P, S]):
     separable: ClassVar[tuple[str, ...]] = ()
     # Others that may stay fixed, since `maximise` heeds them where it finds the rest.
     holdable: tuple[str, ...] = ()
-    has_conjugate_prior: ClassVar[bool] = False  # whether `maximise` heeds a prior
+    conjugate_prior: ConjugatePrior | None = None  # the kind of prior that `maximise` heeds
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
     # Whether EM from random responsibilities may find what k-means cannot see, for the start "auto".
     tries_random: bool = False
@@ -318,14 +318,6 @@ class Family(ABC, Generic[P, S]):
     @abstractmethod
     def maximise(self, sums: S, rule: Rule[P]) -> Maximised[P]:
         """Return the maximum-likelihood parameters given the sums of an E-step."""
-
-    def conjugate(self, belief: Belief, k: int) -> Conjugate:
-        """Return what a prior adds to the sums over rows."""
-        raise NotImplementedError
-
-    def log_prior(self, parameters: P, prior: Conjugate, frame: Frame) -> float:
-        """Return the log-density of the prior in user units, up to a constant."""
-        raise NotImplementedError
 
     @abstractmethod
     def origin(self, k: int, d: int) -> P | None:

@@ -11,13 +11,13 @@ from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.given import Conjugate
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import alive_components, reseed
-from fastem._families.rounding import DOMINATED, ROUNDING, hides, noise, stored_noise
+from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING, hides, noise, stored_noise
 from fastem._typing import Array, FloatArray
 
-RELATIVE_FLOOR = 1e-6
 # With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many
 # floors, the floor was not enough.
 _LEAST_RATIO = 0.5
+_LEAST_WEIGHT = 1e-200  # of which quotients are exact
 # Sums of this precision cannot be taken again more precisely.
 _FINEST = float(np.finfo(np.float64).eps)
 # We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
@@ -156,6 +156,8 @@ def _given(
         shift, alive = expected_shift(sums, prior), np.ones_like(alive)
     if fixed is not None:
         shift[fixed.means] = (fixed.parameters.means - sums.means)[fixed.means]
+        # No part of a row is too little to tell a covariance about a mean that is known.
+        alive = alive | (fixed.means & (sums.weights > _LEAST_WEIGHT))
     sums = moved(layout, sums, shift)
     if prior is not None:
         sums = with_prior(layout, sums, prior)

@@ -9,12 +9,13 @@ from fastem._checks import check_finite
 from fastem._families.ascents import GaussianAscents
 from fastem._families.base import Maximised, Rule, check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
-from fastem._families.conjugate import conjugate, log_prior
+from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
-from fastem._families.floor import RELATIVE_FLOOR, Fixed, Stored, maximise_gaussian
+from fastem._families.floor import Fixed, Stored, maximise_gaussian
 from fastem._families.frame import Frame, Moments, frame_of
-from fastem._families.given import Belief, Conjugate
+from fastem._families.given import Belief
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.rounding import RELATIVE_FLOOR
 from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
 from fastem._typing import Array, FloatArray
 
@@ -28,7 +29,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     distribution = "gaussian"
     has_covariances = True
     location = "means"
-    has_conjugate_prior = True
+    conjugate_prior: NormalInverseWishart
 
     def __init__(
         self, name: str, layout: Layout, constraint: Constraint, covariances: str = "covariances"
@@ -38,6 +39,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self.name, self.isotropic = name, layout.isotropic or constraint.isotropic
         self.parameter_names = self.holdable = ("means", covariances)
         self._layout, self._constraint = layout, constraint
+        self.conjugate_prior = NormalInverseWishart(layout, constraint.shared)
         self.has_variational = constraint.direct
 
     @property
@@ -254,12 +256,6 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         parameters: GaussianParameters = rule.held.parameters
         return Fixed(parameters, means, covariances[: len(parameters.covariances)])
 
-    def conjugate(self, belief: Belief, k: int) -> Conjugate:
-        return conjugate(self._layout, belief, k, self._constraint.shared)
-
-    def log_prior(self, parameters: GaussianParameters, prior: Conjugate, frame: Frame) -> float:
-        return log_prior(self._layout, parameters, prior, frame.log_scale)
-
     def _stored(self, rule: Rule[GaussianParameters]) -> Stored | None:
         if rule.stored <= rule.precision:
             return None
@@ -305,9 +301,9 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         if not valid or self._constraint.direct:
             return parameters if valid else None
         # Leaps multiply rounding errors, which would leave the constraint more and more.
-        weights, rest = parameters.weights, np.zeros((k, d))
-        sums = GaussianSums(parameters.means, weights, rest, self._layout.scatter(parameters, weights))
-        covariances = self._constraint.estimate(sums, rest, weights, covariances)
+        ones, rest = np.ones(k), np.zeros((k, d))
+        sums = GaussianSums(parameters.means, ones, rest, self._layout.scatter(parameters, ones))
+        covariances = self._constraint.estimate(sums, rest, ones, covariances)
         return parameters._replace(covariances=covariances)
 
     def places(self, parameters: GaussianParameters) -> FloatArray:

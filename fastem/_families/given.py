@@ -1,10 +1,12 @@
 """What an M-step is given beside the sums over rows: parameters that stay fixed, and a prior."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem._families.frame import Frame
 from fastem._typing import Array, FloatArray
 
 
@@ -64,3 +66,28 @@ class Conjugate(NamedTuple):
     mean: FloatArray  # (d,)
     rows: float  # for the covariance of each component
     scatter: FloatArray  # in the shape of the covariances of one component
+
+
+class ConjugatePrior(ABC):
+    """The kind of prior of a family, under which the M-step stays what it is."""
+
+    storage: str  # the covariance type in whose shape users give its scale
+
+    @abstractmethod
+    def scale_of(self, sums: Any, frame: Frame) -> FloatArray:
+        """Return the scale that sums over all rows, as those of one component, suggest."""
+
+    @abstractmethod
+    def scale_from_user(self, scale: FloatArray, frame: Frame) -> FloatArray:
+        """Convert a scale from user units to standard coordinates."""
+
+    @abstractmethod
+    def of(self, belief: Belief, k: int) -> Conjugate:
+        """Return what the prior of K components adds to the sums over rows."""
+
+    @abstractmethod
+    def log_density(self, parameters: Any, prior: Conjugate, frame: Frame) -> float:
+        """Return the log-density of parameters in user units, but for a constant.
+
+        The constant, which would make its integral 1, depends on the prior, K and d alone.
+        """

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastem._typing import FloatArray
 
+RELATIVE_FLOOR = 1e-6  # of the variance of a feature: what is added to variances by default
 # A conditional variance or a deviation below this many rounding errors is noise.
 ROUNDING = 16.0
 # If a variance is at most this many times the noise, the noise may be a third or more of it.

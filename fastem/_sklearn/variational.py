@@ -10,7 +10,6 @@ from fastem._api.fitting import report_of
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import in_frame
 from fastem._api.interop import scoring_covariances
-from fastem._api.posterior import scale_in_frame
 from fastem._api.scores import Densities
 from fastem._api.scoring import Scorer
 from fastem._api.variational import PROCESS
@@ -131,7 +130,9 @@ def _bound_of(estimator: Any, source: Source) -> VariationalBound:
         float(estimator.mean_precision_prior_),
         frame.standardise(np.asarray(estimator.mean_prior_, dtype=np.float64)),
         float(estimator.degrees_of_freedom_prior_),
-        scale_in_frame(np.asarray(estimator.covariance_prior_, dtype=np.float64), frame),
+        family.conjugate_prior.scale_from_user(
+            np.asarray(estimator.covariance_prior_, dtype=np.float64), frame
+        ),
         divided=False,
     )
     likelihood = Likelihood(source, family, estimator.n_components, frame, estimator.reg_covar)
