@@ -151,6 +151,13 @@ def test_integer_weights_repeat_rows(covariance_type, rows):
     assert weighted.score(rows, sample_weight=weights) == pytest.approx(begun.score(repeated))
 
 
+def test_weights_that_sum_to_one_count_as_one_row(rows):
+    model = BayesianGaussianMixture(n_components=2, random_state=0)
+    model.fit(rows, sample_weight=np.full(len(rows), 1 / len(rows)))
+    np.testing.assert_allclose(model.covariance_prior_, 2 * np.cov(rows.T, bias=True))
+    assert model.mean_precision_.sum() == pytest.approx(3)
+
+
 def test_our_own_start_is_as_good_and_changes_no_bit_with_threads():
     X = clusters(5, 20_000, 6, 4)
     one, all_ = (fit(BayesianGaussianMixture, X, init_params="auto", n_threads=n) for n in (1, None))

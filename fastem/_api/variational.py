@@ -33,8 +33,22 @@ def bound_of(likelihood: Likelihood[GaussianParameters], prior: Prior, reg_covar
         divided=False,
     )
     process = (prior.weight_concentration_type or PROCESS) == PROCESS
+    return bound_with(likelihood, belief, process, reg_covar)
+
+
+def bound_with(
+    likelihood: Likelihood[GaussianParameters], belief: Belief, process: bool, reg_covar: float
+) -> VariationalBound:
+    """Return the bound with a prior in standard coordinates. `process`: it is a Dirichlet process."""
+    family, frame = likelihood.family, likelihood.frame
+    assert isinstance(family, Gaussian)
     added = reg_covar / np.square(frame.scale)
     return VariationalBound(likelihood, family.variational(belief, process, frame), added)
+
+
+def unbiased(covariance: FloatArray, total: float) -> FloatArray:
+    """Return a covariance of rows of this total weight, times n / (n - 1), but at most times 2."""
+    return np.asarray(covariance * (total / max(total - 1, total / 2)))
 
 
 def _scale(likelihood: Likelihood[GaussianParameters], family: Gaussian) -> FloatArray:
@@ -42,5 +56,4 @@ def _scale(likelihood: Likelihood[GaussianParameters], family: Gaussian) -> Floa
     alone = replace(likelihood, k=1, fixed=None)
     origin = family.origin(1, likelihood.source.n_features)
     sums = alone.sums_given(origin, lambda start, stop: np.ones((stop - start, 1))).summed
-    total = sums.weights.sum()
-    return np.asarray(family.spread(sums) * (total / (total - 1 if total > 1 else 1)))
+    return unbiased(family.spread(sums), float(sums.weights.sum()))

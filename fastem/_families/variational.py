@@ -102,7 +102,7 @@ def expectations_of(layout: Layout, posterior: VariationalPosterior) -> Expectat
 
 
 class VariationalGaussians:
-    """VariationalPosteriors of Gaussians with one layout and constraint, given one prior."""
+    """Posteriors of Gaussians with one layout and constraint, given one prior."""
 
     def __init__(
         self, layout: Layout, constraint: Constraint, prior: Belief, process: bool, frame: Frame

@@ -12,7 +12,7 @@ from fastem._api.inside import in_frame
 from fastem._api.interop import scoring_covariances
 from fastem._api.scores import Densities
 from fastem._api.scoring import Scorer
-from fastem._api.variational import PROCESS
+from fastem._api.variational import PROCESS, bound_with, unbiased
 from fastem._em.bound import VariationalBound
 from fastem._em.loop import Limits, Run, ascend
 from fastem._em.objective import Likelihood
@@ -137,8 +137,7 @@ def _bound_of(estimator: Any, source: Source) -> VariationalBound:
     )
     likelihood = Likelihood(source, family, estimator.n_components, frame, estimator.reg_covar)
     process = estimator.weight_concentration_prior_type == PROCESS
-    added = estimator.reg_covar / np.square(frame.scale)
-    return VariationalBound(likelihood, family.variational(belief, process, frame), added)
+    return bound_with(likelihood, belief, process, estimator.reg_covar)
 
 
 def _begin(
@@ -151,12 +150,12 @@ def _begin(
 
 def _weighted_moments(X: Array, weight: Array, covariance_type: str) -> tuple[FloatArray, FloatArray]:
     """Return the mean and the covariance of weighted rows, in the shape of `covariance_prior_`."""
-    total = weight.sum(dtype=np.float64)
+    total = float(weight.sum(dtype=np.float64))
     mean = np.asarray(weight @ X / total, dtype=np.float64)
     gaps = X - mean
     if covariance_type in ("full", "tied"):
-        return mean, (gaps * weight[:, None]).T @ gaps / (total - 1)
-    variances = weight @ np.square(gaps) / (total - 1)
+        return mean, unbiased((gaps * weight[:, None]).T @ gaps / total, total)
+    variances = unbiased(weight @ np.square(gaps) / total, total)
     return mean, variances if covariance_type == "diag" else variances.mean()
 
 
