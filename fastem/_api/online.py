@@ -141,7 +141,8 @@ def partial_fit(
     **first
         `k` and other arguments of `fit`, for the first chunk. Later calls may repeat these arguments. Then
         they are checked, and they must agree with the model. `labels` are those of the chunk. Steps heed
-        them, `assignment` and `fixed`, where a call has them.
+        them, `assignment` and `fixed`, where a call has them. A step forgets rows but no prior, so `prior`
+        must be None.
 
     Returns
     -------

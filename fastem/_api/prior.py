@@ -18,10 +18,10 @@ class Prior(Immutable):
 
     The weights have a Dirichlet distribution. Given its covariance S, the mean of a component is Gaussian
     about `mean` with covariance S / `mean_precision`. S has an inverse Wishart distribution, with density
-    proportional to |S|^(-(nu + d + 1) / 2) exp(-tr(L S^-1) / 2), where nu is `degrees_of_freedom` and L is
-    `covariance`. A variance s of a diagonal or spherical model has an inverse gamma distribution, with
-    density proportional to s^(-(nu + 2) / 2) exp(-l / (2 s)). Components that share one covariance share one
-    prior of it.
+    proportional to ``det(S)^(-(nu + d + 1) / 2) exp(-tr(L S^-1) / 2)``, where nu is `degrees_of_freedom` and
+    L is `covariance`. A variance s of a diagonal or spherical model has an inverse gamma distribution, with
+    density proportional to ``s^(-(nu + 2) / 2) exp(-l / (2 s))``. Components that share one covariance share
+    one prior of it.
 
     The names are those of scikit-learn's BayesianGaussianMixture without ``_prior``. What is None gets the
     default of the method that uses the prior; `fastem.fit` says which. The prior is immutable. Its arrays are

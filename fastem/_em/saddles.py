@@ -6,7 +6,7 @@ take a part of the rows of the heaviest component. If the ascent from there ends
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic
@@ -196,7 +196,7 @@ def _any_near(places: FloatArray) -> bool:
     return False
 
 
-def _merged(r: FloatArray, weights: FloatArray, held: list[int]) -> tuple[FloatArray, list[int]]:
+def _merged(r: FloatArray, weights: FloatArray, held: Sequence[int] = ()) -> tuple[FloatArray, list[int]]:
     """Return responsibilities (m, K) in which equal components are one, and the components without any.
 
     Components are equal where their responsibilities, two columns, are proportional. Those that are held
