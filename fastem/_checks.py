@@ -174,3 +174,12 @@ def check_one_of(name: str, value: Any, allowed: Sequence[str], also: str = "") 
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}{also}; got {value!r}.")
     return value
+
+
+def check_symmetric(called: str, covariances: FloatArray) -> None:
+    gap = np.abs(covariances - np.swapaxes(covariances, -1, -2))
+    size = np.sqrt(np.abs(np.diagonal(covariances, axis1=-2, axis2=-1)))
+    if (gap > 1e-6 * size[..., :, None] * size[..., None, :]).any():
+        raise ValueError(
+            f"{called} must be symmetric; they differ from their transposes by up to {gap.max()}."
+        )

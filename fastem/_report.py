@@ -112,7 +112,8 @@ class FitReport(_Report):
     history : tuple of float
         What the fit maximises, the total log-likelihood (with hard assignment, the classification
         log-likelihood, which takes each row with its likeliest component; with a prior, the log-likelihood
-        plus the log-density of the prior, up to a constant): first for the initial parameters,
+        plus the log-density of the prior, up to a constant, and with variational inference the lower bound of
+        the log-evidence): first for the initial parameters,
         then after each iteration. These are n_iter + 1 values. They fall only by rounding, by a floor of the
         covariances, or where a component was re-seeded. Leaps that were taken back left no value.
     repairs : tuple of Repair

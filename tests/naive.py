@@ -536,3 +536,47 @@ def map_em(X, sample_weight, parameters, covariance_type, iterations, prior=None
         if iteration < iterations:
             parameters = map_step(X, sample_weight, r, covariance_type, prior, fixed_means)
     return parameters, history
+
+
+# --- variational Bayes
+
+
+def log_wishart_norm(scale, nu):
+    """ln B(W, nu), for the matrix `scale` = inv(W) (Bishop 2006, eq. B.79)."""
+    d = len(scale)
+    value = 0.5 * nu * np.linalg.slogdet(scale)[1]
+    value -= 0.5 * nu * d * math.log(2) + 0.25 * d * (d - 1) * math.log(math.pi)
+    return value - sum(math.lgamma(0.5 * (nu + 1 - i)) for i in range(1, d + 1))
+
+
+def variational_bound(X, r, alpha, beta, means, nu, scales, prior):
+    """The terms of Bishop (2006), eq. 10.71 to 10.77, for a Dirichlet distribution and full covariances.
+
+    `prior` is a tuple (alpha0, beta0, m0, nu0, scale0); scales are inv(W).
+    """
+    from scipy.special import digamma, gammaln
+
+    alpha0, beta0, m0, nu0, scale0 = prior
+    k, d = means.shape
+    log_pi = digamma(alpha) - digamma(alpha.sum())
+    bound = gammaln(k * alpha0) - k * gammaln(alpha0) + (alpha0 - 1) * log_pi.sum()  # 10.73
+    bound -= ((alpha - 1) * log_pi).sum() + gammaln(alpha.sum()) - gammaln(alpha).sum()  # 10.76
+    for c in range(k):
+        w = np.linalg.inv(scales[c])
+        log_lambda = sum(digamma(0.5 * (nu[c] + 1 - i)) for i in range(1, d + 1))
+        log_lambda += d * math.log(2) + np.linalg.slogdet(w)[1]  # 10.65
+        for x, share in zip(X, r[:, c], strict=True):
+            gap = x - means[c]
+            distance = d / beta[c] + nu[c] * gap @ w @ gap  # 10.64
+            bound += share * 0.5 * (log_lambda - distance - d * math.log(2 * math.pi))  # 10.71
+            bound += share * log_pi[c]  # 10.72
+            if share > 0:
+                bound -= share * math.log(share)  # 10.75
+        gap = means[c] - m0
+        bound += 0.5 * (d * math.log(beta0 / (2 * math.pi)) + log_lambda)  # 10.74
+        bound -= 0.5 * (d * beta0 / beta[c] + beta0 * nu[c] * gap @ w @ gap)
+        bound += log_wishart_norm(scale0, nu0) + 0.5 * (nu0 - d - 1) * log_lambda
+        bound -= 0.5 * nu[c] * np.trace(scale0 @ w)
+        entropy = -log_wishart_norm(scales[c], nu[c]) - 0.5 * (nu[c] - d - 1) * log_lambda + 0.5 * nu[c] * d
+        bound -= 0.5 * log_lambda + 0.5 * d * math.log(beta[c] / (2 * math.pi)) - 0.5 * d - entropy  # 10.77
+    return bound

@@ -1,4 +1,4 @@
-"""Program for test_sklearn_suite: scikit-learn's tests run with our class, then with accelerate().
+"""Program for test_sklearn_suite: scikit-learn's tests run with our classes, then with accelerate().
 
 Its arguments are those of pytest. It prints JSON: for both, the exit code, how many tests passed, and what
 pytest printed.
@@ -13,7 +13,7 @@ import pytest
 import sklearn.mixture
 
 import fastem
-from fastem.sklearn import GaussianMixture
+import fastem.sklearn as ours
 
 
 class Passed:
@@ -28,10 +28,13 @@ class Passed:
 
 @contextlib.contextmanager
 def imported():
-    """Make `sklearn.mixture.GaussianMixture` ours."""
-    theirs, sklearn.mixture.GaussianMixture = sklearn.mixture.GaussianMixture, GaussianMixture
+    """Make the classes of `sklearn.mixture` ours."""
+    theirs = {name: getattr(sklearn.mixture, name) for name in ours.__all__}
+    for name in theirs:
+        setattr(sklearn.mixture, name, getattr(ours, name))
     yield
-    sklearn.mixture.GaussianMixture = theirs
+    for name, own in theirs.items():
+        setattr(sklearn.mixture, name, own)
 
 
 def run(way):

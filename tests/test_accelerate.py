@@ -136,11 +136,17 @@ def test_arrays_of_other_libraries_are_left_to_scikit_learn(monkeypatch):
     assert _accelerate._obstacle(GaussianMixture, estimator, np.zeros((1, 1))) is None
 
 
-def test_bayesian_mixtures_are_left_alone(iris):
-    expected = BayesianGaussianMixture(n_components=2, random_state=0).fit(iris)
+def test_bayesian_mixtures_are_accelerated_and_given_back(iris, calls):
+    before = dict(vars(BayesianGaussianMixture))
+    expected = BayesianGaussianMixture(n_components=3, random_state=0).fit(iris)
     with fastem.accelerate():
-        model = BayesianGaussianMixture(n_components=2, random_state=0).fit(iris)
-    np.testing.assert_array_equal(model.means_, expected.means_)
+        model = BayesianGaussianMixture(n_components=3, random_state=0).fit(iris)
+        probabilities = model.predict_proba(iris)
+    assert len(calls) == 1
+    assert dict(vars(BayesianGaussianMixture)) == before
+    assert set(vars(model)) == set(vars(expected))
+    np.testing.assert_allclose(model.means_, expected.means_, rtol=1e-6)
+    np.testing.assert_allclose(probabilities, expected.predict_proba(iris), atol=1e-6)
 
 
 def test_an_untested_version_is_warned_about(monkeypatch, iris):

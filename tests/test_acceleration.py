@@ -9,8 +9,8 @@ from problems import TYPES, random_model
 import fastem
 from fastem import FitStatus
 from fastem._em.acceleration import Squarem
-from fastem._families.base import Maximised
 from fastem._families.registry import GAUSSIANS, family_of
+from fastem._families.steps import Maximised
 from fastem._sources.arrays import ArraySource
 
 CENTRES = np.array([[0, 0], [1.6, 0], [0, 1.6]], dtype=np.float64)

@@ -6,10 +6,10 @@ import pytest
 
 import fastem
 from fastem._families.ascents import GaussianAscents
-from fastem._families.base import Rule
 from fastem._families.frame import Frame
 from fastem._families.layouts import Full
 from fastem._families.registry import GAUSSIANS
+from fastem._families.steps import Rule
 from fastem._kernels._ascent import ITERATIONS, slot_ascend
 
 REG_COVAR = 1e-3

@@ -141,7 +141,10 @@ def test_the_core_imports_numpy_and_numba_only():
 
 # Private names of other libraries that these modules may use.
 FOREIGN = {
-    "_sklearn.drop_in": r"^estimator\._|^import_mixture\(\)\._",
+    "_sklearn.drop_in": r"^estimator\._",
+    "_sklearn.likelihood": r"^estimator\._",
+    "_sklearn.variational": r"^estimator\._",
+    "_sklearn.ways": r"^estimator\._|^import_mixture\(\)\._",
     "_api.interop": r"^(estimator|import_mixture\(\))\._",
     "_sources.dask": r"^X\._meta$",
     "_report": r"^sys\._getframe$",

@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 
 import fastem
 from fastem._sklearn import accelerate as _accelerate
-from fastem._sklearn import drop_in as _drop_in
+from fastem._sklearn import likelihood as _likelihood
 from fastem.sklearn import GaussianMixture
 
 NAMES = ["auto", "kmeans", "k-means++", "random", "random_from_data"]
@@ -57,8 +57,8 @@ def test_the_same_random_state_has_the_same_bits(covariance_type):
 
 
 def test_the_user_chooses_the_start(iris, monkeypatch):
-    used, fit_by = [], _drop_in.fit_by
-    monkeypatch.setattr(_drop_in, "fit_by", lambda *args: used.append(args[1]) or fit_by(*args))
+    used, fit_by = [], _likelihood.fit_by
+    monkeypatch.setattr(_likelihood, "fit_by", lambda *args: used.append(args[1]) or fit_by(*args))
     model = GaussianMixture(2, init_params="random", random_state=0).set_params(init_params="auto")
     model = clone(pickle.loads(pickle.dumps(model)))
     model.fit(iris)

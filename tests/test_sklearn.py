@@ -25,7 +25,7 @@ import fastem
 from fastem import FitStatus
 from fastem._sklearn import drop_in as _drop_in
 from fastem.datasets import old_faithful
-from fastem.sklearn import GaussianMixture
+from fastem.sklearn import BayesianGaussianMixture, GaussianMixture
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -130,6 +130,7 @@ def subclass(base, step):
         GaussianMixture(init_params=init_params, n_init=2, n_threads=1)
         for init_params in ("kmeans", "random")
     ]
+    + [BayesianGaussianMixture(n_init=2)]
 )
 def test_scikit_learns_checks(estimator, check):
     with warnings.catch_warnings():
@@ -442,7 +443,7 @@ def test_the_log_names_the_step_once_and_weights_are_refused(iris, caplog):
         model.__class__.__qualname__ = "Watched"
         for _ in range(2):
             model.fit(iris).predict(iris)
-    assert caplog.messages == ["scikit-learn computes this GaussianMixture: Watched overrides _e_step."]
+    assert caplog.messages == ["scikit-learn computes this mixture: Watched overrides _e_step."]
     for method in (model.fit, model.score):
         with pytest.raises(ValueError, match=r"sample_weight must be None for Watched, .* _e_step"):
             method(iris, sample_weight=np.ones(len(iris)))

@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of GaussianMixture pass with fastem's class in place of scikit-learn's."""
+"""scikit-learn's own tests of its mixtures pass with fastem's classes in place of scikit-learn's."""
 
 import json
 import os
@@ -22,7 +22,8 @@ LEFT_OUT = {
         "wants a fit not to converge in five iterations, as from our start it does; see test_own_start"
     ),
 }
-MODULES = ["sklearn.mixture.tests.test_gaussian_mixture", "sklearn.mixture.tests.test_mixture"]
+TESTS = ("test_gaussian_mixture", "test_bayesian_mixture", "test_mixture")
+MODULES = [f"sklearn.mixture.tests.{name}" for name in TESTS]
 pytestmark = pytest.mark.slow
 
 

@@ -11,9 +11,9 @@ import fastem
 from fastem import FitStatus, FitWarning, WarningCause
 from fastem._em.loop import Limits, ascend, gain_below
 from fastem._em.objective import Likelihood
-from fastem._families.base import Maximised
 from fastem._families.layouts import GaussianParameters
 from fastem._families.registry import family_of
+from fastem._families.steps import Maximised
 from fastem._report import Breakdown
 from fastem._sources.arrays import ArraySource
 from fastem._typing import Rows

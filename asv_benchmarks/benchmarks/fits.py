@@ -4,11 +4,13 @@ For asv lower numbers are better, and it compares ratios. So we track the negati
 positive for these data.
 """
 
+import warnings
+
 import numpy as np
 
 import fastem
 from fastem.datasets import old_faithful
-from fastem.sklearn import GaussianMixture
+from fastem.sklearn import BayesianGaussianMixture, GaussianMixture
 
 from .common import TYPES, clusters, overlapping, rows
 
@@ -140,6 +142,23 @@ class Swap:
         return -sum(fit.score(self.X) for fit in fits) / 5
 
     track_mean_negative_log_likelihood.unit = "nats"
+
+
+class Bayesian:
+    """Variational Bayes by the estimator: 20 iterations on few rows, where Python counts, and on many."""
+
+    params = (TYPES, [2_000, 100_000])
+    param_names = ("covariance_type", "rows")
+
+    def setup(self, covariance_type, rows):
+        self.X = clusters(rows, 8, 16)
+        self.time_fit(covariance_type, rows)
+
+    def time_fit(self, covariance_type, rows):
+        options = {"tol": 0, "max_iter": 20, "random_state": 0}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it does not converge
+            BayesianGaussianMixture(n_components=16, covariance_type=covariance_type, **options).fit(self.X)
 
 
 class RightFits:

@@ -4,7 +4,8 @@ from typing import Any
 
 from fastem._em.flat import Flat, flat_columns
 from fastem._em.objective import Likelihood
-from fastem._families.base import Family, P
+from fastem._families.base import Family
+from fastem._families.steps import P
 from fastem._report import WarningCause, warn
 from fastem._sources.passes import Source
 from fastem._typing import FloatArray

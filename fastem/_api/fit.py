@@ -81,6 +81,7 @@ def fit(
     fixed: Sequence[str] | Mapping[str, Any] = (),
     prior: Literal["default"] | Prior | None = None,
     noise_component: bool = False,
+    inference: Literal["em", "variational"] = "em",
     rng: RngLike = None,
     n_threads: int | None = None,
     callback: Any = None,
@@ -240,6 +241,19 @@ def fit(
         which a model may be given later, get the same density, so that they are noise too. One more
         pass over X finds the box. BIC counts two more parameters, as mclust does: the weight and the volume
         of the box. For Gaussians alone. Tied covariances come once for each component, (k, d, d).
+    inference : {"em", "variational"}
+        ``"variational"``: find a posterior of all parameters in place of their best values, by variational
+        Bayes (Bishop 2006, section 10.2; Blei and Jordan 2006). It is for Gaussian components that are full,
+        tied, diag or spherical. Components that the rows do not need lose their weight. The defaults of
+        `prior` are those of scikit-learn: a Dirichlet process of concentration 1 / k (see
+        `Prior.weight_concentration_type`), means about the mean of all rows with the precision 1, d degrees
+        of freedom, and the covariance of all rows as the scale. The components of the process go by weight
+        if `init` is a name. ``reg_covar="auto"`` adds nothing, and nothing is accelerated.
+
+        The model has the expected weights and means, and the inverses of the expected precisions, as
+        scikit-learn gives them. The `objective` and the `history` of the report hold the lower bound of the
+        log-evidence (for covariances that are not full, see `docs/explanation/algorithm.md`).
+        Callbacks get the bound as their log-likelihood.
     rng : None, int, numpy.random.Generator or RandomState
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads. A
         RandomState, as scikit-learn has them, gives the seed, and goes on.
@@ -306,6 +320,7 @@ def fit(
         fixed,
         prior,
         noise_component,
+        inference,
     )
     reading = {"columns": columns, "cache_dir": cache_dir, "labels": labels}
     return fit_by(options, init, X, sample_weight, n_threads, progress, **reading)

@@ -17,12 +17,15 @@ from fastem._api.options import Options, check_init, check_parameters, check_sta
 from fastem._api.posterior import check_prior, posterior_of
 from fastem._api.progress import progress_bar
 from fastem._api.restarts import Restarts
+from fastem._api.variational import bound_of
 from fastem._em.auto import named_start, partial_start
+from fastem._em.bound import VariationalBound
 from fastem._em.brief import brief_start
 from fastem._em.loop import FLOORED, MASS, Run
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start
-from fastem._families.base import Maximised, P
+from fastem._families.steps import Maximised, P
+from fastem._families.variational import VariationalPosterior, expected_mixture
 from fastem._report import FitReport, FitStatus, WarningCause, warn
 from fastem._sources.checks import check_enough_rows
 from fastem._sources.chunk_checks import check_spread
@@ -64,13 +67,18 @@ def fit_by(
     likelihood = likelihood_of(source, options, given)
     warn_of_few_values(source, options.family)
     names = source.feature_names
+    bound = None
+    begin: Any = partial(_start, likelihood, given)
+    if options.variational and options.prior is not None:
+        bound = bound_of(likelihood, options.prior, options.reg_covar or 0.0)
+        begin = partial(_start_of_bound, bound, given)
     with progress_bar(progress, options.restarts, options.limits.max_iter) as shown:
-        begin = partial(_start, likelihood, given)
-        best, failures = Restarts(likelihood, options, begin, names, shown).best()
+        best, failures = Restarts(likelihood, options, begin, names, shown, bound=bound).best()
     if not best.history:
         raise failures[0]
     report = report_of(best, time.perf_counter() - began)
-    model = model_of(options.family, best.parameters, likelihood.frame, report, names, likelihood.fixed)
+    found = best.parameters if bound is None else expected_mixture(best.parameters)
+    model = model_of(options.family, found, likelihood.frame, report, names, likelihood.fixed)
     if failures:
         warn(WarningCause.FAILED, f"{len(failures)} of {options.restarts} start(s) failed: {failures[0]}")
     _warn_of_end(best, likelihood, options)
@@ -96,7 +104,9 @@ def likelihood_of(source: Source, options: Options[P], given: Given) -> Likeliho
     likelihood = Likelihood(
         source, family, options.k, frame, options.reg_covar, base, options.sound_first, options.hard, fixed
     )
-    return likelihood if options.prior is None else posterior_of(likelihood, options.prior)
+    if options.prior is None or options.variational:
+        return likelihood
+    return posterior_of(likelihood, options.prior)
 
 
 def _start(likelihood: Likelihood[P], given: Given, restart: int, rng: np.random.Generator) -> Maximised[P]:
@@ -109,6 +119,16 @@ def _start(likelihood: Likelihood[P], given: Given, restart: int, rng: np.random
     if isinstance(given, dict):
         return partial_start(likelihood, given, rng)
     return given_start(likelihood, given)
+
+
+def _start_of_bound(
+    bound: VariationalBound, given: Given, restart: int, rng: np.random.Generator
+) -> Maximised[VariationalPosterior]:
+    if isinstance(given, np.ndarray):
+        return bound.begin_given(given)
+    known = bound.likelihood.source.known.labels.size > 0  # components keep the numbers of the labels
+    start = _start(bound.likelihood, given, restart, rng)
+    return bound.begin(start, by_weight=isinstance(given, str) and not known)
 
 
 def report_of(best: Run[Any], elapsed: float) -> FitReport:

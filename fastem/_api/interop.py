@@ -17,6 +17,14 @@ def import_mixture() -> Any:
     return _gaussian_mixture
 
 
+def mixture_classes() -> tuple[type, ...]:
+    """Return the classes of scikit-learn that fastem replaces."""
+    import_mixture()
+    from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
+
+    return GaussianMixture, BayesianGaussianMixture
+
+
 def to_sklearn(
     weights: FloatArray,
     means: FloatArray,
@@ -52,15 +60,23 @@ def fitted_parameters(estimator: Any) -> tuple[Array, Array, Array, CovarianceTy
 
 
 def scoring_parameters(estimator: Any) -> tuple[Array, Array, Array, CovarianceType]:
-    """Return the arguments that match what scikit-learn scores with.
+    """Return the arguments that match what scikit-learn scores with."""
+    weights = np.asarray(estimator.weights_, dtype=np.float64)
+    return (
+        weights / weights.sum(),
+        estimator.means_,
+        scoring_covariances(estimator),
+        estimator.covariance_type,
+    )
+
+
+def scoring_covariances(estimator: Any) -> FloatArray:
+    """Return the covariances that match what scikit-learn scores with.
 
     It scores with `precisions_cholesky_`, and a user may have set only that and not `covariances_`.
     """
-    weights = np.asarray(estimator.weights_, dtype=np.float64)
     cholesky = np.asarray(estimator.precisions_cholesky_, dtype=np.float64)
     if estimator.covariance_type in ("full", "tied"):
         root = np.linalg.inv(cholesky)
-        covariances = np.swapaxes(root, -1, -2) @ root
-    else:
-        covariances = 1 / np.square(cholesky)
-    return weights / weights.sum(), estimator.means_, covariances, estimator.covariance_type
+        return np.asarray(np.swapaxes(root, -1, -2) @ root)
+    return np.asarray(1 / np.square(cholesky))

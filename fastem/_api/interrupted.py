@@ -8,7 +8,7 @@ from fastem._api.clusters import KMeans
 from fastem._api.mixture import Mixture
 from fastem._api.selection import Selection
 from fastem._em.loop import PassLost, Run
-from fastem._families.base import P
+from fastem._families.steps import P
 from fastem._report import FitStatus
 
 

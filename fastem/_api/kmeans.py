@@ -26,8 +26,8 @@ from fastem._checks import (
 from fastem._em.loop import KEPT, RESEEDED, Limits, Run, ascend
 from fastem._em.objective import Likelihood
 from fastem._em.seeds import INIT_NAMES, first_centers, relative_gain_below
-from fastem._families.base import Maximised, Scores
 from fastem._families.centres import KMEANS, Centres
+from fastem._families.steps import Maximised, Scores
 from fastem._report import FitStatus, KMeansReport, Repair, WarningCause, warn
 from fastem._sources.arrays import ArraySource
 from fastem._sources.checks import check_enough_rows

@@ -50,6 +50,7 @@ _CHECKED = (
     "fixed",
     "prior",
     "noise_component",
+    "inference",
 )
 
 
@@ -173,6 +174,8 @@ def partial_fit(
             f"prior must be None in partial_fit, as steps forget rows but no prior; got {first['prior']!r}. "
             "Fit with the prior, and go on from its model, or fit a function that yields all chunks."
         )
+    if first.get("inference", "em") != "em":
+        raise ValueError(f'inference must be "em" in partial_fit; got {first["inference"]!r}. Use fit.')
     if model is not None:
         check_model(model)
     if "rng" in first:

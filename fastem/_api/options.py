@@ -22,9 +22,10 @@ from fastem._checks import (
 )
 from fastem._em.loop import Limits, StoppingRule, gain_to_come_below
 from fastem._em.starts import INIT_NAMES
-from fastem._families.base import Family, P
+from fastem._families.base import Family
 from fastem._families.frame import identity_frame
 from fastem._families.registry import family_of, noisy_family
+from fastem._families.steps import P
 from fastem._typing import Array, FloatArray
 
 
@@ -44,6 +45,7 @@ class Options(NamedTuple, Generic[P]):
     fixed: Mapping[str, Array] = {}  # parameters that stay as in init, with the components (K,) of bool
     sound_first: bool = True  # see `Likelihood`
     prior: Prior | None = None
+    variational: bool = False  # whether to raise a bound of the evidence in place of the posterior
 
 
 def check_options(
@@ -62,6 +64,7 @@ def check_options(
     fixed: Any = (),
     prior: Any = None,
     noise_component: Any = False,
+    inference: Any = "em",
 ) -> Options[Any]:
     family = family_of(distribution, covariance_type)
     family = noisy_family(family) if noise_component else family
@@ -76,6 +79,10 @@ def check_options(
             f"callback must be callable as callback(iteration, log_likelihood, model); got {callback!r}."
         )
     hard = check_one_of("assignment", assignment, ("soft", "hard")) == "hard"
+    variational = check_one_of("inference", inference, ("em", "variational")) == "variational"
+    if variational:
+        _check_variational(family, hard, fixed)
+        prior = "default" if prior is None else prior
     return Options(
         family,
         k,
@@ -83,12 +90,13 @@ def check_options(
         limits,
         not callable(tol) and limits.tol == 0,
         check_reg_covar(reg_covar, family),
-        _check_acceleration(acceleration) and not hard,
+        _check_acceleration(acceleration) and not hard and not variational,
         callback,
         check_rng(rng),
         hard,
         _check_fixed(fixed, family, init, k),
-        prior=_check_prior(prior, family),
+        prior=_check_prior(prior, family, variational),
+        variational=variational,
     )
 
 
@@ -138,7 +146,18 @@ def _mask(name: str, value: Any, k: int) -> Array:
     return np.broadcast_to(mask, k).copy()
 
 
-def _check_prior(prior: Any, family: Family[Any, Any]) -> Prior | None:
+def _check_variational(family: Family[Any, Any], hard: bool, fixed: Any) -> None:
+    if not family.has_variational:
+        raise ValueError(
+            f'inference must be "em" for {family.label}; got "variational", which is for Gaussians whose '
+            "covariances are full, tied, diag or spherical."
+        )
+    if hard or len(fixed):
+        name, value = ("assignment", "hard") if hard else ("fixed", fixed)
+        raise ValueError(f'inference must be "em" with {name}={value!r}; got "variational".')
+
+
+def _check_prior(prior: Any, family: Family[Any, Any], variational: bool) -> Prior | None:
     if prior is None:
         return None
     if not isinstance(prior, Prior) and not (isinstance(prior, str) and prior == "default"):
@@ -148,6 +167,13 @@ def _check_prior(prior: Any, family: Family[Any, Any]) -> Prior | None:
             f"prior must be None for {family.label}; got {prior!r}. There are priors for Gaussians alone."
         )
     chosen = Prior() if isinstance(prior, str) else prior
+    if variational:
+        return chosen
+    if chosen.weight_concentration_type == "dirichlet_process":
+        raise ValueError(
+            'weight_concentration_type of the prior must be None or "dirichlet_distribution" for EM; got '
+            '"dirichlet_process". Pass inference="variational".'
+        )
     if chosen.weight_concentration is not None and chosen.weight_concentration < 1:
         raise ValueError(
             "weight_concentration of the prior must be at least 1 for EM, or weights of 0 have a posterior "

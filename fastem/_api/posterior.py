@@ -8,8 +8,8 @@ import numpy as np
 from fastem._api.options import Options
 from fastem._api.prior import Prior
 from fastem._em.objective import Likelihood, Posterior
-from fastem._families.base import P
 from fastem._families.given import Belief, ConjugatePrior
+from fastem._families.steps import P
 from fastem._typing import FloatArray
 
 _MEAN_PRECISION = 0.01

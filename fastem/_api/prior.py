@@ -1,15 +1,16 @@
 """What is known of the parameters of Gaussians before the rows are seen."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from fastem._api.immutable import Immutable
-from fastem._checks import check_finite
+from fastem._checks import check_finite, check_one_of
 from fastem._typing import ArrayLike, FloatArray, read_only
 
 _NUMBERS = ("weight_concentration", "mean_precision", "degrees_of_freedom")
 _ARRAYS = ("mean", "covariance")
+TYPES = ("dirichlet_process", "dirichlet_distribution")
 
 
 class Prior(Immutable):
@@ -40,6 +41,9 @@ class Prior(Immutable):
         The scale L of the inverse Wishart distribution, not a mean of it: symmetric and positive definite,
         (d, d) for full and tied covariances, (d,) variances for diagonal ones and a number for spherical
         ones. So it stands for one covariance also where each component has its own.
+    weight_concentration_type : {"dirichlet_process", "dirichlet_distribution"}, optional
+        With "dirichlet_process" the weights are those of a Dirichlet process, whose concentration is
+        `weight_concentration`. This is for variational inference alone, where it is the default.
 
     Raises
     ------
@@ -63,6 +67,7 @@ class Prior(Immutable):
     mean: FloatArray | None
     degrees_of_freedom: float | None
     covariance: FloatArray | None
+    weight_concentration_type: str | None
 
     def __init__(
         self,
@@ -72,13 +77,17 @@ class Prior(Immutable):
         mean: ArrayLike | None = None,
         degrees_of_freedom: float | None = None,
         covariance: ArrayLike | float | None = None,
+        weight_concentration_type: Literal["dirichlet_process", "dirichlet_distribution"] | None = None,
     ) -> None:
+        if weight_concentration_type is not None:
+            check_one_of("weight_concentration_type", weight_concentration_type, TYPES, " or None")
         self._keep(
             weight_concentration=_positive("weight_concentration", weight_concentration),
             mean_precision=_positive("mean_precision", mean_precision),
             mean=None if mean is None else read_only(_mean(mean)),
             degrees_of_freedom=_positive("degrees_of_freedom", degrees_of_freedom),
             covariance=None if covariance is None else read_only(_covariance(covariance)),
+            weight_concentration_type=weight_concentration_type,
         )
 
     def check(self, n_features: int, covariance_type: str) -> None:
@@ -116,7 +125,8 @@ class Prior(Immutable):
             )
 
     def __repr__(self) -> str:
-        known = {name: getattr(self, name) for name in (*_NUMBERS[:2], "mean", _NUMBERS[2], "covariance")}
+        names = (*_NUMBERS[:2], "mean", _NUMBERS[2], "covariance", "weight_concentration_type")
+        known = {name: getattr(self, name) for name in names}
         shown = ", ".join(f"{name}={_shown(value)}" for name, value in known.items() if value is not None)
         return f"Prior({shown})"
 

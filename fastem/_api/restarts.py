@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Generic
+from typing import Any, Generic
 
 import numpy as np
 
@@ -12,12 +12,14 @@ from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
 from fastem._api.options import Options
 from fastem._api.progress import Progress
-from fastem._em.loop import Limits, Run, reading
+from fastem._em.bound import VariationalBound
+from fastem._em.loop import Limits, Run, ascend, reading
 from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
 from fastem._em.saddles import climb
 from fastem._em.starts import sample_size
-from fastem._families.base import Maximised, P
+from fastem._families.steps import Maximised, P
+from fastem._families.variational import expected_mixture
 from fastem._report import FitStatus
 
 # Rows of the sample that tells whether a singular component is a mass.
@@ -37,6 +39,7 @@ class Restarts(Generic[P]):
     feature_names: tuple[str, ...] | None
     progress: Progress
     kept: Kept[P] = field(default_factory=Kept)
+    bound: VariationalBound | None = None  # what is raised in place of the likelihood, and then P is its own
 
     def best(self) -> tuple[Run[P], list[ValueError]]:
         """Return the best run, and the errors of the starts that failed."""
@@ -60,6 +63,8 @@ class Restarts(Generic[P]):
 
     def _run(self, restart: int, rng: np.random.Generator) -> Run[P]:
         start = partial(self.begin, restart, rng)
+        if self.bound is not None:
+            return self._run_of_bound(self.bound, start)
         run = climb(self.likelihood, start, self._limits, rng, self._watch, self.options.accelerated)
         if self.options.hard and run.history:
             with reading(run.parameters):
@@ -67,6 +72,13 @@ class Restarts(Generic[P]):
         if run.singular:
             rows = self.likelihood.source.sample(sample_size(self.likelihood, _MASS_ROWS), rng)
             run.masses = masses_of(self.likelihood, rows, run.parameters, run.singular)
+        return run
+
+    def _run_of_bound(self, bound: VariationalBound, start: Any) -> Run[Any]:
+        run: Run[Any] = ascend(bound, start, self.options.limits, k=self.likelihood.k, watch=self._watch)
+        if run.history:
+            with reading(run.parameters):
+                run.log_likelihood = bound.plug_in_log_likelihood(run.parameters)
         return run
 
     @property
@@ -90,7 +102,9 @@ class Restarts(Generic[P]):
     def _mean(self, objective: float) -> float:
         return objective / self.likelihood.source.moments().weight
 
-    def _model(self, parameters: P) -> Mixture:
+    def _model(self, parameters: Any) -> Mixture:
         likelihood = self.likelihood
+        if self.bound is not None:
+            parameters = expected_mixture(parameters)
         names, fixed = self.feature_names, likelihood.fixed
         return model_of(likelihood.family, parameters, likelihood.frame, None, names, fixed)

@@ -6,17 +6,23 @@ from typing import Any
 import numpy as np
 
 from fastem._checks import row_ranges
-from fastem._families.base import Family, Scores
+from fastem._families.base import Family
+from fastem._families.gaussian import Gaussian
+from fastem._families.steps import Scores
 from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows
 
 
 class Scorer:
-    """The parameters of a mixture, in user units, prepared once for each dtype and use."""
+    """The parameters of a mixture, in user units, prepared once for each dtype and use.
 
-    def __init__(self, family: Family[Any, Any], user: Any) -> None:
-        self._family, self._user = family, user
+    `log_weights` (K,) replace the logarithms of the weights. They need not be those of weights that sum to 1,
+    and may be smaller than logarithms of numbers. The family must be one of Gaussians.
+    """
+
+    def __init__(self, family: Family[Any, Any], user: Any, log_weights: FloatArray | None = None) -> None:
+        self._family, self._user, self._log_weights = family, user, log_weights
         self._sweeps: dict[tuple[np.dtype[Any], bool], Sweep] = {}
 
     def sweep(self, dtype: np.dtype[Any], weighted: bool = True) -> Sweep:
@@ -26,9 +32,15 @@ class Scorer:
         """
         if (dtype, weighted) not in self._sweeps:
             k = len(self._user.weights)
+            log_weights = self._log_weights if weighted else None
             user = self._user if weighted else self._user._replace(weights=np.full(k, 1 / k))
             frame = self._family.own_frame(self._user, dtype)
+            if log_weights is not None:
+                user = user._replace(weights=np.ones(k))
             packed = self._family.pack(self._family.from_user(user, frame), frame, dtype)
+            if log_weights is not None:
+                assert isinstance(self._family, Gaussian)
+                packed = self._family.raised(packed, log_weights)
             self._sweeps[dtype, weighted] = Sweep(self._family, k, packed, frame)
         return self._sweeps[dtype, weighted]
 

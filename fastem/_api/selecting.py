@@ -25,7 +25,7 @@ from fastem._em.labellings import labellings
 from fastem._em.loop import Run, reading
 from fastem._em.neighbours import divided, joint_of, without_one
 from fastem._em.objective import Likelihood
-from fastem._families.base import Maximised
+from fastem._families.steps import Maximised
 from fastem._report import Breakdown, FitReport, FitStatus, without_warnings
 from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray

@@ -66,6 +66,7 @@ class FitOptions(_Options, total=False):
     covariance_type: CovarianceType | None
     init: InitLike
     fixed: Sequence[str] | Mapping[str, Any]
+    inference: Literal["em", "variational"]
 
 
 class SelectOptions(_Options, total=False):

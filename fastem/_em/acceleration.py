@@ -11,7 +11,8 @@ from typing import Any, Generic
 
 import numpy as np
 
-from fastem._families.base import Family, Maximised, P
+from fastem._families.base import Family
+from fastem._families.steps import Maximised, P
 
 # Leaps begin after so many gains, if a gain is at least this part of the one before. So short fits are those
 # of EM. Earlier leaps, or leaps at lower rates, made some fits of 13 to 20 iterations longer.

@@ -25,7 +25,7 @@ from fastem._em.starts import (
     sampled_start,
     softened,
 )
-from fastem._families.base import Maximised, P
+from fastem._families.steps import Maximised, P
 from fastem._sources.arrays import ArraySource
 from fastem._typing import Array, FloatArray, Rows
 

@@ -14,7 +14,7 @@ from fastem._em.labellings import breathe, distinct, random_labels
 from fastem._em.objective import Likelihood
 from fastem._em.race import best_run, points_of, raced
 from fastem._em.starts import given_start, sample_size, softened
-from fastem._families.base import Maximised, P
+from fastem._families.steps import Maximised, P
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._sources.arrays import ArraySource
 from fastem._typing import Array, FloatArray, Rows

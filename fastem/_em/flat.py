@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem._em.objective import Likelihood
-from fastem._families.base import P, Scores
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, noise
+from fastem._families.steps import P, Scores
 from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows

@@ -11,8 +11,8 @@ from numpy.linalg import LinAlgError
 
 from fastem._em.acceleration import Squarem
 from fastem._em.objective import Objective
-from fastem._families.base import Maximised, P
 from fastem._families.statistics import Statistics
+from fastem._families.steps import Maximised, P
 from fastem._report import Breakdown, FitStatus, Repair
 
 # The error of the mean log-likelihood is at most this many rounding errors of a log-density.

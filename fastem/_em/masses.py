@@ -9,8 +9,8 @@ import numpy as np
 
 from fastem._em.objective import Likelihood
 from fastem._em.starts import standardised
-from fastem._families.base import P, Scores
 from fastem._families.matrices import gram, times
+from fastem._families.steps import P, Scores
 from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows

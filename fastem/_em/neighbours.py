@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastem._em.objective import Likelihood
-from fastem._families.base import P, Scores
+from fastem._families.steps import P, Scores
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep

@@ -1,17 +1,22 @@
 """The objective that EM maximises: the log-likelihood of the rows, or the log-posterior."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic
 
 import numpy as np
 
-from fastem._families.base import Family, Maximised, P, Rule
+from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.given import Belief, Conjugate, ConjugatePrior, Held
 from fastem._families.statistics import Statistics
+from fastem._families.steps import Maximised, P, Rule
 from fastem._sources.passes import Responsibilities, Source, Sweep
+
+# Returns the parameters of a pass for rows of a dtype.
+Pack = Callable[[np.dtype[Any]], Any]
 
 
 class Objective(ABC, Generic[P]):
@@ -64,15 +69,19 @@ class Likelihood(Objective[P]):
         return self._pass(about, given)
 
     def _pass(self, parameters: P | None, given: Responsibilities | None) -> Statistics[Any]:
-        packed = self.family.pack(parameters, self.frame, self.source.dtype)
+        return self.swept(partial(self.family.pack, parameters, self.frame), given)
+
+    def swept(self, pack: Pack, given: Responsibilities | None = None) -> Statistics[Any]:
+        """Make a pass with what `pack` returns for a dtype."""
+        packed = pack(self.source.dtype)
         again = None
         if self.family.working_dtype(packed) != np.float64:
-            again = partial(self._pass_in_float64, parameters, given)
+            again = partial(self._in_float64, pack, given)
         sweep = Sweep(self.family, self.k, packed, self.frame, given, again, hard=self.hard)
         return self.source.reduce(sweep)
 
-    def _pass_in_float64(self, parameters: P | None, given: Responsibilities | None) -> Statistics[Any]:
-        packed = self.family.pack(parameters, self.frame, np.dtype(np.float64))
+    def _in_float64(self, pack: Pack, given: Responsibilities | None) -> Statistics[Any]:
+        packed = pack(np.dtype(np.float64))
         return self.source.reduce(Sweep(self.family, self.k, packed, self.frame, given, hard=self.hard))
 
     def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[P]:

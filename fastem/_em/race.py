@@ -13,7 +13,8 @@ from fastem._em.loop import Limits, Run, ascend, gain_below, gain_to_come_below
 from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start, softened
-from fastem._families.base import Ascents, Maximised, P, Rule
+from fastem._families.base import Ascents
+from fastem._families.steps import Maximised, P, Rule
 from fastem._report import FitStatus
 from fastem._typing import Array, FloatArray, Rows
 

@@ -18,8 +18,8 @@ from fastem._em.loop import FLOORED, KEPT, RESEEDED, Limits, Run, Watch, ascend,
 from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
 from fastem._em.starts import sample_size, standardised
-from fastem._families.base import Maximised, P, Scores
 from fastem._families.matrices import gram
+from fastem._families.steps import Maximised, P, Scores
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._report import FitStatus, Repair
 from fastem._sources.arrays import ArraySource

@@ -7,8 +7,8 @@ import numpy as np
 from fastem._em.labellings import breathe, breathing_rows
 from fastem._em.loop import StoppingRule
 from fastem._em.objective import Likelihood
-from fastem._families.base import Maximised
 from fastem._families.centres import Centres
+from fastem._families.steps import Maximised
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._typing import FloatArray
 

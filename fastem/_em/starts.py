@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from fastem._em.objective import Likelihood
-from fastem._families.base import Family, Maximised, P
+from fastem._families.base import Family
 from fastem._families.frame import Frame
+from fastem._families.steps import Maximised, P
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Responsibilities
@@ -74,9 +75,12 @@ def nearest_start(likelihood: Likelihood[P], centres: FloatArray, rng: np.random
 
 def given_start(likelihood: Likelihood[P], init: Array) -> Maximised[P]:
     """Return the initial parameters from labels (n,) or responsibilities (n, K)."""
-    if init.ndim == 2:
-        return _start_from(likelihood, lambda start, stop: init[start:stop])
-    return _start_from(likelihood, _one_hot(init, likelihood.k))
+    return _start_from(likelihood, responsibilities_of(init, likelihood.k))
+
+
+def responsibilities_of(init: Array, k: int) -> Responsibilities:
+    """Return the responsibilities that labels (n,) or responsibilities (n, K) are."""
+    return _one_hot(init, k) if init.ndim == 1 else lambda start, stop: init[start:stop]
 
 
 def softened(likelihood: Likelihood[P], start: Maximised[P]) -> Maximised[P]:

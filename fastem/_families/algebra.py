@@ -7,7 +7,7 @@ import numpy as np
 
 from fastem._families.layouts import GaussianParameters
 from fastem._families.matrices import cholesky, invert_lower
-from fastem._typing import FloatArray
+from fastem._typing import Array, FloatArray
 
 
 class Conditional(NamedTuple):
@@ -26,14 +26,26 @@ class Conditional(NamedTuple):
         return np.broadcast_to(self.slopes, (len(self.known), *self.slopes.shape[1:]))
 
 
-def given_the_first(matrices: FloatArray, g: int) -> tuple[FloatArray, FloatArray]:
+def given_the_first(matrices: FloatArray, given: Array, called: str) -> tuple[FloatArray, FloatArray]:
     """Return the slopes (m, d - g, g) and covariances (m, d - g, d - g) given the first g features.
 
     The Cholesky factor of a covariance holds that of the first features, and below it that of the others
-    given them. So no difference of covariances is taken, and what is left is positive definite. It is NaN
-    where there is no factor.
+    given them. So no difference of covariances is taken, and what is left is positive definite.
+
+    Raises
+    ------
+    ValueError
+        If a matrix has no such factor. The message has what users call the matrices, and the numbers of the
+        `given` features.
     """
-    factors = cholesky(matrices)
+    g, factors = len(given), cholesky(matrices)
+    proper = np.isfinite(factors).all(axis=(1, 2))
+    if not proper.all():
+        raise ValueError(
+            f"{called} must be positive definite with the features in any order; that of component "
+            f"{np.argmin(proper)} is not, by rounding, with features {given.tolist()} first. Add a small "
+            "variance to its diagonal."
+        )
     left = factors[:, g:, g:]
     return factors[:, g:, :g] @ invert_lower(factors[:, :g, :g]), left @ left.transpose(0, 2, 1)
 

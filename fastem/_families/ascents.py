@@ -4,11 +4,12 @@ from typing import Literal
 
 import numpy as np
 
-from fastem._families.base import Ascents, Maximised, Rule
+from fastem._families.base import Ascents
 from fastem._families.floor import NEAR, repair
 from fastem._families.layouts import GaussianParameters, Layout
 from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING
+from fastem._families.steps import Maximised, Rule
 from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, slot_ascend, tiles_of
 from fastem._kernels._layout import STRIDE_BYTES
 from fastem._kernels._parallel import run_in_threads

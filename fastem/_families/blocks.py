@@ -4,10 +4,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem._families.base import Family, Pass, Scores, Summed
+from fastem._families.base import Family
 from fastem._families.compiled import IMPOSSIBLE_MEAN
 from fastem._families.frame import Frame
 from fastem._families.normalise import LN2
+from fastem._families.steps import Pass, Scores, Summed
 from fastem._kernels._mixed import slot_responsibilities
 from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, FloatArray, Rows, read_only

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._checks import check_finite
-from fastem._families.base import Facts, Maximised, Rule, check_sums, weights_of
+from fastem._families.base import Facts, check_sums, weights_of
 from fastem._families.categories import (
     Groups,
     arrays_of,
@@ -27,6 +27,7 @@ from fastem._families.categories import (
 from fastem._families.compiled import CompiledFamily
 from fastem._families.frame import Frame, identity_frame
 from fastem._families.reseed import alive_components, reseed
+from fastem._families.steps import Maximised, Rule
 from fastem._families.unscaled import Unscaled
 from fastem._kernels._categorical import slot_unseen
 from fastem._kernels._layout import VECTOR_BYTES

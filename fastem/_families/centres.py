@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._checks import check_finite
-from fastem._families.base import Maximised, Pass, Rule, Scores, Summed, check_sums
+from fastem._families.base import check_sums
 from fastem._families.frame import Frame, Moments, frame_of
+from fastem._families.steps import Maximised, Pass, Rule, Scores, Summed
 from fastem._families.unscaled import Unscaled
 from fastem._kernels._lloyd import slot_distances, slot_lloyd
 from fastem._kernels._parallel import run_slots

@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastem._families.base import Family, P, Pass, S, Scores, Summed
+from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.normalise import LN2
+from fastem._families.steps import P, Pass, S, Scores, Summed
 from fastem._kernels._estep import slot_scores, slot_statistics
 from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, Rows, read_only

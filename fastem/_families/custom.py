@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._checks import check_finite, check_integer, check_numeric
-from fastem._families.base import Maximised, Pass, Rule, Scores, Summed, check_sums, weights_of
+from fastem._families.base import check_sums, weights_of
 from fastem._families.distribution import Distribution, Parameters
 from fastem._families.frame import Frame, identity_frame
 from fastem._families.normalise import LN2, joint_densities, normalised
 from fastem._families.reseed import alive_components
+from fastem._families.steps import Maximised, Pass, Rule, Scores, Summed
 from fastem._families.unscaled import Unscaled
 from fastem._typing import Array, FloatArray, Rows, read_only
 

@@ -5,13 +5,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fastem._families.base import Maximised
 from fastem._families.conjugate import expected_shift, moved, with_prior
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.given import Conjugate
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import alive_components, reseed
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING, hides, noise, stored_noise
+from fastem._families.steps import Maximised
 from fastem._typing import Array, FloatArray
 
 # With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many

@@ -5,19 +5,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastem._checks import check_finite
+from fastem._checks import check_finite, check_symmetric
 from fastem._families.algebra import Conditional, given_the_first
 from fastem._families.ascents import GaussianAscents
-from fastem._families.base import Maximised, Rule, check_sums, weights_of
+from fastem._families.base import check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
 from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.floor import Fixed, Stored, maximise_gaussian
 from fastem._families.frame import Frame, Moments, frame_of
+from fastem._families.given import Belief
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.relevance import adapted, completed
 from fastem._families.reseed import with_rows
 from fastem._families.rounding import RELATIVE_FLOOR
+from fastem._families.steps import Maximised, Rule
+from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
 from fastem._typing import Array, FloatArray
 
 # A variance in user units must stay a normal number.
@@ -30,6 +33,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     distribution = "gaussian"
     has_covariances = True
     location = "means"
+    conjugate_prior: NormalInverseWishart
 
     def __init__(
         self, name: str, layout: Layout, constraint: Constraint, covariances: str = "covariances"
@@ -40,6 +44,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self.parameter_names = self.holdable = ("means", covariances)
         self._layout, self._constraint = layout, constraint
         self.conjugate_prior = NormalInverseWishart(layout, constraint.shared)
+        self.has_variational = constraint.direct
 
     @property
     def storage(self) -> str:
@@ -65,7 +70,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
                 f"d={means.shape[1]}; got shape {covariances.shape}."
             )
         if self._layout.matrices:
-            _check_symmetry(called, covariances)
+            check_symmetric(called, covariances)
         user = GaussianParameters(weights, means, covariances)
         self._check_positive_definite(user)
         return user
@@ -143,14 +148,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         if not self._layout.matrices:
             return Conditional(self._of_some, about, known, None)
         _, joint = self.marginal(parameters, np.concatenate([given, targets]))
-        slopes, covariances = given_the_first(self._stacked(joint), len(given))
-        proper = np.isfinite(covariances).all(axis=(1, 2))
-        if not proper.all():
-            raise ValueError(
-                f"{self.parameter_names[1]} must be positive definite with the features in any order; that "
-                f"of component {np.argmin(proper)} is not, by rounding, with features {given.tolist()} "
-                "first. Add a small variance to its diagonal."
-            )
+        slopes, covariances = given_the_first(self._stacked(joint), given, self.parameter_names[1])
         about = about._replace(covariances=covariances.reshape(about.covariances.shape))
         return Conditional(self._of_some, about, known, slopes)
 
@@ -191,6 +189,26 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     def pack(self, parameters: GaussianParameters | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
         assert parameters is not None
         return self._layout.pack(parameters, frame, dtype)
+
+    def raised(self, packed: Any, amounts: FloatArray) -> Any:
+        """Return what `pack` returned with these amounts (K,) added to the log-densities of components."""
+        log2 = packed.log2_weights.astype(np.float64) + amounts / np.log(2)
+        return packed._replace(log2_weights=log2.astype(packed.log2_weights.dtype))
+
+    def variational(self, prior: Belief, process: bool, frame: Frame) -> VariationalGaussians:
+        """Return the algebra of posteriors in variational Bayes, with covariances as in this family."""
+        return VariationalGaussians(self._layout, self._constraint, prior, process, frame)
+
+    def offsets(self, posterior: VariationalPosterior) -> FloatArray:
+        """Return the expected log-densities of components (K,) less those of Gaussians, in user units."""
+        stacked = posterior.covariances.reshape(self._layout.shape(*posterior.means.shape))
+        posterior = posterior._replace(covariances=stacked)
+        return expectations_of(self._layout, posterior).offsets(posterior)
+
+    def spread(self, sums: GaussianSums) -> FloatArray:
+        """Return the covariances of maximum likelihood, without any repair. All components must have rows."""
+        shift = sums.first / sums.weights[:, None]
+        return self._constraint.estimate(sums, shift, sums.weights, None)
 
     def multiply_adds(self, d: int) -> int:
         return d * (d + 1) if self._layout.matrices else 2 * d
@@ -373,12 +391,3 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     @property
     def label(self) -> str:
         return f"covariance_type={self.name!r}"
-
-
-def _check_symmetry(called: str, covariances: FloatArray) -> None:
-    gap = np.abs(covariances - np.swapaxes(covariances, -1, -2))
-    size = np.sqrt(np.abs(np.diagonal(covariances, axis1=-2, axis2=-1)))
-    if (gap > 1e-6 * size[..., :, None] * size[..., None, :]).any():
-        raise ValueError(
-            f"{called} must be symmetric; they differ from their transposes by up to {gap.max()}."
-        )

@@ -20,10 +20,11 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 
 from fastem._checks import check_finite
-from fastem._families.base import Maximised, Rule, Weighted, check_sums, weights_of
+from fastem._families.base import check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
 from fastem._families.frame import Frame
 from fastem._families.reseed import alive_components, reseed
+from fastem._families.steps import Maximised, Rule, Weighted
 from fastem._kernels._linear import PLAIN
 from fastem._kernels._params import LinearParams, LinearSums
 from fastem._typing import Array, FloatArray, Rows

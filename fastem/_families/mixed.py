@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem._families.base import Facts, Family, Maximised, Pass, Rule, Scores
+from fastem._families.base import Facts, Family
 from fastem._families.blocks import (
     IMPOSSIBLE,
     Block,
@@ -25,6 +25,7 @@ from fastem._families.categories import checked_list
 from fastem._families.frame import Frame, Moments
 from fastem._families.kinds import kinds_of_columns
 from fastem._families.normalise import LN2
+from fastem._families.steps import Maximised, Pass, Rule, Scores
 from fastem._io import unnamed
 from fastem._typing import Array, FloatArray, Rows
 

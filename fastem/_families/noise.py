@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from fastem._families.base import Facts, Family, Maximised, Pass, Rule, Scores, Summed, check_sums, weights_of
+from fastem._families.base import Facts, Family, check_sums, weights_of
 from fastem._families.frame import Frame, Moments
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import GaussianParameters, GaussianSums
+from fastem._families.steps import Maximised, Pass, Rule, Scores, Summed
 from fastem._typing import Array, FloatArray, Rows
 
 # How much of each row is noise at the start, whatever the start says.

@@ -34,9 +34,16 @@ def log_less_digamma(a: FloatArray) -> FloatArray:
     """Return log(a) - digamma(a), without cancellation for large a. It is about 1 / (2 a)."""
     y, before = _raised(a)
     total = np.where(a < _FAR, (1 / before).sum(axis=-1), 0.0)
-    q = 1 / (y * y)
-    tail = q * (1 / 12 - q * (1 / 120 - q * (1 / 252 - q * (1 / 240 - q * (1 / 132 - q * 691 / 32760)))))
-    return np.asarray(np.log(a / y) + 0.5 / y + tail + total)
+    return np.asarray(np.log(a / y) + 0.5 / y + _digamma_tail(1 / (y * y)) + total)
+
+
+def log_gamma_and_digamma(a: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return both, in less time than one after the other."""
+    y, before = _raised(a)
+    logs, q = np.log(y), 1 / (y * y)
+    log_gammas = (y - 0.5) * logs - y + 0.5 * np.log(2 * np.pi) + _stirling(y) - np.log(before.prod(axis=-1))
+    steps = np.where(y > a, (1 / before).sum(axis=-1), 0.0)
+    return log_gammas, logs - 0.5 / y - _digamma_tail(q) - steps
 
 
 def trigamma(a: FloatArray) -> FloatArray:
@@ -78,6 +85,11 @@ def _raised(a: FloatArray) -> tuple[FloatArray, FloatArray]:
     a = np.asarray(a, dtype=np.float64)
     near = a < _FAR
     return np.where(near, a + _FAR, a), np.where(near[..., None], a[..., None] + _STEPS, 1.0)
+
+
+def _digamma_tail(q: FloatArray) -> FloatArray:
+    """Return the end of the series of log(y) - digamma(y), for q = 1 / y^2."""
+    return q * (1 / 12 - q * (1 / 120 - q * (1 / 252 - q * (1 / 240 - q * (1 / 132 - q * 691 / 32760)))))
 
 
 def _stirling(y: FloatArray) -> FloatArray:

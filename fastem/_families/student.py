@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._checks import check_finite
-from fastem._families.base import Maximised, Rule, check_sums
+from fastem._families.base import check_sums
 from fastem._families.compiled import CompiledFamily
 from fastem._families.conjugate import moved
 from fastem._families.constraints import Constraint
@@ -22,6 +22,7 @@ from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import with_rows
 from fastem._families.special import digamma
+from fastem._families.steps import Maximised, Rule
 from fastem._kernels._params import StudentParams, StudentSums, Sums
 from fastem._typing import Array, FloatArray
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from fastem._families.base import Family, P, S
+from fastem._families.base import Family
 from fastem._families.frame import Frame, Moments, identity_frame
+from fastem._families.steps import P, S
 
 
 class Unscaled(Family[P, S]):

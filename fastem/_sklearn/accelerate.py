@@ -1,4 +1,4 @@
-"""`accelerate`: scikit-learn's own GaussianMixture, fitted and scored by fastem inside a block."""
+"""`accelerate`: scikit-learn's own mixtures, fitted and scored by fastem inside a block."""
 
 import functools
 import inspect
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem._api.interop import import_mixture
+from fastem._api.interop import mixture_classes
 from fastem._typing import Array
 
 # The first and the last minor version of scikit-learn that the tests ran with.
@@ -20,23 +20,24 @@ _TESTED = (1, 6), (1, 9)
 _PICKLE, _WORKERS = "__getstate__", "joblib.externals.loky"
 _SENT = (
     "joblib sends it to worker processes, which are not accelerated. Open fastem.accelerate() in the "
-    'function that they run, or use fastem.sklearn.GaussianMixture, or joblib.parallel_config("threading").'
+    'function that they run, or use the class of fastem.sklearn, or joblib.parallel_config("threading").'
 )
 
 _lock = threading.Lock()
 _open_blocks = 0
-# The methods that the class itself defines and does not inherit.
-_replaced: dict[str, Any] = {}
+# The methods that each class itself defines and does not inherit.
+_replaced: dict[tuple[type, str], Any] = {}
 
 
 @contextmanager
 def accelerate() -> Iterator[None]:
-    """Let ``sklearn.mixture.GaussianMixture`` compute with fastem while the block is open.
+    """Let the mixtures of scikit-learn compute with fastem while the block is open.
 
-    The block replaces methods of the class itself, so it does not matter who imported the class, or when.
-    Other libraries that use the class are faster too. The estimators stay objects of scikit-learn: they have
+    These are ``sklearn.mixture.GaussianMixture`` and ``sklearn.mixture.BayesianGaussianMixture``. The block
+    replaces methods of the classes themselves, so it does not matter who imported them, or when.
+    Other libraries that use them are faster too. The estimators stay objects of scikit-learn: they have
     scikit-learn's attributes only, and are pickled as usual. Blocks can be nested, and closing the outermost
-    block restores the class. The change applies to all threads, but not to other processes. If
+    block restores the classes. The change applies to all threads, but not to other processes. If
     joblib sends an estimator to worker processes, the logger ``fastem`` says so, once.
 
     fastem does not support subclasses, objects with a step of EM of their own, or arrays of other libraries
@@ -61,11 +62,12 @@ def accelerate() -> Iterator[None]:
     True
     """
     global _open_blocks
-    mixture = import_mixture().GaussianMixture
+    mixtures = mixture_classes()
     _check_version()
     with _lock:
         if _open_blocks == 0:
-            _install(mixture)
+            for mixture in mixtures:
+                _install(mixture)
         _open_blocks += 1
     try:
         yield
@@ -73,7 +75,8 @@ def accelerate() -> Iterator[None]:
         with _lock:
             _open_blocks -= 1
             if _open_blocks == 0:
-                _restore(mixture)
+                for mixture in mixtures:
+                    _restore(mixture)
 
 
 def _check_version() -> None:
@@ -98,14 +101,14 @@ def _install(mixture: type) -> None:
     methods[_PICKLE] = _watched(getattr(mixture, _PICKLE), told)
     for name, method in methods.items():
         if name in vars(mixture):
-            _replaced[name] = vars(mixture)[name]
+            _replaced[mixture, name] = vars(mixture)[name]
         setattr(mixture, name, method)
 
 
 def _restore(mixture: type) -> None:
     for name in (*_methods(), _PICKLE):
-        if name in _replaced:
-            setattr(mixture, name, _replaced.pop(name))
+        if (mixture, name) in _replaced:
+            setattr(mixture, name, _replaced.pop((mixture, name)))
         else:
             delattr(mixture, name)
 

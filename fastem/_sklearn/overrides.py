@@ -5,7 +5,7 @@ import re
 from inspect import isfunction
 from typing import Any
 
-from fastem._api.interop import import_mixture
+from fastem._api.interop import mixture_classes
 
 _logger = logging.getLogger("fastem")
 
@@ -20,17 +20,20 @@ def _steps(mixture: type) -> dict[str, Any]:
 
 # They are noted when this module is imported, so that a step that is replaced in scikit-learn's class later
 # counts as overridden too.
-_STEPS = _steps(import_mixture().GaussianMixture)
+_STEPS = {mixture: _steps(mixture) for mixture in mixture_classes()}
 
 
 def overridden(estimator: Any, mixture: type, called: tuple[str, ...] = ()) -> str | None:
     """Return the name of a step that fastem would not call, because the estimator has its own, or None.
 
     The class of the estimator may override a step, and so may the object itself. scikit-learn's `fit` calls
-    `fit_predict`, which therefore counts as a step. `called` are more public methods of `mixture` that count.
+    `fit_predict`, which therefore counts as a step. `called` are more public methods that count. `mixture`
+    is the class whose own methods these are.
     """
-    for name, own in _STEPS.items():
-        if _function(estimator, name) is not own:
+    theirs = next(base for base in type(estimator).__mro__ if base in _STEPS)
+    ours = {} if mixture is theirs else vars(mixture)
+    for name, own in _STEPS[theirs].items():
+        if getattr(theirs, name) is not own or _function(estimator, name) not in (own, ours.get(name)):
             return name
     for name in ("fit_predict", *called):
         if _function(estimator, name) is not getattr(mixture, name):
@@ -47,4 +50,4 @@ def tell_once(obstacle: str, told: set[str]) -> None:
     """Log why scikit-learn computes, unless this was `told` before."""
     if obstacle not in told:
         told.add(obstacle)
-        _logger.warning("scikit-learn computes this GaussianMixture: %s", obstacle)
+        _logger.warning("scikit-learn computes this mixture: %s", obstacle)

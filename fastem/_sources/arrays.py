@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fastem._families.base import Family, Scores
+from fastem._families.base import Family
 from fastem._families.frame import Frame
+from fastem._families.steps import Scores
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.known import Known, known_of, with_known
 from fastem._sources.pages import swept
