@@ -1,6 +1,7 @@
 """Which options of `fit` combine: every cell of the tables in docs/reference/options.md."""
 
 import re
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -340,6 +341,7 @@ def by_each_other(option, model):
         'fixed=("means",), ("covariances",)': {"fixed": ("means", "covariances")},
         'prior="default"': {"prior": "default"},
         'inference="variational"': {"inference": "variational"},
+        "noise_component=True": {"noise_component": True},
         "with labels": {"labels": KNOWN},
         'with assignment="hard"': {"assignment": "hard"},
         "with fixed": {"init": model, "fixed": ("weights",)},
@@ -354,14 +356,15 @@ def by_each_other(option, model):
 WITHOUT = {'acceleration="auto"': {"acceleration": None}, "n_init=3": {"n_init": 1}}
 
 
-@pytest.fixture(scope="module")
-def start():
+@cache
+def start_of(option):
     """A model that is near the maximum but not at it."""
-    return fit(CLOSE[::3])
+    return fit(CLOSE[::3], noise_component=option == "noise_component=True")
 
 
 @pytest.mark.parametrize(("option", "other", "cell"), cells_of(2))
-def test_by_each_other(option, other, cell, start, monkeypatch):
+def test_by_each_other(option, other, cell, monkeypatch):
+    start = start_of(option)
     if other == "in partial_fit":
         check_online(option, cell, start)
         return
@@ -381,6 +384,20 @@ def test_by_each_other(option, other, cell, start, monkeypatch):
             assert not same  # the others are too fast for leaps
     if both["max_iter"] == 0:
         assert model.report.n_iter == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prior": "default", "noise_component": True},
+        {"inference": "variational", "noise_component": True},
+    ],
+)
+def test_what_does_not_go_together(options):
+    with pytest.raises(
+        ValueError, match=r"(prior must be None|inference must be \"em\") for .*noise_component=True"
+    ):
+        fit(CLOSE, **options)
 
 
 def check_online(option, cell, start):
