@@ -394,9 +394,7 @@ def test_by_each_other(option, other, cell, monkeypatch):
     ],
 )
 def test_what_does_not_go_together(options):
-    with pytest.raises(
-        ValueError, match=r"(prior must be None|inference must be \"em\") for .*noise_component=True"
-    ):
+    with pytest.raises(ValueError, match="must be .* for .*noise_component=True"):
         fit(CLOSE, **options)
 
 
@@ -419,6 +417,6 @@ def check_online(option, cell, start):
     second = fastem.partial_fit(start, chunk, **given, **extra)
     assert np.isfinite(second.report.log_likelihood)
     same = np.array_equal(second.weights, plain.weights) and np.array_equal(
-        second.covariances, plain.covariances
+        second.parameters["covariances"], plain.parameters["covariances"]
     )
     assert same == (cell == "first")
