@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +16,6 @@ from fastem._sklearn.ways import (
     Ascent,
     Start,
     Way,
-    check_given,
     options_of,
     precisions_cholesky,
     refuse,
@@ -31,7 +31,9 @@ class MaximumLikelihood(Way):
     scored = ("covariance_type", "weights_", "means_", "precisions_cholesky_")
 
     def check(self, estimator: Any, X: Array, weight: Array | None) -> None:
-        check_given(estimator, X)
+        """Call scikit-learn's checks of initial parameters. scikit-learn 1.8 added a parameter to them."""
+        check = estimator._check_parameters
+        check(X, xp=np) if "xp" in signature(check).parameters else check(X)
 
     def given(self, estimator: Any) -> tuple[Any, ...]:
         return estimator.weights_init, estimator.means_init, estimator.precisions_init
