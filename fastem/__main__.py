@@ -17,7 +17,7 @@ from fastem._checks import check_integer
 from fastem._criteria import CRITERIA
 from fastem._em import seeds
 from fastem._em.starts import INIT_NAMES
-from fastem._families.registry import DISTRIBUTIONS, GAUSSIANS, MCLUST
+from fastem._families.registry import DISTRIBUTIONS, GAUSSIANS, MCLUST, STUDENTS
 from fastem._kernels._target import describe_target
 from fastem._tools.arguments import (
     add_data,
@@ -33,6 +33,7 @@ from fastem._tools.arguments import (
 from fastem._tools.bench import run_bench
 from fastem._tools.commands import run_fit, run_kmeans, run_predict, run_score, run_select
 from fastem._tools.demo import run_demo
+from fastem._tools.warmup import run_warmup
 
 # What wrong input can raise. It is told in one line, and anything else with a traceback.
 _MISTAKES = (ValueError, TypeError, OSError, ImportError)
@@ -107,6 +108,15 @@ def _add_tools(commands: _Commands) -> None:
 
     info = commands.add_parser("info", help="print versions, threads, SIMD width and cache folder")
     info.set_defaults(run=_info)
+
+    warmup = commands.add_parser("warmup", help="compile kernels now, not at their first use")
+    warmup.add_argument("--distribution", nargs="+", choices=DISTRIBUTIONS, default=["gaussian"])
+    warmup.add_argument(
+        "--covariance-type", nargs="+", choices=tuple(STUDENTS), default=["full"], metavar="TYPE"
+    )
+    warmup.add_argument("--dtype", nargs="+", choices=("float64", "float32"), default=["float64"])
+    warmup.add_argument("--kmeans", action="store_true", help="also those of k-means")
+    warmup.set_defaults(run=_warmup)
 
     bench = commands.add_parser("bench", help="time one pass and compare with other libraries")
     bench.add_argument("--peers", action="store_true", help="also measure other installed libraries")
@@ -201,6 +211,10 @@ def _add_accelerate(commands: _Commands) -> None:
 
 def _demo(options: argparse.Namespace) -> None:
     run_demo(options.rows)
+
+
+def _warmup(options: argparse.Namespace) -> None:
+    run_warmup(options.distribution, options.covariance_type, options.dtype, options.kmeans)
 
 
 def _bench(options: argparse.Namespace) -> None:

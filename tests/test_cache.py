@@ -319,3 +319,31 @@ def test_every_kernel_that_is_announced_exists():
     kernels = {slot_statistics, slot_scores, slot_breathe, slot_ascend, slot_lloyd, slot_responsibilities}
     assert set(_jit_notice._SECONDS) == {kernel.py_func.__name__ for kernel in kernels}
     assert {f"{kind}Params" for kind in _jit_notice._STATISTICS} <= {kind.__name__ for kind in KERNELS}
+
+
+@pytest.mark.slow
+def test_after_a_warmup_another_process_compiles_nothing(tmp_path):
+    folder = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    words = ["warmup", "--covariance-type", "spherical", "--dtype", "float32", "--kmeans"]
+    run_script(f"import sys; from fastem.__main__ import main; sys.exit(main({words}))", **folder)
+    compiled = run_script(
+        """
+import numpy as np, fastem
+from numba.core import event
+
+class Listener(event.Listener):
+    def on_start(self, event):
+        print(event.data["dispatcher"].py_func.__name__)
+
+    def on_end(self, event):
+        pass
+
+event.register("numba:compile", Listener())
+for n in (300, 150_000):
+    X = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
+    model = fastem.fit(X, 3, covariance_type="spherical", rng=0, tol=0.01)
+    model.predict(X), model.predict_proba(X), model.score(X), fastem.kmeans(X, 3, rng=0)
+""",
+        **folder,
+    )
+    assert compiled == ""

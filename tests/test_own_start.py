@@ -145,7 +145,7 @@ def test_workers_of_joblib(iris, caplog):
 @pytest.mark.parametrize("init_params", ["auto", "kmeans"])
 def test_two_warm_iterations_are_a_fit_of_two(init_params):
     X = np.random.RandomState(0).rand(500, 2)
-    options = {"init_params": init_params, "reg_covar": 0, "random_state": 0}
+    options = {"init_params": init_params, "tol": 0, "reg_covar": 0, "random_state": 0}
     whole = GaussianMixture(2, max_iter=2, **options).fit(X)
     warm = GaussianMixture(2, max_iter=1, warm_start=True, **options).fit(X)
     first = warm.score(X)

@@ -24,19 +24,20 @@ _PER_COMPONENT = 128
 _PER_PARAMETER = 2
 _LEAST_ROWS, _MOST_ROWS = 1024, 8192
 # Random starts find what k-means cannot see. The first heat of all starts may cost so many passes over all
-# rows by the kernel, if k-means does not find the same clusters in each geometry. If a pass over the sample
-# takes few multiply-adds, there are some in any case.
+# rows by the kernel, if k-means does not find the same clusters in each geometry. If the sample holds all
+# rows, and a pass over it takes few multiply-adds, there are some in any case.
 _PASSES, _MOST_EXTRA = 16, 12
 _EXTRA, _EXTRA_WORK = 4, 1 << 17
 # The kernel that makes whole ascents is faster than single passes, which cost Python, below this number of
 # multiply-adds.
 _WORTH_ASCENTS = 1 << 20
 _HEAT = 3  # iterations of the first heat otherwise
-_HEATS = ((20, 2, 4), (60, 1, 1000))  # of ascents, as in `race`
+_HEATS = ((20, 1, 1000),)  # of ascents, as in `race`
+_WHOLE_HEATS = ((20, 2, 4), (60, 1, 1000))  # the same where the sample holds all rows
 # It goes on with all rows, in place of passes, below this number of multiply-adds. So many iterations at
 # most, until one gains less than this.
 _WORTH_PASSES = 1 << 21
-_POLISH = 200, 1e-4
+_POLISH = 200, 5e-5
 _LLOYD_ITERATIONS = 20
 
 
@@ -54,9 +55,12 @@ def brief_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximise
     found = distinct(found, k)
     affordable = _PASSES * likelihood.source.n_samples // (_HEATS[0][0] * len(rows.X)) - len(found)
     clear = len(found) == 1 and len(geometries) > 2
-    extra = max(0 if clear else min(affordable, _MOST_EXTRA), min(_EXTRA, _EXTRA_WORK // work))
+    whole = len(rows.X) == likelihood.source.n_positive
+    in_any_case = min(_EXTRA, _EXTRA_WORK // work) if whole else 0
+    extra = max(0 if clear else min(affordable, _MOST_EXTRA), in_any_case)
     found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
-    return softened(likelihood, _best(likelihood, rows, found, work, rng))
+    heats = _WHOLE_HEATS if whole else _HEATS
+    return softened(likelihood, _best(likelihood, rows, found, work, heats, rng))
 
 
 def _lloyd_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator) -> Array:
@@ -66,11 +70,16 @@ def _lloyd_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.rando
 
 
 def _best(
-    likelihood: Likelihood[P], rows: Rows, found: list[Array], work: int, rng: np.random.Generator
+    likelihood: Likelihood[P],
+    rows: Rows,
+    found: list[Array],
+    work: int,
+    heats: tuple[tuple[int, int, int], ...],
+    rng: np.random.Generator,
 ) -> Maximised[P]:
     n_threads = likelihood.source.n_threads
     sample = replace(likelihood, source=ArraySource(rows, 1))
-    ended = raced(sample, rows, found, n_threads, _HEATS) if work <= _WORTH_ASCENTS else None
+    ended = raced(sample, rows, found, n_threads, heats) if work <= _WORTH_ASCENTS else None
     if ended is None:
         return best_run(sample, rows, found, _HEAT, [], refined=0)
     ascents, best = ended

@@ -18,7 +18,7 @@ from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.matrices import gram, times
 from fastem._kernels._breathing import labels_of, new_tiles, slot_breathe
-from fastem._kernels._kmeans import kmeans_plus_plus
+from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray, Rows
 
@@ -82,7 +82,7 @@ def distinct(found: list[Array], k: int) -> list[Array]:
 def random_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator) -> Array:
     """Return the nearest of k seeds of each point (d, m)."""
     seeds = kmeans_plus_plus(points, weights, rng.random((k, 1)))
-    return _nearest(points[:, seeds].T, points)
+    return lloyd(points, weights, np.ascontiguousarray(points[:, seeds].T), 0)
 
 
 def nearest_known(points: FloatArray, weights: FloatArray, known: Array, k: int) -> Array:

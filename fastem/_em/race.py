@@ -114,15 +114,19 @@ def _leaders(
         if last - reached[start] <= _ALIKE:
             continue
         last = reached[start]
-        ended = ascents.parameters(start)
-        singular = ended.floored
-        if set(singular) <= set(masses_of(sample, rows, ended.parameters, singular) if singular else []):
+        singular = ascents.singular(start)
+        if not singular or set(singular) <= set(_masses_at(ascents, sample, rows, start)):
             sound.append(start)
             if len(sound) == most:
                 return sound
         else:
             unsound.append(start)
     return [*sound, *unsound][:most]
+
+
+def _masses_at(ascents: Ascents[P], sample: Likelihood[P], rows: Rows, start: int) -> list[int]:
+    ended = ascents.parameters(start)
+    return masses_of(sample, rows, ended.parameters, ended.floored)
 
 
 def best_run(

@@ -67,7 +67,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
             np.empty((g, k)),
             np.empty((g, k, d)),
             np.empty((g, k, d, columns)),
-            np.empty((g, d)),
+            np.empty((g, k, d)),
         )
         given = *self._fixed, np.array(chosen), self._limits, *self._amounts
         arguments = *given, *self._state, self._ratios, self._outcomes, *scratch
@@ -88,6 +88,10 @@ class GaussianAscents(Ascents[GaussianParameters]):
 
     def objective(self, start: int) -> float | None:
         return None if self._outcomes[start, FAILED] else float(self._outcomes[start, MEAN])
+
+    def singular(self, start: int) -> list[int]:
+        far = (self._ratios[start] > NEAR).all()  # it costs little to see that none is
+        return [] if far else self.parameters(start).floored
 
     def parameters(self, start: int) -> Maximised[GaussianParameters]:
         weights, means, covariances = self._weights[start], self._means[start], self._covariances[start]

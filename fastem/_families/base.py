@@ -104,6 +104,10 @@ class Ascents(ABC, Generic[P]):
         """Return the mean log-density at the last E-step, up to a constant. None means that it failed."""
 
     @abstractmethod
+    def singular(self, start: int) -> list[int]:
+        """Return the components of a start that would be singular without the floor."""
+
+    @abstractmethod
     def parameters(self, start: int) -> Maximised[P]:
         """Return the parameters that a start has reached."""
 

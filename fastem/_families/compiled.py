@@ -105,9 +105,10 @@ class _KernelPass(Pass[S]):
         run_slots(slot_statistics, arguments, self._slots, self._n_threads)
 
     def end(self) -> Summed[S] | None:
-        merged = type(self._sums)(*(array.sum(axis=0) for array in self._sums))
+        alone = self._slots == 1  # a sum of one costs more than the pass over a few hundred rows
+        merged = type(self._sums)(*(array[0] if alone else array.sum(axis=0) for array in self._sums))
         del self._sums  # free the largest arrays of a fit before `collect` allocates its own
-        if not all(np.isfinite(array).all() for array in merged):
+        if not all(np.isfinite(array).all() for array in merged if array.size):
             return None
         sums = self._family.collect(self._packed, merged)
         log_likelihood, weight = LN2 * float(merged.log2_likelihood), float(sums.weights.sum())

@@ -127,7 +127,8 @@ def maximise_gaussian(
     # (D inv(S + D))^2, to second order in D. In addition, rows have rounding errors, which weigh more the
     # narrower the components are.
     ratios[floored] = np.inf
-    slack = float(parameters.weights @ np.broadcast_to(np.square(1 / ratios).sum(axis=1), k))
+    lost = np.square(1 / ratios).sum(axis=1)
+    slack = float(parameters.weights @ lost if m == k else lost[0])
     slack += float(ROUNDING * precision * d / np.sqrt((ratios * least).min()))
     if prior is not None:
         # The density of the prior has inverse covariances, whose errors go with their smallest eigenvalues.
@@ -239,7 +240,8 @@ def _ratios(layout: Layout, covariances: FloatArray, pivots: FloatArray, least: 
     """
     ratios = np.asarray(pivots / least)
     near = ~(ratios > NEAR).all(axis=1)
-    ratios[near] = layout.ratios(covariances[near], least[near])
+    if near.any():
+        ratios[near] = layout.ratios(covariances[near], least[near])
     return ratios
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from fastem._families.frame import Frame
-from fastem._families.matrices import cholesky, diagonals, invert_lower, lower
+from fastem._families.matrices import cholesky, diagonals, identity, invert_lower, lower, spread
 from fastem._families.rounding import pass_dtype, pass_dtype_of_diagonals
 from fastem._kernels._params import DiagParams, FullParams, SphericalParams, Sums, TiedParams
 from fastem._typing import FloatArray
@@ -165,7 +165,7 @@ class _Matrices(Layout):
         return np.asarray(factors @ factors.transpose(0, 2, 1))
 
     def diagonal(self, variances: FloatArray) -> FloatArray:
-        return variances[:, :, None] * np.eye(variances.shape[1])
+        return variances[:, :, None] * identity(variances.shape[1])
 
     def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
         return covariances * factor[:, None] * factor
@@ -247,10 +247,7 @@ class Tied(_Matrices):
         # not symmetric.
         mixed, own = sums.second
         own = np.tril(own)
-        scatter = own + np.tril(own, -1).T + (mixed + mixed.T) / 2
-        for pivot, weights in zip(whitened, sums.pivots, strict=True):
-            gap = pivot - whitened
-            scatter += (gap * weights[:, None]).T @ gap
+        scatter = own + np.tril(own, -1).T + (mixed + mixed.T) / 2 + spread(whitened, sums.pivots)
         scatter = colour @ scatter @ colour.T
         # The products round the two triangles differently. The difference is large if the scales of the
         # features are far apart.

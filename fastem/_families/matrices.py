@@ -5,11 +5,13 @@ from functools import cache
 
 import numpy as np
 
-from fastem._typing import Array, FloatArray
+from fastem._typing import Array, FloatArray, read_only
 
 # BLAS makes products of fewer multiply-adds without other threads. Once awake, these spin for a while, and
 # passes that come next take longer.
 _FEW = 1 << 18
+# Products of points up to this squared length lose at most some 1e-12 of a gap of length 1.
+_NO_LOSS = 1e4
 _SMALL = 8  # triangular matrices of up to this size are inverted as general matrices
 
 
@@ -17,6 +19,12 @@ _SMALL = 8  # triangular matrices of up to this size are inverted as general mat
 def lower(d: int) -> Array:
     """Return the mask of the lower triangle of a matrix, with the diagonal."""
     return np.tri(d, dtype=bool)
+
+
+@cache
+def identity(d: int) -> FloatArray:
+    """Return the identity, read-only."""
+    return read_only(np.eye(d))
 
 
 def diagonals(matrices: Array) -> FloatArray:
@@ -44,6 +52,24 @@ def cholesky(matrices: FloatArray) -> FloatArray:
         if len(matrices) == 1:
             return np.full_like(matrices, np.nan)
         return np.concatenate([cholesky(matrix[None]) for matrix in matrices])
+
+
+def spread(points: FloatArray, shares: FloatArray) -> FloatArray:
+    """Return the sum over p and k of shares[p, k] (x_p - x_k)(x_p - x_k)', for points x (K, d).
+
+    If no point is far, this is x' (D - S) x with S = shares + shares' and D = diag(S 1), three products. It
+    cancels if points are farther apart than those that share. Then each gap is squared on its own.
+    """
+    points = points - points.mean(axis=0)
+    if float(np.square(points).sum(axis=1).max()) <= _NO_LOSS:
+        both = shares + shares.T
+        return np.asarray(points.T @ (both.sum(axis=1)[:, None] * points - both @ points))
+    total = np.zeros((points.shape[1], points.shape[1]))
+    for point, own in zip(points, shares, strict=True):
+        sharing = own > 0
+        gaps = point - points[sharing]
+        total += (gaps * own[sharing, None]).T @ gaps
+    return total
 
 
 def gram(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -23,6 +23,8 @@ def reseed(
     `split(component, heaviest)` splits the parameters. This function splits the weights in place. It returns
     the components that were re-seeded and those that stay as they are.
     """
+    if not dead.any():
+        return [], []
     components = [int(component) for component in np.flatnonzero(dead)]
     reseeded = components[:reseeds]
     for component in reseeded:

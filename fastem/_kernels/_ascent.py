@@ -46,50 +46,69 @@ def first(i, C):
 
 
 @kernel
-def share_points(tile, rows, means, whiteners, constants, shares):
+def whiten_means(means, whiteners, offsets):
+    """OUT offsets (K, d): whitener @ mean"""
+    (K, d), (M, _, C) = means.shape, whiteners.shape
+    for k in range(K):
+        g = k if M == K else 0
+        for i in range(d):
+            low, total = first(i, C), 0.0
+            for j in range(low, i + 1):
+                total += whiteners[g, i, j - low] * means[k, j]
+            offsets[k, i] = total
+
+
+@kernel
+def share_points(tile, rows, offsets, whiteners, constants, shares):
     """Return the weighted sum of log2-densities.
 
     OUT shares (K + 1, stride): responsibilities times weights; the last row is scratch
     """
-    (K, d), (M, _, C), step = means.shape, whiteners.shape, lanes(tile)
+    (K, d), (M, _, C), step = offsets.shape, whiteners.shape, lanes(tile)
     least, zero, lowest = splat(least_exponent(tile)), splat(np.float64(0)), splat(_LOWEST)
     likelihood = zero
-    for b in range(0, rows, 2 * step):
-        c = b + step
-        peak0 = peak1 = lowest
+    for b in range(0, rows, 4 * step):
+        b1, b2, b3 = b + step, b + 2 * step, b + 3 * step
         for k in range(K):
-            g, q0, q1 = k if M == K else 0, zero, zero
+            g, q0, q1, q2, q3 = k if M == K else 0, zero, zero, zero, zero
             for i in range(d):
-                y0, y1, low = zero, zero, first(i, C)
+                low = first(i, C)
+                y0 = y1 = y2 = y3 = splat(-offsets[k, i])
                 for j in range(low, i + 1):
-                    mean, factor = means[k, j], whiteners[g, i, j - low]
-                    y0 = y0 + (load(tile, 1 + j, b) - mean) * factor
-                    y1 = y1 + (load(tile, 1 + j, c) - mean) * factor
-                q0, q1 = q0 + y0 * y0, q1 + y1 * y1
-            q0, q1 = constants[k] - q0 * _HALF_LOG2_E, constants[k] - q1 * _HALF_LOG2_E
+                    factor = whiteners[g, i, j - low]
+                    y0, y1 = y0 + load(tile, 1 + j, b) * factor, y1 + load(tile, 1 + j, b1) * factor
+                    y2, y3 = y2 + load(tile, 1 + j, b2) * factor, y3 + load(tile, 1 + j, b3) * factor
+                q0, q1, q2, q3 = q0 + y0 * y0, q1 + y1 * y1, q2 + y2 * y2, q3 + y3 * y3
+            constant = constants[k]
+            q0, q1 = constant - q0 * _HALF_LOG2_E, constant - q1 * _HALF_LOG2_E
+            q2, q3 = constant - q2 * _HALF_LOG2_E, constant - q3 * _HALF_LOG2_E
             store(shares, k, b, q0)
-            store(shares, k, c, q1)
-            peak0, peak1 = maximum(q0, peak0), maximum(q1, peak1)
-        total0 = total1 = zero
-        for k in range(K):
-            share0, share1 = exp2(load(shares, k, b) - peak0, least), exp2(load(shares, k, c) - peak1, least)
-            store(shares, k, b, share0)
-            store(shares, k, c, share1)
-            total0, total1 = total0 + share0, total1 + share1
-        logarithm0, factor0 = log2_reciprocal(total0)
-        logarithm1, factor1 = log2_reciprocal(total1)
-        weight0, weight1 = load(tile, 0, b), load(tile, 0, c)
-        likelihood = likelihood + weight0 * (logarithm0 + peak0) + weight1 * (logarithm1 + peak1)
-        factor0, factor1 = weight0 * factor0, weight1 * factor1
-        for k in range(K):
-            store(shares, k, b, load(shares, k, b) * factor0)
-            store(shares, k, c, load(shares, k, c) * factor1)
+            store(shares, k, b1, q1)
+            store(shares, k, b2, q2)
+            store(shares, k, b3, q3)
+        for c in range(b, b + 4 * step, step):
+            peak, total = lowest, zero
+            for k in range(K):
+                peak = maximum(load(shares, k, c), peak)
+            for k in range(K):
+                share = exp2(load(shares, k, c) - peak, least)
+                store(shares, k, c, share)
+                total = total + share
+            logarithm, factor = log2_reciprocal(total)
+            weight = load(tile, 0, c)
+            likelihood = likelihood + weight * (logarithm + peak)
+            factor = weight * factor
+            for k in range(K):
+                store(shares, k, c, load(shares, k, c) * factor)
     return sum4(likelihood, zero, zero, zero)[0]
 
 
 @kernel
 def add_moments(tile, rows, means, shares, totals, sums, scatters):
-    """Add the moments of points about the means. OUT totals (K,), sums (K, d), scatters (K, d, C)"""
+    """Add the moments of points about the means. OUT totals (K,), sums (K, d), scatters (K, d, C)
+
+    sum(r z z') = sum(r z x') - sum(r z) mean', so only one factor is centred. Columns come in pairs.
+    """
     (K, d), C, step, zero = means.shape, scatters.shape[2], lanes(tile), splat(np.float64(0))
     for k in range(K):
         weight = zero
@@ -101,13 +120,19 @@ def add_moments(tile, rows, means, shares, totals, sums, scatters):
                 product = load(shares, k, b) * (load(tile, 1 + i, b) - means[k, i])
                 store(shares, K, b, product)
                 total = total + product
-            for j in range(low, i + 1):
-                one = other = zero
+            heavy, linear, _, _ = sum4(weight, total, zero, zero)
+            for j in range(low, i + 1, 2):
+                t = min(j + 1, i)
+                one = other = one2 = other2 = zero
                 for b in range(0, rows, 2 * step):
-                    one = one + load(shares, K, b) * (load(tile, 1 + j, b) - means[k, j])
-                    other = other + load(shares, K, b + step) * (load(tile, 1 + j, b + step) - means[k, j])
-                heavy, linear, even, odd = sum4(weight, total, one, other)
-                scatters[k, i, j - low] += even + odd
+                    c = b + step
+                    left, right = load(shares, K, b), load(shares, K, c)
+                    one, one2 = one + left * load(tile, 1 + j, b), one2 + right * load(tile, 1 + j, c)
+                    other, other2 = other + left * load(tile, 1 + t, b), other2 + right * load(tile, 1 + t, c)
+                even, odd, even2, odd2 = sum4(one, other, one2, other2)
+                scatters[k, i, j - low] += even + even2 - linear * means[k, j]
+                if t > j:
+                    scatters[k, i, t - low] += odd + odd2 - linear * means[k, t]
             sums[k, i] += linear
         totals[k] += heavy
 
@@ -193,7 +218,7 @@ def slot_ascend(
     totals,
     sums,
     scatters,
-    row,
+    offsets,
     slot,
 ):
     """Serial: one ascent, that of the start chosen[slot]. S starts of m points.
@@ -204,13 +229,15 @@ def slot_ascend(
     IN/OUT means (S, K, d), covariances and whiteners (S, M, d, C), constants (S, K); outcomes (S, 4) with
            zeros at first. An ascent can go on later.
     OUT    weights (S, K); ratios (S, M), see `whiten`
-    Scratch: shares (G, K + 1, stride), totals (G, K), sums (G, K, d), scatters (G, K, d, C), row (G, d)
+    Scratch: shares (G, K + 1, stride), totals (G, K), sums (G, K, d), scatters (G, K, d, C),
+    offsets (G, K, d)
     """
     start, size = chosen[slot], tile_rows(tiles)
     labels, weights, means, covariances = labels[start], weights[start], means[start], covariances[start]
     whiteners, constants, ratios = whiteners[start], constants[start], ratios[start]
     outcome = outcomes[start]
-    shares, totals, sums, scatters, row = shares[slot], totals[slot], sums[slot], scatters[slot], row[slot]
+    shares, totals, sums, scatters = shares[slot], totals[slot], sums[slot], scatters[slot]
+    offsets = offsets[slot]
     K, M, m, step = means.shape[0], covariances.shape[0], labels.shape[0], lanes(tiles)
     for _ in range(int(limits[0])):
         if outcome[SETTLED] + outcome[FAILED] > 0:
@@ -219,14 +246,15 @@ def slot_ascend(
         sums[:] = 0.0
         scatters[:] = 0.0
         likelihood = 0.0
+        whiten_means(means, whiteners, offsets)
         for t in range(tiles.shape[0]):
-            tile, rows = tiles[t], min(size, -(-(m - t * size) // (2 * step)) * (2 * step))
+            tile, rows = tiles[t], min(size, -(-(m - t * size) // (4 * step)) * (4 * step))
             if outcome[ITERATIONS] == 0:
                 for k in range(K):
                     for b in range(rows):
                         shares[k, b] = tile[0, b] if labels[min(t * size + b, m - 1)] == k else 0.0
             else:
-                likelihood += share_points(tile, rows, means, whiteners, constants, shares)
+                likelihood += share_points(tile, rows, offsets, whiteners, constants, shares)
             add_moments(tile, rows, means, shares, totals, sums, scatters)
         weight = 0.0
         for k in range(K):
@@ -244,7 +272,9 @@ def slot_ascend(
         for k in range(K):
             weights[k] = totals[k] / weight
             if k < M:
-                logarithm, ratios[k] = whiten(covariances[k], added, floor, limits[3], whiteners[k], row)
+                logarithm, ratios[k] = whiten(
+                    covariances[k], added, floor, limits[3], whiteners[k], offsets[0]
+                )
                 if ratios[k] < 0:
                     outcome[FAILED] = 1
                     return

@@ -1,7 +1,8 @@
 """GaussianMixture of scikit-learn: maximum likelihood."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from inspect import signature
 from typing import Any, cast
 
@@ -33,7 +34,7 @@ class MaximumLikelihood(Way):
     def check(self, estimator: Any, X: Array, weight: Array | None) -> None:
         """Call scikit-learn's checks of initial parameters. scikit-learn 1.8 added a parameter to them."""
         check = estimator._check_parameters
-        check(X, xp=np) if "xp" in signature(check).parameters else check(X)
+        check(X, xp=np) if _takes_xp(check.__func__) else check(X)
 
     def given(self, estimator: Any) -> tuple[Any, ...]:
         return estimator.weights_init, estimator.means_init, estimator.precisions_init
@@ -72,20 +73,25 @@ class MaximumLikelihood(Way):
         previous: float,
         n_threads: int | None,
     ) -> Ascent:
-        """The lower bounds are mean log-likelihoods before each M-step."""
+        """The lower bounds are mean log-likelihoods before each M-step, or after it if the start is ours."""
         lower_bounds: list[float] = []
         tol = estimator.tol * start.tol_share
 
         def converged(means: Sequence[float]) -> bool:
             """Return whether to stop, by scikit-learn's rule.
 
-            scikit-learn stops one M-step after the change became small. `tol` may be smaller than the user's.
-            So in the last iteration the user's own tol decides whether the fit has converged.
+            scikit-learn stops one M-step after the change became small. Our own start is near a maximum, so
+            the change of the first M-step counts. `tol` may be smaller than the user's. So in the last
+            iteration the user's own tol decides whether the fit has converged.
             """
             if len(means) < 2:
                 return False
-            lower_bounds.append(means[-2])
-            change = means[-2] - (means[-3] if len(means) > 2 else previous)
+            if start.tol_share < 1:
+                bound, before = means[-1], means[-2]
+            else:
+                bound, before = means[-2], means[-3] if len(means) > 2 else previous
+            lower_bounds.append(bound)
+            change = bound - before
             estimator._print_verbose_msg_iter_end(len(lower_bounds), change)
             return bool(abs(change) < (tol if len(lower_bounds) < estimator.max_iter else estimator.tol))
 
@@ -102,6 +108,11 @@ class MaximumLikelihood(Way):
             precisions_cholesky(model.covariances, model.covariance_type),
         )
         return Ascent(parameters, _refuse_repairs(estimator, model), lower_bounds)
+
+
+@cache
+def _takes_xp(function: Callable[..., Any]) -> bool:
+    return "xp" in signature(function).parameters
 
 
 def _refuse_repairs(estimator: Any, model: GaussianMixture) -> FitReport:
