@@ -1,7 +1,9 @@
 """GaussianMixture of scikit-learn: maximum likelihood."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
+from inspect import signature
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +17,6 @@ from fastem._sklearn.ways import (
     Ascent,
     Start,
     Way,
-    check_given,
     options_of,
     precisions_cholesky,
     refuse,
@@ -31,7 +32,9 @@ class MaximumLikelihood(Way):
     scored = ("covariance_type", "weights_", "means_", "precisions_cholesky_")
 
     def check(self, estimator: Any, X: Array, weight: Array | None) -> None:
-        check_given(estimator, X)
+        """Call scikit-learn's checks of initial parameters. scikit-learn 1.8 added a parameter to them."""
+        check = estimator._check_parameters
+        check(X, xp=np) if _takes_xp(check.__func__) else check(X)
 
     def given(self, estimator: Any) -> tuple[Any, ...]:
         return estimator.weights_init, estimator.means_init, estimator.precisions_init
@@ -78,13 +81,14 @@ class MaximumLikelihood(Way):
             """Return whether to stop, by scikit-learn's rule.
 
             scikit-learn stops one M-step after the change became small. Our own start is near a maximum, so
-            the change of the first M-step counts. `tol` may be smaller than the user's. So in the last
-            iteration the user's own tol decides whether the fit has converged.
+            the change of the first M-step counts, except if it is the only one: scikit-learn never says of
+            such a fit that it has converged. `tol` may be smaller than the user's. So in the last iteration
+            the user's own tol decides whether the fit has converged.
             """
             if len(means) < 2:
                 return False
             if start.tol_share < 1:
-                bound, before = means[-1], means[-2]
+                bound, before = means[-1], means[-2] if estimator.max_iter > 1 else previous
             else:
                 bound, before = means[-2], means[-3] if len(means) > 2 else previous
             lower_bounds.append(bound)
@@ -105,6 +109,11 @@ class MaximumLikelihood(Way):
             precisions_cholesky(model.covariances, model.covariance_type),
         )
         return Ascent(parameters, _refuse_repairs(estimator, model), lower_bounds)
+
+
+@cache
+def _takes_xp(function: Callable[..., Any]) -> bool:
+    return "xp" in signature(function).parameters
 
 
 def _refuse_repairs(estimator: Any, model: GaussianMixture) -> FitReport:

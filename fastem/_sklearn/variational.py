@@ -21,10 +21,10 @@ from fastem._families.given import Belief
 from fastem._families.registry import GAUSSIANS
 from fastem._families.steps import Maximised
 from fastem._families.variational import VariationalPosterior, expected_mixture
-from fastem._sklearn.ways import Ascent, Start, Way, check_given, precisions_cholesky, refuse, started
+from fastem._sklearn.ways import Ascent, Start, Way, precisions_cholesky, refuse, started
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
-from fastem._typing import Array, DataLike, FloatArray, RowsLike
+from fastem._typing import Array, DataLike, RowsLike
 
 
 class Variational(Way):
@@ -38,7 +38,9 @@ class Variational(Way):
     )
 
     def check(self, estimator: Any, X: Array, weight: Array | None) -> None:
-        check_given(estimator, X)
+        estimator._check_weights_parameters()
+        estimator._check_means_parameters(X)
+        estimator._check_precision_parameters(X)
         known = getattr(estimator, "weight_concentration_", None)
         process = estimator.weight_concentration_prior_type == PROCESS
         if estimator.warm_start and known is not None and isinstance(known, tuple) != process:
@@ -46,13 +48,12 @@ class Variational(Way):
                 "weight_concentration_prior_type must be that of the last fit where warm_start=True, since "
                 "this fit goes on from it. Set warm_start=False, or fit a clone of the estimator."
             )
-        if weight is None:
-            return
-        mean, covariance = _weighted_moments(X, weight, estimator.covariance_type)
-        if estimator.mean_prior is None:
-            estimator.mean_prior_ = mean.astype(X.dtype)
+        if weight is not None and estimator.mean_prior is None:
+            estimator.mean_prior_ = (weight @ X / weight.sum()).astype(X.dtype)
         if estimator.covariance_prior is None:
-            estimator.covariance_prior_ = covariance
+            estimator.covariance_prior_ = _default_covariance(X, weight, estimator.covariance_type)
+        else:
+            estimator._checkcovariance_prior_parameter(X)
 
     def given(self, estimator: Any) -> tuple[Any, ...]:
         return ()
@@ -148,15 +149,19 @@ def _begin(
     return bound.begin(Maximised(in_frame(init, bound.likelihood.frame), [], [], []), by_weight=True)
 
 
-def _weighted_moments(X: Array, weight: Array, covariance_type: str) -> tuple[FloatArray, FloatArray]:
-    """Return the mean and the covariance of weighted rows, in the shape of `covariance_prior_`."""
+def _default_covariance(X: Array, weight: Array | None, covariance_type: str) -> Any:
+    """Return scikit-learn's default of `covariance_prior_`, whose code computes that of every type."""
+    if weight is None:
+        if covariance_type in ("full", "tied"):
+            return np.atleast_2d(np.cov(X.T))
+        variances = np.var(X, axis=0, ddof=1)
+        return variances if covariance_type == "diag" else variances.mean()
     total = float(weight.sum(dtype=np.float64))
-    mean = np.asarray(weight @ X / total, dtype=np.float64)
-    gaps = X - mean
+    gaps = X - weight @ X / total
     if covariance_type in ("full", "tied"):
-        return mean, unbiased((gaps * weight[:, None]).T @ gaps / total, total)
+        return unbiased((gaps * weight[:, None]).T @ gaps / total, total)
     variances = unbiased(weight @ np.square(gaps) / total, total)
-    return mean, variances if covariance_type == "diag" else variances.mean()
+    return variances if covariance_type == "diag" else variances.mean()
 
 
 class Expected(Densities):

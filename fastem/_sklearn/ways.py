@@ -1,9 +1,6 @@
 """What differs between scikit-learn's mixtures: how an ascent goes, and what it finds."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import cache
-from inspect import signature
 from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -79,20 +76,6 @@ class Way(ABC):
     @abstractmethod
     def scorer(self, estimator: Any) -> Densities:
         """Return what scores rows by the parameters of an estimator."""
-
-
-def check_given(estimator: Any, X: Array) -> None:
-    """Call scikit-learn's checks of initial parameters and priors.
-
-    scikit-learn 1.8 added a parameter to them.
-    """
-    check = estimator._check_parameters
-    check(X, xp=np) if _takes_xp(check.__func__) else check(X)
-
-
-@cache
-def _takes_xp(function: Callable[..., Any]) -> bool:
-    return "xp" in signature(function).parameters
 
 
 def options_of(estimator: Any, tol: Any, max_iter: int, rng: int | None) -> Options[Any]:
