@@ -86,6 +86,8 @@ class Likelihood(Objective[P]):
 
     def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[P]:
         given = {"held": self.fixed, "prior": self.prior}
+        if self.fixed is not None and (self.fixed.parameters.weights[self.fixed.of("weights")] == 0).any():
+            reseeds = 0  # it would lose its rows again
         maximised = maximise(statistics, self.reg_covar, reseeds, **given)
         if maximised.imprecise and statistics.again is not None:
             maximised = maximise(statistics.again(), self.reg_covar, reseeds, **given)

@@ -209,10 +209,12 @@ def _merged(r: FloatArray, weights: FloatArray, held: Sequence[int] = ()) -> tup
     free: list[int] = []
     for component in sorted(range(len(cosines)), key=lambda one: one not in held):
         equals = [other for other in whole if cosines[component, other] >= _EQUAL]
-        if equals and component not in held:
-            r[:, equals[0]] += r[:, component]
-            r[:, component] = 0.0
-        (free if equals else whole).append(component)
+        if not equals or component in held:
+            whole.append(component)
+            continue
+        r[:, equals[0]] += r[:, component]
+        r[:, component] = 0.0
+        free.append(component)
     return r, free
 
 

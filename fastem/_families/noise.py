@@ -186,7 +186,8 @@ class Noise(Family[GaussianParameters, GaussianSums]):
             origin = self._gaussian.origin(*sums.means.shape)._replace(weights=sums.weights / total)
             return Maximised(origin._replace(means=sums.means), [], list(range(len(own))), [])
         before = None if rule.before is None else _gaussians(rule.before)
-        found = self._gaussian.maximise(sums._replace(weights=own), rule._replace(before=before))
+        # Only weights can be fixed, which the Gaussians have no part in.
+        found = self._gaussian.maximise(sums._replace(weights=own), rule._replace(before=before, held=None))
         weights = np.append(share * found.parameters.weights, sums.weights[-1] / total)
         return found._replace(parameters=found.parameters._replace(weights=weights))
 
