@@ -57,8 +57,8 @@ def check_numeric(value: Any, name: str) -> Array:
 
 
 def check_finite(name: str, value: Any) -> FloatArray:
-    """Return a float64 copy of finite numbers."""
-    array = check_numeric(value, name).astype(np.float64)
+    """Return a float64 copy of finite numbers, in C order, since kernels are compiled for that alone."""
+    array = check_numeric(value, name).astype(np.float64, order="C")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite; got {array}.")
     return array

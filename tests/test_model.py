@@ -71,6 +71,15 @@ def test_it_is_immutable():
         model.means[0] = 0
 
 
+def test_its_arrays_are_in_c_order():
+    """Kernels would compile anew for others."""
+    means = np.asfortranarray(np.arange(6.0).reshape(3, 2))
+    covariances = np.asfortranarray(np.tile(np.eye(2), (3, 1, 1)))
+    model = fastem.GaussianMixture(np.full(3, 1 / 3), means, covariances)
+    assert model.means.flags.c_contiguous
+    assert model.covariances.flags.c_contiguous
+
+
 def test_it_copies_its_arguments():
     means = np.zeros((1, 2))
     model = fastem.GaussianMixture([1.0], means, [1.0], "spherical")
