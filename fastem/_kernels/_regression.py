@@ -80,9 +80,10 @@ def slot_regression(X, shares, slopes, intercepts, within, shift, origin, means,
     start, stop = slot_range(X, slot, slots.shape[0])
     for first in range(start, stop, _POINTS):
         size = min(_POINTS, stop - first)
-        for b in range(size):
-            for j in range(g):
+        for j in range(g):
+            for b in range(size):
                 tile[j, b] = X[first + b, j] - shift[j]
+        for b in range(size):
             for k in range(K):
                 tile[g + k, b] = shares[first + b, k]
         for row in range(g + K):
@@ -91,8 +92,8 @@ def slot_regression(X, shares, slopes, intercepts, within, shift, origin, means,
         for i in range(t):
             predict(tile, slopes, intercepts, i, each + i if wanted else 0, averages + i)
         if means.shape[0] > 0:
-            for b in range(size):
-                for i in range(t):
+            for i in range(t):
+                for b in range(size):
                     means[first + b, i] = tile[averages + i, b] + origin[i]
         if wanted:
             for i in range(t):
