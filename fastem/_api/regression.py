@@ -59,8 +59,8 @@ def _check_width(X: Any, known: list[int], given: Any, named: tuple[str, ...] | 
     if len(shape) == 2 and shape[1] != len(known):
         columns = "1 column" if len(known) == 1 else f"{len(known)} columns"
         raise ValueError(
-            f"X must have {columns}, one for each of given={given!r}, in that order; got {shape[1]}. Leave out "
-            "the columns that are not given."
+            f"X must have {columns}, one for each of given={given!r}, in that order; got {shape[1]}. "
+            "Leave out the columns that are not given."
         )
 
 
