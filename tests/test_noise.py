@@ -289,6 +289,15 @@ def test_a_row_far_from_all_others_does_not_spoil_the_start(far, weights):
     assert model.predict(rows[-1:]) == [-1]
 
 
+def test_where_most_rows_repeat_the_start_has_rows_left():
+    """Then k-means on the rows in dense places alone has nothing but the place that repeats."""
+    rows = np.concatenate([np.tile([[5.0, 7.0]], (240, 1)), np.random.default_rng(0).normal(size=(60, 2))])
+    with pytest.warns(fastem.FitWarning):
+        model = fastem.fit(rows, 3, noise_component=True, rng=0)
+    assert np.isfinite(model.report.log_likelihood)
+    assert model.weights.max() == pytest.approx(0.8, abs=0.01)
+
+
 def test_a_picture_shows_the_noise():
     pyplot = pytest.importorskip("matplotlib.pyplot")
     ax = fastem.plot.classification(MODEL, X)
