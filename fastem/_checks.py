@@ -106,6 +106,12 @@ def check_nonnegative(name: str, value: Any, remedy: str) -> float:
     return number
 
 
+def check_bool(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; got {value!r}.")
+    return bool(value)
+
+
 def check_rng(rng: Any) -> np.random.Generator:
     """Follow SPEC 7: accept None, an int or anything else that `numpy.random.default_rng` takes.
 

@@ -280,6 +280,9 @@ def test_old_bytes_do_not_hold_the_parameters():
     assert fastem.m_step(statistics).n_components == 4
     with pytest.raises(ValueError, match=r"component 3 has none.*Make them anew"):
         fastem.m_step(statistics, reseed=False)
+    for wrong in ("no", 0, None):
+        with pytest.raises(TypeError, match="reseed must be True or False"):
+            fastem.m_step(statistics, reseed=wrong)
 
 
 # --- sums in the units of X

@@ -272,7 +272,11 @@ PLAIN = fastem.GaussianMixture([0.5, 0.5], np.zeros((2, 3)), np.ones((2, 3)), "d
         (lambda: MODEL.regress([[1.0]], "x", []), TypeError, "targets must be a sequence"),
         (lambda: MODEL.regress([[1.0]], [0, 0]), ValueError, "given must name each column once"),
         (lambda: MODEL.regress([[1.0] * 3], [0, 1, 2]), ValueError, "given must leave at least one feature"),
-        (lambda: MODEL.regress([[1.0, 2.0]], "x"), ValueError, "X must have 1 features"),
+        (
+            lambda: MODEL.regress([[1.0, 2.0]], "x"),
+            ValueError,
+            "X must have 1 column, one for each of given='x', in that order; got 2",
+        ),
         (
             lambda: MODEL.regress([[1.0]], "x", return_cov="yes"),
             TypeError,

@@ -411,6 +411,7 @@ def test_a_terminal_gets_a_progress_bar(folder, monkeypatch, capsys):
         ("fit x.csv -k 2 --columns waiting,waiting", "columns must name each column once"),
         ("fit x.csv -k 2 --distribution poisson", "whole numbers"),
         ("fit text.csv -k 2", "row 1 (line 3), column 'b' is 'x'"),
+        ("fit text.csv -k 2", "Text goes with --distribution categorical."),
         ("fit same.csv -k 2", "columns of different names"),
         ("fit head.csv -k 2", "at least one row"),
         ("fit bytes.csv -k 2", "must be text in UTF-8"),

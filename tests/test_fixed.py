@@ -168,6 +168,23 @@ def test_fixed_components_are_not_taken_for_empty_or_equal_ones():
     assert model.weights[0] < 1e-6
 
 
+@pytest.mark.parametrize("start", [[0.0, 0.0], [100.0, 100.0]], ids=["equal to a fixed one", "without rows"])
+def test_a_free_component_takes_rows_of_fixed_ones(start):
+    """Where all others are fixed it is re-seeded from the heaviest of them, which stays where it is."""
+    centres = np.array([[0.0, 0.0], [6.0, 0.0], [3.0, 5.0]])
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(2000, 2)) + centres[rng.choice(3, 2000, p=[0.5, 0.3, 0.2])]
+    means = np.array([*centres[:2], start])
+    model = fastem.fit(X, 3, init={"means": means}, fixed={"means": [True, True, False]}, rng=0)
+    assert_array_equal(model.means[:2], centres[:2])
+    assert model.weights.min() > 0.15
+    if start == [0.0, 0.0]:
+        assert_allclose(model.means[2], centres[2], atol=0.2)
+    else:
+        assert any("re-seeded" in repair.what for repair in model.report.repairs)
+        assert (np.diff(model.report.history) > -1e-6).all()
+
+
 @pytest.mark.parametrize("kind", ["full", pytest.param("tied", marks=pytest.mark.slow)])
 def test_means_of_t_distributions_stay_too(kind):
     X = clusters(9, 300, 2, 2) * UNITS[:2]

@@ -260,6 +260,42 @@ def test_mistakes_are_told():
         fastem.fit(X, 3, noise_component=True, init=fastem.fit(X, 3, rng=0, max_iter=1, tol=0))
     with pytest.raises(ValueError, match=r"init weights must have shape \(4,\)"):
         fastem.fit(X, 3, noise_component=True, init={"weights": [0.5, 0.25, 0.25]})
+    with pytest.raises(ValueError, match="Pass noise_component=True to go on"):
+        fastem.fit(X, 3, init=MODEL)
+    for name, other in (("prior", {"prior": "default"}), ("inference", {"inference": "variational"})):
+        with pytest.raises(ValueError, match=f"{name} must be .* with noise_component=True.*They do not go"):
+            fastem.fit(X, 3, noise_component=True, **other)
+    for wrong in ("no", [False], None, 1):
+        with pytest.raises(TypeError, match="noise_component must be True or False"):
+            fastem.fit(X, 3, noise_component=wrong)
+    for name in ("regress", "condition", "marginal", "merge"):
+        with pytest.raises(AttributeError, match="for Gaussian mixtures alone"):
+            getattr(MODEL, name)
+
+
+@pytest.mark.parametrize(("far", "weights"), [(300, [0.2, 0.4, 0.4]), (3000, [1e-4, 0.2, 0.8])])
+def test_a_row_far_from_all_others_does_not_spoil_the_start(far, weights):
+    """Its box is so large that Gaussians from k-means take the sparse rows before the noise can.
+
+    At 3000 that is also what the likelihood prefers. But the row itself, which the sample of the start lacks,
+    must stay noise.
+    """
+    rng = np.random.default_rng(1)
+    one = rng.normal(size=(4000, 2)) * [1, 0.5]
+    other = rng.normal(size=(4000, 2)) @ np.array([[1, 0.8], [0, 0.4]]) + [8, 3]
+    rows = np.concatenate([one, other, rng.uniform(-20, 30, (2000, 2)), [[far, far]]])
+    model = fastem.fit(rows, 2, noise_component=True, rng=0)
+    assert_allclose(np.sort(model.weights), weights, atol=0.01)
+    assert model.predict(rows[-1:]) == [-1]
+
+
+def test_where_most_rows_repeat_the_start_has_rows_left():
+    """Then k-means on the rows in dense places alone has nothing but the place that repeats."""
+    rows = np.concatenate([np.tile([[5.0, 7.0]], (240, 1)), np.random.default_rng(0).normal(size=(60, 2))])
+    with pytest.warns(fastem.FitWarning):
+        model = fastem.fit(rows, 3, noise_component=True, rng=0)
+    assert np.isfinite(model.report.log_likelihood)
+    assert model.weights.max() == pytest.approx(0.8, abs=0.01)
 
 
 def test_a_picture_shows_the_noise():

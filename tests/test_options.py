@@ -394,7 +394,7 @@ def test_by_each_other(option, other, cell, monkeypatch):
     ],
 )
 def test_what_does_not_go_together(options):
-    with pytest.raises(ValueError, match=r"must be .* for .*noise_component=True"):
+    with pytest.raises(ValueError, match=r"must be .* with noise_component=True.*pass one of them"):
         fit(CLOSE, **options)
 
 

@@ -221,6 +221,7 @@ def fit(
         - ``"means"`` and ``"degrees_of_freedom"`` of Student components.
 
         A component with a fixed mean or covariance is never re-seeded, and a fixed covariance gets no floor.
+        A free one without rows takes a part of those of the heaviest, which stays where it is if it is fixed.
         `n_parameters` counts fixed parameters all the same.
     prior : None, "default" or Prior
         Maximise the posterior under a conjugate prior of Gaussian components in place of the likelihood. A

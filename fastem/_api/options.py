@@ -12,6 +12,7 @@ from fastem._api.parameters import check_mixing_weights
 from fastem._api.prior import Prior
 from fastem._api.signatures import Callback
 from fastem._checks import (
+    check_bool,
     check_integer,
     check_nonnegative,
     check_numeric,
@@ -67,7 +68,8 @@ def check_options(
     inference: Any = "em",
 ) -> Options[Any]:
     family = family_of(distribution, covariance_type)
-    family = noisy_family(family) if noise_component else family
+    noisy = check_bool("noise_component", noise_component)
+    family = noisy_family(family) if noisy else family
     k = check_integer("k", k, 1, "Pass the number of components.")
     if isinstance(init, str):
         also = ", labels (n,), responsibilities (n, k), a model or a dict of its parameters"
@@ -147,6 +149,11 @@ def _mask(name: str, value: Any, k: int) -> Array:
 
 
 def _check_variational(family: Family[Any, Any], hard: bool, fixed: Any) -> None:
+    if family.extra:
+        raise ValueError(
+            'inference must be "em" with noise_component=True; got "variational". They do not go together: '
+            "pass one of them."
+        )
     if not family.has_variational:
         raise ValueError(
             f'inference must be "em" for {family.label}; got "variational", which is for Gaussians whose '
@@ -162,6 +169,11 @@ def _check_prior(prior: Any, family: Family[Any, Any], variational: bool) -> Pri
         return None
     if not isinstance(prior, Prior) and not (isinstance(prior, str) and prior == "default"):
         raise TypeError(f'prior must be None, "default" or a fastem.Prior; got {prior!r}.')
+    if family.extra:
+        raise ValueError(
+            f"prior must be None with noise_component=True; got {prior!r}. They do not go together: pass one "
+            "of them."
+        )
     if family.conjugate_prior is None:
         raise ValueError(
             f"prior must be None for {family.label}; got {prior!r}. There are priors for Gaussians alone."
@@ -280,12 +292,24 @@ def check_start(model: Mixture[Any], family: Family[Any, Any], k: int, d: int) -
             )
     label = family_of_model(model).label
     if label != family.label:
-        raise ValueError(f"init as a model must have {family.label} for this fit; it has {label}.")
+        raise ValueError(
+            f"init as a model must have {family.label} for this fit; it has {label}."
+            f"{_on_noise(family_of_model(model), family)}"
+        )
     if not family.agrees_with(family_of_model(model)):
         raise ValueError(
             "init as a model must have the categories that X has in each column; it has others. Make a "
             "fastem.Mixture with those of X, or fit from another start."
         )
+
+
+def _on_noise(one: Family[Any, Any], wanted: Family[Any, Any]) -> str:
+    """Return what to do if a model has a component of noise and the fit has none, or the reverse."""
+    if one.extra == wanted.extra:
+        return ""
+    if one.extra:
+        return " Pass noise_component=True to go on from a model with noise."
+    return ' To start from it with noise, pass its parameters: init={"means": model.means}.'
 
 
 def _check_labels(labels: Array, n_samples: int, k: int) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from fastem._api.conditions import conditional_of, names_of, of_columns, other_columns
 from fastem._api.mixture import Mixture, parts_of
 from fastem._api.scoring import Scorer
-from fastem._checks import check_features
+from fastem._checks import check_bool, check_features
 from fastem._families.algebra import Conditional
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._regression import slot_regression
@@ -25,8 +25,7 @@ def regressed(
     model: Mixture[Any], X: Any, given: Any, targets: Any, return_cov: bool, n_threads: int | None
 ) -> Any:
     """Return the conditional means, and with `return_cov` covariances, of X as a source gives scores."""
-    if not isinstance(return_cov, (bool, np.bool_)):
-        raise TypeError(f"return_cov must be True or False; got {return_cov!r}.")
+    check_bool("return_cov", return_cov)
     d, names = model.n_features, model.feature_names
     known = check_features("given", given, d, names)
     if targets is None:
@@ -39,6 +38,7 @@ def regressed(
                 f"targets must not be among those given; got column {both[0]} in both. Leave it out of one."
             )
     named = names_of(model, known)
+    _check_width(X, known, given, named)
     source = source_of(X, None, n_threads, n_features=len(known), feature_names=named, empty=True)
     scorer = parts_of(of_columns(model, known))[2]
     regression = Regression(scorer, conditional_of(model, known, wanted))
@@ -47,6 +47,21 @@ def regressed(
     if source.lazy:
         return source.map(regression.means), source.map(regression.covariances)
     return source.map(regression.both)
+
+
+def _check_width(X: Any, known: list[int], given: Any, named: tuple[str, ...] | None) -> None:
+    """Raise an error that speaks of `given`, if it can be told at once that X has other columns."""
+    if named is not None and hasattr(X, "columns"):
+        return  # they are chosen by name
+    shape: tuple[int, ...] = getattr(X, "shape", ())
+    if isinstance(X, list) and X and isinstance(X[0], (list, tuple)):
+        shape = len(X), len(X[0])
+    if len(shape) == 2 and shape[1] != len(known):
+        columns = "1 column" if len(known) == 1 else f"{len(known)} columns"
+        raise ValueError(
+            f"X must have {columns}, one for each of given={given!r}, in that order; got {shape[1]}. "
+            "Leave out the columns that are not given."
+        )
 
 
 class Regression:

@@ -14,6 +14,7 @@ from fastem._api.models import model_in_user_units, model_of
 from fastem._api.options import check_reg_covar
 from fastem._api.signatures import RegCovar
 from fastem._api.translations import advised
+from fastem._checks import check_bool
 from fastem._em.objective import maximise
 from fastem._families.statistics import Statistics, digest
 from fastem._sources.passes import Source
@@ -116,7 +117,7 @@ def m_step(statistics: Statistics[M] | Literal[0], *, reg_covar: RegCovar = "aut
         raise TypeError(f"statistics must be made by fastem.e_step; got {type(statistics).__name__}.")
     family = statistics.family
     absolute, names = check_reg_covar(reg_covar, family), statistics.feature_names
-    if reseed:
+    if check_bool("reseed", reseed):
         parameters = maximise(statistics, absolute).parameters
         return model_of(family, parameters, statistics.frame, None, names)  # type: ignore[return-value]
     found = maximise(statistics, absolute, 0, mean_row_weight=0.0)

@@ -42,6 +42,7 @@ HOLDS_CENTERS = "It holds centers that are known. To find 3 clusters in X, call 
 
 _REFIT = "Models do not change. fastem.fit(X, k) returns one, and init=model goes on from it."
 _NO_DENSITY = 'k-means has no density. Use fastem.fit(X, k, covariance_type="EII"), or transform(X).'
+_GAUSSIANS_ALONE = "That is for Gaussian mixtures alone (fastem.GaussianMixture), without noise."
 # What models have in place of the attributes of scikit-learn.
 MIXTURE_NAMES: Mapping[str, str] = {
     "fit": _REFIT,
@@ -60,6 +61,7 @@ MIXTURE_NAMES: Mapping[str, str] = {
     "n_features_in_": "Use n_features.",
     "feature_names_in_": "Use feature_names.",
     "k": "Use n_components.",
+    **dict.fromkeys(("regress", "condition", "marginal", "merge", "to_sklearn"), _GAUSSIANS_ALONE),
 }
 KMEANS_NAMES: Mapping[str, str] = {
     "fit": "Models do not change. fastem.kmeans(X, k) returns one, and init=model goes on from it.",

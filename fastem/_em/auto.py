@@ -1,6 +1,6 @@
 """Initial parameters by name, and the start "auto", which costs in proportion to a pass over all rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from fastem._em.labellings import (
     weights_of_dense,
 )
 from fastem._em.objective import Likelihood
-from fastem._em.race import best_ascent, best_run, shortlisted
+from fastem._em.race import best_ascent, best_run, labelled_start, shortlisted
 from fastem._em.starts import (
     matched,
     nearest_start,
@@ -50,6 +50,9 @@ _HEAT, _LONGEST_HEAT = 5, 20
 _BLIND = 8
 # On a sample of fewer rows for each free parameter, the best of many random starts is one that fits noise.
 _ROWS_PER_PARAMETER = 16
+# Geometries are made anew from the rows in dense places alone, where these have a smaller part than this of
+# the variance of a feature.
+_DISTORTED = 0.1
 # Starts from random responsibilities, for the families that try them.
 _RANDOM = 3
 # A pass of fewer multiply-adds ends before another thread wakes up, if the machine is busy.
@@ -86,10 +89,19 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
     drawn = draw(likelihood, rows_to_draw(likelihood), rng)
     source, k = likelihood.source, likelihood.k
     found, clear = labellings(drawn.geometries, drawn.weights, k, rng, source.n_threads)
+    bare: list[Array] = []
     if likelihood.family.box is not None:
         dense = weights_of_dense(drawn.geometries[0], drawn.weights, rng)
-        found = distinct(found + labellings(drawn.geometries, dense, k, rng, source.n_threads)[0], k)
-    return best_start(likelihood, drawn, found, clear, rng)
+        others = labellings(drawn.geometries, dense, k, rng, source.n_threads)[0]
+        found = distinct(found + others, k)
+        variances = np.square(drawn.geometries[0]) @ dense / dense.sum()
+        if variances.min() < _DISTORTED:
+            again = _seen(likelihood, drawn.rows._replace(weight=dense))
+            dense = weights_of_dense(again.geometries[0], drawn.weights, rng)
+            again = _seen(likelihood, drawn.rows._replace(weight=dense))
+            others = labellings(again.geometries, dense, k, rng, source.n_threads)[0]
+        bare = [np.where(dense > 0, labels, k) for labels in others]
+    return best_start(likelihood, drawn, found, clear, rng, bare=bare)
 
 
 class Drawn(NamedTuple):
@@ -101,8 +113,11 @@ class Drawn(NamedTuple):
 
 
 def draw(likelihood: Likelihood[P], size: int, rng: np.random.Generator) -> Drawn:
+    return _seen(likelihood, likelihood.source.sample(size, rng))
+
+
+def _seen(likelihood: Likelihood[P], rows: Rows) -> Drawn:
     source = likelihood.source
-    rows = source.sample(size, rng)
     return Drawn(rows, *geometries_of(rows, source.dtype, likelihood.family, likelihood.frame))
 
 
@@ -113,11 +128,17 @@ def best_start(
     clear: bool,
     rng: np.random.Generator,
     thorough: int = 1,
+    bare: Sequence[Array] = (),
 ) -> Maximised[P]:
     """Return where EM on the sample ends from the best of the labels `found` and of random ones.
 
     `clear` says whether k-means sees clear clusters. If X has few rows, there are `thorough` times as many
     random ones.
+
+    In the labels `bare` rows in sparse places have the label k, and so are noise. A row far from all others
+    makes the box so large that Gaussians, where they begin with nearly all rows, take the sparse ones before
+    the noise can. Starts without these are ahead at first, and so have no part in the race, but are compared
+    with its winner.
     """
     (rows, geometries, weights), k, n_threads = drawn, likelihood.k, likelihood.source.n_threads
     n, m = likelihood.source.n_positive, len(rows.X)
@@ -132,7 +153,7 @@ def best_start(
     found = [*found, *(random_labels(geometries[0], weights, k, rng) for _ in range(extra))]
     partly_known = rows.labels is not None and bool((rows.labels >= 0).any())
     if rows.labels is not None and partly_known:
-        found = [matched(labels, rows, k) for labels in found]
+        found, bare = ([matched(labels, rows, k) for labels in group] for group in (found, bare))
         found += [nearest_known(points, weights, rows.labels, k) for points in geometries[:-1]]
     sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
     # Kernels of whole ascents know no more than rows and weights. Where there is a prior, they still tell
@@ -144,7 +165,8 @@ def best_start(
     if ascended is None:
         if few and plain:
             found = shortlisted(sample, rows, found, n_threads)
-        ascended = best_run(sample, rows, found, heat, _late_starts(sample, rows, rng))
+        late = [partial(labelled_start, sample, labels) for labels in bare]
+        ascended = best_run(sample, rows, found, heat, [*late, *_late_starts(sample, rows, rng)])
     return softened(likelihood, ascended)
 
 

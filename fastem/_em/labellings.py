@@ -63,6 +63,8 @@ def labellings(
     """
     scaled = geometries[0]
     masses = repeated_rows(scaled, weights, k - 1)
+    if masses and not weights[~np.any(masses, axis=0)].any():  # as where those in sparse places do not count
+        masses = []
     found = _around(geometries, weights, masses, k, rng, n_threads)
     clear = any(_agreement(*pair, k) >= _CLEAR for pair in combinations(found[:-1], 2))
     if masses:

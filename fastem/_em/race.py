@@ -144,7 +144,7 @@ def best_run(
     that were dropped goes on, if it ranks higher. The winner is compared with the `late` starts, for which no
     heat is long enough, after long runs of all of them.
     """
-    starts = [partial(_labelled_start, sample, labels) for labels in found]
+    starts = [partial(labelled_start, sample, labels) for labels in found]
     limits, dropped = replace(_LIMITS, max_iter=heat), list[Run[P]]()
     while len(starts) > 1:
         runs = sorted((_attempt(sample, rows, start, limits) for start in starts), key=_rank, reverse=True)
@@ -171,7 +171,7 @@ def best_run(
     return Maximised(best.parameters, [], [], best.singular)
 
 
-def _labelled_start(sample: Likelihood[P], labels: Array) -> Maximised[P]:
+def labelled_start(sample: Likelihood[P], labels: Array) -> Maximised[P]:
     return softened(sample, given_start(sample, labels))
 
 

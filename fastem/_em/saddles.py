@@ -130,7 +130,7 @@ class _Ways(Generic[P]):
         weights = rows.weights
         held = likelihood.held_components
         r, self.free = _merged(_responsibilities(sample, saddle), weights, held)
-        if not self.free or len(self.free) + len(held) == likelihood.k:
+        if not self.free:
             return False
         runs = []
         for _ in range(_TRIES):
@@ -228,8 +228,7 @@ def _parted(
 ) -> FloatArray:
     """Return responsibilities in which each of the `free` components has a part of the heaviest one."""
     r, shares = r.copy(), weights @ r
-    kept = {*free, *sample.held_components}
-    parts = {component: [component] for component in range(sample.k) if component not in kept}
+    parts = {component: [component] for component in range(sample.k) if component not in free}
     for component in free:
         heaviest = max(parts, key=lambda one: shares[one] / len(parts[one]))
         parts[heaviest].append(component)

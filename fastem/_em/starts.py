@@ -122,14 +122,15 @@ def _random_responsibilities(seed: int, k: int, known: Array | None) -> Responsi
 def matched(labels: Array, rows: Rows, k: int) -> Array:
     """Return the labels of clusters, renamed so that they agree best with the known labels, if any.
 
-    The cluster that shares most weight with a known label gets its name first.
+    The cluster that shares most weight with a known label gets its name first. The label k, for rows in none,
+    stays.
     """
     if rows.labels is None:
         return labels
     known = rows.labels >= 0
     pairs = labels[known] * k + rows.labels[known]
-    shared = np.bincount(pairs, rows.weights[known], k * k).reshape(k, k)
-    names = np.full(k, -1)
+    shared = np.bincount(pairs, rows.weights[known], (k + 1) * k).reshape(k + 1, k)[:k]
+    names = np.append(np.full(k, -1), k)
     for _ in range(k):
         cluster, name = np.unravel_index(np.argmax(shared), shared.shape)
         names[cluster] = name

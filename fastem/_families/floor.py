@@ -168,15 +168,9 @@ def _given(
 def _reseeded(
     layout: Layout, parameters: GaussianParameters, dead: Array, reseeds: int | None, fixed: Fixed | None
 ) -> tuple[list[int], list[int]]:
-    """Re-seed components without rows, in place. Fixed ones neither are re-seeded nor give half of theirs."""
-    split = partial(_split, layout, parameters)
-    if fixed is None or not dead.any():
-        return reseed(parameters.weights, dead, reseeds, split)
-    free = ~fixed.components
-    weights = np.where(free, parameters.weights, -1.0)
-    found = reseed(weights, dead & free, reseeds if (free & ~dead).any() else 0, split)
-    parameters.weights[free] = weights[free]
-    return found
+    """Re-seed components without rows, in place. Fixed ones are not, and give half of theirs unmoved."""
+    stays = np.zeros(len(dead), bool) if fixed is None else fixed.components
+    return reseed(parameters.weights, dead & ~stays, reseeds, partial(_split, layout, parameters, stays))
 
 
 def _regularised(
@@ -261,14 +255,22 @@ def _total_variance(layout: Layout, sums: GaussianSums, rounding: float) -> Floa
     return np.where(known, variance, 1.0)
 
 
-def _split(layout: Layout, parameters: GaussianParameters, component: int, heaviest: int) -> None:
-    """Split the heaviest component in two, in place, one deviation apart along its widest feature."""
+def _split(
+    layout: Layout, parameters: GaussianParameters, stays: Array, component: int, heaviest: int
+) -> None:
+    """Split the heaviest component in two, in place, one deviation apart along its widest feature.
+
+    One that is fixed stays, and the other is as far from it.
+    """
     _, means, covariances = parameters
     k, d = means.shape
     index = heaviest if len(covariances) == k else 0
     widest = np.eye(d)[np.argmax(layout.variances(covariances, d)[index])]
     step = 0.5 * layout.colour(covariances[index], widest)
-    means[component] = means[heaviest] - step
-    means[heaviest] += step
+    if stays[heaviest]:
+        means[component] = means[heaviest] - 2 * step
+    else:
+        means[component] = means[heaviest] - step
+        means[heaviest] += step
     if len(covariances) == k:
         covariances[component] = covariances[heaviest]

@@ -20,6 +20,7 @@ from fastem._typing import Array, FloatArray, Rows
 
 # How much of each row is noise at the start, whatever the start says.
 _FIRST_SHARE = 0.05
+_SOFT_SHARE = 1e-6  # at least, after EM on a sample
 _HALF_LOG2_2PI = 0.5 * float(np.log2(2 * np.pi))
 
 
@@ -199,6 +200,14 @@ class Noise(Family[GaussianParameters, GaussianSums]):
 
     def origin(self, k: int, d: int) -> GaussianParameters:
         return _with_noise(self._gaussian.origin(k, d), _FIRST_SHARE)
+
+    def softened(self, parameters: GaussianParameters) -> GaussianParameters:
+        """A sample may lack the one row that is noise, where EM takes all of its weight."""
+        share = float(parameters.weights[-1])
+        if share >= _SOFT_SHARE:
+            return parameters
+        own = parameters.weights[:-1] * ((1 - _SOFT_SHARE) / (1 - share))
+        return parameters._replace(weights=np.append(own, _SOFT_SHARE))
 
     def recentred(self, origin: GaussianParameters | None, rough: GaussianParameters) -> GaussianParameters:
         return self._gaussian.recentred(origin, rough)

@@ -100,7 +100,7 @@ def _check_table(X: Any, name: str, vocabulary: Vocabulary | None, weight: Array
                 remedy = f"Make it dense: {name}[{column!r}].sparse.to_dense()."
             elif str(dtype).split("(")[0] in TEXT_TYPES:
                 remedy = (
-                    "Drop or encode it, or choose others with columns=[...]. fastem.fit takes text where "
+                    "Drop or encode it, or choose others with columns=[...]. Text goes with "
                     'distribution="categorical".'
                 )
             raise TypeError(f"{name} must hold real numbers; column {column!r} has type {told}. {remedy}")

@@ -243,7 +243,7 @@ def _raise_text(head: _Head, j: int, where: str, text: str) -> NoReturn:
         remedy = "Remove the first line if it is a comment"
     raise ValueError(
         f"{head.path!r} must hold numbers in the columns that are used; {where}, column {_called(head, j)} "
-        f"is {text!r}. {remedy}. The first line may hold names. fastem.fit takes text where "
+        f"is {text!r}. {remedy}. The first line may hold names. Text goes with "
         'distribution="categorical".'
     ) from None
 
