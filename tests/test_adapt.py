@@ -140,6 +140,8 @@ def test_one_row_and_rows_in_a_plane():
         ({"relevance": -1}, ValueError, "relevance must be"),
         ({"relevance": "16"}, TypeError, "relevance must be"),
         ({"relevance": np.nan}, ValueError, "relevance must be"),
+        ({"relevance": 10**400}, ValueError, "relevance must be .* got inf"),
+        ({"relevance": np.complex128(16 + 5j)}, TypeError, "relevance must be .* 16"),
         ({"parameters": ("mean",)}, ValueError, "parameters must hold some of weights, means"),
         ({"parameters": ()}, ValueError, "parameters must hold some of"),
         ({"parameters": 3}, TypeError, "parameters must be a sequence"),
@@ -280,6 +282,9 @@ def test_old_bytes_do_not_hold_the_parameters():
     assert fastem.m_step(statistics).n_components == 4
     with pytest.raises(ValueError, match=r"component 3 has none.*Make them anew"):
         fastem.m_step(statistics, reseed=False)
+    new = fastem.e_step(X, model)  # of the same parameters, which it holds
+    for both in (new + statistics, statistics + new, sum([statistics, new, statistics])):
+        assert_array_equal(fastem.m_step(both, reseed=False).means[3], model.means[3])
 
 
 # --- sums in the units of X

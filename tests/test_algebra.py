@@ -254,6 +254,8 @@ PLAIN = fastem.GaussianMixture([0.5, 0.5], np.zeros((2, 3)), np.ones((2, 3)), "d
         ),
         (lambda: MODEL.condition({"w": 1}), ValueError, "values must be among .* got 'w'"),
         (lambda: MODEL.condition({"x": np.nan}), ValueError, "values must be finite; got nan for 'x'"),
+        (lambda: MODEL.condition({"x": -(10**400)}), ValueError, "values must be finite; got -inf for 'x'"),
+        (lambda: MODEL.condition({"x": np.complex128(1j)}), TypeError, "values must be .* for 'x'"),
         (
             lambda: MODEL.condition({"x": [1.0]}),
             TypeError,
