@@ -134,6 +134,24 @@ def test_one_row_and_rows_in_a_plane():
         fastem.adapt(tied, row, parameters=ALL, relevance=0)
 
 
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", *MCLUST])
+def test_rounding_is_neither_asymmetric_nor_a_variance(covariance_type):
+    X = clusters(1, 120, 2, 3)
+    for rows, relevances in ((X, (1e-12, 1e-9, 0)), (X * 1e3 + 1e6, (1e-9, 1e-6, 0))):
+        model = fastem.fit(rows, 3, covariance_type=covariance_type, rng=0)
+        for relevance in relevances:
+            one = np.repeat(rows[14:15], 20, axis=0)
+            options = {"relevance": relevance, "parameters": ("means", "covariances")}
+            if relevance == 0:
+                with pytest.raises(ValueError, match="would be singular"):
+                    fastem.adapt(model, one, **options)
+            else:
+                covariances = fastem.adapt(model, one, **options).covariances
+                assert_array_equal(
+                    covariances, np.swapaxes(covariances, -1, -2) if covariances.ndim == 3 else covariances
+                )
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
