@@ -305,6 +305,19 @@ def test_old_bytes_do_not_hold_the_parameters():
         assert_array_equal(fastem.m_step(both, reseed=False).means[3], model.means[3])
 
 
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "VEV"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_rounding_of_one_row_is_no_variance(covariance_type, dtype):
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(m, s, (40, 2)) for m, s in ((0, 1), ((5, 1), (1, 0.3)), ((2, 7), 0.5))])
+    model = fastem.fit(X, 3, covariance_type=covariance_type, rng=0)
+    for row in X[::7].astype(dtype):
+        for reseed in (True, False):
+            covariances = fastem.m_step(fastem.e_step(row[None], model), reseed=reseed).covariances
+            variances = covariances if covariance_type == "diag" else np.linalg.eigvalsh(covariances)
+            assert variances.min() > 1e-6  # a millionth of the square of a scale, which is 2 or 4
+
+
 # --- sums in the units of X
 
 
