@@ -224,6 +224,16 @@ def test_the_default_does_not_depend_on_units():
         assert_allclose(other.predict_proba(X * units + 5), one.predict_proba(X), atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["full", "tied", "VEV"])
+def test_a_huge_reg_covar_warns_of_no_division(kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("ignore", fastem.FitWarning)
+        model = fastem.fit(POINTS, 3, covariance_type=kind, prior="default", reg_covar=1e300, rng=0)
+    assert np.isfinite(model.report.objective)
+    assert (np.linalg.eigvalsh(model.covariances) >= 1e299).all()
+
+
 def test_a_weak_prior_is_maximum_likelihood():
     X, start = clusters(3, 3000, 2, 2), {"init": "kmeans", "tol": 1e-10, "max_iter": 2000}
     prior = fastem.Prior(mean_precision=1e-9, degrees_of_freedom=1.001, covariance=np.eye(2) * 1e-9)
