@@ -74,6 +74,8 @@ def test_a_prior_keeps_checked_read_only_copies():
         ({"weight_concentration": [1, 2]}, TypeError, "weight_concentration"),
         ({"degrees_of_freedom": np.nan}, ValueError, "degrees_of_freedom"),
         ({"mean_precision": 1e10}, ValueError, "mean_precision of .* at most 1e.09, .* got 1e.10. .*fixed="),
+        ({"mean_precision": 10**400}, ValueError, "mean_precision of .* got inf"),
+        ({"mean_precision": np.complex128(1j)}, TypeError, "mean_precision of .* got .*1j"),
         ({"weight_concentration": 1.1e9}, ValueError, "weight_concentration of .* got 1.1e"),
         ({"degrees_of_freedom": 1e300}, ValueError, "degrees_of_freedom of .* got 1e.300"),
         ({"mean": 1.0}, ValueError, r"mean of the prior must have shape \(d,\)"),

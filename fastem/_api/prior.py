@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fastem._api.immutable import Immutable
-from fastem._checks import check_finite, check_one_of
+from fastem._checks import as_float, check_finite, check_one_of, is_real
 from fastem._families.frame import Frame
 from fastem._typing import ArrayLike, FloatArray, read_only
 
@@ -185,9 +185,11 @@ def _positive(name: str, value: Any) -> float | None:
     if value is None:
         return None
     rule = f"{name} of the prior must be a number above 0 and at most {MOST_ROWS:g}"
-    if isinstance(value, (str, bool, np.bool_)) or np.ndim(value) != 0:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if not is_real(value):
         raise TypeError(f"{rule}; got {value!r}. Pass None for the default.")
-    number = float(check_finite(f"{name} of the prior", value))
+    number = as_float(value)
     if not number > 0:
         raise ValueError(f"{rule}; got {number:g}. Pass None for the default.")
     if number > MOST_ROWS:
