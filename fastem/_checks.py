@@ -96,11 +96,24 @@ def check_integer(name: str, value: Any, least: int, remedy: str = "Pass a plain
     return integer
 
 
+def is_real(value: Any) -> bool:
+    """Return whether a value is one number, neither complex nor a truth value."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def as_float(value: Any) -> float:
+    """Return a real number as float64, in which an integer may be infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def check_nonnegative(name: str, value: Any, remedy: str) -> float:
     rule = f"{name} must be a finite number of at least 0"
-    if isinstance(value, (str, bool)) or not isinstance(value, (int, float, np.number)):
+    if not is_real(value):
         raise TypeError(f"{rule}; got {value!r}. {remedy}")
-    number = float(value)
+    number = as_float(value)
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"{rule}; got {number}. {remedy}")
     return number

@@ -134,12 +134,32 @@ def test_one_row_and_rows_in_a_plane():
         fastem.adapt(tied, row, parameters=ALL, relevance=0)
 
 
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", *MCLUST])
+def test_rounding_is_neither_asymmetric_nor_a_variance(covariance_type):
+    X = clusters(1, 120, 2, 3)
+    for rows, relevances in ((X, (1e-12, 1e-9, 0)), (X * 1e3 + 1e6, (1e-9, 1e-6, 0))):
+        model = fastem.fit(rows, 3, covariance_type=covariance_type, rng=0)
+        for relevance in relevances:
+            one = np.repeat(rows[14:15], 20, axis=0)
+            options = {"relevance": relevance, "parameters": ("means", "covariances")}
+            if relevance == 0:
+                with pytest.raises(ValueError, match="would be singular"):
+                    fastem.adapt(model, one, **options)
+            else:
+                covariances = fastem.adapt(model, one, **options).covariances
+                assert_array_equal(
+                    covariances, np.swapaxes(covariances, -1, -2) if covariances.ndim == 3 else covariances
+                )
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"relevance": -1}, ValueError, "relevance must be"),
         ({"relevance": "16"}, TypeError, "relevance must be"),
         ({"relevance": np.nan}, ValueError, "relevance must be"),
+        ({"relevance": 10**400}, ValueError, "relevance must be .* got inf"),
+        ({"relevance": np.complex128(16 + 5j)}, TypeError, "relevance must be .* 16"),
         ({"parameters": ("mean",)}, ValueError, "parameters must hold some of weights, means"),
         ({"parameters": ()}, ValueError, "parameters must hold some of"),
         ({"parameters": 3}, TypeError, "parameters must be a sequence"),
@@ -283,6 +303,22 @@ def test_old_bytes_do_not_hold_the_parameters():
     for wrong in ("no", 0, None):
         with pytest.raises(TypeError, match="reseed must be True or False"):
             fastem.m_step(statistics, reseed=wrong)
+    new = fastem.e_step(X, model)  # of the same parameters, which it holds
+    for both in (new + statistics, statistics + new, sum([statistics, new, statistics])):
+        assert_array_equal(fastem.m_step(both, reseed=False).means[3], model.means[3])
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "VEV"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_rounding_of_one_row_is_no_variance(covariance_type, dtype):
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(m, s, (40, 2)) for m, s in ((0, 1), ((5, 1), (1, 0.3)), ((2, 7), 0.5))])
+    model = fastem.fit(X, 3, covariance_type=covariance_type, rng=0)
+    for row in X[::7].astype(dtype):
+        for reseed in (True, False):
+            covariances = fastem.m_step(fastem.e_step(row[None], model), reseed=reseed).covariances
+            variances = covariances if covariance_type == "diag" else np.linalg.eigvalsh(covariances)
+            assert variances.min() > 1e-6  # a millionth of the square of a scale, which is 2 or 4
 
 
 # --- sums in the units of X

@@ -1,6 +1,7 @@
 """Some features of a Gaussian mixture alone, given others, predicted from others; merged components."""
 
 import tracemalloc
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -254,6 +255,8 @@ PLAIN = fastem.GaussianMixture([0.5, 0.5], np.zeros((2, 3)), np.ones((2, 3)), "d
         ),
         (lambda: MODEL.condition({"w": 1}), ValueError, "values must be among .* got 'w'"),
         (lambda: MODEL.condition({"x": np.nan}), ValueError, "values must be finite; got nan for 'x'"),
+        (lambda: MODEL.condition({"x": -(10**400)}), ValueError, "values must be finite; got -inf for 'x'"),
+        (lambda: MODEL.condition({"x": np.complex128(1j)}), TypeError, "values must be .* for 'x'"),
         (
             lambda: MODEL.condition({"x": [1.0]}),
             TypeError,
@@ -398,3 +401,34 @@ def test_clusters_merge_in_the_order_of_their_entropy():
     assert again.pairs == order.pairs
     np.testing.assert_allclose(again.entropies, order.entropies, rtol=1e-12)
     assert fastem.GaussianMixture([1.0], [[0.0]], [1.0], "spherical").merge_order([[1.0]]).groups(1) == [[0]]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_entropies_are_not_negative_and_no_merger_raises_them(dtype):
+    rng = np.random.default_rng(0)
+    for centres in (rng.normal(0, 1e3, (5, 2)), rng.normal(0, 1e-9, (5, 2)), np.zeros((5, 2))):
+        model = fastem.GaussianMixture(np.full(5, 0.2), centres, np.ones((5, 2)), "diag")
+        X = np.repeat(centres, 100, axis=0) + rng.normal(size=(500, 2))
+        entropies = model.merge_order(X.astype(dtype)).entropies
+        assert entropies[0] == 0
+        assert (np.diff(entropies) >= 0).all()
+        assert entropies[-1] <= 500 * np.log(5) * (1 + 1e-6)
+
+
+def test_noise_merges_with_no_cluster():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(c, 0.3, (150, 2)) for c in ((0, 0), (1, 0), (6, 6))])
+    X = np.concatenate([X, rng.uniform(-5, 10, (100, 2))])
+    model = fastem.fit(X, 3, noise_component=True, rng=0)
+    order = model.merge_order(X)
+    shares = model.predict_proba(X)
+    for n in (1, 2, 3):
+        groups = order.groups(n)
+        assert sorted(chain.from_iterable(groups)) == [0, 1, 2]
+        clusters = np.stack([shares[:, group].sum(axis=1) for group in [*groups, [3]]])
+        expected = -(clusters * np.log(np.maximum(clusters, 1e-300))).sum()
+        assert order.entropies[n - 1] == pytest.approx(expected, rel=1e-9)
+    assert order.entropies[0] > 0
+    one = fastem.fit(X, 1, noise_component=True, rng=0).merge_order(X)
+    assert one.groups(1) == [[0]]
+    assert one.entropies[0] > 0

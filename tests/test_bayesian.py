@@ -196,6 +196,17 @@ def test_bad_priors_have_scikit_learns_messages(options, rows):
     assert messages[0] == messages[1]
 
 
+def test_a_spherical_covariance_may_be_an_array_of_one_number(rows):
+    options = {"covariance_type": "spherical", "max_iter": 5}
+    theirs, ours = (
+        fit(cls, rows, covariance_prior=[2.0], **options) for cls in (Theirs, BayesianGaussianMixture)
+    )
+    np.testing.assert_allclose(ours.covariances_, theirs.covariances_, rtol=1e-6)
+    for wrong in ([2.0, 1.0], [-1.0], []):
+        with pytest.raises(ValueError, match="covariance_prior must be one number above 0"):
+            fit(BayesianGaussianMixture, rows, covariance_prior=wrong, **options)
+
+
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_constant_columns(covariance_type, rows):
     X = np.column_stack([rows, np.full(len(rows), 3.0)])

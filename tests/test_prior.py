@@ -69,10 +69,15 @@ def test_a_prior_keeps_checked_read_only_copies():
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"mean_precision": 0}, ValueError, "mean_precision of the prior must be a finite number above 0"),
+        ({"mean_precision": 0}, ValueError, "mean_precision of the prior must be a number above 0"),
         ({"mean_precision": "a"}, TypeError, "mean_precision"),
         ({"weight_concentration": [1, 2]}, TypeError, "weight_concentration"),
         ({"degrees_of_freedom": np.nan}, ValueError, "degrees_of_freedom"),
+        ({"mean_precision": 1e10}, ValueError, "mean_precision of .* at most 1e.09, .* got 1e.10. .*fixed="),
+        ({"mean_precision": 10**400}, ValueError, "mean_precision of .* got inf"),
+        ({"mean_precision": np.complex128(1j)}, TypeError, "mean_precision of .* got .*1j"),
+        ({"weight_concentration": 1.1e9}, ValueError, "weight_concentration of .* got 1.1e"),
+        ({"degrees_of_freedom": 1e300}, ValueError, "degrees_of_freedom of .* got 1e.300"),
         ({"mean": 1.0}, ValueError, r"mean of the prior must have shape \(d,\)"),
         ({"mean": [np.inf]}, ValueError, "mean of the prior must be finite"),
         ({"covariance": -1.0}, ValueError, "above 0"),
@@ -102,6 +107,46 @@ def test_a_prior_of_another_shape_is_an_error(prior, kind, message):
 
 
 # --- MAP by EM
+
+
+@pytest.mark.parametrize("inference", ["em", "variational"])
+def test_a_prior_beyond_the_arithmetic_is_an_error_before_the_fit(inference):
+    for mean in ([1e155, 0], [2, -1e300], [1e8, 0]):
+        with pytest.raises(
+            ValueError, match=r"mean of the prior must be within 1e\+06 deviations .* column [01]"
+        ):
+            fastem.fit(POINTS, 3, prior=fastem.Prior(mean=mean, mean_precision=1e-300), inference=inference)
+    for variance in (1e300, 1e-300, 1e15, 1e-20):
+        for kind, shape in (
+            ("full", np.eye(2)),
+            ("tied", np.eye(2)),
+            ("diag", np.ones(2)),
+            ("spherical", 1.0),
+        ):
+            prior = fastem.Prior(covariance=variance * shape)
+            with pytest.raises(
+                ValueError, match=r"covariance of the prior must have variances .* column 0 it"
+            ):
+                fastem.fit(POINTS, 3, covariance_type=kind, prior=prior, inference=inference)
+
+
+@pytest.mark.parametrize("inference", ["em", "variational"])
+@pytest.mark.parametrize("kind", [*TYPES, "VEI", "EVE"])
+def test_priors_at_the_limits_fit(kind, inference):
+    if inference == "variational" and kind not in TYPES:
+        return
+    X = clusters(0, 100, 2, 3)
+    shape = {"diag": np.ones(2), "VEI": np.ones(2), "spherical": 1.0}.get(kind, np.eye(2))
+    numbers = dict.fromkeys(("weight_concentration", "mean_precision", "degrees_of_freedom"), 1e9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("ignore", fastem.FitWarning)
+        for own in (numbers, {"mean": [1e6, 0]}, {"covariance": 1e11 * shape}, {"covariance": 1e-16 * shape}):
+            options = {"covariance_type": kind, "inference": inference, "rng": 0, "tol": 1e-3, "max_iter": 20}
+            model = fastem.fit(X, 3, prior=fastem.Prior(**own), **options)
+            assert model.report.status is not fastem.FitStatus.DECREASED
+            assert np.isfinite(model.report.objective)
+            assert np.isfinite(model.score(X))
 
 
 def test_rows_at_three_points_are_three_sound_components():
@@ -222,6 +267,16 @@ def test_the_default_does_not_depend_on_units():
         other = fastem.fit(X * units + 5, 2, covariance_type=kind, prior="default", rng=0)
         assert_allclose((other.means - 5) / units, one.means, atol=1e-4)
         assert_allclose(other.predict_proba(X * units + 5), one.predict_proba(X), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "VEV"])
+def test_a_huge_reg_covar_warns_of_no_division(kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("ignore", fastem.FitWarning)
+        model = fastem.fit(POINTS, 3, covariance_type=kind, prior="default", reg_covar=1e300, rng=0)
+    assert np.isfinite(model.report.objective)
+    assert (np.linalg.eigvalsh(model.covariances) >= 1e299).all()
 
 
 def test_a_weak_prior_is_maximum_likelihood():

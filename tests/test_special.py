@@ -22,6 +22,18 @@ def test_functions_are_those_of_scipy(function, expected):
     np.testing.assert_allclose(function(SHAPES), values, rtol=3e-14, atol=1e-14)
 
 
+@pytest.mark.parametrize("n", [0.0, 1e-3, 1.0, 250.0, 1e6])
+def test_gains_of_log_gamma_do_not_cancel(n):
+    a = np.geomspace(1e-6, 1e6, 400)
+    expected = scipy_special.gammaln(a + n) - scipy_special.gammaln(a)
+    size = np.abs(scipy_special.gammaln(a + n)) + np.abs(scipy_special.gammaln(a))
+    gains = special.log_gamma_gain(a, np.full_like(a, n))
+    assert (np.abs(gains - expected) <= 1e-13 * (1 + size)).all()
+    a = np.geomspace(1e8, 1e14, 50)  # the product of a, a + 1 ... a + 9
+    product = np.log(a[:, None] + np.arange(10.0)).sum(axis=1)
+    np.testing.assert_allclose(special.log_gamma_gain(a, np.full_like(a, 10.0)), product, rtol=1e-14)
+
+
 def test_differences_do_not_cancel():
     """Against SciPy where its differences keep digits, and against the first terms of the series beyond."""
     a = np.geomspace(1e-6, 1e3, 500)

@@ -107,6 +107,15 @@ def test_components_that_rows_do_not_need_lose_their_weight():
     np.testing.assert_allclose(np.sort(model.weights)[-3:], 1 / 3, atol=0.02)
 
 
+@pytest.mark.parametrize("prior_type", PRIOR_TYPES)
+def test_a_large_concentration_costs_the_bound_no_digits(prior_type, rows):
+    prior = fastem.Prior(weight_concentration=1e9, weight_concentration_type=prior_type)
+    for seed in range(5):
+        report = fit(rows, prior=prior, max_iter=50, rng=seed).report
+        assert report.status is not fastem.FitStatus.DECREASED
+        assert np.diff(report.history).min() > -1e-7
+
+
 def test_chunks_weights_threads_and_dtypes(rows):
     X, labels = np.concatenate([rows] * 40), np.tile(np.arange(300) % 4, 40)
     whole = fit(X, init=labels, n_threads=1)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from fastem._api.mixture import M, Mixture, new_model, parts_of
-from fastem._checks import check_feature, check_features, check_integer
+from fastem._checks import as_float, check_feature, check_features, check_integer, is_real
 from fastem._families.algebra import Conditional, merged
 from fastem._families.gaussian import Gaussian
 from fastem._families.registry import family_of
@@ -81,12 +81,12 @@ def _known_values(values: Any, d: int, names: Sequence[str] | None) -> dict[int,
         column = check_feature("values", feature, d, names)
         if column in known:
             raise ValueError(f"values must name each column once; got column {column} by name and by number.")
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        if not is_real(value):
             raise TypeError(f"{rule}; got {value!r} for {feature!r}. For many rows, use regress.")
-        known[column] = float(value)
+        known[column] = as_float(value)
         if not np.isfinite(known[column]):
             raise ValueError(
-                f"values must be finite; got {value} for {feature!r}. Leave out what is unknown."
+                f"values must be finite; got {known[column]} for {feature!r}. Leave out what is unknown."
             )
     return known
 

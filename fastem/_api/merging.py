@@ -27,8 +27,10 @@ class MergeOrder:
     Attributes
     ----------
     entropies : array of shape (k,)
-        The entropy of the responsibilities of 1, 2, ..., k clusters, which falls with each merger:
-        -sum_i w_i sum_c p(c | x_i) log p(c | x_i). The first is 0, and the last is that of the mixture.
+        The entropy of the responsibilities of 1, 2, ..., k clusters, which no merger raises:
+        -sum_i w_i sum_c p(c | x_i) log p(c | x_i). The last is that of the mixture. The first is 0, but with
+        a component of noise, which counts as one more cluster throughout, it is that of all others together
+        against the noise.
     pairs : tuple of k - 1 pairs of int
         Which clusters merge, from the first merger to the last. A cluster has the number of its first
         component.
@@ -61,6 +63,10 @@ class Merges:
     _scorer: Scorer
     weights: FloatArray
 
+    @property
+    @abstractmethod
+    def n_components(self) -> int: ...
+
     @abstractmethod
     def _source(self, X: Any, sample_weight: Any, n_threads: int | None) -> Source: ...
 
@@ -75,7 +81,7 @@ class Merges:
         responsibility of a cluster is the sum of those of its components. Where the entropy falls much up to
         some number of clusters, and little from there on, this is the number to choose.
 
-        It makes a pass over the rows for each merger.
+        A component of noise merges with none. It makes a pass over the rows for each merger.
 
         Parameters
         ----------
@@ -98,32 +104,39 @@ class Merges:
         return order_of(
             self._source(X, sample_weight, n_threads),
             self._scorer.present_responsibilities,
-            len(self.weights),
+            self.n_components,
+            len(self.weights) - self.n_components,
         )
 
 
-def order_of(source: Source, score: Any, k: int) -> MergeOrder:
-    """Return the order for k components, where `score` gives their responsibilities."""
-    groups: Groups = tuple((c,) for c in range(k))
+def order_of(source: Source, score: Any, k: int, apart: int = 0) -> MergeOrder:
+    """Return the order for k components, where `score` gives the responsibilities.
+
+    The last `apart` columns of these are of components that stay apart.
+    """
+    groups: Groups = tuple((c,) for c in range(k + apart))
     entropies, pairs = np.zeros(k), []
     falls = np.zeros((k, k))  # by how much the entropy falls if two clusters, by their place, merge
-    changed = tuple(range(k))
-    while len(groups) > 1:
-        n = len(groups)
+    changed = tuple(range(k + apart))
+    for n in range(k, 0 if apart else 1, -1):
+        m = len(groups)
         total = source.total(partial(_sums, score, groups, changed))
         entropies[n - 1] = total[0]
-        found = total[1:-1].reshape(len(changed), n)
-        if len(changed) == n:
+        if n == 1:
+            break
+        found = total[1:-1].reshape(len(changed), m)
+        if len(changed) == m:
             falls = found + found.T
         else:
             falls[changed, :], falls[:, changed] = found, found.T
-        upper = np.where(np.triu(np.ones((n, n), bool), 1), falls, -np.inf)
+        upper = np.where(np.triu(np.ones((n, n), bool), 1), falls[:n, :n], -np.inf)
         i, j = divmod(int(np.argmax(upper)), n)
         pairs.append((groups[i][0], groups[j][0]))
         falls = np.delete(np.delete(falls, j, 0), j, 1)
         merged = tuple(sorted(groups[i] + groups[j]))
         groups = (*groups[:i], merged, *groups[i + 1 : j], *groups[j + 1 :])
         changed = (i,)
+    entropies = np.maximum.accumulate(entropies)  # what else a merger seems to raise is rounding
     entropies.flags.writeable = False
     return MergeOrder(entropies, tuple(pairs))
 
@@ -134,6 +147,8 @@ def _sums(score: Any, groups: Groups, changed: tuple[int, ...], rows: Rows, n_th
     entropy, falls = 0.0, np.zeros((len(changed), n))
     for part in _parts(rows, sum(map(len, groups))):
         responsibilities = np.ascontiguousarray(score(part, n_threads).T, np.float64)
+        sums = responsibilities.sum(axis=0)  # which are 1 but for rounding, that of float32 at times
+        np.divide(responsibilities, sums, out=responsibilities, where=sums > 0)
         weights = part.weights
         step = max(1, _PART_NUMBERS // n)
         for start in range(0, len(weights), step):
@@ -155,5 +170,5 @@ def _parts(rows: Rows, k: int) -> Iterator[Rows]:
 
 
 def _terms(shares: FloatArray) -> FloatArray:
-    """Return p log p, which is 0 for p of 0."""
-    return np.asarray(shares * np.log(np.where(shares > 0, shares, 1.0)))
+    """Return p log p, which is 0 for p of 0, and never more."""
+    return np.asarray(shares * np.log(np.where(shares > 0, np.minimum(shares, 1.0), 1.0)))

@@ -32,6 +32,7 @@ def posterior_of(likelihood: Likelihood[P], prior: Prior) -> Posterior[P]:
 
 def _belief(likelihood: Likelihood[Any], prior: Prior, kind: ConjugatePrior) -> Belief:
     frame, d = likelihood.frame, likelihood.source.n_features
+    prior.check_scale(frame)
     if prior.covariance is None:
         alone = replace(likelihood, k=1, fixed=None)
         place = likelihood.family.origin(1, d)

@@ -5,11 +5,18 @@ from typing import Any, Literal
 import numpy as np
 
 from fastem._api.immutable import Immutable
-from fastem._checks import check_finite, check_one_of
+from fastem._checks import as_float, check_finite, check_one_of, is_real
+from fastem._families.frame import Frame
 from fastem._typing import ArrayLike, FloatArray, read_only
 
 _NUMBERS = ("weight_concentration", "mean_precision", "degrees_of_freedom")
 _ARRAYS = ("mean", "covariance")
+# More rows than anybody has seen, beyond which differences of log-gamma functions lose their digits.
+MOST_ROWS = 1e9
+# In standard coordinates, in which deviations of the rows are about 1. Beyond these numbers, fits to random
+# rows had sums without digits.
+_FARTHEST = 1e6
+_LEAST_VARIANCE, _MOST_VARIANCE = 1e-18, 1e12
 TYPES = ("dirichlet_process", "dirichlet_distribution")
 
 
@@ -27,16 +34,23 @@ class Prior(Immutable):
     default of the method that uses the prior; `fastem.fit` says which. The prior is immutable. Its arrays are
     read-only copies, in the units of X.
 
+    Numbers that stand for rows, the first two and the degrees of freedom, are at most 1e9: to know a
+    parameter better than that, keep it as it is with ``fixed=`` of `fastem.fit`. A fit refuses a `mean` that
+    is a million deviations of the rows or more from their mean, and a `covariance` with variances that are
+    more than 1e12 times those of the rows, or less than 1e-18 times.
+
     Parameters
     ----------
     weight_concentration : float, optional
-        Parameter of the Dirichlet distribution, above 0, the same for all components. 1 is a flat prior.
+        Parameter of the Dirichlet distribution, above 0 and at most 1e9, the same for all components. 1 is a
+        flat prior.
     mean_precision : float, optional
-        How many rows at `mean` the prior is worth, for the mean of each component. Above 0.
+        How many rows at `mean` the prior is worth, for the mean of each component. Above 0, and at
+        most 1e9.
     mean : array of shape (d,), optional
         Where the means are expected.
     degrees_of_freedom : float, optional
-        How narrow the prior of the covariances is. Above d - 1.
+        How narrow the prior of the covariances is. Above d - 1, and at most 1e9.
     covariance : float, array of shape (d,) or array of shape (d, d), optional
         The scale L of the inverse Wishart distribution, not a mean of it: symmetric and positive definite,
         (d, d) for full and tied covariances, (d,) variances for diagonal ones and a number for spherical
@@ -124,6 +138,38 @@ class Prior(Immutable):
                 f"got shape {self.covariance.shape}."
             )
 
+    def check_scale(self, frame: Frame) -> None:
+        """Raise an error unless sums over rows of this frame keep digits beside what the prior adds.
+
+        Parameters
+        ----------
+        frame : Frame
+        """
+        if self.mean is not None:
+            with np.errstate(over="ignore"):
+                far = ~(np.abs(frame.standardise(self.mean)) <= _FARTHEST)
+            if far.any():
+                j = int(np.argmax(far))
+                raise ValueError(
+                    f"mean of the prior must be within {_FARTHEST:g} deviations of the rows; for column {j} "
+                    f"it is {self.mean[j]:g}, where the mean of the rows is {frame.mean[j]:g} and their "
+                    f"deviation about {frame.scale[j]:g}. Give it in the units of X."
+                )
+        if self.covariance is not None:
+            own = self.covariance if self.covariance.ndim < 2 else np.diagonal(self.covariance)
+            variances = np.broadcast_to(own, frame.scale.shape)
+            with np.errstate(over="ignore"):
+                ratios = variances / frame.scale / frame.scale
+            wrong = ~((ratios >= _LEAST_VARIANCE) & (ratios <= _MOST_VARIANCE))
+            if wrong.any():
+                j = int(np.argmax(wrong))
+                raise ValueError(
+                    f"covariance of the prior must have variances of {_LEAST_VARIANCE:g} to "
+                    f"{_MOST_VARIANCE:g} times those of the rows; for column {j} it has {variances[j]:g}, "
+                    f"where the deviation of the rows is about {frame.scale[j]:g}. Give it in units of X, "
+                    'or keep covariances as they are with fixed=("covariances",).'
+                )
+
     def __repr__(self) -> str:
         names = (*_NUMBERS[:2], "mean", _NUMBERS[2], "covariance", "weight_concentration_type")
         known = {name: getattr(self, name) for name in names}
@@ -138,12 +184,19 @@ def _shown(value: Any) -> str:
 def _positive(name: str, value: Any) -> float | None:
     if value is None:
         return None
-    rule = f"{name} of the prior must be a finite number above 0"
-    if isinstance(value, (str, bool, np.bool_)) or np.ndim(value) != 0:
+    rule = f"{name} of the prior must be a number above 0 and at most {MOST_ROWS:g}"
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if not is_real(value):
         raise TypeError(f"{rule}; got {value!r}. Pass None for the default.")
-    number = float(check_finite(f"{name} of the prior", value))
+    number = as_float(value)
     if not number > 0:
         raise ValueError(f"{rule}; got {number:g}. Pass None for the default.")
+    if number > MOST_ROWS:
+        raise ValueError(
+            f"{rule}, since it counts as so many rows; got {number:g}. Pass less, or fixed= to keep a "
+            "parameter as it is."
+        )
     return number
 
 

@@ -19,6 +19,7 @@ def bound_of(likelihood: Likelihood[GaussianParameters], prior: Prior, reg_covar
     """Return the bound of the rows, given a prior in their units. None in it means scikit-learn's default."""
     family, frame, d = likelihood.family, likelihood.frame, likelihood.source.n_features
     assert isinstance(family, Gaussian)
+    prior.check_scale(frame)
     mean = likelihood.source.moments().mean if prior.mean is None else prior.mean
     if prior.covariance is None:
         scale = _scale(likelihood, family)

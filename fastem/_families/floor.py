@@ -251,7 +251,13 @@ def _total_variance(layout: Layout, sums: GaussianSums, rounding: float) -> Floa
     variance = within + between
     if layout.isotropic:
         variance = np.full_like(variance, variance.mean())
-    known = variance > rounding * (within + rounding)
+    # The mean of all rows rounds with the means, and gaps between rows and means with the rows.
+    sizes = np.abs(sums.means)
+    sizes = sizes + sums.weights @ sizes / total
+    errors = within + (sizes * (np.abs(sums.first) + sums.weights[:, None] * np.abs(gap))).sum(axis=0) / total
+    if layout.isotropic:
+        errors = np.full_like(errors, errors.mean())
+    known = variance > rounding * (errors + rounding)
     return np.where(known, variance, 1.0)
 
 

@@ -140,7 +140,8 @@ class _Matrices(Layout):
             large = np.einsum("kij,kij->k", inverses, inverses) < 1 / _LARGE
         inverses = inverses[large]
         ratios = np.empty_like(variances)
-        ratios[large] = 1 / np.linalg.norm(inverses.transpose(0, 2, 1) @ inverses, axis=2)
+        with np.errstate(divide="ignore"):  # a ratio beyond some 1e154 is infinite
+            ratios[large] = 1 / np.linalg.norm(inverses.transpose(0, 2, 1) @ inverses, axis=2)
         ratios[~large] = np.linalg.eigvalsh(scaled[~large])
         return ratios
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastem._families.constraints import Constraint
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
-from fastem._families.rounding import noise
+from fastem._families.rounding import ROUNDING, noise
 from fastem._typing import Array, FloatArray
 
 ADAPTABLE = ("weights", "means", "covariances")  # what may be adapted
@@ -71,8 +71,11 @@ def adapted(
         scatter = about_own + _outer(layout, off, counts)
         scatter += layout.scatter(background, prior) + _outer(layout, moves, prior)
         centred = GaussianSums(background.means + moves, counts + prior, np.zeros_like(moves), scatter)
-        covariances = constraint.estimate(centred, centred.first, centred.weights, covariances)
-        _check_definite(layout, covariances, background, present, precision)
+        covariances = _estimated(layout, constraint, centred, covariances)
+        # The scatter about the means of the pass is known up to its rounding errors, and no better elsewhere.
+        errors = _per_covariance(layout, n[:, None] * np.square(own), n + relevance)
+        kept = ~present if constraint.direct else np.zeros_like(present)
+        _check_definite(layout, covariances, background, kept, errors, precision)
     return Adapted(weights, moves, covariances)
 
 
@@ -87,17 +90,45 @@ def _outer(layout: Layout, points: FloatArray, weights: FloatArray) -> FloatArra
     return np.asarray(squares.sum(axis=1) if layout.isotropic else squares)
 
 
+def _estimated(layout: Layout, constraint: Constraint, sums: GaussianSums, before: FloatArray) -> FloatArray:
+    """Return covariances of sums about their means, of which the rounding has the two triangles agree.
+
+    Where they are singular there may be NaN.
+    """
+    if layout.matrices:
+        sums = sums._replace(scatter=_symmetric(sums.scatter))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        covariances = constraint.estimate(sums, sums.first, sums.weights, before)
+    return _symmetric(covariances) if layout.matrices else covariances
+
+
+def _symmetric(matrices: FloatArray) -> FloatArray:
+    return np.asarray((matrices + matrices.transpose(0, 2, 1)) / 2)
+
+
+def _per_covariance(layout: Layout, squares: FloatArray, counts: FloatArray) -> FloatArray:
+    """Return what squares (K, d) add to the variances of covariances of `counts` (K,) rows, (m, d)."""
+    if layout.isotropic:
+        squares = np.repeat(squares.mean(axis=1, keepdims=True), squares.shape[1], axis=1)
+    if layout.shape(*squares.shape)[0] < len(squares):
+        return np.asarray(squares.sum(axis=0, keepdims=True) / counts.sum())
+    return squares / np.where(counts > 0, counts, 1.0)[:, None]
+
+
 def _check_definite(
     layout: Layout,
     covariances: FloatArray,
     background: GaussianParameters,
-    present: Array,
+    kept: Array,
+    errors: FloatArray,
     precision: float,
 ) -> None:
+    """Raise an error unless all variances are above rounding. `errors` (m, d) are what the sums round."""
     k, d = background.means.shape
     variances = layout.variances(covariances, d)
     least = noise(variances, precision, layout.variances(background.covariances, d))
-    sound = (layout.pivots(covariances, d) > least).all(axis=1) | (len(covariances) == k) & ~present
+    least = np.maximum(least, ROUNDING * precision * errors)
+    sound = (layout.pivots(covariances, d) > least).all(axis=1) | (len(covariances) == k) & kept
     if not sound.all():
         which = f"that of component {np.argmin(sound)}" if len(covariances) == k else "it"
         raise ValueError(
@@ -121,5 +152,5 @@ def completed(
     about = GaussianParameters(weights, none, covariances)
     sums = GaussianSums(none, weights, none, layout.scatter(about, weights))
     found = covariances.copy()
-    found[kept] = constraint.estimate(sums, none, weights, before)[kept]
+    found[kept] = _estimated(layout, constraint, sums, before)[kept]
     return found

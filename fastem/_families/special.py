@@ -19,6 +19,14 @@ def log_gamma(a: FloatArray) -> FloatArray:
     return np.asarray((y - 0.5) * np.log(y) - y + 0.5 * np.log(2 * np.pi) + _stirling(y) - logs)
 
 
+def log_gamma_gain(a: FloatArray, n: FloatArray) -> FloatArray:
+    """Return log_gamma(a + n) - log_gamma(a) for n >= 0, without cancellation for large a."""
+    total = np.asarray(a + n, dtype=np.float64)
+    far = np.maximum(a, _FAR)
+    gain = (far - 0.5) * np.log1p(n / far) + n * np.log(far + n) - n + _stirling(far + n) - _stirling(far)
+    return np.where(a < _FAR, log_gamma(total) - log_gamma(a), gain)
+
+
 def stirling_error(a: FloatArray) -> FloatArray:
     """Return log_gamma(a) - ((a - 1/2) log a - a + log(2 pi) / 2), without cancellation for large a."""
     near = np.minimum(a, _FAR)

@@ -126,6 +126,7 @@ class Statistics(Generic[M]):
             summed=self.family.add(self.summed, other.summed),
             n_samples=self.n_samples + other.n_samples,
             log_likelihood=self.log_likelihood + other.log_likelihood,
+            before=other.before if self.before is None else self.before,
         )
 
     def __radd__(self, other: object) -> "Statistics[M]":

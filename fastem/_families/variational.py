@@ -23,7 +23,7 @@ from fastem._families.given import Belief
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.matrices import cholesky, diagonals, invert_lower
 from fastem._families.rounding import hides, noise
-from fastem._families.special import log_gamma, log_gamma_and_digamma
+from fastem._families.special import log_gamma, log_gamma_and_digamma, log_gamma_gain
 from fastem._typing import FloatArray
 
 _EPSILON = float(np.finfo(np.float64).eps)
@@ -230,13 +230,18 @@ class VariationalGaussians:
         return float(halves + norms + self._divergence_of_weights(posterior, found))
 
     def _divergence_of_weights(self, posterior: VariationalPosterior, found: Expectations) -> float:
-        k, prior, after = len(posterior.means), self.prior, posterior.concentrations
+        """Differences of normalisers are taken together, since each is as large as the concentration."""
+        k, concentration, after = len(posterior.means), self.prior.concentration, posterior.concentrations
         before = self._concentrations(np.zeros(k))
-        gain = float(((after - before) * found.logs).sum())
-        if self.process:  # log B(1, a) = -log(a)
-            return gain - found.log_norm_of_weights - k * float(np.log(prior.concentration))
-        every = log_gamma(np.array([prior.concentration, k * prior.concentration]))
-        return float(gain - found.log_norm_of_weights + k * every[0] - every[1])
+        gains = after - before
+        gain = float((gains * found.logs).sum())
+        if self.process:
+            # log B(1, a) - log B(1 + n, a + m) with log B(1, a) = -log(a)
+            own, rest = after
+            norms = log_gamma_gain(rest, own) - log_gamma(own) - np.log(concentration)
+            return gain + float(norms.sum())
+        total = log_gamma_gain(np.array([k * concentration]), np.array([gains.sum()]))
+        return gain + float(total[0] - log_gamma_gain(before[0], gains[0]).sum())
 
     # --- algebra
 

@@ -24,7 +24,7 @@ from fastem._families.variational import VariationalPosterior, expected_mixture
 from fastem._sklearn.ways import Ascent, Start, Way, precisions_cholesky, refuse, started
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
-from fastem._typing import Array, DataLike, RowsLike
+from fastem._typing import Array, DataLike, FloatArray, RowsLike
 
 
 class Variational(Way):
@@ -54,6 +54,7 @@ class Variational(Way):
             estimator.covariance_prior_ = _default_covariance(X, weight, estimator.covariance_type)
         else:
             estimator._checkcovariance_prior_parameter(X)
+            _covariance_prior(estimator)
 
     def given(self, estimator: Any) -> tuple[Any, ...]:
         return ()
@@ -131,9 +132,7 @@ def _bound_of(estimator: Any, source: Source) -> VariationalBound:
         float(estimator.mean_precision_prior_),
         frame.standardise(np.asarray(estimator.mean_prior_, dtype=np.float64)),
         float(estimator.degrees_of_freedom_prior_),
-        family.conjugate_prior.scale_from_user(
-            np.asarray(estimator.covariance_prior_, dtype=np.float64), frame
-        ),
+        family.conjugate_prior.scale_from_user(_covariance_prior(estimator), frame),
         divided=False,
     )
     likelihood = Likelihood(source, family, estimator.n_components, frame, estimator.reg_covar)
@@ -147,6 +146,19 @@ def _begin(
     if isinstance(init, VariationalPosterior):
         return Maximised(bound.posteriors.from_user(init), [], [], [])
     return bound.begin(Maximised(in_frame(init, bound.likelihood.frame), [], [], []), by_weight=True)
+
+
+def _covariance_prior(estimator: Any) -> FloatArray:
+    """Return the covariance of the prior. Of spherical ones scikit-learn does not check the shape."""
+    covariance = np.asarray(estimator.covariance_prior_, dtype=np.float64)
+    if estimator.covariance_type != "spherical":
+        return covariance
+    if covariance.size != 1 or not covariance > 0:
+        raise ValueError(
+            "covariance_prior must be one number above 0 for covariance_type='spherical'; got "
+            f"{estimator.covariance_prior!r}. Pass covariance_type='diag' for a variance of each feature."
+        )
+    return covariance.reshape(())
 
 
 def _default_covariance(X: Array, weight: Array | None, covariance_type: str) -> Any:
