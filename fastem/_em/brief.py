@@ -51,7 +51,7 @@ def brief_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximise
         sample = replace(likelihood, source=ArraySource(rows, 1))
         return softened(likelihood, given_start(sample, np.zeros(len(rows.X), np.int64)))
     found = list(breathe(geometries[:1], weights, k, rng, 1))
-    found += [_lloyd_labels(points, weights, k, rng) for points in geometries[1:-1]]
+    found += [_lloyd_labels(points, weights, k, rng) for points in geometries[1:-1][-1:]]
     found = distinct(found, k)
     affordable = _PASSES * likelihood.source.n_samples // (_HEATS[0][0] * len(rows.X)) - len(found)
     clear = len(found) == 1 and len(geometries) > 2
