@@ -40,6 +40,10 @@ _MOST_NUMBERS = 1 << 19  # of the sample (4 MB), of which there are several copi
 # random starts the fewer multiply-adds a pass takes.
 _MOST_EXTRA = 16
 _EXTRA_WORK = 1 << 19
+# So many times as many for models of mclust that the kernel of ascents knows roughly, and in restarts by this
+# kernel. With three times, 9 of 10 fits with n_init=10 reached the best optimum of EVV on Old Faithful (7 and
+# 8 components) in place of 5. With twice, 8 of 8 passed mclust's of VII on diabetes (8) in place of 4.
+_CONSTRAINED, _AGAIN = 3, 2
 # If X has more rows, and no clear clusters, the first heat of the race may cost so many passes over all of
 # them. What Python adds to an iteration on the sample costs about as much as these multiply-adds. It may be
 # more passes, if these are short. Each start has this many iterations at least and at most.
@@ -62,7 +66,7 @@ _WORTH_THREADS = 1 << 22
 def named_start(likelihood: Likelihood[P], init: str, rng: np.random.Generator, restart: int) -> Maximised[P]:
     """Return the initial parameters that users call `init`."""
     if init == "auto":
-        return _best_of_many(likelihood, rng)
+        return _best_of_many(likelihood, rng, restart)
     return sampled_start(likelihood, init, rng, restart)
 
 
@@ -85,7 +89,7 @@ def partial_start(
     return Maximised(family.from_user(user, frame), [], [], estimated.floored)
 
 
-def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P]:
+def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: int = 0) -> Maximised[P]:
     drawn = draw(likelihood, rows_to_draw(likelihood), rng)
     source, k = likelihood.source, likelihood.k
     found, clear = labellings(drawn.geometries, drawn.weights, k, rng, source.n_threads)
@@ -101,7 +105,8 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximi
             again = _seen(likelihood, drawn.rows._replace(weight=dense))
             others = labellings(again.geometries, dense, k, rng, source.n_threads)[0]
         bare = [np.where(dense > 0, labels, k) for labels in others]
-    return best_start(likelihood, drawn, found, clear, rng, bare=bare)
+    thorough = _AGAIN if restart > 0 and likelihood.family.has_ascents else 1
+    return best_start(likelihood, drawn, found, clear, rng, thorough, bare)
 
 
 class Drawn(NamedTuple):
@@ -149,7 +154,7 @@ def best_start(
         extra, heat = max(extra, _BLIND), _LONGEST_HEAT
     few = n <= _MOST_ROWS and extra > 0
     if few:
-        extra *= thorough
+        extra *= thorough if likelihood.family.rough is None else max(thorough, _CONSTRAINED)
     found = [*found, *(random_labels(geometries[0], weights, k, rng) for _ in range(extra))]
     partly_known = rows.labels is not None and bool((rows.labels >= 0).any())
     if rows.labels is not None and partly_known:

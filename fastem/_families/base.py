@@ -73,6 +73,7 @@ class Family(ABC, Generic[P, S]):
     holdable: tuple[str, ...] = ()
     conjugate_prior: ConjugatePrior | None = None  # the kind of prior that `maximise` heeds
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
+    has_ascents: ClassVar[bool] = False  # whether a kernel makes whole `ascents`, which cost little
     # Whether EM from random responsibilities may find what k-means cannot see, for the start "auto".
     tries_random: bool = False
     refinements: ClassVar[int] = 1  # how often sums for known responsibilities are taken again, at most

@@ -31,7 +31,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     """log p(x | k) = log N(x; mean_k, covariance_k)."""
 
     distribution = "gaussian"
-    has_covariances = True
+    has_covariances = has_ascents = True
     location = "means"
     conjugate_prior: NormalInverseWishart
 
