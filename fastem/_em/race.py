@@ -104,11 +104,10 @@ def _leaders(
 ) -> list[int]:
     """Return the best of the chosen starts, which must have ended apart. Singular ones come last.
 
-    Those on a mass are not meant by that. Of starts that end alike the first one counts, so that rounding
-    does not choose.
+    Those on a mass are not meant by that.
     """
     reached = {start: value for start in chosen if (value := ascents.objective(start)) is not None}
-    order = sorted(reached, key=lambda start: (-round(reached[start] / _ALIKE), start))
+    order = sorted(reached, key=lambda start: -reached[start])
     sound: list[int] = []
     unsound: list[int] = []
     last = np.inf
