@@ -1,6 +1,7 @@
 """Gaussians and a component of uniform noise."""
 
 import pickle
+import tracemalloc
 
 import naive
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
+from fastem._sources.open import source_of
 
 TYPES = ("full", "tied", "diag", "spherical")
 
@@ -305,3 +307,17 @@ def test_a_picture_shows_the_noise():
     fastem.plot.uncertainty(MODEL, X)
     fastem.plot.density(MODEL, X)
     pyplot.close("all")
+
+
+def test_the_box_of_weighted_rows_takes_no_copy_of_all():
+    X, weight = np.zeros((1_000_000, 8)), np.ones(1_000_000)
+    X[:, :] = np.arange(8)
+    X[0], X[1], weight[1] = -1.0, 1e6, 0.0
+    source = source_of(X, weight, 1)
+    source.moments()
+    tracemalloc.start()
+    low, high = source.facts().extent()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert_array_equal([low, high], [np.full(8, -1.0), np.arange(8)])
+    assert peak < X.nbytes / 3  # it was a copy, and is parts of 65,536 rows

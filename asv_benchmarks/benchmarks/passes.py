@@ -58,6 +58,49 @@ class PassesOfMclust:
         fastem.fit(self.X, 16, init=self.model, max_iter=5, **self.options)
 
 
+class PassesWithNoise:
+    """Passes with a uniform component for outliers, to compare with those of 15 and of 16 Gaussians."""
+
+    params = (["full", "diag"], ["15", "16", "15 and noise"])
+    param_names = ("covariance_type", "components")
+
+    def setup(self, covariance_type, components):
+        self.X, self.k = clusters(100_000, 8, 16, "float64"), int(components[:2])
+        self.options = {"covariance_type": covariance_type, "tol": 0, "acceleration": None}
+        self.options["noise_component"] = components.endswith("noise")
+        self.model = fastem.fit(self.X, self.k, init="k-means++", max_iter=1, rng=0, **self.options)
+
+    def time_passes(self, *_):
+        fastem.fit(self.X, self.k, init=self.model, max_iter=10, **self.options)
+
+
+class PassOfManyTied:
+    """A pass where the scatter between many tied components took as long as the kernels."""
+
+    params = ([16, 256],)
+    param_names = ("k",)
+
+    def setup(self, k):
+        self.X = clusters(20_000, 64, k, "float32")
+        self.model = start(self.X, k, "tied")
+        self.time_pass()
+
+    def time_pass(self, *_):
+        fastem.m_step(fastem.e_step(self.X, self.model))
+
+
+class PassOfFewRows:
+    """Passes over 200 rows, of which the kernel takes a twentieth."""
+
+    def setup(self):
+        self.X = clusters(200, 2, 2, "float64")
+        self.model = fastem.fit(self.X, 2, max_iter=1, rng=0)
+        self.time_passes()
+
+    def time_passes(self):
+        fastem.fit(self.X, 2, init=self.model, tol=0, max_iter=100, acceleration=None, n_threads=1)
+
+
 class PassesWithPrior:
     """Passes that maximise the posterior, or keep the means, to compare with those that do neither."""
 

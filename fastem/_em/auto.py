@@ -40,9 +40,10 @@ _MOST_NUMBERS = 1 << 19  # of the sample (4 MB), of which there are several copi
 # random starts the fewer multiply-adds a pass takes.
 _MOST_EXTRA = 16
 _EXTRA_WORK = 1 << 19
-# So many times as many for models of mclust that the kernel of ascents knows roughly, and in restarts by this
-# kernel. With three times, 9 of 10 fits with n_init=10 reached the best optimum of EVV on Old Faithful (7 and
-# 8 components) in place of 5. With twice, 8 of 8 passed mclust's of VII on diabetes (8) in place of 4.
+# Models of mclust whose constraints the kernel of ascents does not know have this many times as many random
+# starts. So have restarts of all that this kernel makes. With three times as many, 9 of 10 fits of EVV to Old
+# Faithful with n_init=10 (7 and 8 components) reached the best optimum, where 5 did before. With twice as
+# many, 8 of 8 fits of VII to diabetes (8 components) were as good as mclust's, where 4 were before.
 _CONSTRAINED, _AGAIN = 3, 2
 # If X has more rows, and no clear clusters, the first heat of the race may cost so many passes over all of
 # them. What Python adds to an iteration on the sample costs about as much as these multiply-adds. It may be

@@ -30,7 +30,8 @@ _ALIKE = 1e-5
 # is more. With 8 or 12 iterations in the first heat, the start that would have been best is often dropped.
 _ASCENT_HEATS = ((20, 4, 8), (60, 2, 16), (150, 1, 1000))
 _ASCENT_TOL = 1e-6
-# Of a rough family. With 6 or 12 labellings left, the best one for mclust's models was often missed.
+# The heat of a rough family has this many iterations, and leaves this many labellings. With 6 or 12 of them
+# left, the best one for mclust's models was often missed.
 _ROUGH_HEAT = (20, 20)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem._checks import row_ranges
 from fastem._families.base import Facts, Family
 from fastem._families.frame import Frame, Moments
 from fastem._families.statistics import Statistics
@@ -102,9 +103,12 @@ class Source(ABC):
         self.moments()  # raises an error if X is not finite
         low, high = np.full(self.n_features, np.inf), np.full(self.n_features, -np.inf)
         for rows in self.chunks():
-            X = rows.X if rows.weight is None else rows.X[rows.weight > 0]
-            if len(X):
-                low, high = np.minimum(low, X.min(axis=0)), np.maximum(high, X.max(axis=0))
+            for part in row_ranges(len(rows.X)):
+                X = rows.X[part] if rows.weight is None else rows.X[part][rows.weight[part] > 0]
+                if len(X):
+                    # Along the columns of a small copy NumPy takes an eighth of the time.
+                    columns = np.ascontiguousarray(X.T)
+                    low, high = np.minimum(low, columns.min(axis=1)), np.maximum(high, columns.max(axis=1))
         return low, high
 
     def _values(self, columns: Array) -> tuple[Array, ...]:
