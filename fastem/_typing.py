@@ -142,10 +142,9 @@ class Rows(NamedTuple):
 
     where: str  # the name of these rows in messages: "X", "chunk 3 of X"
     start: int  # number of the first row
-    X: Array  # (m, d)
+    X: Array  # (m, d) NaN is a number that is missing, where these may be
     weight: Array | None = None  # (m,)
     labels: Array | None = None  # (m,) the known component of each row, or -1 if it is unknown
-    observed: Array | None = None  # (m, d) False where a number is missing
     noise: Array | None = None  # known noise covariances (m, d, d) or variances (m, d)
     columns: Array | None = None  # (d,) the numbers of the columns, if they are not all of X
     names: tuple[str, ...] | None = None  # of the columns of X, for messages
@@ -153,8 +152,8 @@ class Rows(NamedTuple):
     def part(self, chosen: slice) -> "Rows":
         """Return some of these rows, with all that is known about them."""
         start, _, _ = chosen.indices(len(self.X))
-        known = (None if array is None else array[chosen] for array in self[2:7])
-        return Rows(self.where, self.start + start, *known, *self[7:])  # type: ignore[arg-type,call-arg]
+        known = (None if array is None else array[chosen] for array in self[2:6])
+        return Rows(self.where, self.start + start, *known, *self[6:])  # type: ignore[arg-type,call-arg]
 
     def known(self) -> dict[str, Array]:
         """Return the arrays that are not None, by name. X comes first."""

@@ -81,6 +81,7 @@ class Family(ABC, Generic[P, S]):
     shows_clusters: ClassVar[bool] = True  # whether k-means can see the clusters of rows
     extra: ClassVar[int] = 0  # components after the k that users ask for; arrays of weights have them too
     box: FloatArray | None = None  # (2, d) of a component of uniform noise
+    missing: bool = False  # whether NaN in a row means not observed
     discrete: ClassVar[bool] = False  # whether rows hold whole numbers alone
     # The values that rows may have in each column (None for a column without such), or None if no column has.
     categories: tuple[Any, ...] | None = None
@@ -99,6 +100,25 @@ class Family(ABC, Generic[P, S]):
         if categories is not None:
             raise ValueError(f"categories must be left out for {self.label}; got {categories!r}.")
         return self
+
+    def with_missing(self) -> "Family[P, S]":
+        """Return the family of rows in which numbers may be missing: NaN, at random (Rubin 1976).
+
+        Its log-densities are those of what is observed, and its sums are expected ones.
+        """
+        raise ValueError(
+            f'missing must be "error" for {self.label}; got "marginalise". Drop the rows with NaN, or fill '
+            "them."
+        )
+
+    def imputed(
+        self, parameters: P, X: FloatArray, responsibilities: FloatArray, rng: np.random.Generator | None
+    ) -> FloatArray:
+        """Return rows (m, d), in user units, with expectations in place of NaN.
+
+        responsibilities are (m, K). With `rng` these are of 0 and 1, and numbers are drawn in place of NaN.
+        """
+        raise NotImplementedError
 
     def state(self) -> dict[str, Array]:
         """Return what the family has learned as arrays, for files. `with_state` gets them back unchecked."""

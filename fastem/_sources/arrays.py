@@ -56,7 +56,7 @@ class ArraySource(SlabSource):
 
     def _converted(self, name: str, array: Array) -> Array:
         """Return an array that kernels can read."""
-        if (name == "X" and self._as_is) or name in ("labels", "observed"):
+        if (name == "X" and self._as_is) or name == "labels":
             return read_only(array)
         with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which a check finds
             return read_only(np.ascontiguousarray(array, dtype=self.dtype))
