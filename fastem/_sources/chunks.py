@@ -63,7 +63,7 @@ class ChunkSource(SlabSource):
         """`begun` is the pass that has begun with the first chunk, from which `form` was taken."""
         super().__init__(form.n_features, form.dtype, reader.feature_names or form.feature_names, n_threads)
         self._reader, self._form = reader, form
-        self.vocabulary = form.vocabulary
+        self.vocabulary, self.gaps = form.vocabulary, form.gaps
         self._begun: Iterator[RawChunk] | None = begun
         self._n_samples = reader.n_samples
         for given in (sample_weight, labels):
@@ -145,7 +145,8 @@ class ChunkSource(SlabSource):
             for slab in slabs:
                 file.write(slab)
                 yield slab
-            self._cached = ArraySource(file.rows()._replace(names=self.feature_names), self.n_threads)
+            rows = file.rows()._replace(names=self.feature_names)
+            self._cached = ArraySource(rows, self.n_threads, gaps=self.gaps)
 
     def _rows_file(self, folder: Path) -> RowsFile:
         form = self._form
