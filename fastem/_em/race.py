@@ -134,7 +134,7 @@ def _masses_at(ascents: Ascents[P], sample: Likelihood[P], rows: Rows, start: in
 def best_run(
     sample: Likelihood[P],
     rows: Rows,
-    found: list[Array],
+    starts: list[Callable[[], Maximised[P]]],
     heat: int,
     late: list[Callable[[], Maximised[P]]],
     refined: int = _REFINED,
@@ -145,7 +145,6 @@ def best_run(
     that were dropped goes on, if it ranks higher. The winner is compared with the `late` starts, for which no
     heat is long enough, after long runs of all of them.
     """
-    starts = [partial(labelled_start, sample, labels) for labels in found]
     limits, dropped = replace(_LIMITS, max_iter=heat), list[Run[P]]()
     while len(starts) > 1:
         runs = sorted((_attempt(sample, rows, start, limits) for start in starts), key=_rank, reverse=True)
@@ -156,7 +155,7 @@ def best_run(
             if run.history and leaders[-1].objective - run.objective > _ALIKE * len(rows.X):
                 leaders.append(run)
         dropped += [run for run in runs if run not in leaders]
-        starts = [_going_on(run) for run in leaders]
+        starts = [*map(_going_on, leaders)]
         limits = replace(limits, max_iter=2 * limits.max_iter)
     limits = replace(_LIMITS, max_iter=refined * heat)
     best = _attempt(sample, rows, starts[0], limits)
