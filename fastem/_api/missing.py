@@ -49,6 +49,6 @@ def check_complete(family: Family[Any, Any], function: str) -> None:
     """Raise an error if the family of a model takes NaN, which a function does not."""
     if family.missing:
         raise ValueError(
-            f'model must have missing="error" for {function}; it has "marginalise". Make one of its parameters '
-            "without that option, and drop or fill rows with NaN."
+            f'model must have missing="error" for {function}; it has "marginalise". Make one of its '
+            "parameters without that option, and drop or fill rows with NaN."
         )

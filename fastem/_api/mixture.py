@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from fastem import _io
+from fastem._api.imputing import Imputes
 from fastem._api.merging import Merges
 from fastem._api.missing import Missing, how_to_ask_models, name_of, with_missing
 from fastem._api.parameters import check_mixing_weights, check_names
@@ -47,7 +48,7 @@ from fastem._typing import (
 M = TypeVar("M", bound="Mixture[Any]")
 
 
-class Mixture(Thresholds, Merges, Densities, Generic[R]):
+class Mixture(Thresholds, Merges, Imputes, Densities, Generic[R]):
     """A mixture with known parameters: p(x) = sum_k weights[k] p(x | parameters of component k).
 
     The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.
@@ -265,9 +266,14 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
         return super()._advice_on(name)
 
     def _source(
-        self, X: DataLike, sample_weight: RowsLike, n_threads: int | None, empty: bool = False
+        self,
+        X: DataLike,
+        sample_weight: RowsLike,
+        n_threads: int | None,
+        empty: bool = False,
+        missing: bool = False,
     ) -> Source:
-        return source_for(self, X, sample_weight, n_threads, empty=empty)
+        return source_for(self, X, sample_weight, n_threads, empty=empty, missing=missing)
 
 
 def parts_of(model: Mixture[Any]) -> tuple[Family[Any, Any], Any, Scorer]:
@@ -306,9 +312,13 @@ def source_for(
     *,
     labels: Any = None,
     empty: bool = False,
+    missing: bool = False,
     remedy: str | None = None,
 ) -> Source:
-    """Open X as a source for this model, which sets the number and names of the features."""
+    """Open X as a source for this model, which sets the number and names of the features.
+
+    With `missing`, X may have NaN even if the model takes none.
+    """
     return source_of(
         X,
         sample_weight,
@@ -319,6 +329,6 @@ def source_for(
         labels=labels,
         k=model.n_components,
         empty=empty,
-        missing=model._family.missing,
+        missing=missing or model._family.missing,
         remedy=how_to_ask_models(model._family) if remedy is None else remedy,
     )

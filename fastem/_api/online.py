@@ -179,8 +179,8 @@ def partial_fit(
         raise ValueError(f'inference must be "em" in partial_fit; got {first["inference"]!r}. Use fit.')
     if first.get("missing", "error") != "error":
         raise ValueError(
-            f'missing must be "error" in partial_fit; got {first["missing"]!r}. Use fit, or e_step and m_step '
-            "on chunks."
+            f'missing must be "error" in partial_fit; got {first["missing"]!r}. Use fit, or e_step and '
+            "m_step on chunks."
         )
     if model is not None:
         check_model(model)

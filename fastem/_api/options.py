@@ -159,8 +159,8 @@ def _check_combination(missing: Any, noisy: bool, variational: bool) -> None:
     for other, given in (("noise_component=True", noisy), ('inference="variational"', variational)):
         if given:
             raise ValueError(
-                f'missing must be "error" with {other}; got {missing!r}. They do not go together: leave one of '
-                "them out."
+                f'missing must be "error" with {other}; got {missing!r}. They do not go together: leave one '
+                "of them out."
             )
 
 

@@ -19,8 +19,8 @@ class Scorer:
     """The parameters of a mixture, in user units, prepared once for each dtype and use.
 
     `log_weights` (K,) replace the logarithms of the weights. They need not be those of weights that sum to 1,
-    and may be smaller than logarithms of numbers. The family must be one of Gaussians. `remedy` is what a user
-    may do about NaN, if that is an error.
+    and may be smaller than logarithms of numbers. The family must be one of Gaussians. `remedy` is what a
+    user may do about NaN, if that is an error.
     """
 
     def __init__(

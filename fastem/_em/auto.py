@@ -176,9 +176,9 @@ def best_start(
     if ascended is None:
         if few and plain:
             found = shortlisted(sample, rows, found, n_threads)
-        begun = [[partial(labelled_start, whole, labels) for labels in group] for group in (found, bare)]
-        late = [*begun[1], *_late_starts(whole, filled, rng)]
-        ascended = best_run(sample, rows, begun[0], heat, late)
+        starts = [partial(labelled_start, whole, labels) for labels in found]
+        late = [*(partial(labelled_start, whole, labels) for labels in bare)]
+        ascended = best_run(sample, rows, starts, heat, [*late, *_late_starts(whole, filled, rng)])
     return softened(likelihood, ascended)
 
 

@@ -244,6 +244,8 @@ def _parted(
 def _clusters(rows: Rows, k: int, sample: Likelihood[P], rng: np.random.Generator) -> Array:
     """Return the nearest of k seeds of each row. Lloyd's iterations would part features without clusters."""
     family = sample.family
-    points, weights = standardised(complete_rows(sample, rows), sample.source.dtype, family, sample.frame, family.isotropic)
+    points, weights = standardised(
+        complete_rows(sample, rows), sample.source.dtype, family, sample.frame, family.isotropic
+    )
     seeds = kmeans_plus_plus(points, weights, rng.random((k, 2 + int(np.log(k)))))
     return lloyd(points, weights, np.ascontiguousarray(points[:, seeds].T), 0)

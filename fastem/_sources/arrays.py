@@ -1,6 +1,6 @@
 """Arrays in memory or memory-mapped, as a source."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -69,8 +69,8 @@ class ArraySource(SlabSource):
     def chunks(self) -> Iterator[Rows]:
         yield self._rows
 
-    def map(self, score: ScoreRows) -> Array:
-        return score(self._rows, self.n_threads)
+    def map(self, score: Callable[..., Array], numbered: bool = False) -> Array:
+        return score(self._rows, self.n_threads, *([0] if numbered else []))
 
     def total(self, score: ScoreRows) -> Array:
         """Sum over parts of the rows, since scoring holds a number for each row of a part in memory."""

@@ -104,9 +104,7 @@ def _on_one_dimension(X: Any, n: int, name: str, n_features: int | None) -> str:
     return f" Use {array}.reshape(-1, 1) for one feature."
 
 
-def _check_table(
-    X: Any, name: str, vocabulary: Vocabulary | None, weight: Array | None, gaps: Gaps
-) -> Any:
+def _check_table(X: Any, name: str, vocabulary: Vocabulary | None, weight: Array | None, gaps: Gaps) -> Any:
     """Return X, or the numbers of X if it is a table."""
     table = as_table(X, name)
     if table is None:

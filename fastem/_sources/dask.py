@@ -186,12 +186,12 @@ class DaskSource(Source):
         """Yield two rows for each block: the least and the largest values of its columns."""
         yield from self._total(tasks.extremes, self.missing)
 
-    def map(self, score: ScoreRows) -> Any:
+    def map(self, score: Callable[..., Array], numbered: bool = False) -> Any:
         """Return a lazy dask array with the blocks of X."""
         import dask
 
         nothing = np.empty((0, self.n_features), self.stored_dtype)
-        like = score(Rows("X", 0, nothing), 1)
+        like = score(Rows("X", 0, nothing), 1, *([0] if numbered else []))
         X = self._X
         if _is_frame(X):
             X = X.map_partitions(tasks.numbers, self._form, meta=nothing)
@@ -204,9 +204,8 @@ class DaskSource(Source):
             form = form._replace(vocabulary=None)
         on_chunks = tasks.OnChunks(tasks.apply, form, None, (score,))
         # This is delayed, so that the graph holds the model once, and not in every task.
-        return X.map_blocks(
-            tasks.score, dask.delayed(on_chunks, traverse=False), dtype=like.dtype, meta=like, **shape
-        )
+        delayed = dask.delayed(on_chunks, traverse=False)
+        return X.map_blocks(tasks.score, delayed, numbered, dtype=like.dtype, meta=like, **shape)
 
     def total(self, score: ScoreRows) -> Array:
         total = np.asarray(self._total(tasks.apply, score))

@@ -17,7 +17,7 @@ from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
 from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.few import Few
 from fastem._sources.known import Known, known_of
-from fastem._sources.passes import ScoreRows, Sweep, Wanted, only_wanted
+from fastem._sources.passes import Sweep, Wanted, only_wanted
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, merged_vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
 
@@ -146,12 +146,12 @@ def extremes(chunk: Rows, missing: bool) -> tuple[Rows, ...]:
     return (Rows(chunk.where, 0, np.stack(ends), weight, names=chunk.names),)
 
 
-def apply(chunk: Rows, score: ScoreRows) -> Array:
-    return score(chunk, 1)
+def apply(chunk: Rows, score: Callable[..., Array], *number: int) -> Array:
+    return score(chunk, 1, *number)
 
 
-def score(rows: Array, on_chunks: OnChunks, block_id: tuple[int, ...]) -> Any:
-    return on_chunks(block_id[0], (), rows)
+def score(rows: Array, on_chunks: OnChunks, numbered: bool, block_id: tuple[int, ...]) -> Any:
+    return on_chunks(block_id[0], block_id[:1] if numbered else (), rows)
 
 
 def numbers(partition: Any, form: Form) -> Array:

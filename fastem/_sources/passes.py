@@ -152,8 +152,11 @@ class Source(ABC):
         """Return all rows, or the extreme values of each part, to check the range of the numbers."""
 
     @abstractmethod
-    def map(self, score: ScoreRows) -> Any:
-        """Return the scores of all rows, as an array, as an iterator over chunks, or as a lazy object."""
+    def map(self, score: Callable[..., Array], numbered: bool = False) -> Any:
+        """Return the scores of all rows, as an array, as an iterator over chunks, or as a lazy object.
+
+        If `numbered`, `score` also takes the number of the chunk.
+        """
 
     @abstractmethod
     def total(self, score: ScoreRows) -> Array:

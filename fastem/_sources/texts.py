@@ -113,9 +113,7 @@ def merged_vocabulary(one: Vocabulary, other: Vocabulary) -> Vocabulary:
     )
 
 
-def as_numbers(
-    X: Any, name: str, vocabulary: Vocabulary, weight: Array | None, gaps: Gaps = NO_GAPS
-) -> Any:
+def as_numbers(X: Any, name: str, vocabulary: Vocabulary, weight: Array | None, gaps: Gaps = NO_GAPS) -> Any:
     """Return X with each text replaced by its rank in the vocabulary, which X has itself if it is ().
 
     A text that is not in the vocabulary is an error, unless the weight of its row is 0.
