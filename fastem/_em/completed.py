@@ -2,8 +2,8 @@
 
 Starts need it: k-means and its geometries, and what looks for masses. A missing number is that of another
 row, the nearest one by the numbers that both have (hot deck). So clusters stay apart, between which
-conditional means under one distribution of all rows would put rows, and each number is one that its column can
-have.
+conditional means under one distribution of all rows would put rows, and each number is one that its column
+can have.
 """
 
 import numpy as np
