@@ -164,7 +164,9 @@ def best_run(
         dropped.remove(following)
         best = max(best, _attempt(sample, rows, _going_on(following), limits), key=_rank)
     if late:
-        last = [*late, _going_on(best)] if best.history else late
+        last: list[Callable[[], Maximised[P]]] = [*late]
+        if best.history:
+            last.append(_going_on(best))
         best = max((_attempt(sample, rows, start, _LONG) for start in last), key=_rank)
     if best.failure is not None and not best.history:
         raise best.failure
