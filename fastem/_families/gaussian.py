@@ -12,8 +12,10 @@ from fastem._families.base import check_sums
 from fastem._families.compiled import CompiledFamily
 from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
+from fastem._families.diag_gaps import WithGaps
 from fastem._families.floor import Fixed, added_by, maximise_gaussian, stored_in
 from fastem._families.frame import Frame, Moments, frame_of
+from fastem._families.gaps import drawn, expected, of_missing
 from fastem._families.given import Belief
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.points import parameters_at, point_of
@@ -22,7 +24,7 @@ from fastem._families.reseed import with_rows
 from fastem._families.settling import REFINEMENTS, settled
 from fastem._families.steps import Maximised, Rule
 from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
-from fastem._typing import Array, FloatArray
+from fastem._typing import Array, FloatArray, Rows
 
 
 class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
@@ -50,6 +52,9 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self.conjugate_prior = NormalInverseWishart(layout, constraint.shared)
         # No kernel of whole ascents, and no posterior of all parameters, knows missing numbers.
         self.missing, self.has_ascents = missing, not missing
+        # Correlations let what is observed tell of what is missing. Without, there is a kernel of its own.
+        self.has_base_measure = missing and not layout.matrices
+        self._passes = WithGaps(layout) if self.has_base_measure else layout
         self.has_variational = constraint.direct and not missing
         if missing:
             self.refinements = REFINEMENTS
@@ -196,11 +201,11 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     # --- passes
 
     def new_sums(self, slots: int, k: int, d: int) -> Any:
-        return self._layout.new_sums(slots, k, d)
+        return self._passes.new_sums(slots, k, d)
 
     def pack(self, parameters: GaussianParameters | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
         assert parameters is not None
-        return self._layout.pack(parameters, frame, dtype)
+        return self._passes.pack(parameters, frame, dtype)
 
     def raised(self, packed: Any, amounts: FloatArray) -> Any:
         """Return what `pack` returned with these amounts (K,) added to the log-densities of components."""
@@ -252,11 +257,26 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         return Gaussian(self.name, self._layout, own, missing=self.missing)
 
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
-        return self._layout.collect(packed, merged)
+        return self._passes.collect(packed, merged)
 
     def log_constant(self, frame: Frame) -> float:
         """(2 pi)^(-d/2) and the Jacobian of the frame."""
         return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        """Take the constants of the features that a row lacks out of `log_constant` again."""
+        return of_missing(rows.X, 0.5 * np.log(2 * np.pi) + np.log(frame.scale))
+
+    def imputed(
+        self,
+        parameters: GaussianParameters,
+        X: FloatArray,
+        responsibilities: FloatArray,
+        rng: np.random.Generator | None,
+    ) -> FloatArray:
+        if rng is not None:
+            return drawn(self, parameters, X, responsibilities, rng)
+        return expected(X, responsibilities, parameters.means)
 
     # --- sums and M-step
 

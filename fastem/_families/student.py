@@ -17,15 +17,17 @@ from fastem._families.compiled import CompiledFamily
 from fastem._families.conjugate import moved
 from fastem._families.constraints import Constraint
 from fastem._families.degrees import LEAST, MOST, degrees_given_scale, own_degrees
+from fastem._families.diag_gaps import expected_sums, student_draws, student_params, student_sums
 from fastem._families.frame import Frame, Moments
+from fastem._families.gaps import expected, of_missing
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import with_rows
 from fastem._families.settling import REFINEMENTS, settled
 from fastem._families.special import digamma
 from fastem._families.steps import Maximised, Rule
-from fastem._kernels._params import StudentParams, StudentSums, Sums
-from fastem._typing import Array, FloatArray
+from fastem._kernels._params import StudentGapsParams, StudentGapsSums, StudentParams, StudentSums, Sums
+from fastem._typing import Array, FloatArray, Rows
 
 _LN2 = float(np.log(2))
 _FIRST_DEGREES = 10.0  # before the first M-step, and for components that are re-seeded
@@ -74,7 +76,7 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         self.name, self.isotropic = f"student {covariance_type}", layout.isotropic
         self._covariance_type, self._layout, self._constraint = covariance_type, layout, constraint
         self._gaussian = Gaussian(covariance_type, layout, constraint, "scales", missing=missing)
-        self.missing = missing
+        self.missing, self.has_base_measure = missing, self._gaussian.has_base_measure
 
     def with_missing(self) -> "Student":
         return Student(self._covariance_type, self._layout, self._constraint, missing=True)
@@ -147,13 +149,19 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
 
     # --- passes
 
-    def new_sums(self, slots: int, k: int, d: int) -> StudentSums:
+    def new_sums(self, slots: int, k: int, d: int) -> StudentSums | StudentGapsSums:
+        if self.has_base_measure:
+            return student_sums(slots, k, d)
         gaussian = self._layout.new_sums(slots, k, d)
         return StudentSums(np.zeros((slots, k)), np.zeros((slots, k)), *gaussian)
 
-    def pack(self, parameters: StudentParameters | None, frame: Frame, dtype: np.dtype[Any]) -> StudentParams:
+    def pack(
+        self, parameters: StudentParameters | None, frame: Frame, dtype: np.dtype[Any]
+    ) -> StudentParams | StudentGapsParams:
         assert parameters is not None
-        gaussian = self._layout.pack(_gaussian_of(parameters), frame, dtype)
+        gaussian = self._gaussian.pack(_gaussian_of(parameters), frame, dtype)
+        if self.has_base_measure:
+            return student_params(gaussian, parameters.degrees_of_freedom)
         dtype, d = gaussian.shift.dtype, parameters.means.shape[1]
         nu = parameters.degrees_of_freedom
         shapes = (nu + d) / 2
@@ -172,8 +180,13 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     def multiply_adds(self, d: int) -> int:
         return self._gaussian.multiply_adds(d) + _LOGARITHM
 
-    def collect(self, packed: StudentParams, merged: StudentSums) -> TotalsOfStudent:
-        gaussian = self._gaussian.collect(packed.gaussian, Sums(*merged[2:]))
+    def collect(self, packed: Any, merged: Any) -> TotalsOfStudent:
+        if self.has_base_measure:
+            packed = packed.student
+            scaled = merged.scaled_weights
+            gaussian = expected_sums(self._layout, packed.gaussian, merged.weights, scaled, merged)
+        else:
+            gaussian = self._gaussian.collect(packed.gaussian, Sums(*merged[2:]))
         shapes, slopes = packed.shapes.astype(np.float64), packed.slopes.astype(np.float64)
         nu = 2 * _LN2 / slopes
         logarithms = merged.weights * np.log(2 * shapes / nu) - _LN2 * merged.logarithms
@@ -184,6 +197,24 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     def log_constant(self, frame: Frame) -> float:
         """pi^(-d/2) and the Jacobian of the frame."""
         return -0.5 * len(frame.scale) * float(np.log(np.pi)) - frame.log_scale
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        """Take the constants of the features that a row lacks out of `log_constant` again."""
+        return of_missing(rows.X, 0.5 * np.log(np.pi) + np.log(frame.scale))
+
+    def imputed(
+        self,
+        parameters: StudentParameters,
+        X: FloatArray,
+        responsibilities: FloatArray,
+        rng: np.random.Generator | None,
+    ) -> FloatArray:
+        if rng is None:
+            return expected(X, responsibilities, parameters.means)
+        means, labels = parameters.means, responsibilities.argmax(axis=1)
+        variances = self._layout.variances(parameters.scales, means.shape[1])
+        rows = GaussianParameters(parameters.weights, means[labels], variances[labels])
+        return student_draws(rows, parameters.degrees_of_freedom[labels], X.astype(np.float64), rng)
 
     # --- sums and M-step
 
