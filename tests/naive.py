@@ -580,3 +580,15 @@ def variational_bound(X, r, alpha, beta, means, nu, scales, prior):
         entropy = -log_wishart_norm(scales[c], nu[c]) - 0.5 * (nu[c] - d - 1) * log_lambda + 0.5 * nu[c] * d
         bound -= 0.5 * log_lambda + 0.5 * d * math.log(beta[c] / (2 * math.pi)) - 0.5 * d - entropy  # 10.77
     return bound
+
+
+def observed_moments(X, sample_weight):
+    """The weight of the numbers of each column, and their mean and variance. NaN is no number."""
+    weights, means, variances = [], [], []
+    for column in X.T:
+        there = ~np.isnan(column)
+        w, x = sample_weight[there], column[there].astype(np.float64)
+        weights.append(w.sum())
+        means.append((w * x).sum() / w.sum())
+        variances.append((w * (x - means[-1]) ** 2).sum() / w.sum())
+    return np.array(weights), np.array(means), np.array(variances)

@@ -11,7 +11,7 @@ from fastem._families.base import check_sums
 from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.diag_gaps import WithGaps
-from fastem._families.floor import Fixed, added_by, maximise_gaussian, stored_in
+from fastem._families.floor import added_by, fixed_in, maximise_gaussian, stored_in
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.gaps import drawn, expected, of_missing
 from fastem._families.given import Belief
@@ -304,16 +304,10 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
             added_by(rule, self._layout),
             rule.reseeds,
             None if rule.before is None else rule.before.covariances,
-            self._fixed(rule),
+            fixed_in(rule, self.parameter_names),
             rule.prior,
+            rule.constant,
         )
-
-    def _fixed(self, rule: Rule[GaussianParameters]) -> Fixed | None:
-        if rule.held is None:
-            return None
-        means, covariances = (rule.held.of(name) for name in self.parameter_names)
-        parameters: GaussianParameters = rule.held.parameters
-        return Fixed(parameters, means, covariances[: len(parameters.covariances)])
 
     def keeping(
         self, parameters: GaussianParameters, before: GaussianParameters, kept: list[int]
