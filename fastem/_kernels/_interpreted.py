@@ -118,6 +118,13 @@ def above(a, b):
     return sum(1 << lane for lane in range(len(a)) if a[lane] > b[lane])
 
 
+def absent(X, i, j):
+    _check_c_order(X, X.dtype, 2)
+    place = i * X.shape[1] + j
+    _check_range("numbers", place, lanes(X), X.size)
+    return int(np.isnan(X.reshape(-1)[place : place + lanes(X)]) @ (1 << np.arange(lanes(X))))
+
+
 def lowest_bit(word):
     return int(word & -word).bit_length() - 1
 

@@ -293,6 +293,24 @@ def _above(typingctx, a, b):
 
 
 @intrinsic
+def _absent(typingctx, X, i, j):
+    """Return a bit for each lane of the vector at X[i, j], set where it is NaN. X must be in C order."""
+    vector = Vector(X.dtype)
+
+    def codegen(context, builder, signature, arguments):
+        array = array_struct(context, builder, X, arguments[0])
+        columns = builder.extract_value(array.shape, 1)
+        offset = builder.add(builder.mul(arguments[1], columns), arguments[2])
+        pointer_type = context.get_value_type(vector).as_pointer()
+        address = builder.bitcast(builder.gep(array.data, [offset], inbounds=True), pointer_type)
+        numbers = builder.load(address, align=X.dtype.bitwidth // 8)
+        flags = builder.fcmp_unordered("uno", numbers, numbers)
+        return builder.zext(builder.bitcast(flags, ir.IntType(vector.lanes)), ir.IntType(64))
+
+    return types.int64(X, types.intp, types.intp), codegen
+
+
+@intrinsic
 def _count_bits(typingctx, word):
     def codegen(context, builder, signature, arguments):
         return builder.ctpop(arguments[0])
@@ -339,7 +357,9 @@ lane_minimum = _interpreted.lane_minimum if INTERPRETED else _lane_minimum
 # choose(a, b, x, y): x in the lanes where a > b, else y.
 choose = _interpreted.choose if INTERPRETED else _choose
 # above(a, b): an integer with a bit for each lane, set where a > b.
+# absent(X, i, j): the same, set where one of the numbers from X[i, j] on is NaN. They may go on in row i + 1.
 # count_bits(word): how many bits are set. lowest_bit(word): the position of the lowest set bit.
 above = _interpreted.above if INTERPRETED else _above
+absent = _interpreted.absent if INTERPRETED else _absent
 count_bits = _interpreted.count_bits if INTERPRETED else _count_bits
 lowest_bit = _interpreted.lowest_bit if INTERPRETED else _lowest_bit
