@@ -10,13 +10,15 @@ from fastem._families.ascents import GaussianAscents
 from fastem._families.base import check_sums
 from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
+from fastem._families.diag_gaps import WithGaps
 from fastem._families.floor import Fixed, added_by, maximise_gaussian, stored_in
 from fastem._families.frame import Frame, Moments, frame_of
+from fastem._families.gaps import drawn, expected, of_missing
 from fastem._families.given import Belief
 from fastem._families.incomplete import Incomplete, IncompleteFamily
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.points import parameters_at, point_of
-from fastem._families.proper import checked
+from fastem._families.proper import check_fixed, checked
 from fastem._families.regressions import expanded, full_triangle, row_params
 from fastem._families.relevance import adapted, completed
 from fastem._families.reseed import with_rows
@@ -24,7 +26,7 @@ from fastem._families.settling import REFINEMENTS, settled
 from fastem._families.steps import Maximised, Rule
 from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
 from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
-from fastem._typing import Array, FloatArray
+from fastem._typing import Array, FloatArray, Rows
 
 _HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 
@@ -54,10 +56,11 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         self.conjugate_prior = NormalInverseWishart(layout, constraint.shared)
         # No kernel of whole ascents, and no posterior of all parameters, knows missing numbers.
         self.missing, self.has_ascents = missing, not missing
-        self.by_pattern = missing and layout.matrices
+        # Correlations let what is observed tell of what is missing. Without, there is a kernel of its own.
+        self.by_pattern, self.has_base_measure = missing and layout.matrices, missing and not layout.matrices
+        self._passes = WithGaps(layout) if self.has_base_measure else layout
         self.has_variational = constraint.direct and not missing
-        if missing:
-            self.refinements = REFINEMENTS
+        self.refinements = REFINEMENTS if missing else 1
 
     def with_missing(self) -> "Gaussian":
         return Gaussian(self.name, self._layout, self._constraint, self.parameter_names[1], missing=True)
@@ -162,15 +165,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         return Gaussian(self.storage, self._layout, own, missing=self.missing)
 
     def check_fixed(self, masks: Mapping[str, Array]) -> None:
-        name = self.parameter_names[1]
-        mask = masks.get(name)
-        own = self._constraint.direct and not self._constraint.shared
-        if mask is not None and not mask.all() and not own:
-            raise ValueError(
-                f"fixed {name} must be those of all components for {self.label}, whose components share some "
-                f"of them; got a mask with {np.count_nonzero(mask)} of {len(mask)}. Fix all of them or none, "
-                'or fit "full", "diag" or "spherical".'
-            )
+        check_fixed(self._constraint, self.label, self.parameter_names[1], masks)
 
     # --- coordinates
 
@@ -186,10 +181,10 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
     # --- passes
 
     def new_sums(self, slots: int, k: int, d: int) -> Any:
-        return self._layout.new_sums(slots, k, d)
+        return self._passes.new_sums(slots, k, d)
 
     def pack_plain(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        return self._layout.pack(parameters, frame, dtype)
+        return self._passes.pack(parameters, frame, dtype)
 
     def raised(self, packed: Any, amounts: FloatArray) -> Any:
         """Return what `pack` returned with these amounts (K,) added to the log-densities of components."""
@@ -228,8 +223,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
 
     def spread(self, sums: GaussianSums) -> FloatArray:
         """Return the covariances of maximum likelihood, without any repair. All components must have rows."""
-        shift = sums.first / sums.weights[:, None]
-        return self._constraint.estimate(sums, shift, sums.weights, None)
+        return self._constraint.estimate(sums, sums.first / sums.weights[:, None], sums.weights, None)
 
     def multiply_adds(self, d: int) -> int:
         return d * (d + 1) if self._layout.matrices else 2 * d
@@ -261,11 +255,28 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         return Gaussian(self.name, self._layout, own, missing=self.missing)
 
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
-        return self._layout.collect(packed, merged)
+        return self._passes.collect(packed, merged)
 
     def log_constant(self, frame: Frame) -> float:
         """(2 pi)^(-d/2) and the Jacobian of the frame."""
         return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        """Take the constants of the features that a row lacks out of `log_constant` again."""
+        return of_missing(rows.X, 0.5 * np.log(2 * np.pi) + np.log(frame.scale))
+
+    def imputed(
+        self,
+        parameters: GaussianParameters,
+        X: FloatArray,
+        responsibilities: FloatArray,
+        rng: np.random.Generator | None,
+    ) -> FloatArray:
+        if self.by_pattern:
+            return super().imputed(parameters, X, responsibilities, rng)
+        if rng is not None:
+            return drawn(self, parameters, X, responsibilities, rng)
+        return expected(X, responsibilities, parameters.means)
 
     # --- sums and M-step
 

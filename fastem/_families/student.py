@@ -15,19 +15,21 @@ from fastem._checks import check_finite
 from fastem._families.base import check_sums
 from fastem._families.conjugate import moved
 from fastem._families.constraints import Constraint
-from fastem._families.degrees import LEAST, MOST, degrees_given_scale, own_degrees
+from fastem._families.degrees import LEAST, MOST, corrections, degrees_given_scale, own_degrees
+from fastem._families.diag_gaps import expected_sums, student_draws, student_params, student_sums
 from fastem._families.frame import Frame, Moments
+from fastem._families.gaps import expected, of_missing
 from fastem._families.gaussian import Gaussian
 from fastem._families.incomplete import IncompleteFamily
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.regressions import expanded, full_triangle, row_params
 from fastem._families.reseed import with_rows
 from fastem._families.settling import REFINEMENTS, settled
-from fastem._families.special import digamma, log_gamma_gain, log_less_digamma
+from fastem._families.special import digamma, log_gamma_gain
 from fastem._families.steps import Maximised, Rule
 from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
-from fastem._kernels._params import StudentParams, StudentSums, Sums
-from fastem._typing import Array, FloatArray
+from fastem._kernels._params import StudentGapsParams, StudentGapsSums, StudentParams, StudentSums, Sums
+from fastem._typing import Array, FloatArray, Rows
 
 _LN2 = float(np.log(2))
 _FIRST_DEGREES = 10.0  # before the first M-step, and for components that are re-seeded
@@ -76,7 +78,8 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
         self.name, self.isotropic = f"student {covariance_type}", layout.isotropic
         self._covariance_type, self._layout, self._constraint = covariance_type, layout, constraint
         self._gaussian = Gaussian(covariance_type, layout, constraint, "scales", missing=missing)
-        self.missing, self.by_pattern = missing, missing and layout.matrices
+        self.missing, self.by_pattern = missing, self._gaussian.by_pattern
+        self.has_base_measure = self._gaussian.has_base_measure
 
     def with_missing(self) -> "Student":
         return Student(self._covariance_type, self._layout, self._constraint, missing=True)
@@ -149,12 +152,18 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
 
     # --- passes
 
-    def new_sums(self, slots: int, k: int, d: int) -> StudentSums:
+    def new_sums(self, slots: int, k: int, d: int) -> StudentSums | StudentGapsSums:
+        if self.has_base_measure:
+            return student_sums(slots, k, d)
         gaussian = self._layout.new_sums(slots, k, d)
         return StudentSums(np.zeros((slots, k)), np.zeros((slots, k)), *gaussian)
 
-    def pack_plain(self, parameters: StudentParameters, frame: Frame, dtype: np.dtype[Any]) -> StudentParams:
-        gaussian = self._layout.pack(_gaussian_of(parameters), frame, dtype)
+    def pack_plain(
+        self, parameters: StudentParameters, frame: Frame, dtype: np.dtype[Any]
+    ) -> StudentParams | StudentGapsParams:
+        gaussian = self._gaussian.pack_plain(_gaussian_of(parameters), frame, dtype)
+        if self.has_base_measure:
+            return student_params(gaussian, parameters.degrees_of_freedom)
         dtype, d = gaussian.shift.dtype, parameters.means.shape[1]
         nu = parameters.degrees_of_freedom
         shapes = (nu + d) / 2
@@ -181,7 +190,7 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
         nu, d = parameters.degrees_of_freedom, parameters.means.shape[1]
         counts = np.arange(d + 1)[:, None]
         constants = log_gamma_gain(nu / 2, counts / 2) - counts / 2 * np.log(np.pi * nu)
-        return row_params(_gaussian_of(parameters), frame, constants, nu, _corrections(nu, counts, d))
+        return row_params(_gaussian_of(parameters), frame, constants, nu, corrections(nu, counts, d))
 
     def expanded(
         self, parameters: StudentParameters, observed: Array, sums: list[TotalsOfStudent]
@@ -189,12 +198,11 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
         """Given what is observed, tau times a covariance does not depend on tau: B has the weight r."""
         nu, d = parameters.degrees_of_freedom, parameters.means.shape[1]
         weights = np.array([one.weights for one in sums])
-        gaussian = expanded(
-            _gaussian_of(parameters), observed, [_gaussian_sums(one) for one in sums], weights
-        )
+        parts = [_gaussian_sums(one) for one in sums]
+        gaussian = expanded(_gaussian_of(parameters), observed, parts, weights)
         logarithms = np.sum([one.logarithms for one in sums], axis=0)
         weight = weights.sum(axis=0)
-        logarithms += weight * _corrections(nu, np.array([observed.shape[1]]), d)
+        logarithms += weight * corrections(nu, np.array([observed.shape[1]]), d)
         return TotalsOfStudent(weight, logarithms, nu, *gaussian)
 
     def collect_rows(self, parameters: StudentParameters, merged: IncompleteSums) -> TotalsOfStudent:
@@ -211,8 +219,13 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
     def multiply_adds(self, d: int) -> int:
         return self._gaussian.multiply_adds(d) + _LOGARITHM
 
-    def collect(self, packed: StudentParams, merged: StudentSums) -> TotalsOfStudent:
-        gaussian = self._gaussian.collect(packed.gaussian, Sums(*merged[2:]))
+    def collect(self, packed: Any, merged: Any) -> TotalsOfStudent:
+        if self.has_base_measure:
+            packed = packed.student
+            scaled = merged.scaled_weights
+            gaussian = expected_sums(self._layout, packed.gaussian, merged.weights, scaled, merged)
+        else:
+            gaussian = self._gaussian.collect(packed.gaussian, Sums(*merged[2:]))
         shapes, slopes = packed.shapes.astype(np.float64), packed.slopes.astype(np.float64)
         nu = 2 * _LN2 / slopes
         logarithms = merged.weights * np.log(2 * shapes / nu) - _LN2 * merged.logarithms
@@ -223,6 +236,24 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
     def log_constant(self, frame: Frame) -> float:
         """pi^(-d/2) and the Jacobian of the frame."""
         return -0.5 * len(frame.scale) * float(np.log(np.pi)) - frame.log_scale
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        """Take the constants of the features that a row lacks out of `log_constant` again."""
+        return of_missing(rows.X, 0.5 * np.log(np.pi) + np.log(frame.scale))
+
+    def imputed(
+        self,
+        parameters: StudentParameters,
+        X: FloatArray,
+        responsibilities: FloatArray,
+        rng: np.random.Generator | None,
+    ) -> FloatArray:
+        if self.by_pattern:
+            return super().imputed(parameters, X, responsibilities, rng)
+        if rng is None:
+            return expected(X, responsibilities, parameters.means)
+        labels, nu = responsibilities.argmax(axis=1), parameters.degrees_of_freedom
+        return student_draws(self._layout, _gaussian_of(parameters), nu, labels, X, rng)
 
     # --- sums and M-step
 
@@ -337,9 +368,8 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
         k = len(arrays["weights"])
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(TotalsOfStudent._fields, (k,))
         shapes |= {"means": (k, d), "first": (k, d), "scatter": self._layout.shape(k, d)}
-        sums = TotalsOfStudent(
-            **{name: check_sums(name, arrays[name], shapes[name]) for name in TotalsOfStudent._fields}
-        )
+        found = {name: check_sums(name, arrays[name], shape) for name, shape in shapes.items()}
+        sums = TotalsOfStudent(**found)
         if not ((sums.degrees_of_freedom > 0).all() and (sums.scaled_weights >= 0).all()):
             raise ValueError("its degrees of freedom and weights are not positive")
         return sums
@@ -356,14 +386,6 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
     @property
     def label(self) -> str:
         return f"distribution='student', covariance_type={self._covariance_type!r}"
-
-
-def _corrections(nu: FloatArray, observed: Array, d: int) -> FloatArray:
-    """Return what makes log u of rows with fewer features observed tell as much of nu as that of whole rows.
-
-    E[log tau] is log u - g((nu + o) / 2) with g(a) = log(a) - digamma(a), and the M-step of nu has d for o.
-    """
-    return log_less_digamma((nu + d) / 2) - log_less_digamma((nu + observed) / 2)
 
 
 def _gaussian_of(parameters: StudentParameters) -> GaussianParameters:
