@@ -316,14 +316,14 @@ def of_columns(frame: Frame, columns: Array) -> Frame:
 
 
 def _new_sums(params: IncompleteParams, most: int) -> IncompleteSums:
-    (k, d), m = params.means.shape, len(params.columns)
+    k, (m, d, width) = len(params.means), params.columns.shape
     slots = max(1, min(most, _MEMORY // (24 * m * d * d)))  # the sums, and as much again twice to compute in
     return IncompleteSums(
         weights=np.zeros((slots, k)),
         logarithms=np.zeros((slots, k)),
         scaled_weights=np.zeros((slots, k)),
         first=np.zeros((slots, k, d)),
-        second=np.zeros((slots, m, d, d)),
+        second=np.zeros((slots, m, d, width)),
         log_likelihood=np.zeros(slots),
         failures=np.zeros(slots, np.int64),
     )

@@ -62,6 +62,19 @@ def store(array, i, b, vector):
     array[i, b : b + lanes(array)] = vector
 
 
+def load_flat(array, offset):
+    _check(array.flags.c_contiguous, "an array that is not in C order")
+    _check_range("numbers", offset, lanes(array), array.size)
+    return array.reshape(-1)[offset : offset + lanes(array)].copy()
+
+
+def store_flat(array, offset, vector):
+    _check(array.flags.c_contiguous, "an array that is not in C order")
+    _check_range("numbers", offset, lanes(array), array.size)
+    _check(vector.dtype == array.dtype, "{} in an array of {}", vector.dtype, array.dtype)
+    array.reshape(-1)[offset : offset + lanes(array)] = vector
+
+
 def load_column(X, i, j):
     _check(X.dtype in (np.float32, np.float64), "a vector of {}", X.dtype)
     _check_c_order(X, X.dtype, 2)

@@ -71,6 +71,32 @@ def _store(typingctx, array, i, b, vector):
     return types.void(array, types.intp, types.intp, vector), codegen
 
 
+def _flat_address(context, builder, kind, array, offset):
+    """Return a pointer to the vector that starts at a number of an array in C order, of any shape."""
+    scalar = builder.gep(array_struct(context, builder, kind, array).data, [offset], inbounds=True)
+    return builder.bitcast(scalar, context.get_value_type(Vector(kind.dtype)).as_pointer())
+
+
+@intrinsic
+def _load_flat(typingctx, array, offset):
+    def codegen(context, builder, signature, arguments):
+        return builder.load(
+            _flat_address(context, builder, array, *arguments), align=array.dtype.bitwidth // 8
+        )
+
+    return Vector(array.dtype)(array, types.intp), codegen
+
+
+@intrinsic
+def _store_flat(typingctx, array, offset, vector):
+    def codegen(context, builder, signature, arguments):
+        address = _flat_address(context, builder, array, *arguments[:2])
+        builder.store(arguments[2], address, align=array.dtype.bitwidth // 8)
+        return nothing(context)
+
+    return types.void(array, types.intp, vector), codegen
+
+
 @intrinsic
 def _load_column(typingctx, X, i, j):
     """Return the vector of X[i + lane, j]. X must be in C order."""
@@ -334,6 +360,10 @@ stride = _interpreted.stride if INTERPRETED else _stride
 # load(array, i, b): the vector array[i, b : b + lanes]. store(array, i, b, vector) writes it.
 load = _interpreted.load if INTERPRETED else _load
 store = _interpreted.store if INTERPRETED else _store
+# load_flat(array, offset), store_flat(array, offset, vector): the same for the numbers from array.flat[offset]
+# on, of an array in C order.
+load_flat = _interpreted.load_flat if INTERPRETED else _load_flat
+store_flat = _interpreted.store_flat if INTERPRETED else _store_flat
 # load_column(X, i, j): the vector X[i : i + lanes, j].
 load_column = _interpreted.load_column if INTERPRETED else _load_column
 # load_transposed(X, i, j, shift, inverse_scale, tile, top, b): copy the square of X that starts at X[i, j]
