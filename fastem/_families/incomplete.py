@@ -14,7 +14,7 @@ import numpy as np
 
 from fastem._families.compiled import CompiledFamily, KernelPass, kernel_scores
 from fastem._families.frame import Frame
-from fastem._families.patterns import Patterns, gathered, patterns_of
+from fastem._families.patterns import Patterns, Sorted, patterns_of, sort
 from fastem._families.steps import P, Pass, S, Scores, Summed
 from fastem._kernels._incomplete import (
     IncompleteParams,
@@ -29,11 +29,11 @@ from fastem._typing import Array, FloatArray, Rows
 
 _LN2 = float(np.log(2))
 _MEMORY = 16 << 20  # bytes for the sums of all patterns, and for those of the slots that go row by row
-_TILES_PER_SLOT = 2  # of the rows of one pattern
+_TILES_PER_SLOT = 8  # of the rows of one pattern
 # Nanoseconds that a row of a rare pattern takes: for itself, for each component, and for each component and
 # square of the features; and that a common pattern takes in Python: in the first slab, and in later ones.
 _ROW, _PAIR, _SQUARE = 50.0, 20.0, 1.2
-_FIRST, _LATER = 4e5, 1e5
+_FIRST, _LATER = 2e5, 5e4
 
 
 class Incomplete(NamedTuple):
@@ -151,10 +151,10 @@ class IncompletePass(Pass[S]):
             return
         running = self._passes(patterns)
         dtype = self._family.working_dtype(self._packed)
-        parts = gathered(rows.X, patterns, len(running), dtype, self._slots, self._n_threads)
-        for p, (one, X) in enumerate(zip(running, parts, strict=True)):
-            one.add(*_chosen(rows, given, patterns.rows(p), X))
-        self._add_rare(rows, given, patterns, len(running))
+        ordered = sort(rows.X, patterns, len(running), dtype, self._slots, self._n_threads)
+        for p, (one, X) in enumerate(zip(running, ordered.observed, strict=True)):
+            one.add(*_chosen(rows, given, ordered.rows(p), X))
+        self._add_rare(rows, given, ordered)
 
     def _passes(self, patterns: Patterns) -> list[KernelPass[S]]:
         """Return the passes of the first patterns, which are common enough."""
@@ -184,14 +184,15 @@ class IncompletePass(Pass[S]):
             passes.append(self._common[key].running)
         return passes
 
-    def _add_rare(self, rows: Rows, given: Array | None, patterns: Patterns, first: int) -> None:
-        begins = patterns.begins[first:] - patterns.begins[first]
+    def _add_rare(self, rows: Rows, given: Array | None, ordered: Sorted) -> None:
+        first = len(ordered.observed)
+        begins = ordered.begins[first:] - ordered.begins[first]
         if not begins[-1]:
             return
         if self._params is None:
             self._params = self._family.rare(self._packed, self._frame)
             self._rare = _new_sums(self._params, self._slots)
-        order = patterns.order[patterns.begins[first] :]
+        order = ordered.order[ordered.begins[first] :]
         weight = np.ones(len(order)) if rows.weight is None else rows.weight[order].astype(np.float64)
         labels = np.empty(0, np.int64) if rows.labels is None else rows.labels[order]
         known = np.empty((0, self._k)) if given is None else given[order].astype(np.float64)
@@ -244,31 +245,31 @@ def score_with_missing(
     counts = np.diff(patterns.begins)
     common = (counts * row_cost(k, d) > _FIRST) & patterns.observed.any(axis=1)
     first = len(common) if common.all() else int(np.argmin(common))
-    parts = gathered(rows.X, patterns, first, family.working_dtype(packed), slots, n_threads)
-    for p, X in enumerate(parts):
-        columns, order = np.flatnonzero(patterns.observed[p]), patterns.rows(p)
+    ordered = sort(rows.X, patterns, first, family.working_dtype(packed), slots, n_threads)
+    for p, X in enumerate(ordered.observed):
+        columns, order = np.flatnonzero(patterns.observed[p]), ordered.rows(p)
         own, about = family.of_pattern(packed, frame, columns), of_columns(frame, columns)
         part = _empty(wanted, len(order))
         if not kernel_scores(family, own, about, rows._replace(X=X), part, slots, n_threads):
             return False
         _spread(part, wanted, order)
-    return _score_rare(family.rare(packed, frame), rows.X, wanted, patterns, first, slots, n_threads)
+    return _score_rare(family.rare(packed, frame), rows.X, wanted, ordered, slots, n_threads)
 
 
 def _score_rare(
     params: IncompleteParams,
     X: Array,
     wanted: Scores,
-    patterns: Patterns,
-    first: int,
+    ordered: Sorted,
     slots: int,
     n_threads: int | None,
 ) -> bool:
+    first = len(ordered.observed)
     k, failures = len(params.means), np.zeros(slots, np.int64)
     step = max(1, _MEMORY // (16 * k))
-    for start in range(int(patterns.begins[first]), len(patterns.order), step):
-        order = patterns.order[start : start + step]
-        begins = np.clip(patterns.begins[first:] - start, 0, len(order))
+    for start in range(int(ordered.begins[first]), len(X), step):
+        order = ordered.order[start : start + step]
+        begins = np.clip(ordered.begins[first:] - start, 0, len(order))
         densities, responsibilities = np.empty(len(order)), np.empty((len(order), k))
         joint = np.empty((len(order), k))
         arguments = (X, order, begins, params, densities, responsibilities, joint, failures)
@@ -291,7 +292,8 @@ def _imputed(
     patterns = patterns_of(X, 1, None)
     if patterns is None:
         return out
-    order, d = patterns.order, X.shape[1]
+    slots, d = max(1, min(64, len(X) // 256)), X.shape[1]
+    order = sort(X, patterns, 0, X.dtype, 1, None).order
     r = responsibilities[order]
     noise, sizes = np.empty((0, d)), np.empty(0)
     if rng is not None:
@@ -299,7 +301,6 @@ def _imputed(
         if len(params.degrees):
             observed = (~np.isnan(X)).sum(axis=1)
             sizes = rng.chisquare(params.degrees[responsibilities.argmax(axis=1)] + observed)[order]
-    slots = max(1, min(64, len(X) // 256))
     arguments = (X, order, patterns.begins, params, r, noise, sizes, out, np.array([slots]))
     run_slots(slot_imputed, arguments, slots, None)
     return out
@@ -315,14 +316,14 @@ def of_columns(frame: Frame, columns: Array) -> Frame:
 
 
 def _new_sums(params: IncompleteParams, most: int) -> IncompleteSums:
-    (k, d), m = params.means.shape, len(params.columns)
+    k, (m, d, width) = len(params.means), params.columns.shape
     slots = max(1, min(most, _MEMORY // (24 * m * d * d)))  # the sums, and as much again twice to compute in
     return IncompleteSums(
         weights=np.zeros((slots, k)),
         logarithms=np.zeros((slots, k)),
         scaled_weights=np.zeros((slots, k)),
         first=np.zeros((slots, k, d)),
-        second=np.zeros((slots, m, d, d)),
+        second=np.zeros((slots, m, d, width)),
         log_likelihood=np.zeros(slots),
         failures=np.zeros(slots, np.int64),
     )

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem._kernels._jit import allocating_kernel, entry_kernel, kernel
+from fastem._kernels._simd import lanes, load_flat, splat, store_flat, sum4
 
 _FINITE = np.float64(1e150)  # of which squares are numbers
 _BOUND = np.float64(1e18)  # the largest coordinate that can be scored, as for complete rows
@@ -32,7 +33,7 @@ class IncompleteParams(NamedTuple):
     shift: np.ndarray  # (d,)
     inverse_scale: np.ndarray  # (d,)
     means: np.ndarray  # (K, d)
-    columns: np.ndarray  # (M, d, d) the columns of each whitener as rows, upper triangular
+    columns: np.ndarray  # (M, d, width) the columns of each whitener as rows, with zeros beyond d
     constants: np.ndarray  # (d + 1, K) of the log-densities, by how many features are observed
     log_scales: np.ndarray  # (d,) what each observed feature subtracts from log-densities
     degrees: np.ndarray  # (K,) degrees of freedom of t distributions, or (0,)
@@ -46,46 +47,92 @@ class IncompleteSums(NamedTuple):
     logarithms: np.ndarray  # (G, K) sum of r log u
     scaled_weights: np.ndarray  # (G, K) sum of r u
     first: np.ndarray  # (G, K, d) sum of r u z
-    second: np.ndarray  # (G, M, d, d) the lower triangle of the sum of r u z z' + r B
+    second: np.ndarray  # (G, M, d, width) the lower triangle of the sum of r u z z' + r B
     log_likelihood: np.ndarray  # (G,)
     failures: np.ndarray  # (G,) 1 if a number is not finite
 
 
 class Scratch(NamedTuple):
-    """What a slot computes in."""
+    """What a slot computes in. Rows of `width` numbers are whole vectors, with zeros beyond d."""
 
     counts: np.ndarray  # (2,) how many features are observed and missing
     observed: np.ndarray  # (d,) their numbers
     missing: np.ndarray  # (d,)
-    bases: np.ndarray  # (M, d, d) the columns of Q as rows
-    triangles: np.ndarray  # (M, d, d) T
+    bases: np.ndarray  # (M, d + 4, width) the columns of Q as rows, then zeros
+    triangles: np.ndarray  # (M, d, d + 4) T', which is lower triangular
     log_determinants: np.ndarray  # (M,) of T
-    parts: np.ndarray  # (K, d) c
+    parts: np.ndarray  # (K, 1, d + 4) c
     squares: np.ndarray  # (K,) q
     shares: np.ndarray  # (K,) log-densities, then responsibilities
-    z: np.ndarray  # (d,)
-    y: np.ndarray  # (d,)
+    gaps: np.ndarray  # (d,) z_o of one component
+    z: np.ndarray  # (d,) the row in standard coordinates
+    y: np.ndarray  # (1, 1, width)
     own: np.ndarray  # (M,) sum of r over the rows of a pattern
 
 
 @allocating_kernel
-def new_scratch(K, M, d):
-    whole, squares = np.zeros((2, M, d, d)), np.zeros((K, d))
-    lists, numbers = np.zeros((2, d), np.int64), np.zeros((2, d))
+def new_scratch(K, M, d, width):
+    lists = np.zeros((2, d), np.int64)
     return Scratch(
         np.zeros(2, np.int64),
         lists[0],
         lists[1],
-        whole[0],
-        whole[1],
+        np.zeros((M, d + 4, width)),
+        np.zeros((M, d, d + 4)),
         np.zeros(M),
-        squares,
+        np.zeros((K, 1, d + 4)),
         np.zeros(K),
         np.zeros(K),
-        numbers[0],
-        numbers[1],
+        np.zeros(d),
+        np.zeros(d),
+        np.zeros((1, 1, width)),
         np.zeros(M),
     )
+
+
+@kernel
+def project(bases, k, count, first, points, p, i, out, o):
+    """Subtract from points[p, i] its parts along the rows bases[k, :count], which are 0 before `first`.
+
+    Four parts at a time are found at once, which loses few digits as the rows are orthogonal.
+
+    OUT out[o, i, :count]: the parts; then zeros
+    """
+    width, step = bases.shape[2], lanes(bases)
+    zero = splat(bases.dtype.type(0))
+    row = (p * points.shape[1] + i) * width
+    for a in range(0, count, 4):
+        base = (k * bases.shape[1] + a) * width
+        s0 = s1 = s2 = s3 = zero
+        for e in range(first, width, step):
+            v = load_flat(points, row + e)
+            s0 = s0 + load_flat(bases, base + e) * v
+            s1 = s1 + load_flat(bases, base + width + e) * v
+            s2 = s2 + load_flat(bases, base + 2 * width + e) * v
+            s3 = s3 + load_flat(bases, base + 3 * width + e) * v
+        t0, t1, t2, t3 = sum4(s0, s1, s2, s3)
+        # Rows from `count` on may be left from another pattern, or be the point itself.
+        t1 = t1 if a + 1 < count else 0.0
+        t2 = t2 if a + 2 < count else 0.0
+        t3 = t3 if a + 3 < count else 0.0
+        out[o, i, a], out[o, i, a + 1], out[o, i, a + 2], out[o, i, a + 3] = t0, t1, t2, t3
+        for e in range(first, width, step):
+            v0 = load_flat(bases, base + e) * t0 + load_flat(bases, base + width + e) * t1
+            v1 = load_flat(bases, base + 2 * width + e) * t2 + load_flat(bases, base + 3 * width + e) * t3
+            store_flat(points, row + e, load_flat(points, row + e) - (v0 + v1))
+
+
+@kernel
+def length_of(points, p, i, first):
+    """Return the squared length of points[p, i], which is 0 before `first`."""
+    width, step = points.shape[2], lanes(points)
+    row = (p * points.shape[1] + i) * width
+    zero = splat(points.dtype.type(0))
+    total = zero
+    for e in range(first, width, step):
+        v = load_flat(points, row + e)
+        total = total + v * v
+    return sum4(total, zero, zero, zero)[0]
 
 
 @kernel
@@ -93,7 +140,8 @@ def factorise(X, i, columns, scratch):
     """Find the pattern of row i, and Q and T for each covariance."""
     counts, observed, missing = scratch.counts, scratch.observed, scratch.missing
     bases, triangles, log_determinants = scratch.bases, scratch.triangles, scratch.log_determinants
-    M, d = columns.shape[:2]
+    M, d, width = columns.shape
+    step = lanes(columns)
     o = m = 0
     for j in range(d):
         if X[i, j] == X[i, j]:
@@ -103,29 +151,22 @@ def factorise(X, i, columns, scratch):
             missing[m] = j
             m += 1
     counts[0], counts[1] = o, m
+    # Columns of a lower triangular matrix are 0 above the first missing feature.
+    first = missing[0] // step * step if m > 0 else width
     for k in range(M):
-        log_determinants[k] = 0
+        total = 0.0
         for a in range(m):
-            # Columns of a lower triangular matrix are 0 above the first missing feature.
-            first = missing[0]
-            for e in range(first, d):
-                bases[k, a, e] = columns[k, missing[a], e]
-            for b in range(a):
-                dot = 0.0
-                for e in range(first, d):
-                    dot += bases[k, b, e] * bases[k, a, e]
-                triangles[k, b, a] = dot
-                for e in range(first, d):
-                    bases[k, a, e] -= dot * bases[k, b, e]
-            square = 0.0
-            for e in range(first, d):
-                square += bases[k, a, e] * bases[k, a, e]
-            length = math.sqrt(square)
+            source, target = (k * d + missing[a]) * width, (k * bases.shape[1] + a) * width
+            for e in range(0, width, step):
+                store_flat(bases, target + e, load_flat(columns, source + e))
+            project(bases, k, a, first, bases, k, a, triangles, k)
+            length = math.sqrt(length_of(bases, k, a, first))
             triangles[k, a, a] = length
             inverse = 1 / length
-            for e in range(first, d):
-                bases[k, a, e] *= inverse
-            log_determinants[k] += math.log(length)
+            for e in range(first, width, step):
+                store_flat(bases, target + e, load_flat(bases, target + e) * inverse)
+            total += math.log(length)
+        log_determinants[k] = total
 
 
 @kernel
@@ -142,14 +183,40 @@ def add_variances(second, slot, scratch):
             for a in range(b):
                 total = 0.0
                 for e in range(a, b):
-                    total += triangles[k, a, e] * triangles[k, e, b]
-                triangles[k, a, b] = -total * inverse
+                    total += triangles[k, e, a] * triangles[k, b, e]
+                triangles[k, b, a] = -total * inverse
         for a in range(m):
             for b in range(a + 1):
                 total = 0.0
                 for e in range(a, m):
-                    total += triangles[k, a, e] * triangles[k, b, e]
+                    total += triangles[k, e, a] * triangles[k, e, b]
                 second[slot, k, missing[a], missing[b]] += share * total
+
+
+@kernel
+def whiten(columns, c, observed, gaps, o, y):
+    """OUT y: A_o z_o. Two vectors of it and two columns at a time hide the latency of the multiply-adds."""
+    d, width = columns.shape[1:]
+    step = lanes(columns)
+    zero = splat(columns.dtype.type(0))
+    for e in range(0, width, 2 * step):
+        further = min(e + step, width - step)  # the same vector twice if there is no other
+        y0 = y1 = u0 = u1 = zero
+        t, stop = 0, further + step
+        while t + 1 < o and observed[t + 1] < stop:
+            one, other = (c * d + observed[t]) * width, (c * d + observed[t + 1]) * width
+            g, h = gaps[t], gaps[t + 1]
+            y0 = y0 + load_flat(columns, one + e) * g
+            y1 = y1 + load_flat(columns, one + further) * g
+            u0 = u0 + load_flat(columns, other + e) * h
+            u1 = u1 + load_flat(columns, other + further) * h
+            t += 2
+        if t < o and observed[t] < stop:
+            one, g = (c * d + observed[t]) * width, gaps[t]
+            y0 = y0 + load_flat(columns, one + e) * g
+            y1 = y1 + load_flat(columns, one + further) * g
+        store_flat(y, e, y0 + u0)
+        store_flat(y, further, y1 + u1)
 
 
 @kernel
@@ -162,10 +229,9 @@ def score_row(params, X, i, bound, scratch):
     constants, degrees, log_scales = params.constants, params.degrees, params.log_scales
     observed, bases, log_determinants = scratch.observed, scratch.bases, scratch.log_determinants
     missing, parts, squares, shares = scratch.missing, scratch.parts, scratch.squares, scratch.shares
-    y, z = scratch.y, scratch.z
+    y, z, gaps = scratch.y, scratch.z, scratch.gaps
     o, m = scratch.counts[0], scratch.counts[1]
-    K, d = means.shape
-    M = columns.shape[0]
+    K, M = means.shape[0], columns.shape[0]
     scale, largest = 0.0, 0.0
     for t in range(o):
         j = observed[t]
@@ -174,24 +240,12 @@ def score_row(params, X, i, bound, scratch):
         largest = largest if abs(z[j]) <= largest else abs(z[j])
     for k in range(K):
         c = k if M == K else 0
-        for e in range(d):
-            y[e] = 0.0
         for t in range(o):
-            j = observed[t]
-            gap = z[j] - means[k, j]
-            for e in range(j, d):
-                y[e] += gap * columns[c, j, e]
-        first = missing[0] if m > 0 else d
-        for a in range(m):
-            dot = 0.0
-            for e in range(first, d):
-                dot += bases[c, a, e] * y[e]
-            parts[k, a] = dot
-            for e in range(first, d):
-                y[e] -= dot * bases[c, a, e]
-        square = 0.0
-        for e in range(d):
-            square += y[e] * y[e]
+            gaps[t] = z[observed[t]] - means[k, observed[t]]
+        whiten(columns, c, observed, gaps, o, y)
+        if m > 0:
+            project(bases, c, m, missing[0] // lanes(y) * lanes(y), y, 0, 0, parts, k)
+        square = length_of(y, 0, 0, 0)
         squares[k] = square
         density = constants[o, k] - log_determinants[c]
         if degrees.shape[0] > 0:
@@ -237,10 +291,10 @@ def normalise_row(shares, label, hard):
 def complete_row(triangles, c, parts, k, missing, m, y):
     """OUT y: z_m, which solves T z_m = -c"""
     for a in range(m - 1, -1, -1):
-        total = parts[k, a]
+        total = parts[k, 0, a]
         for b in range(a + 1, m):
-            total += triangles[c, a, b] * y[missing[b]]
-        y[missing[a]] = -total / triangles[c, a, a]
+            total += triangles[c, b, a] * y[0, 0, missing[b]]
+        y[0, 0, missing[a]] = -total / triangles[c, a, a]
 
 
 @kernel
@@ -254,6 +308,9 @@ def add_row(params, scratch, sums, slot):
     own = scratch.own
     o, m = scratch.counts[0], scratch.counts[1]
     K, d = means.shape
+    M, width, step = own.shape[0], second.shape[3], lanes(y)
+    for e in range(d, width):
+        y[0, 0, e] = 0.0
     for k in range(K):
         r = shares[k]
         if r == 0:
@@ -267,13 +324,13 @@ def add_row(params, scratch, sums, slot):
             r *= u
         scaled[slot, k] += r
         for t in range(o):
-            y[observed[t]] = z[observed[t]] - means[k, observed[t]]
+            y[0, 0, observed[t]] = z[observed[t]] - means[k, observed[t]]
         complete_row(triangles, c, parts, k, missing, m, y)
         for i in range(d):
-            part = r * y[i]
+            part, row = r * y[0, 0, i], ((slot * M + c) * d + i) * width
             first[slot, k, i] += part
-            for j in range(i + 1):
-                second[slot, c, i, j] += part * y[j]
+            for e in range(0, i + 1, step):
+                store_flat(second, row + e, load_flat(second, row + e) + load_flat(y, e) * part)
 
 
 @entry_kernel
@@ -286,7 +343,7 @@ def slot_incomplete(X, order, begins, sample_weight, labels, given, params, hard
     """
     K, d = params.means.shape
     G, total = sums.log_likelihood.shape[0], order.shape[0]
-    scratch = new_scratch(K, params.columns.shape[0], d)
+    scratch = new_scratch(K, params.columns.shape[0], d, params.columns.shape[2])
     shares, own = scratch.shares, scratch.own
     first, stop = total * slot // G, total * (slot + 1) // G
     p, known = 0, False
@@ -327,7 +384,7 @@ def slot_incomplete_scores(X, order, begins, params, log_densities, responsibili
     """
     K, d = params.means.shape
     G, total = failures.shape[0], order.shape[0]
-    scratch = new_scratch(K, params.columns.shape[0], d)
+    scratch = new_scratch(K, params.columns.shape[0], d, params.columns.shape[2])
     shares = scratch.shares
     first, stop = total * slot // G, total * (slot + 1) // G
     p, known = 0, False
@@ -362,7 +419,7 @@ def slot_imputed(X, order, begins, params, responsibilities, noise, sizes, out, 
     means, shift, inverse_scale = params.means, params.shift, params.inverse_scale
     K, d = means.shape
     M, total = params.columns.shape[0], order.shape[0]
-    scratch = new_scratch(K, M, d)
+    scratch = new_scratch(K, M, d, params.columns.shape[2])
     missing, triangles, parts, y = scratch.missing, scratch.triangles, scratch.parts, scratch.y
     first, stop = total * slot // slots[0], total * (slot + 1) // slots[0]
     p, known = 0, False
@@ -387,10 +444,10 @@ def slot_imputed(X, order, begins, params, responsibilities, noise, sizes, out, 
                 if sizes.shape[0] > 0:
                     size = math.sqrt((params.degrees[k] + scratch.squares[k]) / sizes[t])
                 for a in range(m):
-                    parts[k, a] -= size * noise[t, a]
+                    parts[k, 0, a] -= size * noise[t, a]
             complete_row(triangles, c, parts, k, missing, m, y)
             for a in range(m):
-                out[i, missing[a]] += r * (means[k, missing[a]] + y[missing[a]])
+                out[i, missing[a]] += r * (means[k, missing[a]] + y[0, 0, missing[a]])
         for a in range(m):
             j = missing[a]
             out[i, j] = out[i, j] / inverse_scale[j] + shift[j]
