@@ -5,34 +5,38 @@ from typing import Any
 
 import numpy as np
 
-from fastem._checks import check_finite, check_symmetric
 from fastem._families.algebra import Conditional, given_the_first
 from fastem._families.ascents import GaussianAscents
 from fastem._families.base import check_sums
-from fastem._families.compiled import CompiledFamily
 from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
-from fastem._families.diag_gaps import WithGaps
+from fastem._families.diag_gaps import WithGaps, independently_imputed
 from fastem._families.floor import Fixed, added_by, maximise_gaussian, stored_in
 from fastem._families.frame import Frame, Moments, frame_of
-from fastem._families.gaps import drawn, expected, of_missing
 from fastem._families.given import Belief
+from fastem._families.incomplete import Incomplete, IncompleteFamily
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.points import parameters_at, point_of
+from fastem._families.proper import checked
+from fastem._families.regressions import expanded, full_triangle, row_params
 from fastem._families.relevance import adapted, completed
 from fastem._families.reseed import with_rows
 from fastem._families.settling import REFINEMENTS, settled
 from fastem._families.steps import Maximised, Rule
 from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
-from fastem._typing import Array, FloatArray, Rows
+from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
+from fastem._typing import Array, FloatArray
+
+_HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 
 
-class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
+class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
     """log p(x | k) = log N(x; mean_k, covariance_k)."""
 
     distribution = "gaussian"
     has_covariances = True
     location = "means"
+    feature_constant = -_HALF_LOG_2PI
     conjugate_prior: NormalInverseWishart
 
     def __init__(
@@ -52,8 +56,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self.conjugate_prior = NormalInverseWishart(layout, constraint.shared)
         # No kernel of whole ascents, and no posterior of all parameters, knows missing numbers.
         self.missing, self.has_ascents = missing, not missing
-        # Correlations let what is observed tell of what is missing. Without, there is a kernel of its own.
-        self.has_base_measure = missing and not layout.matrices
+        self.by_pattern, self.has_base_measure = missing and layout.matrices, missing and not layout.matrices
         self._passes = WithGaps(layout) if self.has_base_measure else layout
         self.has_variational = constraint.direct and not missing
         if missing:
@@ -72,22 +75,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     def check(
         self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
     ) -> GaussianParameters:
-        means, covariances = (check_finite(name, parameters[name]) for name in self.parameter_names)
-        called = self.parameter_names[1]
-        if means.ndim != 2 or len(means) != len(weights) or means.shape[1] == 0:
-            raise ValueError(
-                f"means must have shape (k, d) with k = {len(weights)} as in weights; "
-                f"got shape {means.shape}."
-            )
-        shape = self._layout.public_shape(*means.shape)
-        if covariances.shape != shape:
-            raise ValueError(
-                f"{called} must have shape {shape} for {self.label}, k={len(weights)} and "
-                f"d={means.shape[1]}; got shape {covariances.shape}."
-            )
-        if self._layout.matrices:
-            check_symmetric(called, covariances)
-        user = GaussianParameters(weights, means, covariances)
+        user = checked(self._layout, self.label, self.parameter_names[1], weights, parameters)
         self._check_positive_definite(user)
         return user
 
@@ -203,14 +191,33 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     def new_sums(self, slots: int, k: int, d: int) -> Any:
         return self._passes.new_sums(slots, k, d)
 
-    def pack(self, parameters: GaussianParameters | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        assert parameters is not None
+    def pack_plain(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> Any:
         return self._passes.pack(parameters, frame, dtype)
 
     def raised(self, packed: Any, amounts: FloatArray) -> Any:
         """Return what `pack` returned with these amounts (K,) added to the log-densities of components."""
+        if isinstance(packed, Incomplete):
+            plain = self.raised(packed.plain, amounts)
+            return packed._replace(plain=plain, raised=packed.raised + amounts)
         log2 = packed.log2_weights.astype(np.float64) + amounts / np.log(2)
         return packed._replace(log2_weights=log2.astype(packed.log2_weights.dtype))
+
+    def some(self, parameters: GaussianParameters, observed: Array) -> GaussianParameters:
+        weights, means, covariances = parameters
+        return GaussianParameters(weights, means[:, observed], covariances[:, observed[:, None], observed])
+
+    def row_by_row(self, parameters: GaussianParameters, frame: Frame) -> IncompleteParams:
+        k, d = parameters.means.shape
+        constants = np.tile(_HALF_LOG_2PI * -np.arange(d + 1.0)[:, None], k)
+        return row_params(parameters, frame, constants, np.empty(0), np.empty((0, 0)))
+
+    def expanded(
+        self, parameters: GaussianParameters, observed: Array, sums: list[GaussianSums]
+    ) -> GaussianSums:
+        return expanded(parameters, observed, sums, np.array([one.weights for one in sums]))
+
+    def collect_rows(self, parameters: GaussianParameters, merged: IncompleteSums) -> GaussianSums:
+        return GaussianSums(parameters.means, merged.weights, merged.first, full_triangle(merged.second))
 
     def variational(self, prior: Belief, process: bool, frame: Frame) -> VariationalGaussians:
         """Return the algebra of posteriors in variational Bayes, with covariances as in this family."""
@@ -259,14 +266,6 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
         return self._passes.collect(packed, merged)
 
-    def log_constant(self, frame: Frame) -> float:
-        """(2 pi)^(-d/2) and the Jacobian of the frame."""
-        return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale
-
-    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
-        """Take the constants of the features that a row lacks out of `log_constant` again."""
-        return of_missing(rows.X, 0.5 * np.log(2 * np.pi) + np.log(frame.scale))
-
     def imputed(
         self,
         parameters: GaussianParameters,
@@ -274,9 +273,9 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         responsibilities: FloatArray,
         rng: np.random.Generator | None,
     ) -> FloatArray:
-        if rng is not None:
-            return drawn(self, parameters, X, responsibilities, rng)
-        return expected(X, responsibilities, parameters.means)
+        if self.by_pattern:
+            return super().imputed(parameters, X, responsibilities, rng)
+        return independently_imputed(self._layout, parameters, None, X, responsibilities, rng)
 
     # --- sums and M-step
 

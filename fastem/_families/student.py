@@ -13,21 +13,22 @@ import numpy as np
 
 from fastem._checks import check_finite
 from fastem._families.base import check_sums
-from fastem._families.compiled import CompiledFamily
 from fastem._families.conjugate import moved
 from fastem._families.constraints import Constraint
 from fastem._families.degrees import LEAST, MOST, degrees_given_scale, own_degrees
-from fastem._families.diag_gaps import expected_sums, student_draws, student_params, student_sums
+from fastem._families.diag_gaps import expected_sums, independently_imputed, student_params, student_sums
 from fastem._families.frame import Frame, Moments
-from fastem._families.gaps import expected, of_missing
 from fastem._families.gaussian import Gaussian
+from fastem._families.incomplete import IncompleteFamily
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.regressions import expanded, full_triangle, row_params
 from fastem._families.reseed import with_rows
 from fastem._families.settling import REFINEMENTS, settled
-from fastem._families.special import digamma
+from fastem._families.special import digamma, log_gamma_gain, log_less_digamma
 from fastem._families.steps import Maximised, Rule
+from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
 from fastem._kernels._params import StudentGapsParams, StudentGapsSums, StudentParams, StudentSums, Sums
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import Array, FloatArray
 
 _LN2 = float(np.log(2))
 _FIRST_DEGREES = 10.0  # before the first M-step, and for components that are re-seeded
@@ -58,13 +59,14 @@ class TotalsOfStudent(NamedTuple):
     scatter: FloatArray  # sum of r u z z', in the shape of the scales
 
 
-class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
+class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
     """p(x | k) = the integral of N(x; mean_k, scale_k / tau) Gamma(tau; nu_k / 2, nu_k / 2) over tau."""
 
     distribution = "student"
     parameter_names = ("means", "scales", "degrees_of_freedom")
     location = "means"
     has_covariances = True
+    feature_constant = -0.5 * float(np.log(np.pi))
     separable = ("degrees_of_freedom",)
     holdable = ("means",)
     tries_random = True
@@ -76,7 +78,8 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         self.name, self.isotropic = f"student {covariance_type}", layout.isotropic
         self._covariance_type, self._layout, self._constraint = covariance_type, layout, constraint
         self._gaussian = Gaussian(covariance_type, layout, constraint, "scales", missing=missing)
-        self.missing, self.has_base_measure = missing, self._gaussian.has_base_measure
+        self.missing, self.by_pattern = missing, self._gaussian.by_pattern
+        self.has_base_measure = self._gaussian.has_base_measure
 
     def with_missing(self) -> "Student":
         return Student(self._covariance_type, self._layout, self._constraint, missing=True)
@@ -155,11 +158,10 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         gaussian = self._layout.new_sums(slots, k, d)
         return StudentSums(np.zeros((slots, k)), np.zeros((slots, k)), *gaussian)
 
-    def pack(
-        self, parameters: StudentParameters | None, frame: Frame, dtype: np.dtype[Any]
+    def pack_plain(
+        self, parameters: StudentParameters, frame: Frame, dtype: np.dtype[Any]
     ) -> StudentParams | StudentGapsParams:
-        assert parameters is not None
-        gaussian = self._gaussian.pack(_gaussian_of(parameters), frame, dtype)
+        gaussian = self._gaussian.pack_plain(_gaussian_of(parameters), frame, dtype)
         if self.has_base_measure:
             return student_params(gaussian, parameters.degrees_of_freedom)
         dtype, d = gaussian.shift.dtype, parameters.means.shape[1]
@@ -175,6 +177,44 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
             shapes=shapes.astype(dtype),
             factors=((nu + d) / nu).astype(dtype),
             gaussian=gaussian._replace(log2_weights=np.zeros_like(gaussian.log2_weights)),
+        )
+
+    def raised(self, packed: StudentParams, amounts: FloatArray) -> StudentParams:
+        log2 = packed.log2_weights.astype(np.float64) + amounts / _LN2
+        return packed._replace(log2_weights=log2.astype(packed.log2_weights.dtype))
+
+    def some(self, parameters: StudentParameters, observed: Array) -> StudentParameters:
+        return _with_gaussian(parameters, self._gaussian.some(_gaussian_of(parameters), observed))
+
+    def row_by_row(self, parameters: StudentParameters, frame: Frame) -> IncompleteParams:
+        nu, d = parameters.degrees_of_freedom, parameters.means.shape[1]
+        counts = np.arange(d + 1)[:, None]
+        constants = log_gamma_gain(nu / 2, counts / 2) - counts / 2 * np.log(np.pi * nu)
+        return row_params(_gaussian_of(parameters), frame, constants, nu, _corrections(nu, counts, d))
+
+    def expanded(
+        self, parameters: StudentParameters, observed: Array, sums: list[TotalsOfStudent]
+    ) -> TotalsOfStudent:
+        """Given what is observed, tau times a covariance does not depend on tau: B has the weight r."""
+        nu, d = parameters.degrees_of_freedom, parameters.means.shape[1]
+        weights = np.array([one.weights for one in sums])
+        gaussian = expanded(
+            _gaussian_of(parameters), observed, [_gaussian_sums(one) for one in sums], weights
+        )
+        logarithms = np.sum([one.logarithms for one in sums], axis=0)
+        weight = weights.sum(axis=0)
+        logarithms += weight * _corrections(nu, np.array([observed.shape[1]]), d)
+        return TotalsOfStudent(weight, logarithms, nu, *gaussian)
+
+    def collect_rows(self, parameters: StudentParameters, merged: IncompleteSums) -> TotalsOfStudent:
+        return TotalsOfStudent(
+            merged.weights,
+            merged.logarithms,
+            parameters.degrees_of_freedom,
+            parameters.means,
+            merged.scaled_weights,
+            merged.first,
+            full_triangle(merged.second),
         )
 
     def multiply_adds(self, d: int) -> int:
@@ -194,14 +234,6 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
             merged.weights, logarithms, nu, gaussian.means, gaussian.weights, gaussian.first, gaussian.scatter
         )
 
-    def log_constant(self, frame: Frame) -> float:
-        """pi^(-d/2) and the Jacobian of the frame."""
-        return -0.5 * len(frame.scale) * float(np.log(np.pi)) - frame.log_scale
-
-    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
-        """Take the constants of the features that a row lacks out of `log_constant` again."""
-        return of_missing(rows.X, 0.5 * np.log(np.pi) + np.log(frame.scale))
-
     def imputed(
         self,
         parameters: StudentParameters,
@@ -209,12 +241,10 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         responsibilities: FloatArray,
         rng: np.random.Generator | None,
     ) -> FloatArray:
-        if rng is None:
-            return expected(X, responsibilities, parameters.means)
-        means, labels = parameters.means, responsibilities.argmax(axis=1)
-        variances = self._layout.variances(parameters.scales, means.shape[1])
-        rows = GaussianParameters(parameters.weights, means[labels], variances[labels])
-        return student_draws(rows, parameters.degrees_of_freedom[labels], X.astype(np.float64), rng)
+        if self.by_pattern:
+            return super().imputed(parameters, X, responsibilities, rng)
+        gaussian, nu = _gaussian_of(parameters), parameters.degrees_of_freedom
+        return independently_imputed(self._layout, gaussian, nu, X, responsibilities, rng)
 
     # --- sums and M-step
 
@@ -348,6 +378,14 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     @property
     def label(self) -> str:
         return f"distribution='student', covariance_type={self._covariance_type!r}"
+
+
+def _corrections(nu: FloatArray, observed: Array, d: int) -> FloatArray:
+    """Return what makes log u of rows with fewer features observed tell as much of nu as that of whole rows.
+
+    E[log tau] is log u - g((nu + o) / 2) with g(a) = log(a) - digamma(a), and the M-step of nu has d for o.
+    """
+    return log_less_digamma((nu + d) / 2) - log_less_digamma((nu + observed) / 2)
 
 
 def _gaussian_of(parameters: StudentParameters) -> GaussianParameters:
