@@ -17,7 +17,7 @@ from fastem._families.given import Belief
 from fastem._families.incomplete import Incomplete, IncompleteFamily
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.points import parameters_at, point_of
-from fastem._families.proper import checked
+from fastem._families.proper import check_fixed, checked
 from fastem._families.regressions import expanded, full_triangle, row_params
 from fastem._families.relevance import adapted, completed
 from fastem._families.reseed import with_rows
@@ -59,8 +59,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         self.by_pattern, self.has_base_measure = missing and layout.matrices, missing and not layout.matrices
         self._passes = WithGaps(layout) if self.has_base_measure else layout
         self.has_variational = constraint.direct and not missing
-        if missing:
-            self.refinements = REFINEMENTS
+        self.refinements = REFINEMENTS if missing else 1
 
     def with_missing(self) -> "Gaussian":
         return Gaussian(self.name, self._layout, self._constraint, self.parameter_names[1], missing=True)
@@ -165,15 +164,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         return Gaussian(self.storage, self._layout, own, missing=self.missing)
 
     def check_fixed(self, masks: Mapping[str, Array]) -> None:
-        name = self.parameter_names[1]
-        mask = masks.get(name)
-        own = self._constraint.direct and not self._constraint.shared
-        if mask is not None and not mask.all() and not own:
-            raise ValueError(
-                f"fixed {name} must be those of all components for {self.label}, whose components share some "
-                f"of them; got a mask with {np.count_nonzero(mask)} of {len(mask)}. Fix all of them or none, "
-                'or fit "full", "diag" or "spherical".'
-            )
+        check_fixed(self._constraint, self.label, self.parameter_names[1], masks)
 
     # --- coordinates
 
@@ -231,8 +222,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
 
     def spread(self, sums: GaussianSums) -> FloatArray:
         """Return the covariances of maximum likelihood, without any repair. All components must have rows."""
-        shift = sums.first / sums.weights[:, None]
-        return self._constraint.estimate(sums, shift, sums.weights, None)
+        return self._constraint.estimate(sums, sums.first / sums.weights[:, None], sums.weights, None)
 
     def multiply_adds(self, d: int) -> int:
         return d * (d + 1) if self._layout.matrices else 2 * d

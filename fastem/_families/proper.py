@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from fastem._checks import check_finite, check_symmetric
+from fastem._families.constraints import Constraint
 from fastem._families.layouts import GaussianParameters, Layout
-from fastem._typing import FloatArray
+from fastem._typing import Array, FloatArray
 
 
 def checked(
@@ -26,3 +29,15 @@ def checked(
     if layout.matrices:
         check_symmetric(called, covariances)
     return GaussianParameters(weights, means, covariances)
+
+
+def check_fixed(constraint: Constraint, label: str, called: str, masks: Mapping[str, Array]) -> None:
+    """Raise an error if the covariances of some components are fixed, and others share a part of them."""
+    mask = masks.get(called)
+    own = constraint.direct and not constraint.shared
+    if mask is not None and not mask.all() and not own:
+        raise ValueError(
+            f"fixed {called} must be those of all components for {label}, whose components share some of "
+            f"them; got a mask with {np.count_nonzero(mask)} of {len(mask)}. Fix all of them or none, or fit "
+            '"full", "diag" or "spherical".'
+        )

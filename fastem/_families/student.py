@@ -15,7 +15,7 @@ from fastem._checks import check_finite
 from fastem._families.base import check_sums
 from fastem._families.conjugate import moved
 from fastem._families.constraints import Constraint
-from fastem._families.degrees import LEAST, MOST, degrees_given_scale, own_degrees
+from fastem._families.degrees import LEAST, MOST, corrections, degrees_given_scale, own_degrees
 from fastem._families.diag_gaps import expected_sums, independently_imputed, student_params, student_sums
 from fastem._families.frame import Frame, Moments
 from fastem._families.gaussian import Gaussian
@@ -24,7 +24,7 @@ from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.regressions import expanded, full_triangle, row_params
 from fastem._families.reseed import with_rows
 from fastem._families.settling import REFINEMENTS, settled
-from fastem._families.special import digamma, log_gamma_gain, log_less_digamma
+from fastem._families.special import digamma, log_gamma_gain
 from fastem._families.steps import Maximised, Rule
 from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
 from fastem._kernels._params import StudentGapsParams, StudentGapsSums, StudentParams, StudentSums, Sums
@@ -190,7 +190,7 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
         nu, d = parameters.degrees_of_freedom, parameters.means.shape[1]
         counts = np.arange(d + 1)[:, None]
         constants = log_gamma_gain(nu / 2, counts / 2) - counts / 2 * np.log(np.pi * nu)
-        return row_params(_gaussian_of(parameters), frame, constants, nu, _corrections(nu, counts, d))
+        return row_params(_gaussian_of(parameters), frame, constants, nu, corrections(nu, counts, d))
 
     def expanded(
         self, parameters: StudentParameters, observed: Array, sums: list[TotalsOfStudent]
@@ -198,12 +198,11 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
         """Given what is observed, tau times a covariance does not depend on tau: B has the weight r."""
         nu, d = parameters.degrees_of_freedom, parameters.means.shape[1]
         weights = np.array([one.weights for one in sums])
-        gaussian = expanded(
-            _gaussian_of(parameters), observed, [_gaussian_sums(one) for one in sums], weights
-        )
+        parts = [_gaussian_sums(one) for one in sums]
+        gaussian = expanded(_gaussian_of(parameters), observed, parts, weights)
         logarithms = np.sum([one.logarithms for one in sums], axis=0)
         weight = weights.sum(axis=0)
-        logarithms += weight * _corrections(nu, np.array([observed.shape[1]]), d)
+        logarithms += weight * corrections(nu, np.array([observed.shape[1]]), d)
         return TotalsOfStudent(weight, logarithms, nu, *gaussian)
 
     def collect_rows(self, parameters: StudentParameters, merged: IncompleteSums) -> TotalsOfStudent:
@@ -359,9 +358,8 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
         k = len(arrays["weights"])
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(TotalsOfStudent._fields, (k,))
         shapes |= {"means": (k, d), "first": (k, d), "scatter": self._layout.shape(k, d)}
-        sums = TotalsOfStudent(
-            **{name: check_sums(name, arrays[name], shapes[name]) for name in TotalsOfStudent._fields}
-        )
+        found = {name: check_sums(name, arrays[name], shape) for name, shape in shapes.items()}
+        sums = TotalsOfStudent(**found)
         if not ((sums.degrees_of_freedom > 0).all() and (sums.scaled_weights >= 0).all()):
             raise ValueError("its degrees of freedom and weights are not positive")
         return sums
@@ -378,14 +376,6 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
     @property
     def label(self) -> str:
         return f"distribution='student', covariance_type={self._covariance_type!r}"
-
-
-def _corrections(nu: FloatArray, observed: Array, d: int) -> FloatArray:
-    """Return what makes log u of rows with fewer features observed tell as much of nu as that of whole rows.
-
-    E[log tau] is log u - g((nu + o) / 2) with g(a) = log(a) - digamma(a), and the M-step of nu has d for o.
-    """
-    return log_less_digamma((nu + d) / 2) - log_less_digamma((nu + observed) / 2)
 
 
 def _gaussian_of(parameters: StudentParameters) -> GaussianParameters:
