@@ -360,8 +360,8 @@ stride = _interpreted.stride if INTERPRETED else _stride
 # load(array, i, b): the vector array[i, b : b + lanes]. store(array, i, b, vector) writes it.
 load = _interpreted.load if INTERPRETED else _load
 store = _interpreted.store if INTERPRETED else _store
-# load_flat(array, offset), store_flat(array, offset, vector): the same for the numbers from array.flat[offset]
-# on, of an array in C order.
+# load_flat(array, offset), store_flat(array, offset, vector): the same for numbers from array.flat[offset] on,
+# of an array in C order.
 load_flat = _interpreted.load_flat if INTERPRETED else _load_flat
 store_flat = _interpreted.store_flat if INTERPRETED else _store_flat
 # load_column(X, i, j): the vector X[i : i + lanes, j].
@@ -387,7 +387,7 @@ lane_minimum = _interpreted.lane_minimum if INTERPRETED else _lane_minimum
 # choose(a, b, x, y): x in the lanes where a > b, else y.
 choose = _interpreted.choose if INTERPRETED else _choose
 # above(a, b): an integer with a bit for each lane, set where a > b.
-# absent(X, i, j): the same, set where one of the numbers from X[i, j] on is NaN. They may go on in row i + 1.
+# absent(X, i, j): the same, set where the numbers from X[i, j] on, also of the next row, are NaN.
 # count_bits(word): how many bits are set. lowest_bit(word): the position of the lowest set bit.
 above = _interpreted.above if INTERPRETED else _above
 absent = _interpreted.absent if INTERPRETED else _absent
