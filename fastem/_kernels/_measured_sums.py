@@ -1,17 +1,17 @@
-"""Sums over rows with gaps and known noise, and scores of them. `_observed` describes the arithmetic."""
+"""Sums over rows with gaps and known noise, and scores of them. `_measured` describes the arithmetic."""
 
 import numpy as np
 
 from fastem._kernels._assignment import keep_best, keep_known
 from fastem._kernels._jit import entry_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_share
-from fastem._kernels._observed import (
+from fastem._kernels._measured import (
     VARIANCES,
     at,
     densities,
     entries,
     factorise,
-    load_observed,
+    load_measured,
     new_line,
     solve_points,
 )
@@ -120,7 +120,7 @@ def accumulate_independent(params, k, share, space, seen, kind, gaps, sums, slot
 
 
 @kernel
-def accumulate_observed(params, space, tile_weights, seen, kind, gaps, line, sums, slot):
+def accumulate_measured(params, space, tile_weights, seen, kind, gaps, line, sums, slot):
     """Add the points of a tile to the sums. Groups without a part in a component are left out.
 
     IN the shares: responsibilities times weights; tile_weights (K,): their sums over the tile
@@ -168,10 +168,10 @@ def numbers_of_noise(noise, d, X):
 
 
 @entry_kernel
-def slot_observed(X, noise, sample_weight, labels, given, params, hard, sums, failures, slot):
+def slot_measured(X, noise, sample_weight, labels, given, params, hard, sums, failures, slot):
     """Add the rows of one slot to its sums, as `_estep.slot_statistics` does for rows without noise or gaps.
 
-    IN X (n, d), where NaN is missing; noise as in `load_observed`; all others as in `slot_statistics`
+    IN X (n, d), where NaN is missing; noise as in `load_measured`; all others as in `slot_statistics`
     OUT sums[slot]; failures (G,): 1 if rows or their noise are too large
     """
     K, d = params.means.shape
@@ -182,7 +182,7 @@ def slot_observed(X, noise, sample_weight, labels, given, params, hard, sums, fa
     gaps = np.zeros(1, np.int64)
     for first in range(start, stop, tile_rows(X)):
         size = min(tile_rows(X), stop - first)
-        kind = load_observed(X, noise, params, first, size, space, seen, gaps)
+        kind = load_measured(X, noise, params, first, size, space, seen, gaps)
         if kind < 0:
             failures[slot] = 1
             return
@@ -197,7 +197,7 @@ def slot_observed(X, noise, sample_weight, labels, given, params, hard, sums, fa
             if hard[0]:
                 keep_best(space, shares, K)
             sums.log2_likelihood[slot] += normalise(params.log2_peaks, space, shares, tile_weights)
-        accumulate_observed(params, space, tile_weights, seen, kind, gaps, line, sums, slot)
+        accumulate_measured(params, space, tile_weights, seen, kind, gaps, line, sums, slot)
 
 
 @kernel
@@ -238,7 +238,7 @@ def add_posterior_means(params, k, space, seen, kind, gaps, line, means, first, 
 
 
 @entry_kernel
-def slot_observed_scores(
+def slot_measured_scores(
     X, noise, params, log2_densities, labels, responsibilities, joint, means, about, failures, slot
 ):
     """Score the rows of one slot, as `_estep.slot_scores` does for rows without noise or gaps.
@@ -255,7 +255,7 @@ def slot_observed_scores(
         size = min(tile_rows(X), stop - first)
         for b in range(0, tile_rows(space), lanes(space)):
             store(space, WEIGHTS, b, one)
-        kind = load_observed(X, noise, params, first, size, space, seen, gaps)
+        kind = load_measured(X, noise, params, first, size, space, seen, gaps)
         if kind < 0:
             failures[slot] = 1
             return

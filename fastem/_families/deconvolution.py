@@ -1,17 +1,17 @@
-"""What the kernels of rows with gaps and known noise (`_kernels/_observed`) need of Gaussians; their sums."""
+"""What the kernels of rows with gaps and known noise (`_kernels/_measured`) need of Gaussians; their sums."""
 
 import numpy as np
 
 from fastem._families.frame import Frame
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.matrices import diagonals, identity, invert_lower, lower
-from fastem._kernels._observed import ObservedParams, ObservedSums
+from fastem._kernels._measured import MeasuredParams, MeasuredSums
 from fastem._typing import FloatArray
 
 _HALF_LOG2_2PI = 0.5 * float(np.log2(2 * np.pi))
 
 
-def observed_params(layout: Layout, parameters: GaussianParameters, frame: Frame) -> ObservedParams:
+def measured_params(layout: Layout, parameters: GaussianParameters, frame: Frame) -> MeasuredParams:
     """Return the parameters, with matrices if the layout has them, else with variances."""
     k, d = parameters.means.shape
     variances = np.broadcast_to(layout.variances(parameters.covariances, d), (k, d))
@@ -23,7 +23,7 @@ def observed_params(layout: Layout, parameters: GaussianParameters, frame: Frame
     return _params(parameters, covariances, factors, frame)
 
 
-def with_matrices(params: ObservedParams) -> ObservedParams:
+def with_matrices(params: MeasuredParams) -> MeasuredParams:
     """Return the same for rows whose noise is not independent between features."""
     d = params.means.shape[1]
     if params.covariances.shape[1] == d:
@@ -34,7 +34,7 @@ def with_matrices(params: ObservedParams) -> ObservedParams:
 
 def _params(
     parameters: GaussianParameters, covariances: FloatArray, factors: FloatArray, frame: Frame
-) -> ObservedParams:
+) -> MeasuredParams:
     d = parameters.means.shape[1]
     # What is left of the variance of a feature, given others that a row may have, is at least the inverse of
     # the diagonal of the precision. A feature that is missing counts as in `gaps`.
@@ -46,7 +46,7 @@ def _params(
     gaps = _HALF_LOG2_2PI + np.log2(frame.scale)
     with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
         log2_weights = np.log2(parameters.weights)
-    return ObservedParams(
+    return MeasuredParams(
         shift=frame.shift.astype(np.float64),
         inverse_scale=1 / frame.scale,
         log2_weights=log2_weights,
@@ -58,10 +58,10 @@ def _params(
     )
 
 
-def new_observed_sums(params: ObservedParams, slots: int) -> ObservedSums:
+def new_sums(params: MeasuredParams, slots: int) -> MeasuredSums:
     """Return accumulators of zeros."""
     k, d = params.means.shape
-    return ObservedSums(
+    return MeasuredSums(
         weights=np.zeros((slots, k)),
         first=np.zeros((slots, k, d)),
         second=np.zeros((slots, *params.covariances.shape)),
@@ -69,7 +69,7 @@ def new_observed_sums(params: ObservedParams, slots: int) -> ObservedSums:
     )
 
 
-def observed_sums(layout: Layout, params: ObservedParams, merged: ObservedSums) -> GaussianSums:
+def measured_sums(layout: Layout, params: MeasuredParams, merged: MeasuredSums) -> GaussianSums:
     """Return the expected sums from those of the kernel, added over all slots, which are whitened."""
     k, d = params.means.shape
     weights, factors = merged.weights, params.factors

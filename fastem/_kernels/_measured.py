@@ -41,7 +41,7 @@ VARIANCES = np.int64(1)
 MATRICES = np.int64(2)
 
 
-class ObservedParams(NamedTuple):
+class MeasuredParams(NamedTuple):
     """What the kernels need of a mixture. All arrays are of float64."""
 
     shift: np.ndarray  # (d,)
@@ -54,7 +54,7 @@ class ObservedParams(NamedTuple):
     gaps: np.ndarray  # (d,) what is added to log-densities for each feature that is missing
 
 
-class ObservedSums(NamedTuple):
+class MeasuredSums(NamedTuple):
     """The weighted sums of a pass for each of G slots. r is a responsibility times a weight."""
 
     weights: np.ndarray  # (G, K) sum of r
@@ -86,7 +86,7 @@ def entries(kind, d):
 
 
 @kernel
-def load_observed(X, noise, params, start, size, space, seen, gaps):
+def load_measured(X, noise, params, start, size, space, seen, gaps):
     """Load a tile of rows and their noise. Return the kind of the noise in memory, or -1 if one is too large.
 
     IN  noise (n, d, d), (n, 1, d), the same for one row that stands for all, or (0, 1, d) if there is none
