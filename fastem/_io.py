@@ -30,6 +30,7 @@ class StoredMixture(NamedTuple):
     feature_names: Any
     report: Any  # a FitReport, a KMeansReport or None
     inertia: float | None = None  # of k-means
+    missing: Any = "error"  # what becomes of NaN in rows
 
 
 def write(
@@ -99,6 +100,7 @@ def _read(file: BinaryIO) -> StoredMixture:
         options["feature_names"],
         _report_from_json(header["report"]),
         options.get("inertia"),
+        options.get("missing", "error"),
     )
 
 

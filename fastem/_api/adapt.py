@@ -8,6 +8,7 @@ from typing import Any
 
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import check_model, family_of_model, sweep_of
+from fastem._api.missing import check_complete
 from fastem._api.mixture import new_model, parts_of, source_for
 from fastem._api.steps import sums_under
 from fastem._api.translations import advised
@@ -85,6 +86,7 @@ def adapt(
     """
     check_model(model)
     family, background = adaptable_family(family_of_model(model)), parts_of(model)[1]
+    check_complete(family, "adapt")
     factor = _check_relevance(relevance)
     names = _check_names(parameters)
     n_iter = check_integer("n_iter", n_iter, 1)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from fastem._api.missing import with_missing
 from fastem._api.mixture import M, Mixture, new_model, parts_of
 from fastem._checks import as_float, check_feature, check_features, check_integer, is_real
 from fastem._families.algebra import Conditional, merged
@@ -97,7 +98,8 @@ def merged_model(model: M, groups: Any) -> M:
     ellipsoids = family.ellipsoids(user)
     assert ellipsoids is not None
     parameters = merged(user, ellipsoids[1], checked)
-    return new_model(type(model), family_of("gaussian", "full"), parameters, None, model.feature_names)
+    full = with_missing(family_of("gaussian", "full"), model.missing)
+    return new_model(type(model), full, parameters, None, model.feature_names)
 
 
 def _check_groups(groups: Any, k: int) -> list[list[int]]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Unpack, overload
 
 from fastem._api.fitting import fit_by
 from fastem._api.gaussian import GaussianMixture
+from fastem._api.missing import Missing
 from fastem._api.mixture import Mixture
 from fastem._api.options import check_options
 from fastem._api.prior import Prior
@@ -82,6 +83,7 @@ def fit(
     prior: Literal["default"] | Prior | None = None,
     noise_component: bool = False,
     inference: Literal["em", "variational"] = "em",
+    missing: Missing = "error",
     rng: RngLike = None,
     n_threads: int | None = None,
     callback: Any = None,
@@ -92,13 +94,14 @@ def fit(
     Parameters
     ----------
     X : array of shape (n, d), table, .csv, Parquet, store, chunks, or dask array or dataframe
-        Finite real numbers. If X is float32, fastem computes in float32 (and sums in float64), unless that
-        would hide a variance: features that nearly agree need float64. Otherwise it computes in float64. It
-        never copies an array of numbers as a whole, and never writes to it. Tables of pandas, polars,
-        pyarrow and other libraries that narwhals supports (the extra ``tables``) are converted, and the path
-        of a ``.csv`` is read, with or without names in its first line. The names of the columns become the
-        `feature_names` of the model. With ``distribution="categorical"``, arrays and columns may also hold
-        text; then another pass over chunks collects it.
+        Finite real numbers (`missing` tells what becomes of gaps). If X is float32, fastem computes in
+        float32 (and sums in float64), unless that would hide a variance: features that nearly agree need
+        float64. Otherwise it computes in float64. It never copies an array of numbers as a whole, and never
+        writes to it. Tables of pandas, polars, pyarrow and other libraries that narwhals supports (the extra
+        ``tables``) are converted, and the path of a ``.csv`` is read, with or without names in its first
+        line. The names of the columns become the `feature_names` of the model. With
+        ``distribution="categorical"``, arrays and columns may also hold text; then another pass over chunks
+        collects it.
 
         X need not fit in memory. The following are read again in each pass, and the result has the same
         bits as that of an array with the same rows:
@@ -255,6 +258,15 @@ def fit(
         scikit-learn gives them. The `objective` and the `history` of the report hold the lower bound of the
         log-evidence (for covariances that are not full, see `docs/explanation/algorithm.md`).
         Callbacks get the bound as their log-likelihood.
+    missing : {"error", "marginalise"}
+        What becomes of NaN. ``"error"``: an error. ``"marginalise"``: NaN, None, a null of a table or of
+        Parquet, an empty field of a .csv and a masked entry are numbers that are not known, and the
+        likelihood is that of the numbers that are (Ghahramani and Jordan 1994). This is right if numbers are
+        missing at random (Rubin 1976): whether one is missing may depend on what is observed in its row, but
+        not on the number itself. A row may have no number at all; a column must have one. inf is an error in
+        any case. The model remembers this option: its scores take such rows too, and `Mixture.impute` fills
+        them. It does not go together with `noise_component`, ``inference="variational"`` and a
+        `Distribution` of your own.
     rng : None, int, numpy.random.Generator or RandomState
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads. A
         RandomState, as scikit-learn has them, gives the seed, and goes on.
@@ -277,8 +289,8 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not valid (before any work starts), if X holds NaN or inf, or if the rows of X
-        differ between passes.
+        If an argument is not valid (before any work starts), if X holds inf, or NaN that is not allowed, or
+        if the rows of X differ between passes.
     FitInterrupted
         If the user interrupts (Ctrl-C), or X can no longer be read, during the iterations. The error holds
         the model so far. After Ctrl-C it is a `KeyboardInterrupt` too, and otherwise a `RuntimeError`.
@@ -322,6 +334,7 @@ def fit(
         prior,
         noise_component,
         inference,
+        missing,
     )
     reading = {"columns": columns, "cache_dir": cache_dir, "labels": labels}
-    return fit_by(options, init, X, sample_weight, n_threads, progress, **reading)
+    return fit_by(options, init, X, sample_weight, n_threads, progress, asks=True, **reading)

@@ -11,6 +11,7 @@ import numpy as np
 from fastem._api.advice import singular_in_words, warn_of_few_values
 from fastem._api.held import held_of
 from fastem._api.inside import in_frame
+from fastem._api.missing import how_to_ask
 from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
 from fastem._api.options import Options, check_init, check_parameters, check_start
@@ -46,9 +47,13 @@ def fit_by(
     sample_weight: Any,
     n_threads: int | None,
     progress: bool = False,
+    asks: bool = False,
     **reading: Any,
 ) -> Mixture[FitReport]:
-    """Fit by checked options. `reading` are the options of `source_of`."""
+    """Fit by checked options. `reading` are the options of `source_of`.
+
+    `asks` says that the user can ask for missing numbers.
+    """
     began = time.perf_counter()
     source = source_of(
         X,
@@ -57,6 +62,8 @@ def fit_by(
         k=options.k,
         vocabulary=options.family.vocabulary,
         feature_names=init.feature_names if isinstance(init, Mixture) else None,
+        missing=options.missing,
+        remedy=how_to_ask(options.family) if asks else "",
         **reading,
     )
     check_enough_rows(options.k, source.n_samples, source.n_positive)
@@ -78,7 +85,9 @@ def fit_by(
         raise failures[0]
     report = report_of(best, time.perf_counter() - began)
     found = best.parameters if bound is None else expected_mixture(best.parameters)
-    model = model_of(options.family, found, likelihood.frame, report, names, likelihood.fixed)
+    model = model_of(
+        options.family, found, likelihood.frame, report, names, likelihood.fixed, options.missing
+    )
     if failures:
         warn(WarningCause.FAILED, f"{len(failures)} of {options.restarts} start(s) failed: {failures[0]}")
     _warn_of_end(best, likelihood, options)
@@ -98,6 +107,8 @@ def likelihood_of(source: Source, options: Options[P], given: Given) -> Likeliho
     """Return the log-likelihood of the rows, in standard coordinates. Bad rows raise their error here."""
     family, moments = options.family, source.moments()
     check_spread(source.chunks, source.stored_dtype, moments, source.feature_names)
+    if moments.gaps:  # without them the plain family has the same likelihood
+        family = family.with_missing()
     frame = family.frame(moments, source.dtype)
     base = source.base_measure(family, frame) if family.has_base_measure else 0.0
     fixed = held_of(given, options, frame, source.known.labels) if options.fixed else None

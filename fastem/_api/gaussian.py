@@ -7,6 +7,7 @@ from typing import Any, Literal, cast, overload
 
 from fastem._api import interop
 from fastem._api.conditions import condition_of, marginal_of, merged_model
+from fastem._api.missing import Missing, with_missing
 from fastem._api.mixture import Mixture
 from fastem._api.regression import regressed
 from fastem._api.translations import HOLDS_PARAMETERS, advised
@@ -37,10 +38,13 @@ class GaussianMixture(Mixture[R]):
         How the parameters were fitted.
     feature_names : sequence of d str, optional
         Names of the columns. A table that is scored must have the same names in the same order.
+    missing : {"error", "marginalise"}
+        What becomes of NaN in rows that are scored. ``"marginalise"``: a number that is missing, and the
+        density is that of what is observed.
 
     Attributes
     ----------
-    weights, means, covariances, covariance_type, report, feature_names
+    weights, means, covariances, covariance_type, report, feature_names, missing
         The parameters above. `report` is None if the model was not fitted, and a type checker knows which:
         `fit` returns a ``GaussianMixture[FitReport]``, and a ``GaussianMixture`` alone may be either.
         `feature_names` is a tuple, or None if the model was not fitted to a table.
@@ -76,8 +80,9 @@ class GaussianMixture(Mixture[R]):
         *,
         report: R = None,  # type: ignore[assignment]
         feature_names: Sequence[str] | None = None,
+        missing: Missing = "error",
     ) -> None:
-        family = family_of("gaussian", covariance_type)
+        family = with_missing(family_of("gaussian", covariance_type), missing)
         parameters = {"means": means, "covariances": covariances}
         self._set(family, weights, parameters, None, report, feature_names)
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from fastem._api.missing import check_missing, with_missing
 from fastem._api.mixture import M, Mixture, new_model, parts_of
 from fastem._checks import check_feature_names
 from fastem._families.base import Family
 from fastem._families.frame import Frame
+from fastem._families.registry import family_named
 from fastem._report import FitReport
 from fastem._sources.passes import Source, Sweep
 from fastem._typing import Array
@@ -50,6 +52,15 @@ def with_feature_names(model: M, names: Sequence[str]) -> M:
     family, user, _ = parts_of(model)
     checked = check_feature_names(tuple(names), model.n_features)
     return new_model(type(model), family, user, model.report, checked)
+
+
+def allowing(model: M, missing: Any) -> M:
+    """Return a model with the same parameters, and with this option `missing`."""
+    family, user, _ = parts_of(model)
+    if check_missing(missing, family) == family.missing:
+        return model
+    changed = with_missing(family_named(family.name, None, family.state()), missing)
+    return new_model(type(model), changed, user, model.report, model.feature_names)
 
 
 def check_model(model: Any) -> None:

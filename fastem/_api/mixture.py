@@ -12,7 +12,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from fastem import _io
+from fastem._api.imputing import Imputes
 from fastem._api.merging import Merges
+from fastem._api.missing import Missing, how_to_ask_models, name_of, with_missing
 from fastem._api.parameters import check_mixing_weights, check_names
 from fastem._api.scores import Densities
 from fastem._api.scoring import Scorer
@@ -46,7 +48,7 @@ from fastem._typing import (
 M = TypeVar("M", bound="Mixture[Any]")
 
 
-class Mixture(Thresholds, Merges, Densities, Generic[R]):
+class Mixture(Thresholds, Merges, Imputes, Densities, Generic[R]):
     """A mixture with known parameters: p(x) = sum_k weights[k] p(x | parameters of component k).
 
     The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.
@@ -76,10 +78,13 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
         Number of columns, d. It must be given for a `Distribution`, since its parameters do not tell d.
     report, feature_names : optional
         How the parameters were fitted. The d names of the columns, which tables that are scored must have.
+    missing : {"error", "marginalise"}
+        What becomes of NaN in rows that are scored. ``"marginalise"``: a number that is missing, and the
+        density is that of what is observed.
 
     Attributes
     ----------
-    weights, parameters, report, feature_names
+    weights, parameters, report, feature_names, missing
         The parameters above. `report` is None if the model was not fitted, and a type checker knows which:
         `fit` returns a ``Mixture[FitReport]``, and a ``Mixture`` alone may be either. `feature_names` is a
         tuple, or None if the model was not fitted to a table.
@@ -127,10 +132,11 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
         n_features: int | None = None,
         report: R = None,  # type: ignore[assignment]
         feature_names: Sequence[str] | None = None,
+        missing: Missing = "error",
     ) -> None:
         family = other_family(distribution, covariance_type)
         check_names(family, parameters)
-        family = family.with_categories(categories, parameters)
+        family = with_missing(family.with_categories(categories, parameters), missing)
         self._set(family, weights, parameters, n_features, report, feature_names)
 
     def _set(
@@ -162,7 +168,7 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
             feature_names=check_feature_names(feature_names, family.n_features(user)),
             _family=family,
             _user=user,
-            _scorer=Scorer(family, user),
+            _scorer=Scorer(family, user, remedy=how_to_ask_models(family)),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -170,9 +176,10 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
 
     def __repr__(self) -> str:
         names = "" if self.feature_names is None else f", feature_names={reprlib.repr(self.feature_names)}"
+        missing = f", missing={self.missing!r}" if self._family.missing else ""
         return (
             f"{type(self).__name__}(n_components={self.n_components}, n_features={self.n_features}, "
-            f"{self._family.label}{names})"
+            f"{self._family.label}{names}{missing})"
         )
 
     @property
@@ -195,6 +202,10 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
     @property
     def noise_box(self) -> FloatArray | None:
         return self._family.box
+
+    @property
+    def missing(self) -> Missing:
+        return name_of(self._family)
 
     @property
     def n_parameters(self) -> int:
@@ -244,6 +255,7 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
             "family": self._family.name,
             "n_features": self.n_features,
             "feature_names": self.feature_names,
+            "missing": self.missing,
         }
         _io.write(path, self.weights, dict(self.parameters), self._family.state(), options, self.report)
 
@@ -254,9 +266,14 @@ class Mixture(Thresholds, Merges, Densities, Generic[R]):
         return super()._advice_on(name)
 
     def _source(
-        self, X: DataLike, sample_weight: RowsLike, n_threads: int | None, empty: bool = False
+        self,
+        X: DataLike,
+        sample_weight: RowsLike,
+        n_threads: int | None,
+        empty: bool = False,
+        missing: bool = False,
     ) -> Source:
-        return source_for(self, X, sample_weight, n_threads, empty=empty)
+        return source_for(self, X, sample_weight, n_threads, empty=empty, missing=missing)
 
 
 def parts_of(model: Mixture[Any]) -> tuple[Family[Any, Any], Any, Scorer]:
@@ -295,8 +312,13 @@ def source_for(
     *,
     labels: Any = None,
     empty: bool = False,
+    missing: bool = False,
+    remedy: str | None = None,
 ) -> Source:
-    """Open X as a source for this model, which sets the number and names of the features."""
+    """Open X as a source for this model, which sets the number and names of the features.
+
+    With `missing`, X may have NaN even if the model takes none.
+    """
     return source_of(
         X,
         sample_weight,
@@ -307,4 +329,6 @@ def source_for(
         labels=labels,
         k=model.n_components,
         empty=empty,
+        missing=missing or model._family.missing,
+        remedy=how_to_ask_models(model._family) if remedy is None else remedy,
     )

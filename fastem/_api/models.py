@@ -7,6 +7,7 @@ from typing import Any
 from fastem import _io
 from fastem._api.clusters import read_clusters
 from fastem._api.gaussian import GaussianMixture
+from fastem._api.missing import with_missing
 from fastem._api.mixture import Mixture, new_model, read_model
 from fastem._families.base import Family
 from fastem._families.centres import KMEANS
@@ -27,8 +28,13 @@ def model_of(
     report: FitReport | None = None,
     feature_names: Sequence[str] | None = None,
     fixed: Held | None = None,
+    missing: bool = False,
 ) -> Mixture[Any]:
-    """Make a model in user units from parameters in standard coordinates. Fixed ones are as given."""
+    """Make a model in user units from parameters in standard coordinates. Fixed ones are as given.
+
+    With `missing` it takes rows with NaN, also if the family is that of complete rows.
+    """
+    family = family.with_missing() if missing else family
     user = family.to_user(parameters, frame)
     if fixed is not None:
         user = fixed.kept(user, fixed.user)
@@ -70,7 +76,7 @@ def load(path: str | os.PathLike[str], *, distribution: Distribution | None = No
     try:
         if stored.family == KMEANS.name:
             return read_clusters(stored)
-        family = family_named(stored.family, own, stored.state)
+        family = with_missing(family_named(stored.family, own, stored.state), stored.missing)
         kind = _CLASSES.get(type(family), Mixture)
         return read_model(kind, family, stored)
     except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ import numpy as np
 from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import check_model, family_of_model, in_frame, user_parameters, with_report
+from fastem._api.missing import check_complete
 from fastem._api.mixture import Mixture, source_for
 from fastem._api.models import model_of
 from fastem._api.options import Options, check_options, check_reg_covar
@@ -176,6 +177,11 @@ def partial_fit(
         )
     if first.get("inference", "em") != "em":
         raise ValueError(f'inference must be "em" in partial_fit; got {first["inference"]!r}. Use fit.')
+    if first.get("missing", "error") != "error":
+        raise ValueError(
+            f'missing must be "error" in partial_fit; got {first["missing"]!r}. Use fit, or e_step and '
+            "m_step on chunks."
+        )
     if model is not None:
         check_model(model)
     if "rng" in first:
@@ -242,6 +248,7 @@ def _check_first(first: dict[str, Any], model: Mixture[Any] | None) -> Options[A
     options = check_options(k if model is None else model.n_components, reg_covar="auto", **checked)
     wanted = options.family
     family = wanted if model is None else family_of_model(model)
+    check_complete(family, "partial_fit")
     if {"covariance_type", "distribution"} & set(first) and wanted.label != family.label:
         raise ValueError(f"partial_fit must go on with {family.label}, as the model has; got {wanted.label}.")
     if not family.can_blend:

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastem._api.clusters import KMeans
 from fastem._api.inside import family_of_model
+from fastem._api.missing import check_missing
 from fastem._api.mixture import Mixture
 from fastem._api.parameters import check_mixing_weights
 from fastem._api.prior import Prior
@@ -47,6 +48,7 @@ class Options(NamedTuple, Generic[P]):
     sound_first: bool = True  # see `Likelihood`
     prior: Prior | None = None
     variational: bool = False  # whether to raise a bound of the evidence in place of the posterior
+    missing: bool = False  # whether NaN is a number that is missing
 
 
 def check_options(
@@ -66,6 +68,7 @@ def check_options(
     prior: Any = None,
     noise_component: Any = False,
     inference: Any = "em",
+    missing: Any = "error",
 ) -> Options[Any]:
     family = family_of(distribution, covariance_type)
     noisy = check_bool("noise_component", noise_component)
@@ -82,6 +85,9 @@ def check_options(
         )
     hard = check_one_of("assignment", assignment, ("soft", "hard")) == "hard"
     variational = check_one_of("inference", inference, ("em", "variational")) == "variational"
+    if missing != "error":
+        _check_combination(missing, noisy, variational)
+    allowed = check_missing(missing, family)
     if variational:
         _check_variational(family, hard, fixed)
         prior = "default" if prior is None else prior
@@ -99,6 +105,7 @@ def check_options(
         _check_fixed(fixed, family, init, k),
         prior=_check_prior(prior, family, variational),
         variational=variational,
+        missing=allowed,
     )
 
 
@@ -146,6 +153,15 @@ def _mask(name: str, value: Any, k: int) -> Array:
             f"got {value!r}."
         )
     return np.broadcast_to(mask, k).copy()
+
+
+def _check_combination(missing: Any, noisy: bool, variational: bool) -> None:
+    for other, given in (("noise_component=True", noisy), ('inference="variational"', variational)):
+        if given:
+            raise ValueError(
+                f'missing must be "error" with {other}; got {missing!r}. They do not go together: leave one '
+                "of them out."
+            )
 
 
 def _check_variational(family: Family[Any, Any], hard: bool, fixed: Any) -> None:

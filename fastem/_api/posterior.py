@@ -8,6 +8,7 @@ import numpy as np
 from fastem._api.options import Options
 from fastem._api.prior import Prior
 from fastem._em.objective import Likelihood, Posterior
+from fastem._em.starts import given_start
 from fastem._families.given import Belief, ConjugatePrior
 from fastem._families.steps import P
 from fastem._typing import FloatArray
@@ -36,6 +37,8 @@ def _belief(likelihood: Likelihood[Any], prior: Prior, kind: ConjugatePrior) -> 
     if prior.covariance is None:
         alone = replace(likelihood, k=1, fixed=None)
         place = likelihood.family.origin(1, d)
+        if likelihood.family.missing:  # what is expected of missing numbers depends on the covariance
+            place = given_start(alone, np.ones((likelihood.source.n_samples, 1))).parameters
         scale = kind.scale_of(alone.sums_given(place, _of_one_component).summed, frame)
     else:
         scale = kind.scale_from_user(prior.covariance, frame)

@@ -107,4 +107,5 @@ class Restarts(Generic[P]):
         if self.bound is not None:
             parameters = expected_mixture(parameters)
         names, fixed = self.feature_names, likelihood.fixed
-        return model_of(likelihood.family, parameters, likelihood.frame, None, names, fixed)
+        missing = likelihood.source.missing
+        return model_of(likelihood.family, parameters, likelihood.frame, None, names, fixed, missing)

@@ -11,6 +11,7 @@ from fastem._families.gaussian import Gaussian
 from fastem._families.steps import Scores
 from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep
+from fastem._sources.texts import Gaps
 from fastem._typing import Array, FloatArray, Rows
 
 
@@ -18,11 +19,19 @@ class Scorer:
     """The parameters of a mixture, in user units, prepared once for each dtype and use.
 
     `log_weights` (K,) replace the logarithms of the weights. They need not be those of weights that sum to 1,
-    and may be smaller than logarithms of numbers. The family must be one of Gaussians.
+    and may be smaller than logarithms of numbers. The family must be one of Gaussians. `remedy` is what a
+    user may do about NaN, if that is an error.
     """
 
-    def __init__(self, family: Family[Any, Any], user: Any, log_weights: FloatArray | None = None) -> None:
+    def __init__(
+        self,
+        family: Family[Any, Any],
+        user: Any,
+        log_weights: FloatArray | None = None,
+        remedy: str = "",
+    ) -> None:
         self._family, self._user, self._log_weights = family, user, log_weights
+        self._gaps = Gaps(family.missing, remedy)
         self._sweeps: dict[tuple[np.dtype[Any], bool], Sweep] = {}
 
     def sweep(self, dtype: np.dtype[Any], weighted: bool = True) -> Sweep:
@@ -115,7 +124,7 @@ class Scorer:
         """Fill the wanted scores. Rows whose weight is 0 may have values that the distribution has not."""
         if len(rows.X) == 0:
             return
-        source = ArraySource(rows, n_threads)
+        source = ArraySource(rows, n_threads, gaps=self._gaps)
         source.score(self.sweep(source.dtype, weighted), wanted)
 
 

@@ -20,6 +20,7 @@ from fastem._api.compared import (
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.inside import totals_of
 from fastem._api.interrupted import FitInterrupted, interruption
+from fastem._api.missing import Missing, how_to_ask
 from fastem._api.mixture import Mixture
 from fastem._api.options import Options, check_options
 from fastem._api.posterior import check_prior
@@ -85,6 +86,7 @@ def select(
     reg_covar: RegCovar = "auto",
     acceleration: Literal["auto"] | None = "auto",
     prior: Literal["default"] | Prior | None = None,
+    missing: Missing = "error",
     rng: RngLike = None,
     n_threads: int | None = None,
     callback: Any = None,
@@ -126,7 +128,7 @@ def select(
         The same as in `fit`. All numbers in `k` must be more than the largest label.
     init : str
         ``"auto"``, or the name of another start of `fit`. Only with ``"auto"`` do fits share their starts.
-    n_init, tol, max_iter, reg_covar, acceleration, prior, rng, n_threads
+    n_init, tol, max_iter, reg_covar, acceleration, prior, missing, rng, n_threads
         The same as in `fit`, for each fit. `n_init` is rarely of use. It counts for the first fit of a cell.
     callback : callable, optional
         Function that is called as ``callback(candidate, model)`` when a fit is finished. If it returns True,
@@ -191,6 +193,7 @@ def select(
             rng,
             assignment,
             prior=prior,
+            missing=missing,
         )
     options = next(iter(kinds.values()))
     source = source_of(
@@ -202,6 +205,8 @@ def select(
         vocabulary=options.family.vocabulary,
         labels=labels,
         k=ks[-1],
+        missing=options.missing,
+        remedy=how_to_ask(options.family),
     )
     largest = int(source.known.labels.max(initial=-1))
     if largest >= ks[0]:

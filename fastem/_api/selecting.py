@@ -59,7 +59,8 @@ class Fit:
             return None
         likelihood = self.likelihood
         report = report_of(self.run, self.elapsed)
-        return model_of(likelihood.family, self.run.parameters, likelihood.frame, report, names)
+        about = likelihood.frame, report, names, None, likelihood.source.missing
+        return model_of(likelihood.family, self.run.parameters, *about)
 
     def candidate(self, kind: Kind, held_out: float | None) -> Candidate:
         likelihood, run = self.likelihood, self.run

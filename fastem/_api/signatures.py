@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from fastem._api.clusters import KMeans
 from fastem._api.gaussian import GaussianMixture
+from fastem._api.missing import Missing
 from fastem._api.mixture import Mixture
 from fastem._api.prior import Prior
 from fastem._em.loop import StoppingRule
@@ -39,6 +40,7 @@ class _Options(TypedDict, total=False):
     n_threads: int | None
     progress: bool
     prior: Literal["default"] | Prior | None
+    missing: Missing
 
 
 class KMeansOptions(TypedDict, total=False):

@@ -8,7 +8,8 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from fastem._api.gaussian import GaussianMixture
-from fastem._api.inside import check_model, sweep_of
+from fastem._api.inside import allowing, check_model, family_of_model, sweep_of
+from fastem._api.missing import Missing, how_to_ask
 from fastem._api.mixture import M, Mixture, parts_of, source_for
 from fastem._api.models import model_in_user_units, model_of
 from fastem._api.options import check_reg_covar
@@ -23,19 +24,34 @@ from fastem._typing import DataLike, RowsLike
 
 @overload
 def e_step(
-    X: DataLike, model: GaussianMixture[Any], sample_weight: RowsLike = None, *, n_threads: int | None = None
+    X: DataLike,
+    model: GaussianMixture[Any],
+    sample_weight: RowsLike = None,
+    *,
+    missing: Missing | None = None,
+    n_threads: int | None = None,
 ) -> Statistics[GaussianMixture]: ...
 
 
 @overload
 def e_step(
-    X: DataLike, model: Mixture[Any], sample_weight: RowsLike = None, *, n_threads: int | None = None
+    X: DataLike,
+    model: Mixture[Any],
+    sample_weight: RowsLike = None,
+    *,
+    missing: Missing | None = None,
+    n_threads: int | None = None,
 ) -> Statistics[Mixture]: ...
 
 
 @advised()
 def e_step(
-    X: DataLike, model: Mixture[Any], sample_weight: RowsLike = None, *, n_threads: int | None = None
+    X: DataLike,
+    model: Mixture[Any],
+    sample_weight: RowsLike = None,
+    *,
+    missing: Missing | None = None,
+    n_threads: int | None = None,
 ) -> Statistics[Any]:
     """Compute the expected sufficient statistics of the latent labels, in one pass over X.
 
@@ -52,6 +68,9 @@ def e_step(
     sample_weight : array of shape (n,), or str, optional
         Weights of the rows, which multiply the responsibilities. If X is Parquet or a dask dataframe, this
         may be the name of a column.
+    missing : {"error", "marginalise"}, optional
+        The same as in `fit`. The sums are then expected ones, given what is observed (Ghahramani and Jordan
+        1994). The default is that of the model.
     n_threads : int, optional
         The same as in `fit`.
 
@@ -62,10 +81,11 @@ def e_step(
     Raises
     ------
     ValueError, TypeError
-        If X does not fit the model or holds NaN or inf.
+        If X does not fit the model or holds inf, or NaN that is not allowed.
     """
     check_model(model)
-    source = source_for(model, X, sample_weight, n_threads)
+    model = model if missing is None else allowing(model, missing)
+    source = source_for(model, X, sample_weight, n_threads, remedy=how_to_ask(family_of_model(model)))
     return sums_under(model, source, source.dtype)
 
 

@@ -30,6 +30,8 @@ def summary(
         f"{title} of {k} component{'s' * (k > 1)}, {family.label}",
         f"{d} feature{'s' * (d > 1)}, {n_parameters} free parameters",
     ]
+    if family.missing:
+        lines[-1] += "; missing numbers are marginalised"
     if report is not None:
         lines.append(
             f"fit: {report.status.name} after {report.n_iter} iteration{'s' * (report.n_iter != 1)}, "

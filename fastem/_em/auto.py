@@ -18,6 +18,7 @@ from fastem._em.labellings import (
 from fastem._em.objective import Likelihood
 from fastem._em.race import best_ascent, best_run, labelled_start, shortlisted
 from fastem._em.starts import (
+    complete_rows,
     matched,
     nearest_start,
     random_start,
@@ -116,6 +117,7 @@ class Drawn(NamedTuple):
     rows: Rows
     geometries: list[FloatArray]
     weights: FloatArray
+    filled: Rows  # the rows with others' numbers in place of those that are missing
 
 
 def draw(likelihood: Likelihood[P], size: int, rng: np.random.Generator) -> Drawn:
@@ -123,8 +125,9 @@ def draw(likelihood: Likelihood[P], size: int, rng: np.random.Generator) -> Draw
 
 
 def _seen(likelihood: Likelihood[P], rows: Rows) -> Drawn:
-    source = likelihood.source
-    return Drawn(rows, *geometries_of(rows, source.dtype, likelihood.family, likelihood.frame))
+    filled = complete_rows(likelihood, rows)
+    geometries = geometries_of(filled, likelihood.source.dtype, likelihood.family, likelihood.frame)
+    return Drawn(rows, *geometries, filled)
 
 
 def best_start(
@@ -146,7 +149,8 @@ def best_start(
     the noise can. Starts without these are ahead at first, and so have no part in the race, but are compared
     with its winner.
     """
-    (rows, geometries, weights), k, n_threads = drawn, likelihood.k, likelihood.source.n_threads
+    (rows, geometries, weights, filled), k = drawn, likelihood.k
+    n_threads = likelihood.source.n_threads
     n, m = likelihood.source.n_positive, len(rows.X)
     work = k * likelihood.family.multiply_adds(likelihood.source.n_features)
     alone = clear or m < _ROWS_PER_PARAMETER * likelihood.family.n_parameters(k, likelihood.source.n_features)
@@ -161,18 +165,20 @@ def best_start(
     if rows.labels is not None and partly_known:
         found, bare = ([matched(labels, rows, k) for labels in group] for group in (found, bare))
         found += [nearest_known(points, weights, rows.labels, k) for points in geometries[:-1]]
-    sample = replace(likelihood, source=ArraySource(rows, n_threads if m * work > _WORTH_THREADS else 1))
-    # Kernels of whole ascents know no more than rows and weights. Where there is a prior, they still tell
-    # which labellings are worth a try.
-    plain = not (partly_known or likelihood.hard or likelihood.fixed)
+    threads = n_threads if m * work > _WORTH_THREADS else 1
+    sample, whole = (replace(likelihood, source=ArraySource(these, threads)) for these in (rows, filled))
+    # Kernels of whole ascents know no more than complete rows and weights. Where there is a prior, they still
+    # tell which labellings are worth a try.
+    plain = not (partly_known or likelihood.hard or likelihood.fixed or filled is not rows)
     ascended = None
     if few and plain and likelihood.prior is None:
         ascended = best_ascent(sample, rows, found, n_threads)
     if ascended is None:
         if few and plain:
             found = shortlisted(sample, rows, found, n_threads)
-        late = [partial(labelled_start, sample, labels) for labels in bare]
-        ascended = best_run(sample, rows, found, heat, [*late, *_late_starts(sample, rows, rng)])
+        starts = [partial(labelled_start, whole, labels) for labels in found]
+        late = [*(partial(labelled_start, whole, labels) for labels in bare)]
+        ascended = best_run(sample, rows, starts, heat, [*late, *_late_starts(whole, filled, rng)])
     return softened(likelihood, ascended)
 
 

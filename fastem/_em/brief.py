@@ -6,13 +6,14 @@ geometry, a single ascent is left.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from fastem._em.auto import draw
 from fastem._em.labellings import breathe, distinct, random_labels
 from fastem._em.objective import Likelihood
-from fastem._em.race import best_run, points_of, raced
+from fastem._em.race import best_run, labelled_start, points_of, raced
 from fastem._em.starts import given_start, sample_size, softened
 from fastem._families.steps import Maximised, P
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
@@ -45,7 +46,7 @@ def brief_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximise
     """Return where EM on a sample ends from the best of a few labellings."""
     family, k, d = likelihood.family, likelihood.k, likelihood.source.n_features
     wanted = max(_LEAST_ROWS, k * _PER_COMPONENT, _PER_PARAMETER * family.n_parameters(k, d))
-    rows, geometries, weights = draw(likelihood, sample_size(likelihood, min(wanted, _MOST_ROWS)), rng)
+    rows, geometries, weights, _ = draw(likelihood, sample_size(likelihood, min(wanted, _MOST_ROWS)), rng)
     work = len(rows.X) * k * family.multiply_adds(d)
     if k == 1:
         sample = replace(likelihood, source=ArraySource(rows, 1))
@@ -82,7 +83,8 @@ def _best(
     sample = replace(likelihood, source=ArraySource(rows, 1))
     ended = raced(sample, rows, found, n_threads, heats) if work <= _WORTH_ASCENTS else None
     if ended is None:
-        return best_run(sample, rows, found, _HEAT, [], refined=0)
+        starts = [partial(labelled_start, sample, labels) for labels in found]
+        return best_run(sample, rows, [*starts], _HEAT, [], refined=0)
     ascents, best = ended
     source = likelihood.source
     if source.n_samples * (work // len(rows.X)) > _WORTH_PASSES:

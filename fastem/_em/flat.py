@@ -118,4 +118,8 @@ def _labels(likelihood: Likelihood[P], parameters: P, rows: Rows) -> Array:
 
 def _constant(rows: Rows, own: Array) -> tuple[int, ...]:
     X = rows.X[own & (rows.weights > 0)]
-    return tuple(np.flatnonzero((X == X[0]).all(axis=0)).tolist()) if len(X) else ()
+    if not len(X):
+        return ()
+    there = ~np.isnan(X)
+    first = X[there.argmax(axis=0), np.arange(X.shape[1])]
+    return tuple(np.flatnonzero(((X == first) | ~there).all(axis=0)).tolist())

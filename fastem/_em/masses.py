@@ -8,7 +8,7 @@ but so do their neighbours.
 import numpy as np
 
 from fastem._em.objective import Likelihood
-from fastem._em.starts import standardised
+from fastem._em.starts import complete_rows, standardised
 from fastem._families.matrices import gram, times
 from fastem._families.steps import P, Scores
 from fastem._sources.arrays import ArraySource
@@ -49,6 +49,7 @@ def masses_of(sample: Likelihood[P], rows: Rows, parameters: P, singular: list[i
     if not sample.sound_first:
         return singular
     family, frame, dtype = sample.family, sample.frame, sample.source.dtype
+    rows = complete_rows(sample, rows)
     labels = np.empty(len(rows.X), np.int64)
     packed = family.pack(parameters, frame, dtype)
     ArraySource(rows).score(Sweep(family, sample.k, packed, frame, None), Scores(labels=labels))

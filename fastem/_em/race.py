@@ -3,7 +3,7 @@
 The likelihood decides, not k-means.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -134,9 +134,9 @@ def _masses_at(ascents: Ascents[P], sample: Likelihood[P], rows: Rows, start: in
 def best_run(
     sample: Likelihood[P],
     rows: Rows,
-    found: list[Array],
+    starts: Sequence[Callable[[], Maximised[P]]],
     heat: int,
-    late: list[Callable[[], Maximised[P]]],
+    late: Sequence[Callable[[], Maximised[P]]],
     refined: int = _REFINED,
 ) -> Maximised[P]:
     """Return the parameters of the best run. After each heat the best third goes on, twice as long.
@@ -145,8 +145,7 @@ def best_run(
     that were dropped goes on, if it ranks higher. The winner is compared with the `late` starts, for which no
     heat is long enough, after long runs of all of them.
     """
-    starts = [partial(labelled_start, sample, labels) for labels in found]
-    limits, dropped = replace(_LIMITS, max_iter=heat), list[Run[P]]()
+    starts, limits, dropped = list(starts), replace(_LIMITS, max_iter=heat), list[Run[P]]()
     while len(starts) > 1:
         runs = sorted((_attempt(sample, rows, start, limits) for start in starts), key=_rank, reverse=True)
         if runs[0].failure is not None and not runs[0].history:

@@ -17,7 +17,7 @@ from fastem._em.acceleration import Squarem
 from fastem._em.loop import FLOORED, KEPT, RESEEDED, Limits, Run, Watch, ascend, gain_below, reading
 from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
-from fastem._em.starts import sample_size, standardised
+from fastem._em.starts import complete_rows, sample_size, standardised
 from fastem._families.matrices import gram
 from fastem._families.steps import Maximised, P, Scores
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
@@ -244,6 +244,8 @@ def _parted(
 def _clusters(rows: Rows, k: int, sample: Likelihood[P], rng: np.random.Generator) -> Array:
     """Return the nearest of k seeds of each row. Lloyd's iterations would part features without clusters."""
     family = sample.family
-    points, weights = standardised(rows, sample.source.dtype, family, sample.frame, family.isotropic)
+    points, weights = standardised(
+        complete_rows(sample, rows), sample.source.dtype, family, sample.frame, family.isotropic
+    )
     seeds = kmeans_plus_plus(points, weights, rng.random((k, 2 + int(np.log(k)))))
     return lloyd(points, weights, np.ascontiguousarray(points[:, seeds].T), 0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem._em.completed import completed
 from fastem._em.objective import Likelihood
 from fastem._families.base import Family
 from fastem._families.frame import Frame
@@ -38,6 +39,7 @@ def sampled_start(
     """Return the initial parameters from one labelling of a random sample of the rows."""
     source, k = likelihood.source, likelihood.k
     rows = source.sample(sample_size(likelihood, _SAMPLE_ROWS), rng)
+    rows = complete_rows(likelihood, rows)
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
     if init == "random":
         return random_start(sample, rows, int(rng.integers(2**63)))
@@ -59,7 +61,7 @@ def nearest_start(likelihood: Likelihood[P], centres: FloatArray, rng: np.random
     The centres are values of the parameter `location` of the family.
     """
     source, frame = likelihood.source, likelihood.frame
-    rows = source.sample(sample_size(likelihood, _SAMPLE_ROWS), rng)
+    rows = complete_rows(likelihood, source.sample(sample_size(likelihood, _SAMPLE_ROWS), rng))
     points = likelihood.family.seen(np.asarray(rows.X, dtype=source.dtype), frame)
     deviations = points.std(axis=0)
     deviations[deviations == 0] = 1.0
@@ -71,6 +73,11 @@ def nearest_start(likelihood: Likelihood[P], centres: FloatArray, rng: np.random
         np.minimum(nearest, distances, out=nearest)
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))
     return given_start(sample, labels)
+
+
+def complete_rows(likelihood: Likelihood[P], rows: Rows) -> Rows:
+    """Return the rows of a sample with other rows' numbers in place of those that are missing."""
+    return completed(rows, likelihood.frame.mean) if likelihood.family.missing else rows
 
 
 def given_start(likelihood: Likelihood[P], init: Array) -> Maximised[P]:

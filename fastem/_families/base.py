@@ -73,10 +73,10 @@ class Family(ABC, Generic[P, S]):
     holdable: tuple[str, ...] = ()
     conjugate_prior: ConjugatePrior | None = None  # the kind of prior that `maximise` heeds
     can_blend: ClassVar[bool] = True  # whether parameters tell the sums that they are the maximum of
-    has_ascents: ClassVar[bool] = False  # whether a kernel makes whole `ascents`, which cost little
+    has_ascents: bool = False  # whether a kernel makes whole `ascents`, which cost little
     # Whether EM from random responsibilities may find what k-means cannot see, for the start "auto".
     tries_random: bool = False
-    refinements: ClassVar[int] = 1  # how often sums for known responsibilities are taken again, at most
+    refinements: int = 1  # how often sums for known responsibilities are taken again, at most
     holds_responsibilities: ClassVar[bool] = False  # whether a pass holds an (m, K) array for m rows
     shows_clusters: ClassVar[bool] = True  # whether k-means can see the clusters of rows
     extra: ClassVar[int] = 0  # components after the k that users ask for; arrays of weights have them too

@@ -11,13 +11,15 @@ from fastem._families.given import Conjugate
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import alive_components, reseed
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING, hides, noise, stored_noise
-from fastem._families.steps import Maximised
+from fastem._families.steps import Maximised, Rule
 from fastem._typing import Array, FloatArray
 
 # With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many
 # floors, the floor was not enough.
 _LEAST_RATIO = 0.5
 _LEAST_WEIGHT = 1e-200  # of which quotients are exact
+# A variance in user units must stay a normal number.
+_LEAST_REG_COVAR = float(np.finfo(np.float64).tiny)
 # Sums of this precision cannot be taken again more precisely.
 _FINEST = float(np.finfo(np.float64).eps)
 # Sums for one covariance of all components were whitened and coloured again, which rounds more. A single row
@@ -45,6 +47,25 @@ class Fixed(NamedTuple):
     @property
     def components(self) -> Array:
         return np.asarray(self.means | self.covariances)
+
+
+def stored_in(rule: Rule[GaussianParameters]) -> Stored | None:
+    if rule.stored <= rule.precision:
+        return None
+    return Stored(rule.stored, -rule.frame.shift / rule.frame.scale)
+
+
+def added_by(rule: Rule[GaussianParameters], layout: Layout) -> FloatArray | Literal["auto"]:
+    """Return what the M-step adds to variances, in standard coordinates."""
+    if rule.reg_covar is not None:
+        scale = rule.frame.scale
+        return rule.share * np.asarray(max(rule.reg_covar, _LEAST_REG_COVAR) / scale / scale)
+    if rule.before is None:
+        return "auto"
+    weights, means, covariances = rule.before
+    variances = layout.variances(covariances, means.shape[1])
+    total = np.asarray(weights @ (variances + np.square(means - weights @ means)))
+    return np.asarray(rule.share * (RELATIVE_FLOOR * total))
 
 
 def maximise_gaussian(

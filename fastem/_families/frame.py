@@ -1,6 +1,6 @@
 """Standard coordinates, in which kernels and M-steps compute whatever the user's units are."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,20 +11,27 @@ _LEAST_MAGNITUDE = 1e-148
 
 
 class Moments(NamedTuple):
-    """Weighted moments of all rows: total weight, and mean and variance of each feature."""
+    """Weighted moments of all rows: total weight, and mean and variance of what each feature has."""
 
     weight: float
     mean: FloatArray  # (d,)
     variance: FloatArray  # (d,)
+    observed: FloatArray | None = None  # (d,) the weight of the numbers of each feature; None if all have all
+    gaps: int = 0  # how many numbers are missing, also in rows of weight 0
 
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of the rows of both (Chan, Golub and LeVeque 1983). Both must have weight."""
         weight = self.weight + other.weight
-        share = other.weight / weight
+        share: Any = other.weight / weight
+        observed = None
+        if self.observed is not None and other.observed is not None:
+            observed = self.observed + other.observed
+            share = other.observed / np.where(observed > 0, observed, 1.0)
         with np.errstate(all="ignore"):
             gap = other.mean - self.mean
             spread = (1 - share) * (self.variance + share * (gap * gap))
-            return Moments(weight, self.mean + share * gap, spread + share * other.variance)
+            mean, variance = self.mean + share * gap, spread + share * other.variance
+            return Moments(weight, mean, variance, observed, self.gaps + other.gaps)
 
 
 class Frame(NamedTuple):

@@ -1,42 +1,46 @@
 """Gaussian families, each of which is a layout of the covariances and a constraint on them."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fastem._checks import check_finite, check_symmetric
 from fastem._families.algebra import Conditional, given_the_first
 from fastem._families.ascents import GaussianAscents
-from fastem._families.base import check_sums, weights_of
+from fastem._families.base import check_sums
 from fastem._families.compiled import CompiledFamily
 from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
-from fastem._families.floor import Fixed, Stored, maximise_gaussian
+from fastem._families.floor import Fixed, added_by, maximise_gaussian, stored_in
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.given import Belief
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.points import parameters_at, point_of
 from fastem._families.relevance import adapted, completed
 from fastem._families.reseed import with_rows
-from fastem._families.rounding import RELATIVE_FLOOR
+from fastem._families.settling import REFINEMENTS, settled
 from fastem._families.steps import Maximised, Rule
 from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
 from fastem._typing import Array, FloatArray
-
-# A variance in user units must stay a normal number.
-_LEAST_REG_COVAR = float(np.finfo(np.float64).tiny)
 
 
 class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     """log p(x | k) = log N(x; mean_k, covariance_k)."""
 
     distribution = "gaussian"
-    has_covariances = has_ascents = True
+    has_covariances = True
     location = "means"
     conjugate_prior: NormalInverseWishart
 
     def __init__(
-        self, name: str, layout: Layout, constraint: Constraint, covariances: str = "covariances"
+        self,
+        name: str,
+        layout: Layout,
+        constraint: Constraint,
+        covariances: str = "covariances",
+        *,
+        missing: bool = False,
     ) -> None:
         """`covariances` is what users call them, since a family of other elliptical distributions has one of
         these."""
@@ -44,7 +48,14 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self.parameter_names = self.holdable = ("means", covariances)
         self._layout, self._constraint = layout, constraint
         self.conjugate_prior = NormalInverseWishart(layout, constraint.shared)
-        self.has_variational = constraint.direct
+        # No kernel of whole ascents, and no posterior of all parameters, knows missing numbers.
+        self.missing, self.has_ascents = missing, not missing
+        self.has_variational = constraint.direct and not missing
+        if missing:
+            self.refinements = REFINEMENTS
+
+    def with_missing(self) -> "Gaussian":
+        return Gaussian(self.name, self._layout, self._constraint, self.parameter_names[1], missing=True)
 
     @property
     def storage(self) -> str:
@@ -157,7 +168,8 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         """The family of some of the features, alone or given others."""
         if self._constraint.inherited:
             return self
-        return Gaussian(self.storage, self._layout, OF_THEIR_OWN[type(self._layout)])
+        own = OF_THEIR_OWN[type(self._layout)]
+        return Gaussian(self.storage, self._layout, own, missing=self.missing)
 
     def check_fixed(self, masks: Mapping[str, Array]) -> None:
         name = self.parameter_names[1]
@@ -223,17 +235,21 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         n_threads: int | None,
     ) -> GaussianAscents | None:
         if not (
-            self._constraint.direct
+            self.has_ascents
+            and self._constraint.direct
             and GaussianAscents.fit_in_memory(self._layout, len(labels), k, len(points))
         ):
             return None
-        return GaussianAscents(self._layout, points, weights, labels, k, rule, self._added(rule), n_threads)
+        return GaussianAscents(
+            self._layout, points, weights, labels, k, rule, added_by(rule, self._layout), n_threads
+        )
 
     @property
     def rough(self) -> "Gaussian | None":
         if self._constraint.direct:
             return None
-        return Gaussian(self.name, self._layout, OF_THEIR_OWN[type(self._layout)])
+        own = OF_THEIR_OWN[type(self._layout)]
+        return Gaussian(self.name, self._layout, own, missing=self.missing)
 
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
         return self._layout.collect(packed, merged)
@@ -264,8 +280,8 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             sums,
             rule.mean_row_weight,
             rule.precision,
-            self._stored(rule),
-            self._added(rule),
+            stored_in(rule),
+            added_by(rule, self._layout),
             rule.reseeds,
             None if rule.before is None else rule.before.covariances,
             self._fixed(rule),
@@ -278,23 +294,6 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         means, covariances = (rule.held.of(name) for name in self.parameter_names)
         parameters: GaussianParameters = rule.held.parameters
         return Fixed(parameters, means, covariances[: len(parameters.covariances)])
-
-    def _stored(self, rule: Rule[GaussianParameters]) -> Stored | None:
-        if rule.stored <= rule.precision:
-            return None
-        return Stored(rule.stored, -rule.frame.shift / rule.frame.scale)
-
-    def _added(self, rule: Rule[GaussianParameters]) -> FloatArray | Literal["auto"]:
-        """Return what the M-step adds to variances, in standard coordinates."""
-        if rule.reg_covar is not None:
-            scale = rule.frame.scale
-            return rule.share * np.asarray(max(rule.reg_covar, _LEAST_REG_COVAR) / scale / scale)
-        if rule.before is None:
-            return "auto"
-        weights, means, covariances = rule.before
-        variances = self._layout.variances(covariances, means.shape[1])
-        total = np.asarray(weights @ (variances + np.square(means - weights @ means)))
-        return np.asarray(rule.share * (RELATIVE_FLOOR * total))
 
     def keeping(
         self, parameters: GaussianParameters, before: GaussianParameters, kept: list[int]
@@ -324,46 +323,34 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         before = self.from_user(background, frame)
         found = adapted(self._layout, self._constraint, before, sums, relevance, names, precision)
         new = self.to_user(GaussianParameters(found.weights, before.means, found.covariances), frame)
+        own = self._constraint.direct and self._layout.shape(*before.means.shape)[0] == len(sums.weights)
+        kept = [int(component) for component in np.flatnonzero(sums.weights == 0)] if own else []
         covariances = new.covariances if "covariances" in names else background.covariances
-        if self._constraint.direct and self._layout.shape(*before.means.shape)[0] == len(sums.weights):
-            covariances = with_rows(
-                covariances, background.covariances, list(np.flatnonzero(sums.weights == 0))
-            )
-        means = background.means + found.moves * frame.scale
-        return GaussianParameters(found.weights, means, covariances)
+        covariances = with_rows(covariances, background.covariances, kept)
+        return GaussianParameters(found.weights, background.means + found.moves * frame.scale, covariances)
 
     def origin(self, k: int, d: int) -> GaussianParameters:
         unit = self._layout.diagonal(np.ones((self._layout.shape(k, d)[0], d)))
         return GaussianParameters(np.full(k, 1 / k), np.zeros((k, d)), unit)
 
-    def recentred(self, origin: GaussianParameters | None, rough: GaussianParameters) -> GaussianParameters:
+    def recentred(
+        self, origin: GaussianParameters | None, rough: GaussianParameters
+    ) -> GaussianParameters | None:
         """Return the means that the first pass found. The second pass takes the scatter about them. So no
-        precision is lost, however far apart and narrow the components are."""
+        precision is lost, however far apart and narrow the components are.
+
+        What is expected of missing numbers depends on all parameters, so that these are found step by step.
+        """
         assert origin is not None
-        return origin._replace(means=rough.means)
+        if not self.missing:
+            return origin._replace(means=rough.means)
+        return None if settled(self._layout, origin, rough) else rough
 
     def to_vector(self, parameters: GaussianParameters) -> FloatArray | None:
-        if not self._constraint.straight:
-            return None
-        weights, means, covariances = parameters
-        logarithms = self._layout.logarithms(covariances)
-        return np.concatenate([np.sqrt(weights), means.ravel(), logarithms.ravel()])
+        return point_of(self._layout, self._constraint, parameters)
 
     def from_vector(self, vector: FloatArray, like: GaussianParameters) -> GaussianParameters | None:
-        k, d = like.means.shape
-        roots, means, logarithms = np.split(vector, [k, k + k * d])
-        with np.errstate(all="ignore"):
-            covariances = self._layout.from_logarithms(logarithms, like.covariances.shape)
-            parameters = GaussianParameters(weights_of(roots), means.reshape(k, d), covariances)
-            valid = all(np.isfinite(array).all() for array in parameters)
-            valid = valid and bool((self._layout.pivots(covariances, d) > 0).all())
-        if not valid or self._constraint.direct:
-            return parameters if valid else None
-        # Leaps multiply rounding errors, which would leave the constraint more and more.
-        ones, rest = np.ones(k), np.zeros((k, d))
-        sums = GaussianSums(parameters.means, ones, rest, self._layout.scatter(parameters, ones))
-        covariances = self._constraint.estimate(sums, rest, ones, covariances)
-        return parameters._replace(covariances=covariances)
+        return parameters_at(self._layout, self._constraint, vector, like)
 
     def places(self, parameters: GaussianParameters) -> FloatArray:
         weights, means, covariances = parameters

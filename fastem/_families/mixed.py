@@ -216,7 +216,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
         return Frame(*arrays)
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        weight, mean, variance = moments
+        weight, mean, variance = moments[:3]
         of_blocks = (Moments(weight, mean[b.columns], variance[b.columns]) for b in self._blocks)
         return self._whole([b.family.frame(own, dtype) for b, own in self._each(tuple(of_blocks))])
 

@@ -209,7 +209,9 @@ class Noise(Family[GaussianParameters, GaussianSums]):
         own = parameters.weights[:-1] * ((1 - _SOFT_SHARE) / (1 - share))
         return parameters._replace(weights=np.append(own, _SOFT_SHARE))
 
-    def recentred(self, origin: GaussianParameters | None, rough: GaussianParameters) -> GaussianParameters:
+    def recentred(
+        self, origin: GaussianParameters | None, rough: GaussianParameters
+    ) -> GaussianParameters | None:
         return self._gaussian.recentred(origin, rough)
 
     def to_vector(self, parameters: GaussianParameters) -> FloatArray | None:

@@ -146,6 +146,7 @@ class Statistics(Generic[M]):
             "rows_dtype": (self.rows_dtype or self.dtype).name,
             "origin": self.origin,
             "feature_names": self.feature_names,
+            "missing": self.family.missing,
         }
         arrays = self.frame._asdict() | self.family.to_arrays(self.summed)
         arrays |= _io.named(_io.STATE, self.family.state())
@@ -216,6 +217,8 @@ def _from_archive(
     family = family_named(
         header.get("family") or header["covariance_type"], own, _io.unnamed(_io.STATE, arrays)
     )
+    if header.get("missing", False):
+        family = family.with_missing()
     d = len(arrays["scale"])
     shift, scale = arrays.pop("shift"), arrays.pop("scale")
     frame = Frame(shift, scale, arrays.pop("mean", shift))

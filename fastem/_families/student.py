@@ -21,6 +21,7 @@ from fastem._families.frame import Frame, Moments
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.reseed import with_rows
+from fastem._families.settling import REFINEMENTS, settled
 from fastem._families.special import digamma
 from fastem._families.steps import Maximised, Rule
 from fastem._kernels._params import StudentParams, StudentSums, Sums
@@ -32,9 +33,6 @@ _FIRST_DEGREES = 10.0  # before the first M-step, and for components that are re
 _LOGARITHM = 20
 # k-means sees rows no farther out than half the range of the middle 90 % of the rows, in each feature.
 _TAIL, _REACH = 0.05, 0.5
-# Sums given responsibilities are taken again about what they gave until means move less than this many
-# deviations, and deviations by less than this part.
-_SETTLED = 0.05
 
 
 class StudentParameters(NamedTuple):
@@ -68,12 +66,18 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     separable = ("degrees_of_freedom",)
     holdable = ("means",)
     tries_random = True
-    refinements = 30
+    refinements = REFINEMENTS
 
-    def __init__(self, covariance_type: str, layout: Layout, constraint: Constraint) -> None:
+    def __init__(
+        self, covariance_type: str, layout: Layout, constraint: Constraint, *, missing: bool = False
+    ) -> None:
         self.name, self.isotropic = f"student {covariance_type}", layout.isotropic
         self._covariance_type, self._layout, self._constraint = covariance_type, layout, constraint
-        self._gaussian = Gaussian(covariance_type, layout, constraint, "scales")
+        self._gaussian = Gaussian(covariance_type, layout, constraint, "scales", missing=missing)
+        self.missing = missing
+
+    def with_missing(self) -> "Student":
+        return Student(self._covariance_type, self._layout, self._constraint, missing=True)
 
     # --- parameters in user units
 
@@ -268,12 +272,7 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     ) -> StudentParameters | None:
         """Return what the last pass found, until little changes. The next tells by it which rows are out."""
         assert origin is not None
-        d = rough.means.shape[1]
-        before, after = (np.sqrt(self._layout.variances(it.scales, d)) for it in (origin, rough))
-        moved = np.abs(rough.means - origin.means) / after
-        if (moved < _SETTLED).all() and (np.abs(np.log(after / before)) < _SETTLED).all():
-            return None
-        return rough
+        return None if settled(self._layout, _gaussian_of(origin), _gaussian_of(rough)) else rough
 
     def to_vector(self, parameters: StudentParameters) -> FloatArray:
         gaussian = self._gaussian.to_vector(_gaussian_of(parameters))

@@ -1,6 +1,6 @@
 """Arrays in memory or memory-mapped, as a source."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -14,7 +14,7 @@ from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.known import Known, known_of, with_known
 from fastem._sources.pages import swept
 from fastem._sources.passes import ScoreRows, SlabSource, Sweep, Wanted, drawn_ranks, only_wanted
-from fastem._sources.texts import Vocabulary
+from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 _RANK_CHUNK = 65536
@@ -33,9 +33,10 @@ class ArraySource(SlabSource):
         n_threads: int | None = None,
         feature_names: tuple[str, ...] | None = None,
         vocabulary: Vocabulary | None = None,
+        gaps: Gaps = NO_GAPS,
     ) -> None:
         super().__init__(rows.X.shape[1], rows.X.dtype, feature_names, n_threads)
-        self._rows, self.vocabulary = rows, vocabulary
+        self._rows, self.vocabulary, self.gaps = rows, vocabulary, gaps
         self._as_is = self.is_slab(rows.X)
 
     @property
@@ -63,13 +64,13 @@ class ArraySource(SlabSource):
 
     def part(self, wanted: Wanted) -> "ArraySource":
         rows = only_wanted(self._rows, wanted)
-        return ArraySource(rows, self.n_threads, self.feature_names, self.vocabulary)
+        return ArraySource(rows, self.n_threads, self.feature_names, self.vocabulary, self.gaps)
 
     def chunks(self) -> Iterator[Rows]:
         yield self._rows
 
-    def map(self, score: ScoreRows) -> Array:
-        return score(self._rows, self.n_threads)
+    def map(self, score: Callable[..., Array], numbered: bool = False) -> Array:
+        return score(self._rows, self.n_threads, *([0] if numbered else []))
 
     def total(self, score: ScoreRows) -> Array:
         """Sum over parts of the rows, since scoring holds a number for each row of a part in memory."""
@@ -89,7 +90,7 @@ class ArraySource(SlabSource):
             first = slab.start - self._rows.start
             part = wanted.part(slice(first, first + len(slab.X)))
             if not family.score(sweep.packed, sweep.frame, slab, part, slots, self.n_threads):
-                raise_not_finite(self.chunks())
+                raise_not_finite(self.chunks(), family.missing, self.gaps.remedy)
             if family.has_base_measure:
                 # It checks the rows, whatever is wanted.
                 base = family.base_measure(slab, sweep.frame, self.n_threads)

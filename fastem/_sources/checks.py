@@ -11,7 +11,7 @@ import numpy as np
 
 from fastem._checks import check_integer, check_numeric, in_words, row_ranges
 from fastem._sources.tables import as_table, numbers_of, strings_in, type_of
-from fastem._sources.texts import TEXT_TYPES, Vocabulary, as_numbers
+from fastem._sources.texts import NO_GAPS, TEXT_TYPES, Gaps, Vocabulary, as_numbers
 from fastem._typing import Array
 
 _LARGEST_WEIGHT = 1e30  # because weights are also summed in float32
@@ -25,13 +25,17 @@ def check_X(
     empty: bool = False,
     vocabulary: Vocabulary | None = None,
     weight: Array | None = None,
+    gaps: Gaps = NO_GAPS,
 ) -> Array:
     """Return a 2-D array of real numbers. The pass that reads the values checks them.
 
     If X is for a model, `n_features` is that of the model. Columns of text are allowed if there is a
-    `vocabulary`. Text that is not in it is allowed in rows without `weight`.
+    `vocabulary`. Text that is not in it is allowed in rows without `weight`. Where `gaps` are allowed, they
+    become NaN.
     """
-    X = _check_table(X, name, vocabulary, weight)
+    if np.ma.is_masked(X):
+        X = _unmasked(X, name, gaps)
+    X = _check_table(X, name, vocabulary, weight, gaps)
     array = check_numeric(X, name)
     if array.ndim != 2:
         hint = _on_one_dimension(X, array.shape[0], name, n_features) if array.ndim == 1 else ""
@@ -43,6 +47,20 @@ def check_X(
     if n_features is not None and array.shape[1] != n_features:
         raise ValueError(f"{name} must have {n_features} features, as the model has; got {array.shape[1]}.")
     return array
+
+
+def _unmasked(X: Any, name: str, gaps: Gaps) -> Array:
+    """Return an array with NaN, or None among text and objects, in place of masked entries."""
+    if not gaps.allowed:
+        raise ValueError(
+            f"{name} must not have masked entries: the mask would be lost. Drop or fill them first"
+            f"{gaps.remedy and ', or '}{gaps.remedy}."
+        )
+    if X.dtype.kind in "iub":
+        X = X.astype(np.float64)
+    elif X.dtype.kind != "f":
+        X = X.astype(object)
+    return np.asarray(X.filled(np.nan if X.dtype.kind == "f" else None))
 
 
 def columns_of_model(X: Any, wanted: tuple[str, ...] | None, name: str) -> Any:
@@ -86,11 +104,11 @@ def _on_one_dimension(X: Any, n: int, name: str, n_features: int | None) -> str:
     return f" Use {array}.reshape(-1, 1) for one feature."
 
 
-def _check_table(X: Any, name: str, vocabulary: Vocabulary | None, weight: Array | None) -> Any:
+def _check_table(X: Any, name: str, vocabulary: Vocabulary | None, weight: Array | None, gaps: Gaps) -> Any:
     """Return X, or the numbers of X if it is a table."""
     table = as_table(X, name)
     if table is None:
-        return X if vocabulary is None else as_numbers(X, name, vocabulary, weight)
+        return X if vocabulary is None else as_numbers(X, name, vocabulary, weight, gaps)
     allowed = ("Boolean", "Object") if vocabulary is None else ("Boolean", "Object", *TEXT_TYPES)
     for column, dtype in table.schema.items():
         if not (dtype.is_numeric() or str(dtype).split("(")[0] in allowed):
@@ -104,7 +122,7 @@ def _check_table(X: Any, name: str, vocabulary: Vocabulary | None, weight: Array
                     'distribution="categorical".'
                 )
             raise TypeError(f"{name} must hold real numbers; column {column!r} has type {told}. {remedy}")
-    numbers = X if vocabulary is None else as_numbers(X, name, vocabulary, weight)
+    numbers = X if vocabulary is None else as_numbers(X, name, vocabulary, weight, gaps)
     return _plain_numbers(table, name) if numbers is X else numbers
 
 

@@ -11,7 +11,7 @@ from fastem._families.frame import Moments
 from fastem._report import Breakdown, WarningCause, warn
 from fastem._sources.checks import check_labels, check_weights, check_X, columns_of_model
 from fastem._sources.tables import column_keys, strings_in
-from fastem._sources.texts import Vocabulary, vocabulary_of
+from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
 
 # Variances of components and their floor must be normal numbers, also in the user's units.
@@ -36,6 +36,7 @@ class Form(NamedTuple):
     vocabulary: Vocabulary | None = None  # the strings in columns of text; None if there must be no text
     wanted: tuple[str, ...] | None = None  # the columns to take of chunks that are tables; None takes all
     columns: tuple[Any, ...] = ()  # the names or numbers of the columns
+    gaps: Gaps = NO_GAPS  # whether entries may be missing
 
 
 def form_of(
@@ -46,6 +47,7 @@ def form_of(
     labels: Any = None,
     k: int = 1,
     vocabulary: Vocabulary | None = None,
+    gaps: Gaps = NO_GAPS,
 ) -> Form:
     """Return the form of the first chunk. If X is for a model, the form must be that of the model.
 
@@ -60,6 +62,7 @@ def form_of(
             empty=True,
             vocabulary=vocabulary,
             weight=np.zeros(len(rows)) if vocabulary else None,  # no text is wrong yet
+            gaps=gaps,
         )
         if sample_weight is not None and weight is not None:
             raise ValueError(
@@ -71,7 +74,7 @@ def form_of(
             )
         weighted, labelled = sample_weight is not None or weight is not None, labels is not None
         if vocabulary == ():
-            vocabulary = vocabulary_of(rows, where, None)
+            vocabulary = vocabulary_of(rows, where, None, gaps)
         columns = column_keys(rows, array.shape[1])
         return Form(
             array.shape[1],
@@ -85,6 +88,7 @@ def form_of(
             vocabulary,
             feature_names,
             columns,
+            gaps,
         )
     raise ValueError(
         "X must have at least one chunk; it has none. If it is a generator that was used up, pass a function "
@@ -100,7 +104,7 @@ def check_chunk(chunk: RawChunk, form: Form, weight_of_rows: Array | None = None
     where, given, weight, labels = chunk
     rows = columns_of_model(given, form.wanted, where)
     own = weight_of_rows if weight is None else np.asarray(weight)
-    array = check_X(rows, name=where, empty=True, vocabulary=form.vocabulary, weight=own)
+    array = check_X(rows, name=where, empty=True, vocabulary=form.vocabulary, weight=own, gaps=form.gaps)
     if array.shape[1] != form.n_features:
         raise ValueError(
             f"{where} must have {form.n_features} features, as the first chunk; got {array.shape[1]}."
@@ -150,13 +154,14 @@ def check_rows_of_pass(where: str, seen: int, n_samples: int | None, *, ended: b
         )
 
 
-def raise_not_finite(chunks: Iterable[Rows]) -> NoReturn:
+def raise_not_finite(chunks: Iterable[Rows], missing: bool = False, remedy: str = "") -> NoReturn:
     """Raise an error that names the first NaN or inf, and says how many there are in each column.
 
-    If there is none, the values are too large.
+    If there is none, the values are too large. If numbers may be `missing`, only inf is wrong. Else `remedy`
+    is what a user may also do about NaN.
     """
     first, seen = "", 0
-    missing: Any = 0  # (d,) the number of NaN in each column
+    absent: Any = 0  # (d,) the number of NaN in each column
     infinite: Any = 0
     last: Rows | None = None
     try:
@@ -164,7 +169,7 @@ def raise_not_finite(chunks: Iterable[Rows]) -> NoReturn:
             for rows in row_ranges(len(last.X)):
                 with np.errstate(over="ignore"):  # a longdouble may be too large for float64
                     X = np.asarray(last.X[rows], dtype=np.float64)
-                bad, nan = ~np.isfinite(X), np.isnan(X)
+                bad, nan = np.isinf(X) if missing else ~np.isfinite(X), np.isnan(X)
                 if bad.any() and not first:
                     row, column = np.argwhere(bad)[0].tolist()
                     first = (
@@ -172,7 +177,7 @@ def raise_not_finite(chunks: Iterable[Rows]) -> NoReturn:
                         f"column {last.column(column)} is {last.X[rows.start + row, column]}. "
                     )
                 seen += len(X)
-                missing, infinite = missing + nan.sum(axis=0), infinite + (bad & ~nan).sum(axis=0)
+                absent, infinite = absent + (bad & nan).sum(axis=0), infinite + (bad & ~nan).sum(axis=0)
     except Exception:
         if not first:
             raise
@@ -182,17 +187,18 @@ def raise_not_finite(chunks: Iterable[Rows]) -> NoReturn:
             "arithmetic. Rescale the columns."
         )
     assert last is not None
+    also = f", or {remedy}" if remedy and absent.any() else ""
     raise ValueError(
-        f"{first}Drop or impute such rows, or leave such columns out: {_counted(last, missing, infinite)}, "
-        f"in {seen} rows."
+        f"{first}Drop or impute such rows, or leave such columns out{also}: "
+        f"{_counted(last, absent, infinite)}, in {seen} rows."
     )
 
 
-def _counted(rows: Rows, missing: Array, infinite: Array) -> str:
+def _counted(rows: Rows, absent: Array, infinite: Array) -> str:
     """Say which columns have how many numbers that are not finite."""
     found = []
-    for j in np.flatnonzero(missing + infinite).tolist():
-        kinds = (f"{count} {kind}" for count, kind in ((missing[j], "NaN"), (infinite[j], "inf")) if count)
+    for j in np.flatnonzero(absent + infinite).tolist():
+        kinds = (f"{count} {kind}" for count, kind in ((absent[j], "NaN"), (infinite[j], "inf")) if count)
         found.append(f"column {rows.column(j)} has {' and '.join(kinds)}")
     more = len(found) - _MOST_NAMED
     return ", ".join(found[:_MOST_NAMED]) + (f", and {more} other columns have some" if more > 0 else "")
@@ -204,11 +210,12 @@ def check_spread(
     moments: Moments,
     names: tuple[str, ...] | None = None,
 ) -> None:
-    """Raise an error if variances leave the range of float64. Warn if X has too few digits.
+    """Raise an error if variances leave the range of float64, or are unknown. Warn if X has too few digits.
 
     The `chunks`, of dtype `dtype`, are read only in the rare cases in which the moments are not enough.
     """
-    _, mean, variance = moments
+    check_observed(moments, names)
+    mean, variance = moments.mean, moments.variance
     called = range(len(mean)) if names is None else [repr(name) for name in names]
     small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
     constant = np.flatnonzero(variance == 0)
@@ -216,9 +223,12 @@ def check_spread(
         first: Array | None = None
         for X in (chunk.X for chunk in chunks()):
             for rows in row_ranges(len(X)):
+                columns = X[rows][:, constant]
                 if first is None:
-                    first = X[0, constant].copy()  # chunks may share one buffer
-                small[constant] |= _differ_by_next_to_nothing(X[rows][:, constant], first)
+                    first = columns[0].copy()  # chunks may share one buffer
+                if moments.gaps:
+                    first = np.where(np.isnan(first), _first_numbers(columns), first)
+                small[constant] |= _differ_by_next_to_nothing(columns, first)
     if small.any():
         raise ValueError(
             f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant columns; "
@@ -247,6 +257,22 @@ def check_spread(
                 WarningCause.PRECISION,
                 f"X holds integers up to {largest} in size; float64 holds all integers only up to 2**53.",
             )
+
+
+def check_observed(moments: Moments, names: tuple[str, ...] | None) -> None:
+    """Raise an error if a column has no number, so that nothing can be learned about it."""
+    if moments.observed is None or (moments.observed > 0).all():
+        return
+    j = int(np.argmin(moments.observed))
+    raise ValueError(
+        f"X must have a number in each column, in a row of positive weight; column "
+        f"{j if names is None else repr(names[j])} has none. Leave it out."
+    )
+
+
+def _first_numbers(columns: Array) -> Array:
+    """Return the first number of each column, or NaN if it has none."""
+    return np.asarray(columns[np.isnan(columns).argmin(axis=0), np.arange(columns.shape[1])])
 
 
 def _differ_by_next_to_nothing(columns: Array, row: Array) -> Array:

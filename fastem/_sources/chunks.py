@@ -1,6 +1,6 @@
 """X that is read again in every pass, chunk by chunk."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, cycle
@@ -15,7 +15,7 @@ from fastem._sources.cache import RowsFile, check_room
 from fastem._sources.checks import check_labels, check_sample_weight, check_weight_totals
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_pass
 from fastem._sources.known import Known, known_of, with_known
-from fastem._sources.passes import ScoreRows, SlabSource, Wanted, drawn_ranks, only_wanted
+from fastem._sources.passes import SlabSource, Wanted, drawn_ranks, only_wanted
 from fastem._sources.readers import Reader
 from fastem._typing import Array, RawChunk, Rows, read_only
 
@@ -63,7 +63,7 @@ class ChunkSource(SlabSource):
         """`begun` is the pass that has begun with the first chunk, from which `form` was taken."""
         super().__init__(form.n_features, form.dtype, reader.feature_names or form.feature_names, n_threads)
         self._reader, self._form = reader, form
-        self.vocabulary = form.vocabulary
+        self.vocabulary, self.gaps = form.vocabulary, form.gaps
         self._begun: Iterator[RawChunk] | None = begun
         self._n_samples = reader.n_samples
         for given in (sample_weight, labels):
@@ -145,7 +145,8 @@ class ChunkSource(SlabSource):
             for slab in slabs:
                 file.write(slab)
                 yield slab
-            self._cached = ArraySource(file.rows()._replace(names=self.feature_names), self.n_threads)
+            rows = file.rows()._replace(names=self.feature_names)
+            self._cached = ArraySource(rows, self.n_threads, gaps=self.gaps)
 
     def _rows_file(self, folder: Path) -> RowsFile:
         form = self._form
@@ -195,9 +196,10 @@ class ChunkSource(SlabSource):
         X = np.empty((rows, self.n_features), self.dtype)
         return X, np.empty(weights, self.dtype), np.empty(labels, np.int64)
 
-    def map(self, score: ScoreRows) -> Iterator[Array]:
+    def map(self, score: Callable[..., Array], numbered: bool = False) -> Iterator[Array]:
         """Return an iterator. The first chunk is scored at once, so that this call raises its errors."""
-        scores = (score(chunk, self.n_threads) for chunk in self.chunks())
+        chunks = enumerate(self.chunks())
+        scores = (score(chunk, self.n_threads, *([i] if numbered else [])) for i, chunk in chunks)
         return chain([next(scores)], scores)
 
     def sample(self, size: int, rng: np.random.Generator) -> Rows:

@@ -15,10 +15,11 @@ from fastem._checks import in_words
 from fastem._sources.checks import check_names_of_model
 from fastem._sources.chunk_checks import check_named_columns
 from fastem._sources.tables import check_unique
-from fastem._sources.texts import Columns, Vocabulary, has_text
+from fastem._sources.texts import NO_GAPS, Columns, Gaps, Vocabulary, has_text
 from fastem._typing import Array, FloatArray
 
-_MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?", "-"))
+_MISSING_TEXT = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null"))
+_MISSING = _MISSING_TEXT | {"none", "?", "-"}  # among numbers; as text these may mean something
 _BLOCK = 1 << 20  # bytes that are searched for quotes at a time
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -48,11 +49,13 @@ def read_csv(
     others: Sequence[str] = (),
     feature_names: tuple[str, ...] | None = None,
     vocabulary: Vocabulary | None = None,
+    gaps: Gaps = NO_GAPS,
 ) -> CsvRows:
     """Read the `columns`, or those of a model, or all but the `others`, which are read too.
 
     A first line that is not all numbers has the names. Without it, columns are named by their numbers, from
-    0. Columns that are not read may hold text. The others may if there is a `vocabulary`.
+    0. Columns that are not read may hold text. The others may if there is a `vocabulary`. Cells without a
+    number become NaN if there may be `gaps`.
     """
     head = _head(os.fspath(path))
     check_named_columns([*(columns or ()), *others], head.names)
@@ -79,10 +82,11 @@ def read_csv(
         try:
             rows = _loaded(head, used, np.float64)
         except ValueError as error:
-            if vocabulary is None:
-                _explain(head, used, error)
+            rows = _loaded_with_gaps(head, used) if gaps.allowed else None
+            if rows is None and vocabulary is None:
+                _explain(head, used, error, gaps)
     if rows is None:
-        rows = _with_text(head, used, d, vocabulary or ())
+        rows = _with_text(head, used, d, vocabulary or (), gaps)
         X: Array | Columns = Columns(rows.arrays[:d], rows.are_text[:d], chosen if head.named else None)
         beside = rows.arrays[d:]
     else:
@@ -161,7 +165,19 @@ def _check_quotes(path: str) -> None:
                 ) from None
 
 
-def _loaded(head: _Head, used: list[int], dtype: Any) -> Array:
+def _loaded_with_gaps(head: _Head, used: list[int]) -> Array | None:
+    """Return the columns of these numbers, with NaN in cells without one, or None if there is text."""
+    try:
+        return _loaded(head, used, np.float64, _number_or_nan)
+    except ValueError:
+        return None
+
+
+def _number_or_nan(cell: str) -> float:
+    return math.nan if _is_missing(cell) else float(cell)
+
+
+def _loaded(head: _Head, used: list[int], dtype: Any, convert: Any = None) -> Array:
     """Return the columns of these numbers."""
     everything = used == list(range(len(head.names)))
     with open(head.path, encoding="utf-8-sig") as file:
@@ -175,35 +191,44 @@ def _loaded(head: _Head, used: list[int], dtype: Any) -> Array:
             ndmin=2,
             usecols=None if everything else used,
             quotechar='"',
+            converters=convert,
         )
     if rows.size and rows.shape[1] != len(used):
         raise ValueError(f"rows have {rows.shape[1]} fields")
     return np.asarray(rows)
 
 
-def _with_text(head: _Head, used: list[int], d: int, vocabulary: Vocabulary) -> Columns:
+def _with_text(head: _Head, used: list[int], d: int, vocabulary: Vocabulary, gaps: Gaps) -> Columns:
     """Return the columns, some of which may hold text: those of a `vocabulary`, or that are not numbers."""
     try:
         rows = _loaded(head, used, np.str_)
     except ValueError as error:
-        _explain(head, used, error)
+        _explain(head, used, error, gaps)
     arrays, are_text = [], []
     for j, strings in enumerate(np.char.strip(rows.T)):
         text = bool(vocabulary) and j < d and vocabulary[j] is not None
         if not text:
+            numbers = strings
+            if gaps.allowed:
+                numbers = np.where(_are_in(_MISSING, strings), "nan", strings)
             try:
-                arrays.append(strings.astype(np.float64))
+                arrays.append(numbers.astype(np.float64))
             except ValueError as error:
                 text = j < d
                 if not text or all(_number(cell) is not None or _is_missing(cell) for cell in strings):
-                    _explain(head, [used[j]], error)
+                    _explain(head, [used[j]], error, gaps)
         if text:
-            arrays.append(np.where(strings == "", None, strings.astype(object)))
+            absent = _are_in(_MISSING_TEXT, strings) if gaps.allowed else strings == ""
+            arrays.append(np.where(absent, None, strings.astype(object)))
         are_text.append(text)
     return Columns(tuple(arrays), tuple(are_text))
 
 
-def _explain(head: _Head, used: list[int], error: ValueError) -> NoReturn:
+def _are_in(words: frozenset[str], strings: Array) -> Array:
+    return np.isin(np.char.lower(strings), list(words))
+
+
+def _explain(head: _Head, used: list[int], error: ValueError, gaps: Gaps) -> NoReturn:
     """Say what is wrong with a file that could not be read, by reading it again."""
     width = len(head.names)
     missing: Counter[int] = Counter()
@@ -222,6 +247,8 @@ def _explain(head: _Head, used: list[int], error: ValueError) -> NoReturn:
                 continue
             if not _is_missing(fields[j]):
                 _raise_text(head, j, where, fields[j])
+            if gaps.allowed:
+                continue
             missing[j] += 1
             first = first or where
     if not missing:
@@ -230,7 +257,8 @@ def _explain(head: _Head, used: list[int], error: ValueError) -> NoReturn:
     raise ValueError(
         f"{head.path!r} must have a number in each cell that is used; cells without one: {counts}, in {n} "
         f"rows; the first is in {first}. Drop such rows, fill in the values, or leave these columns out with "
-        "columns=[...]. pandas does the first by pandas.read_csv(path).dropna(), a table to pass as X."
+        f"columns=[...]{gaps.remedy and ', or '}{gaps.remedy}. pandas does the first by "
+        "pandas.read_csv(path).dropna(), a table to pass as X."
     ) from None
 
 

@@ -30,7 +30,6 @@ from fastem._sources.chunk_checks import (
     form_of,
     raise_no_columns,
     raise_no_rows,
-    raise_not_finite,
 )
 from fastem._sources.dask_graph import Blocks
 from fastem._sources.distinct import Distinct
@@ -38,7 +37,7 @@ from fastem._sources.few import Few
 from fastem._sources.known import Known, with_known
 from fastem._sources.passes import ScoreRows, Source, Sweep, Wanted, drawn_ranks
 from fastem._sources.tables import as_table
-from fastem._sources.texts import Vocabulary, has_text
+from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, has_text
 from fastem._typing import Array, RawChunk, Rows
 
 
@@ -64,12 +63,14 @@ class DaskSource(Source):
         labels: Any,
         k: int,
         vocabulary: Vocabulary | None = None,
+        gaps: Gaps = NO_GAPS,
     ) -> None:
         X, sample_weight, labels = _selected(X, sample_weight, labels, check_columns(columns), feature_names)
         like = X._meta if _is_frame(X) else np.empty((0, *X.shape[1:]), X.dtype)
         self._form = form_of(
-            [RawChunk("X", like)], None, n_features, feature_names, k=k, vocabulary=vocabulary
+            [RawChunk("X", like)], None, n_features, feature_names, k=k, vocabulary=vocabulary, gaps=gaps
         )
+        self.gaps = gaps
         self.n_features, self.feature_names = self._form.n_features, self._form.feature_names
         self.stored_dtype = self._form.dtype
         self.dtype = np.dtype(np.float32 if self.stored_dtype == np.float32 else np.float64)
@@ -90,7 +91,7 @@ class DaskSource(Source):
                 weights_of_chunks=weighted, weighted=weighted, labels_of_chunks=labelled, labelled=labelled
             )
         if vocabulary == () and has_text(self._form.vocabulary):
-            learn = partial(tasks.texts, self._form.weighted)
+            learn = partial(tasks.texts, self._form.weighted, gaps)
             self._form = self._form._replace(vocabulary=self._of_blocks(learn).vocabulary)
         self.vocabulary = self._form.vocabulary
 
@@ -118,7 +119,7 @@ class DaskSource(Source):
 
     @cached_property
     def _survey(self) -> tasks.Survey:
-        survey: tasks.Survey = self._total(tasks.survey)
+        survey: tasks.Survey = self._total(tasks.survey, self.gaps)
         check_rows_of_pass("X", sum(survey.rows), None, ended=True)
         self._block_rows = survey.rows
         moments = survey.moments
@@ -148,7 +149,7 @@ class DaskSource(Source):
         moments = self._survey.moments
         assert moments is not None
         if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
-            raise_not_finite(self.chunks())
+            self.raise_not_finite()
         return moments
 
     @property
@@ -165,7 +166,7 @@ class DaskSource(Source):
             ends = accumulate(self._survey.rows, initial=0)
             own = {i: (sweep.given(start, stop),) for i, (start, stop) in enumerate(pairwise(ends))}
             sweep = sweep._replace(given=None)
-        statistics: Statistics[Any] = self._total(tasks.statistics, sweep, own=own)
+        statistics: Statistics[Any] = self._total(tasks.statistics, self.gaps, sweep, own=own)
         if statistics.n_samples == 0:
             self.moments()  # this raises an error that says what is wrong
         return statistics if again is None else replace(statistics, again=again)
@@ -183,14 +184,14 @@ class DaskSource(Source):
 
     def chunks(self) -> Iterator[Rows]:
         """Yield two rows for each block: the least and the largest values of its columns."""
-        yield from self._total(tasks.extremes)
+        yield from self._total(tasks.extremes, self.missing)
 
-    def map(self, score: ScoreRows) -> Any:
+    def map(self, score: Callable[..., Array], numbered: bool = False) -> Any:
         """Return a lazy dask array with the blocks of X."""
         import dask
 
         nothing = np.empty((0, self.n_features), self.stored_dtype)
-        like = score(Rows("X", 0, nothing), 1)
+        like = score(Rows("X", 0, nothing), 1, *([0] if numbered else []))
         X = self._X
         if _is_frame(X):
             X = X.map_partitions(tasks.numbers, self._form, meta=nothing)
@@ -203,9 +204,8 @@ class DaskSource(Source):
             form = form._replace(vocabulary=None)
         on_chunks = tasks.OnChunks(tasks.apply, form, None, (score,))
         # This is delayed, so that the graph holds the model once, and not in every task.
-        return X.map_blocks(
-            tasks.score, dask.delayed(on_chunks, traverse=False), dtype=like.dtype, meta=like, **shape
-        )
+        delayed = dask.delayed(on_chunks, traverse=False)
+        return X.map_blocks(tasks.score, delayed, numbered, dtype=like.dtype, meta=like, **shape)
 
     def total(self, score: ScoreRows) -> Array:
         total = np.asarray(self._total(tasks.apply, score))

@@ -17,8 +17,8 @@ from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
 from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.few import Few
 from fastem._sources.known import Known, known_of
-from fastem._sources.passes import ScoreRows, Sweep, Wanted, only_wanted
-from fastem._sources.texts import Vocabulary, merged_vocabulary, vocabulary_of
+from fastem._sources.passes import Sweep, Wanted, only_wanted
+from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, merged_vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
 
 
@@ -80,12 +80,12 @@ def count(i: int, own: tuple[Any, ...], rows: Any) -> tuple[int, ...]:
     return (len(rows),)
 
 
-def survey(chunk: Rows) -> Survey:
+def survey(chunk: Rows, gaps: Gaps) -> Survey:
     n, weight = len(chunk.X), chunk.weight
     largest = 1.0 if weight is None else float(weight.max(initial=0))
     moments, few = None, Few(0)
     if n > 0:  # a row without weight must be finite too
-        source = _source(chunk if largest > 0 else chunk._replace(weight=None))
+        source = _source(chunk if largest > 0 else chunk._replace(weight=None), gaps)
         moments = source.moments()
         few = source.few if largest > 0 else few
     positive = n if weight is None else int(np.count_nonzero(weight))
@@ -104,15 +104,15 @@ class Texts:
         return Texts(merged_vocabulary(self.vocabulary, other.vocabulary))
 
 
-def texts(weighted: bool, i: int, own: tuple[Any, ...], rows: Any, *about: Any) -> Texts:
+def texts(weighted: bool, gaps: Gaps, i: int, own: tuple[Any, ...], rows: Any, *about: Any) -> Texts:
     """Return the text in a block before it becomes numbers. Weights come first in `about`, if any do."""
     weight = np.asarray(about[0]) if weighted else None
-    return Texts(vocabulary_of(rows, f"block {i} of X", weight))
+    return Texts(vocabulary_of(rows, f"block {i} of X", weight, gaps))
 
 
-def statistics(chunk: Rows, sweep: Sweep, given: Array | None = None) -> Statistics[Any]:
+def statistics(chunk: Rows, gaps: Gaps, sweep: Sweep, given: Array | None = None) -> Statistics[Any]:
     rows_of = None if given is None else lambda start, stop: given[start:stop]
-    return _source(chunk).reduce(sweep._replace(packed=own_arrays(sweep.packed), given=rows_of))
+    return _source(chunk, gaps).reduce(sweep._replace(packed=own_arrays(sweep.packed), given=rows_of))
 
 
 def own_arrays(packed: Any) -> Any:
@@ -128,34 +128,35 @@ def sample(chunk: Rows, ranks: Array) -> Sample:
     return Sample(_source(chunk).take(ranks))
 
 
-def extremes(chunk: Rows) -> tuple[Rows, ...]:
-    """Return the least and the largest values of the columns, as two rows.
+def extremes(chunk: Rows, missing: bool) -> tuple[Rows, ...]:
+    """Return the least and the largest values of the columns, as two rows, without NaN if it may be there.
 
     If rows have weights, these two have the weight 0, and those of the rows of positive weight follow.
     """
     if len(chunk.X) == 0:
         return ()
-    ends = [chunk.X.min(axis=0), chunk.X.max(axis=0)]
+    least, largest = (np.fmin, np.fmax) if missing else (np.minimum, np.maximum)
+    ends = [least.reduce(chunk.X), largest.reduce(chunk.X)]
     weight = None
     if chunk.weight is not None:
         weight, positive = np.zeros(2, chunk.weight.dtype), chunk.X[chunk.weight > 0]
         if len(positive):
-            ends += [positive.min(axis=0), positive.max(axis=0)]
+            ends += [least.reduce(positive), largest.reduce(positive)]
             weight = np.append(weight, np.ones_like(weight))
     return (Rows(chunk.where, 0, np.stack(ends), weight, names=chunk.names),)
 
 
-def apply(chunk: Rows, score: ScoreRows) -> Array:
-    return score(chunk, 1)
+def apply(chunk: Rows, score: Callable[..., Array], *number: int) -> Array:
+    return score(chunk, 1, *number)
 
 
-def score(rows: Array, on_chunks: OnChunks, block_id: tuple[int, ...]) -> Any:
-    return on_chunks(block_id[0], (), rows)
+def score(rows: Array, on_chunks: OnChunks, numbered: bool, block_id: tuple[int, ...]) -> Any:
+    return on_chunks(block_id[0], block_id[:1] if numbered else (), rows)
 
 
 def numbers(partition: Any, form: Form) -> Array:
     return check_chunk(RawChunk("a block of X", partition), form).X
 
 
-def _source(chunk: Rows) -> ArraySource:
-    return ArraySource(chunk, 1)
+def _source(chunk: Rows, gaps: Gaps = NO_GAPS) -> ArraySource:
+    return ArraySource(chunk, 1, gaps=gaps)

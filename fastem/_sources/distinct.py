@@ -46,6 +46,10 @@ def distinct_of(rows: Rows, columns: Array) -> Distinct:
 
 
 def _distinct(column: Array) -> Array:
+    if np.isnan(column.min()):
+        column = column[~np.isnan(column)]
+    if not len(column):
+        return column
     low, high = column.min(), column.max()
     if high - low < _COUNTED:
         ranks = (column - low).astype(np.int64)

@@ -46,14 +46,20 @@ def few_of(rows: Rows) -> Few:
         X = X[rows.weight[::step][:_ROWS] > 0]
     columns = np.arange(X.shape[1])
     for part in (X[:_FIRST_ROWS], X):
-        ordered = np.sort(part[:, columns], axis=0)
-        steps = ordered[1:] != ordered[:-1]
+        ordered = np.sort(part[:, columns], axis=0)  # NaN comes last
+        numbers = ~np.isnan(ordered)
+        steps = (ordered[1:] != ordered[:-1]) & numbers[1:]
         distinct = 1 + steps.sum(axis=0)
-        whole = (ordered == np.rint(ordered)).all(axis=0)
+        whole = ((ordered == np.rint(ordered)) | ~numbers).all(axis=0)
         columns = columns[(distinct <= 2) | ((distinct <= _MOST_VALUES) & whole)]
         if not len(columns):
             break
-    return Few(len(X), {j: np.unique(X[:, j]).astype(np.float64) for j in columns.tolist()})
+    return Few(len(X), {j: _values(X[:, j]) for j in columns.tolist()})
+
+
+def _values(column: Array) -> FloatArray:
+    """Return the distinct numbers of a column, sorted. NaN is none."""
+    return np.asarray(np.unique(column[~np.isnan(column)]), dtype=np.float64)
 
 
 def _is_few(values: Array) -> bool:

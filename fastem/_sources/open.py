@@ -26,7 +26,7 @@ from fastem._sources.parquet import ParquetReader, is_parquet
 from fastem._sources.passes import Source
 from fastem._sources.readers import Reader, reader_of
 from fastem._sources.tables import column_names, parted
-from fastem._sources.texts import Vocabulary, has_text, merged_vocabulary, vocabulary_of
+from fastem._sources.texts import Gaps, Vocabulary, has_text, merged_vocabulary, vocabulary_of
 from fastem._typing import RawChunk, Rows
 
 
@@ -43,13 +43,17 @@ def source_of(
     empty: bool = False,
     labels: Any = None,
     k: int = 1,
+    missing: bool = False,
+    remedy: str = "",
 ) -> Source:
     """Open X, its weights and the known labels of its k components.
 
     If X is for a model, `n_features` and `feature_names` are the model's. X that has names may have more
     columns than these. `vocabulary` has the text that columns may have. If it is (), X shall tell. If it is
-    None, there is none.
+    None, there is none. If numbers may be `missing`, they become NaN. Else `remedy` is what a user may do
+    about them, beside what is said in any case.
     """
+    gaps = Gaps(missing, remedy)
     n_threads = check_n_threads(n_threads)
     cache_dir = check_cache_dir(cache_dir)
     columns = check_columns(columns)
@@ -58,12 +62,12 @@ def source_of(
         if cache_dir is not None:
             raise_no_cache()
         return DaskSource(
-            X, sample_weight, n_threads, columns, n_features, feature_names, labels, k, vocabulary
+            X, sample_weight, n_threads, columns, n_features, feature_names, labels, k, vocabulary, gaps
         )
     names: tuple[str, ...] | None = None
     if is_csv(X):
         X, names, sample_weight, labels = _of_csv(
-            X, sample_weight, labels, columns, feature_names, vocabulary
+            X, sample_weight, labels, columns, feature_names, vocabulary, gaps
         )
         columns = None
     else:
@@ -77,22 +81,22 @@ def source_of(
         if columns is not None and reader.feature_names is None and not _is_named(first):
             raise_no_columns(X)
         wanted = feature_names or columns
-        form = form_of(first, sample_weight, n_features, wanted, labels, k, vocabulary)
+        form = form_of(first, sample_weight, n_features, wanted, labels, k, vocabulary, gaps)
         if vocabulary == () and has_text(form.vocabulary):
-            form = form._replace(vocabulary=_learned(reader, sample_weight, wanted))
+            form = form._replace(vocabulary=_learned(reader, sample_weight, wanted, gaps))
             first, begun = [], reader.chunks()
         return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun), cache_dir, labels)
     X = columns_of_model(X, feature_names, "X")
-    check = partial(check_X, X, n_features=n_features, empty=empty)
+    check = partial(check_X, X, n_features=n_features, empty=empty, gaps=gaps)
     array = check(vocabulary=vocabulary)
     weights = check_sample_weight(sample_weight, len(array))
     if vocabulary == ():
-        vocabulary = vocabulary_of(X, "X", weights)
+        vocabulary = vocabulary_of(X, "X", weights, gaps)
         if weights is not None and has_text(vocabulary):
             array = check(vocabulary=vocabulary, weight=weights)
     known = None if labels is None else check_labels(labels, len(array), k)
     names = names or column_names(X)
-    return ArraySource(Rows("X", 0, array, weights, known, names=names), n_threads, names, vocabulary)
+    return ArraySource(Rows("X", 0, array, weights, known, names=names), n_threads, names, vocabulary, gaps)
 
 
 def _of_csv(
@@ -102,11 +106,12 @@ def _of_csv(
     columns: tuple[str, ...] | None,
     feature_names: tuple[str, ...] | None,
     vocabulary: Vocabulary | None,
+    gaps: Gaps,
 ) -> tuple[Any, tuple[str, ...] | None, Any, Any]:
     """Return the rows of a file, the names of their columns, and columns in place of their names."""
     given = (sample_weight, labels)
     named = [name for name in given if isinstance(name, str)]
-    rows, names, others = read_csv(path, columns, named, feature_names, vocabulary)
+    rows, names, others = read_csv(path, columns, named, feature_names, vocabulary, gaps)
     found = iter(others)
     weight, known = (next(found) if isinstance(name, str) else name for name in given)
     return rows, names, weight, known
@@ -128,7 +133,7 @@ def _of_table(
     return rows, weight, known, None
 
 
-def _learned(reader: Reader, sample_weight: Any, wanted: tuple[str, ...] | None) -> Vocabulary:
+def _learned(reader: Reader, sample_weight: Any, wanted: tuple[str, ...] | None, gaps: Gaps) -> Vocabulary:
     """Return the text in all chunks, in one pass."""
     found: Vocabulary = ()
     start = 0
@@ -139,7 +144,10 @@ def _learned(reader: Reader, sample_weight: Any, wanted: tuple[str, ...] | None)
         found = merged_vocabulary(
             found,
             vocabulary_of(
-                columns_of_model(rows, wanted, where), where, None if weight is None else np.asarray(weight)
+                columns_of_model(rows, wanted, where),
+                where,
+                None if weight is None else np.asarray(weight),
+                gaps,
             ),
         )
     return found

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, reduce
 from operator import add
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -13,22 +13,19 @@ from fastem._families.base import Facts, Family
 from fastem._families.frame import Frame, Moments
 from fastem._families.statistics import Statistics
 from fastem._kernels._layout import TILE_BYTES
-from fastem._kernels._moments import slot_moments
-from fastem._kernels._parallel import run_slots
-from fastem._sources.chunk_checks import raise_not_finite
+from fastem._sources.chunk_checks import check_observed, raise_not_finite
 from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.few import Few, few_of
 from fastem._sources.known import Known
-from fastem._sources.texts import Vocabulary
-from fastem._typing import Array, FloatArray, Rows, read_only
+from fastem._sources.moments import MAX_SLOTS, new_totals
+from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary
+from fastem._typing import Array, FloatArray, Rows
 
-_MAX_SLOTS = 64
 _TILES_PER_SLOT = 8  # with fewer, waking threads would take longer than the work
 # From 64 tiles we use eight slots, so that eight threads have work. We use more slots only if each has more
 # tiles, since it takes time to zero and merge the sums of a slot.
 _SLOTS_IN_ANY_CASE = 8
 _TILES_PER_SLOT_AND_FEATURE = 0.5
-_NUMBERS_PER_SLOT = 65536  # in the pass for the moments
 _SUMS_BYTES = 16 << 20  # for the sums of all slots together
 _SLAB_BYTES = 16 << 20  # limited because a slab may have to be converted
 _SLAB_SECONDS = 0.2  # limited because a kernel call cannot be interrupted
@@ -68,6 +65,12 @@ class Source(ABC):
     n_threads: int | None
     lazy = False  # whether only a cluster reads the rows
     vocabulary: Vocabulary | None = None  # the strings in columns of text, which are numbers here
+    gaps: Gaps = NO_GAPS  # whether NaN is a number that is missing
+
+    @property
+    def missing(self) -> bool:
+        """Whether NaN is a number that is missing, and no error."""
+        return self.gaps.allowed
 
     @property
     @abstractmethod
@@ -88,6 +91,10 @@ class Source(ABC):
     def moments(self) -> Moments:
         """Return the moments of all rows. Raise an error if X is not finite."""
 
+    def raise_not_finite(self) -> NoReturn:
+        """Raise an error that says what is not finite."""
+        raise_not_finite(self.chunks(), *self.gaps)
+
     @property
     @abstractmethod
     def few(self) -> Few:
@@ -95,6 +102,8 @@ class Source(ABC):
 
     def facts(self) -> Facts:
         """Return what a family may learn from the rows."""
+        if self.missing:
+            check_observed(self.moments(), self.feature_names)
         texts = self.vocabulary or (None,) * self.n_features
         return Facts(self.feature_names, texts, self._values, self._extent)
 
@@ -143,8 +152,11 @@ class Source(ABC):
         """Return all rows, or the extreme values of each part, to check the range of the numbers."""
 
     @abstractmethod
-    def map(self, score: ScoreRows) -> Any:
-        """Return the scores of all rows, as an array, as an iterator over chunks, or as a lazy object."""
+    def map(self, score: Callable[..., Array], numbered: bool = False) -> Any:
+        """Return the scores of all rows, as an array, as an iterator over chunks, or as a lazy object.
+
+        If `numbered`, `score` also takes the number of the chunk.
+        """
 
     @abstractmethod
     def total(self, score: ScoreRows) -> Array:
@@ -193,32 +205,17 @@ class SlabSource(Source):
 
     @cached_property
     def _moments(self) -> Moments:
-        d = self.n_features
+        total = new_totals(self.n_features, self.missing)
         few: Few | None = None
-        sums = np.zeros(_MAX_SLOTS), np.zeros((_MAX_SLOTS, d)), np.zeros((_MAX_SLOTS, d))
-        used = 1
-        for slab in self.slabs(self._slab_rows(1, d, _MAX_SLOTS, self.dtype.itemsize)):
-            X, weight = slab.X, np.empty(0, self.dtype) if slab.weight is None else slab.weight
-            # The slots depend on this slab alone, since a stream does not know how many slabs will follow.
-            slots = max(1, min(_MAX_SLOTS, X.size // _NUMBERS_PER_SLOT))
-            used = max(used, slots)
-            arguments = (X, read_only(weight), *(a[:slots] for a in sums))
-            run_slots(slot_moments, arguments, slots, self.n_threads)
+        for slab in self.slabs(self._slab_rows(1, self.n_features, MAX_SLOTS, self.dtype.itemsize)):
+            total.add(slab, self.n_threads)
             if few is None or few.values or not few.seen:
                 few = few_of(slab) if few is None else few + few_of(slab)
         self._few = few or Few(0)
-        weights, means, squares = (a[:used] for a in sums)
-        total = weights.sum()
-        with np.errstate(all="ignore"):
-            share = weights / total
-            origin = means[np.argmax(weights)]  # makes the variance of a constant feature exactly 0
-            mean = origin + share @ (means - origin)
-            variance = (
-                squares.sum(axis=0) + (weights[:, None] * np.square(means - mean)).sum(axis=0)
-            ) / total
-        if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
-            raise_not_finite(self.chunks())
-        return Moments(float(total), mean, variance)
+        moments = total.moments()
+        if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
+            self.raise_not_finite()
+        return moments
 
     def distinct(self, columns: Array) -> Distinct:
         rows = self._slab_rows(1, self.n_features, 1, self.dtype.itemsize)
@@ -236,7 +233,7 @@ class SlabSource(Source):
                 base += slab.weighted_sum(family.base_measure(slab, sweep.frame, self.n_threads))
         summed = running.end()
         if summed is None:
-            raise_not_finite(self.chunks())
+            raise_not_finite(self.chunks(), family.missing, self.gaps.remedy)
         return Statistics(
             family,
             sweep.frame,
@@ -263,7 +260,7 @@ class SlabSource(Source):
         tiles = self.n_samples // self._tile_rows
         by_work = max(_SLOTS_IN_ANY_CASE, tiles // (_TILES_PER_SLOT_AND_FEATURE * self.n_features))
         by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
-        return int(max(1, min(_MAX_SLOTS, tiles // _TILES_PER_SLOT, by_work, by_memory)))
+        return int(max(1, min(MAX_SLOTS, tiles // _TILES_PER_SLOT, by_work, by_memory)))
 
     def _rows_of(self, sweep: Sweep, slots: int) -> int:
         """Rows of one slab of this pass."""

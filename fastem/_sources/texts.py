@@ -3,6 +3,7 @@
 The vocabulary of X says for each column which strings it may have, sorted, or None if it holds numbers.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,16 @@ from fastem._typing import Array, FloatArray
 Vocabulary = tuple[Array | None, ...]
 
 TEXT_TYPES = ("String", "Categorical", "Enum")
+
+
+class Gaps(NamedTuple):
+    """What becomes of entries that are missing: NaN if they are allowed, and else an error."""
+
+    allowed: bool = False
+    remedy: str = ""  # what a user may do about them where they are an error, beside what is always said
+
+
+NO_GAPS = Gaps()
 
 
 class Columns(NamedTuple):
@@ -69,14 +80,14 @@ def has_text(vocabulary: Vocabulary | None) -> bool:
     return any(values is not None for values in vocabulary or ())
 
 
-def vocabulary_of(X: Any, name: str, weight: Array | None) -> Vocabulary:
+def vocabulary_of(X: Any, name: str, weight: Array | None, gaps: Gaps = NO_GAPS) -> Vocabulary:
     """Return the strings in rows of positive weight, or () if all columns are plain numbers."""
     columns = columns_of(X)
     if columns is None:
         return ()
     return tuple(
         _sorted(
-            _strings(column if weight is None else column[weight > 0], name, columns.called(j)),
+            _strings(column if weight is None else column[weight > 0], name, columns.called(j), gaps),
             columns.called(j),
         )
         if text
@@ -85,8 +96,8 @@ def vocabulary_of(X: Any, name: str, weight: Array | None) -> Vocabulary:
     )
 
 
-def _sorted(strings: Sequence[str], column: str) -> Array:
-    found = sorted(set(strings))
+def _sorted(strings: Sequence[str | None], column: str) -> Array:
+    found = sorted(string for string in set(strings) if string is not None)
     values = np.array(found, dtype=np.str_)
     if values.tolist() != found:
         raise ValueError(f"X must have no text that ends in a NUL; column {column} has such. Strip it.")
@@ -102,12 +113,12 @@ def merged_vocabulary(one: Vocabulary, other: Vocabulary) -> Vocabulary:
     )
 
 
-def as_numbers(X: Any, name: str, vocabulary: Vocabulary, weight: Array | None) -> Any:
+def as_numbers(X: Any, name: str, vocabulary: Vocabulary, weight: Array | None, gaps: Gaps = NO_GAPS) -> Any:
     """Return X with each text replaced by its rank in the vocabulary, which X has itself if it is ().
 
     A text that is not in the vocabulary is an error, unless the weight of its row is 0.
     """
-    vocabulary = vocabulary or vocabulary_of(X, name, None)
+    vocabulary = vocabulary or vocabulary_of(X, name, None, gaps)
     if not has_text(vocabulary):
         columns = columns_of(X)
         if columns is None or not any(columns.are_text):
@@ -128,13 +139,13 @@ def as_numbers(X: Any, name: str, vocabulary: Vocabulary, weight: Array | None) 
         zip(columns.arrays, columns.are_text, vocabulary, strict=True)
     ):
         called = columns.called(j)
-        if text != (values is not None) and len(column):
+        if text != (values is not None) and len(column) and not (gaps.allowed and _is_empty(column)):
             wanted, got = ("numbers", "text") if text else ("text", "numbers")
             raise TypeError(f"{name} must hold {wanted} in column {called}, as in the fit; got {got}.")
         if values is None:
             numbers[:, j] = _plain(column, name, called)
         else:
-            numbers[:, j] = _ranks(_strings(column, name, called), values, name, called, weight)
+            numbers[:, j] = _ranks(_strings(column, name, called, gaps), values, name, called, weight)
     return numbers
 
 
@@ -147,20 +158,42 @@ def _plain(column: Array, name: str, called: str) -> FloatArray:
         ) from None
 
 
-def _strings(column: Array, name: str, called: str) -> list[str]:
-    """Return a column of text as a list."""
-    strings: list[str] = column.tolist()
+def _strings(column: Array, name: str, called: str, gaps: Gaps) -> list[str | None]:
+    """Return a column of text as a list, with None for what is missing."""
+    strings: list[Any] = column.tolist()
     if column.dtype.kind != "U" and not all(isinstance(entry, str) for entry in strings):
-        row = next(i for i, entry in enumerate(strings) if not isinstance(entry, str))
-        raise ValueError(
-            f"{name} must have text throughout in a column of text; row {row}, column {called} "
-            f"is {strings[row]!r}. Drop such rows, or give what is missing a name of its own."
-        )
+        if gaps.allowed:
+            strings = [None if _is_null(entry) else entry for entry in strings]
+        others = (i for i, entry in enumerate(strings) if not isinstance(entry, str))
+        row = next((i for i in others if strings[i] is not None or not gaps.allowed), None)
+        if row is not None:
+            raise ValueError(
+                f"{name} must have text throughout in a column of text; row {row}, column {called} "
+                f"is {strings[row]!r}. Drop such rows, or give what is missing a name of its own"
+                f"{gaps.remedy and ', or '}{gaps.remedy}."
+            )
     return strings
 
 
-def _ranks(strings: list[str], values: Array, name: str, called: str, weight: Array | None) -> FloatArray:
-    ranks = {value: float(rank) for rank, value in enumerate(values.tolist())}
+def _is_null(entry: Any) -> bool:
+    """Return whether an entry is None, NaN, or what pandas has in their place."""
+    return (
+        entry is None
+        or (isinstance(entry, float) and math.isnan(entry))
+        or type(entry).__name__ in ("NAType", "NaTType")
+    )
+
+
+def _is_empty(column: Array) -> bool:
+    """Return whether all entries of a column are missing, so that it may be one of text or of numbers."""
+    return column.dtype.kind in "fO" and all(map(_is_null, column.tolist()))
+
+
+def _ranks(
+    strings: Sequence[str | None], values: Array, name: str, called: str, weight: Array | None
+) -> FloatArray:
+    ranks: dict[str | None, float] = {value: float(rank) for rank, value in enumerate(values.tolist())}
+    ranks[None] = math.nan
     try:
         return np.fromiter(map(ranks.__getitem__, strings), np.float64, len(strings))
     except KeyError:
