@@ -68,7 +68,7 @@ def test_sums_and_scores_are_those_of_the_twin(covariance_type, noise, gaps):
         slots, failures = 2, np.zeros(2, np.int64)
         sums = new_sums(params, slots)
         rows = read_only(X), read_only(known)
-        rest = read_only(np.empty(0, np.int64)), read_only(np.empty((0, k))), params, np.zeros(1, np.int64)
+        rest = read_only(np.empty(0, np.int64)), params, np.zeros(1, np.int64)
         run_slots(slot_measured, (*rows, read_only(weight), *rest, sums, failures), slots, 1)
         merged = type(sums)(*(array.sum(axis=0) for array in sums))
         found = measured_sums(layout, params, merged)

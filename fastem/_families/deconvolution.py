@@ -8,6 +8,7 @@ from fastem._families.matrices import diagonals, identity, invert_lower, lower
 from fastem._kernels._measured import MeasuredParams, MeasuredSums
 from fastem._typing import FloatArray
 
+_SAFE = 0.5  # what bounds the pivots is found by another way, with other rounding errors
 _HALF_LOG2_2PI = 0.5 * float(np.log2(2 * np.pi))
 
 
@@ -54,6 +55,7 @@ def _params(
         covariances=np.ascontiguousarray(covariances),
         factors=np.ascontiguousarray(factors),
         log2_peaks=log2_weights + np.maximum(0.5 * np.log2(precisions), gaps).sum(axis=1),
+        least=_SAFE / precisions,
         gaps=gaps,
     )
 

@@ -31,7 +31,6 @@ from fastem._kernels._tile import load_rows
 _ZERO, _HALF, _ONE = np.float64(0), np.float64(0.5), np.float64(1)
 _CACHE_LINE = np.int64(64)
 _HALF_LOG2_E = 0.5 / np.log(2.0)
-_EPS = 2.0**-52  # the share of a variance below which what is left of it is rounding
 _TOGETHER = 4  # pivots whose product has one logarithm; each lies between 1e-75 and 1e75
 _BOUND = 1e18  # the largest coordinate, and the largest deviation of noise, in standard deviations
 
@@ -51,6 +50,7 @@ class MeasuredParams(NamedTuple):
     covariances: np.ndarray  # (K, d, d), or (K, 1, d) if they are variances
     factors: np.ndarray  # lower triangular Cholesky factors (K, d, d), or deviations (K, 1, d)
     log2_peaks: np.ndarray  # (K,) no log-density is more than this
+    least: np.ndarray  # (K, d) no pivot of T is less than this, but for rounding
     gaps: np.ndarray  # (d,) what is added to log-densities for each feature that is missing
 
 
@@ -162,13 +162,16 @@ def inner(line, one, other, count, start0, start1):
 
 
 @kernel
-def factorise(V, k, space, b, seen, top, kind, gaps, line):
+def factorise(params, k, space, b, seen, top, kind, gaps, line):
     """Factorise T = L D L' for the rows of a group, which starts at column b.
 
-    IN  V (K, d, d); the noise of the group starts at seen[0, top]
+    The noise of the group starts at seen[0, top]. If it is nearly singular and large, what is left of a
+    feature given others may be rounding, and then counts as the least that it can be without noise.
+
     OUT line: L, row by row, with the inverse of D on its diagonal
     OUT line from the entry 3 T + d on: D (d entries), where T is the size of a triangle
     """
+    V, least = params.covariances, params.least
     d, step = V.shape[1], lanes(space)
     width, triangle = 2 * step, d * (d + 1) // 2
     pivots, row, observed = 3 * triangle + d, 3 * triangle + 2 * d, POINTS + d
@@ -185,8 +188,6 @@ def factorise(V, k, space, b, seen, top, kind, gaps, line):
             elif kind == VARIANCES and i == j:
                 t0 = t0 + load(seen, 0, top + i * width)
                 t1 = t1 + load(seen, 0, top + i * width + step)
-            if i == j:
-                least0, least1 = t0 * _EPS, t1 * _EPS
             # The row of L times D is kept until its end, since the next entries need it.
             t0, t1 = inner(line, row, at(j, 0), j if j < i else 0, t0, t1)
             if j < i:
@@ -200,7 +201,11 @@ def factorise(V, k, space, b, seen, top, kind, gaps, line):
                     store(line, 0, at(i, m) * width, l0)
                     store(line, 0, at(i, m) * width + step, l1)
                     t0, t1 = t0 - g0 * l0, t1 - g1 * l1
-                t0, t1 = maximum(t0, least0), maximum(t1, least1)
+                if gaps[0] > 0:  # the pivot of what is missing is 1
+                    o0, o1 = load(space, observed + i, b), load(space, observed + i, b + step)
+                    t0, t1 = maximum(t0, o0 * least[k, i]), maximum(t1, o1 * least[k, i])
+                else:
+                    t0, t1 = maximum(t0, zero + least[k, i]), maximum(t1, zero + least[k, i])
                 store(line, 0, (pivots + i) * width, t0)
                 store(line, 0, (pivots + i) * width + step, t1)
                 store(line, 0, at(i, i) * width, one / t0)
@@ -284,6 +289,6 @@ def densities(params, space, seen, kind, gaps, line):
             if independent:
                 independent_density(params, k, base, shares + k, space, b, seen, b * numbers, kind, gaps)
             else:
-                factorise(params.covariances, k, space, b, seen, b * numbers, kind, gaps, line)
+                factorise(params, k, space, b, seen, b * numbers, kind, gaps, line)
                 solve_points(params.means, k, space, b, gaps, line)
                 finish_density(params.log2_weights[k], d, base, shares + k, space, b, line)

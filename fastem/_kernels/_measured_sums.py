@@ -21,12 +21,10 @@ from fastem._kernels._tile import (
     find_labels,
     find_peaks,
     finish_totals,
-    load_rows,
     load_weights,
     new_space,
     normalise,
     slot_range,
-    weigh,
 )
 
 _ZERO, _ONE = np.float64(0), np.float64(1)
@@ -143,7 +141,7 @@ def accumulate_measured(params, space, tile_weights, seen, kind, gaps, line, sum
         for b in range(0, tile_rows(space), width):
             mine = load(space, shares + k, b) + load(space, shares + k, b + step)
             if sum4(mine, zero, zero, zero)[0] > 0:
-                factorise(params.covariances, k, space, b, seen, b * numbers, kind, gaps, line)
+                factorise(params, k, space, b, seen, b * numbers, kind, gaps, line)
                 solve_points(params.means, k, space, b, gaps, line)
                 whitened_means(params.factors, k, space, b, gaps, line)
                 add_group(d, shares + k, space, b, line)
@@ -168,7 +166,7 @@ def numbers_of_noise(noise, d, X):
 
 
 @entry_kernel
-def slot_measured(X, noise, sample_weight, labels, given, params, hard, sums, failures, slot):
+def slot_measured(X, noise, sample_weight, labels, params, hard, sums, failures, slot):
     """Add the rows of one slot to its sums, as `_estep.slot_statistics` does for rows without noise or gaps.
 
     IN X (n, d), where NaN is missing; noise as in `load_measured`; all others as in `slot_statistics`
@@ -178,8 +176,7 @@ def slot_measured(X, noise, sample_weight, labels, given, params, hard, sums, fa
     start, stop = slot_range(X, slot, sums.weights.shape[0])
     space, shares = new_space(K, d, 0, X), first_share(d)
     seen, line = new_line(numbers_of_noise(noise, d, X), X), new_line(numbers_of_line(d, X), X)
-    tile_weights, zeros, ones = np.zeros(K, X.dtype), np.zeros(K, X.dtype), np.ones(K, X.dtype)
-    gaps = np.zeros(1, np.int64)
+    tile_weights, gaps = np.zeros(K), np.zeros(1, np.int64)
     for first in range(start, stop, tile_rows(X)):
         size = min(tile_rows(X), stop - first)
         kind = load_measured(X, noise, params, first, size, space, seen, gaps)
@@ -187,16 +184,12 @@ def slot_measured(X, noise, sample_weight, labels, given, params, hard, sums, fa
             failures[slot] = 1
             return
         load_weights(sample_weight, first, size, space)
-        if given.shape[0] > 0:
-            load_rows(given, first, size, zeros, ones, space, shares)
-            weigh(space, shares, WEIGHTS, tile_weights)
-        else:
-            densities(params, space, seen, kind, gaps, line)
-            if labels.shape[0] > 0:
-                keep_known(labels, first, size, space, shares, K)
-            if hard[0]:
-                keep_best(space, shares, K)
-            sums.log2_likelihood[slot] += normalise(params.log2_peaks, space, shares, tile_weights)
+        densities(params, space, seen, kind, gaps, line)
+        if labels.shape[0] > 0:
+            keep_known(labels, first, size, space, shares, K)
+        if hard[0]:
+            keep_best(space, shares, K)
+        sums.log2_likelihood[slot] += normalise(params.log2_peaks, space, shares, tile_weights)
         accumulate_measured(params, space, tile_weights, seen, kind, gaps, line, sums, slot)
 
 
@@ -216,7 +209,7 @@ def add_posterior_means(params, k, space, seen, kind, gaps, line, means, first, 
         if not sum4(mine, splat(_ZERO), splat(_ZERO), splat(_ZERO))[0] > 0:
             continue
         if not independent:
-            factorise(params.covariances, k, space, b, seen, b * numbers, kind, gaps, line)
+            factorise(params, k, space, b, seen, b * numbers, kind, gaps, line)
             solve_points(params.means, k, space, b, gaps, line)
             whitened_means(params.factors, k, space, b, gaps, line)
         for lane in range(min(width, size - b)):
