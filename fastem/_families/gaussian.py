@@ -1,7 +1,7 @@
 """Gaussian families, each of which is a layout of the covariances and a constraint on them."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from fastem._families.settling import REFINEMENTS, settled
 from fastem._families.steps import Maximised, Rule
 from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
 from fastem._typing import Array, FloatArray
+
+G = TypeVar("G", bound="Gaussian")
 
 
 class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
@@ -53,6 +55,11 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self.has_variational = constraint.direct and not missing
         if missing:
             self.refinements = REFINEMENTS
+
+    def remade(self, kind: type[G]) -> G:
+        """Return another kind of Gaussians with the same layout and constraint."""
+        about = self.name, self._layout, self._constraint, self.parameter_names[1]
+        return kind(*about, missing=self.missing)
 
     def with_missing(self) -> "Gaussian":
         return Gaussian(self.name, self._layout, self._constraint, self.parameter_names[1], missing=True)

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._families.compiled import IMPOSSIBLE_MEAN
+from fastem._families.constraints import Constraint
 from fastem._families.deconvolution import measured_params, measured_sums, new_sums, with_matrices
 from fastem._families.frame import Frame
 from fastem._families.gaussian import Gaussian
-from fastem._families.layouts import GaussianParameters, GaussianSums
+from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.normalise import LN2
 from fastem._families.steps import Pass, Scores, Summed
-from fastem._kernels._measured import MeasuredParams
+from fastem._kernels._measured import MeasuredParams, MeasuredSums
 from fastem._kernels._measured_sums import slot_measured, slot_measured_scores
 from fastem._kernels._parallel import run_slots
 from fastem._report import Breakdown
@@ -36,10 +37,17 @@ class Packed(NamedTuple):
 class Measured(Gaussian):
     """log p(x | k) = log N(x; mean_k, covariance_k + the noise of the row)."""
 
-    def __init__(self, plain: Gaussian) -> None:
-        layout, constraint, covariances = plain._layout, plain._constraint, plain.parameter_names[1]
-        super().__init__(plain.name, layout, constraint, covariances, missing=plain.missing)
-        self._plain = plain
+    def __init__(
+        self,
+        name: str,
+        layout: Layout,
+        constraint: Constraint,
+        covariances: str = "covariances",
+        *,
+        missing: bool = False,
+    ) -> None:
+        super().__init__(name, layout, constraint, covariances, missing=missing)
+        self._plain = Gaussian(name, layout, constraint, covariances, missing=missing)
         self.has_ascents = self.has_variational = False  # no kernel of whole ascents knows noise
 
     @property
@@ -51,7 +59,7 @@ class Measured(Gaussian):
         return None
 
     def with_missing(self) -> "Measured":
-        return Measured(self._plain.with_missing())
+        return self._plain.with_missing().remade(Measured)
 
     def pack(self, parameters: GaussianParameters | None, frame: Frame, dtype: np.dtype[Any]) -> Packed:
         """Noise is in float64, and so are all passes."""
@@ -68,6 +76,10 @@ class Measured(Gaussian):
     def multiply_adds(self, d: int) -> int:
         """Three parts of d^3 / 6, the first of them twice, at less than half of the speed of others."""
         return 2 * d * (d + 1) * (d + 2)
+
+    def expected(self, params: MeasuredParams, merged: MeasuredSums) -> GaussianSums:
+        """Return the sums of a pass from those of its kernel, added over all slots."""
+        return measured_sums(self._layout, params, merged)
 
     def begin_pass(
         self, packed: Packed, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None
@@ -151,7 +163,7 @@ class _MeasuredPass(Pass[GaussianSums]):
         merged = type(self._sums)(*(array.sum(axis=0) for array in self._sums))
         if not self._finite or not all(np.isfinite(array).all() for array in merged):
             return None
-        sums = measured_sums(self._family._layout, self._params, merged)
+        sums = self._family.expected(self._params, merged)
         log_likelihood, weight = LN2 * float(merged.log2_likelihood), float(sums.weights.sum())
         if log_likelihood < self._impossible * weight:
             log_likelihood = -np.inf
