@@ -1,17 +1,18 @@
 """Checks of the known noise of rows. Messages name the parameter, the rule, the row and a remedy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastem._checks import check_numeric, row_ranges
+from fastem._checks import check_numeric
 from fastem._kernels._noise_check import slot_noise_check
 from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, FloatArray, read_only
 
 # Noise may miss the rules by rounding in its dtype: so many times the spacing of numbers at 1.
 _ROUNDING = 64
+_NUMBERS = 1 << 20  # of noise that are checked at a time
 _SLOTS = 8  # to check noise that is in memory at once; threads share them
 
 
@@ -62,7 +63,13 @@ def is_noisy(noise: Array | None) -> bool:
     if noise is None:
         return False
     noise = noise[:1] if noise.strides[0] == 0 else noise
-    return any(bool(noise[rows].any()) for rows in row_ranges(len(noise)))
+    return any(bool(noise[rows].any()) for rows in _parts(noise))
+
+
+def _parts(noise: Array) -> Iterator[slice]:
+    """Yield ranges of rows, since a part may have to be converted."""
+    step = max(1, _NUMBERS // noise[0].size) if len(noise) else 1
+    return (slice(start, start + step) for start in range(0, len(noise), step))
 
 
 def converted_noise(noise: Array) -> Array:
@@ -78,6 +85,8 @@ def _on_shape(array: Array, n: int | None, d: int, name: str) -> str:
     hint = ""
     if d == 1 and array.ndim == 1:
         hint = f" For one feature, use {name}.reshape(-1, 1)."
+    elif array.ndim == 2 and array.shape[1] != d:
+        hint = f" X has {d} features; names of columns must be as many."
     return (
         f"{name} must have variances, of shape ({rows}, {d}), or covariances, ({rows}, {d}, {d}), one for "
         f"each row; or ({d},) or ({d}, {d}) for all rows; got shape {array.shape}.{hint} Square standard "
@@ -88,7 +97,7 @@ def _on_shape(array: Array, n: int | None, d: int, name: str) -> str:
 def _check_values(noise: Array, name: str, slots: int) -> None:
     spacing = np.finfo(noise.dtype).eps if noise.dtype.kind == "f" else np.finfo(np.float64).eps
     tolerance = np.array([_ROUNDING * max(float(spacing), float(np.finfo(np.float64).eps))])
-    for rows in row_ranges(len(noise)):
+    for rows in _parts(noise):
         part = np.ascontiguousarray(noise[rows], dtype=np.float64)
         if part.ndim == 2:
             part = part[:, None]
