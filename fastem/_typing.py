@@ -123,6 +123,8 @@ DataLike: TypeAlias = InMemory | Chunked | Deciding
 ArrayLike: TypeAlias = Array | list[Any] | tuple[Any, ...] | SupportsArray
 # Numbers of the rows, or the name of a column of X.
 RowsLike: TypeAlias = ArrayLike | DaskCollection | str | None
+# Covariances or variances of the noise of rows, or the names of columns that have variances.
+NoiseLike: TypeAlias = RowsLike | Sequence[str]
 # What numpy.random.default_rng takes, and the generators of scikit-learn.
 RngLike: TypeAlias = (
     int
@@ -191,6 +193,7 @@ class RawChunk(NamedTuple):
     rows: Any
     weight: Any = None
     labels: Any = None
+    noise: Any = None
 
 
 def read_only(array: Array) -> Array:

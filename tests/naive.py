@@ -747,3 +747,56 @@ def em_by_pattern(X, weights, means, covariances):
     shift = first / n_k[:, None]
     second = second / n_k[:, None, None] - shift[:, :, None] * shift[:, None, :]
     return n_k / n_k.sum(), means + shift, second, log_likelihood
+# --- rows with known noise and with missing numbers (NaN)
+
+
+def noise_matrices(noise, n, d):
+    """The covariance of the noise of each row, (n, d, d), from what `fit` takes."""
+    if noise is None:
+        return np.zeros((n, d, d))
+    noise = np.asarray(noise, float)
+    if noise.shape in ((d,), (n, d)):
+        noise = noise[..., None] * np.eye(d)
+    return np.broadcast_to(noise, (n, d, d))
+
+
+def behind(x, noise, mean, covariance):
+    """ln p(x | k), and the mean and covariance of the true values given x (Bovy et al. 2011, eq. 20, 21)."""
+    seen = ~np.isnan(x)
+    if not seen.any():
+        return 0.0, mean, covariance
+    total = (covariance + noise)[np.ix_(seen, seen)]
+    gain = np.linalg.solve(total, covariance[seen]).T
+    true = mean + gain @ (x - mean)[seen]
+    return log_densities(x[None, seen], mean[seen], total)[0], true, covariance - gain @ covariance[seen]
+
+
+def observed_e_step(X, noise, sample_weight, weights, means, matrices):
+    """ln of weight times density (n, k), expected true values (n, d), and sums as in `statistics`."""
+    (n, d), k = X.shape, len(weights)
+    joint, true, spread = np.zeros((n, k)), np.zeros((n, k, d)), np.zeros((n, k, d, d))
+    for i, x in enumerate(X):
+        for c in range(k):
+            log_p, true[i, c], spread[i, c] = behind(x, noise[i], means[c], matrices[c])
+            joint[i, c] = math.log(weights[c]) + log_p
+    r, log_p = shares(joint)
+    shifted = true - means
+    scatter = np.einsum("ik,ikab->kab", sample_weight[:, None] * r, spread)
+    scatter += np.einsum("ik,ika,ikb->kab", sample_weight[:, None] * r, shifted, shifted)
+    sums = sample_weight @ r, np.einsum("ik,ika->ka", sample_weight[:, None] * r, shifted), scatter
+    return joint, log_p, np.einsum("ik,ika->ia", r, true), sums
+
+
+def observed_em(X, noise, sample_weight, weights, means, matrices, shape, iterations):
+    """Parameters and log-likelihoods of EM (eq. 25). `shape` makes (k, d, d) covariances obey their type."""
+    history = []
+    for iteration in range(iterations + 1):
+        _, log_p, _, (n_k, first, scatter) = observed_e_step(
+            X, noise, sample_weight, weights, means, matrices
+        )
+        history.append(float(sample_weight @ log_p))
+        if iteration < iterations:
+            shift = first / n_k[:, None]
+            matrices = shape(scatter / n_k[:, None, None] - shift[:, :, None] * shift[:, None, :], n_k)
+            weights, means = n_k / n_k.sum(), means + shift
+    return weights, means, matrices, history

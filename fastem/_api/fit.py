@@ -17,7 +17,7 @@ from fastem._api.translations import advised
 from fastem._em.loop import StoppingRule
 from fastem._families.distribution import Distribution
 from fastem._report import FitReport
-from fastem._typing import CovarianceType, DataLike, RngLike, RowsLike
+from fastem._typing import CovarianceType, DataLike, NoiseLike, RngLike, RowsLike
 
 
 @overload
@@ -84,6 +84,7 @@ def fit(
     noise_component: bool = False,
     inference: Literal["em", "variational"] = "em",
     missing: Missing = "error",
+    noise: NoiseLike = None,
     rng: RngLike = None,
     n_threads: int | None = None,
     callback: Any = None,
@@ -109,8 +110,8 @@ def fit(
         - a memory-mapped array;
         - a two-dimensional store with slices, ``shape`` and ``dtype`` (h5py, zarr);
         - the path of a Parquet file or folder, or a ``pyarrow.dataset.Dataset`` (the extra ``parquet``);
-        - chunks, pairs (chunk, weights), or dicts with ``"X"`` and ``"sample_weight"`` or ``"labels"``, from
-          an iterable that can be read again or from a function that returns an iterator.
+        - chunks, pairs (chunk, weights), or dicts with ``"X"`` and ``"sample_weight"``, ``"labels"`` or
+          ``"noise"``, from an iterable that can be read again or from a function that returns an iterator.
 
         Each block of a dask array or dataframe (the extra ``dask``) is one task on the active scheduler. In
         float64 the result agrees with that of the array to 1e-9. Its bits depend on the blocks alone.
@@ -267,6 +268,15 @@ def fit(
         any case. The model remembers this option: its scores take such rows too, and `Mixture.impute` fills
         them. It does not go together with `noise_component`, ``inference="variational"`` and a
         `Distribution` of your own.
+    noise : array or sequence of str, optional
+        The known noise of the rows, if these are measurements with errors: the mixture is that of the values
+        without noise (extreme deconvolution: Bovy, Hogg and Roweis 2011). A row is its true value plus
+        Gaussian noise with the mean 0 and this covariance. Covariances (n, d, d) or variances (n, d) of each
+        row, or (d, d) or (d,) for all rows; variances are squares of standard errors. If X is a table, a
+        .csv, Parquet or a dask dataframe, also the names of d columns with variances, in the order of the
+        features. Dask collections are taken as for `sample_weight`, and chunks that are dicts may have
+        ``"noise"``. It goes together with `missing`, weights, labels, priors and fixed parameters, but is for
+        Gaussian components alone, without `noise_component`, by EM. The passes compute in float64.
     rng : None, int, numpy.random.Generator or RandomState
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads. A
         RandomState, as scikit-learn has them, gives the seed, and goes on.
@@ -335,6 +345,7 @@ def fit(
         noise_component,
         inference,
         missing,
+        noise is not None,
     )
-    reading = {"columns": columns, "cache_dir": cache_dir, "labels": labels}
+    reading = {"columns": columns, "cache_dir": cache_dir, "labels": labels, "noise": noise}
     return fit_by(options, init, X, sample_weight, n_threads, progress, asks=True, **reading)

@@ -25,6 +25,7 @@ from fastem._em.brief import brief_start
 from fastem._em.loop import FLOORED, MASS, Run
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start
+from fastem._families.registry import measured_family
 from fastem._families.steps import Maximised, P
 from fastem._families.variational import VariationalPosterior, expected_mixture
 from fastem._report import FitReport, FitStatus, WarningCause, warn
@@ -110,6 +111,8 @@ def likelihood_of(source: Source, options: Options[P], given: Given) -> Likeliho
     constant = None
     if moments.gaps:  # without them the plain family has the same likelihood
         family, constant = family.with_missing(), moments.variance == 0
+    if source.measured:  # without noise too
+        family = measured_family(family)
     frame = family.frame(moments, source.dtype)
     base = source.base_measure(family, frame) if family.has_base_measure else 0.0
     fixed = held_of(given, options, frame, source.known.labels) if options.fixed else None

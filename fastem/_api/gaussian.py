@@ -7,6 +7,7 @@ from typing import Any, Literal, cast, overload
 
 from fastem._api import interop
 from fastem._api.conditions import condition_of, marginal_of, merged_model
+from fastem._api.denoising import Denoises
 from fastem._api.missing import Missing, with_missing
 from fastem._api.mixture import Mixture
 from fastem._api.regression import regressed
@@ -19,7 +20,7 @@ from fastem._typing import Array, ArrayLike, Chunked, CovarianceType, Deciding, 
 Features = str | int | Sequence[str | int]
 
 
-class GaussianMixture(Mixture[R]):
+class GaussianMixture(Mixture[R], Denoises):
     """A Gaussian mixture with known parameters: p(x) = sum_k weights[k] N(x; means[k], covariance[k]).
 
     The model is immutable. Its arrays are read-only copies, in float64 and in the units of the data.

@@ -23,6 +23,7 @@ from fastem._typing import (
     FloatArray,
     ForeignArray,
     Lists,
+    NoiseLike,
     RngLike,
     Rows,
     RowsLike,
@@ -44,6 +45,7 @@ class Imputes:
         n_threads: int | None,
         empty: bool = False,
         missing: bool = False,
+        noise: NoiseLike = None,
     ) -> Source: ...
 
     @overload

@@ -31,9 +31,9 @@ def user_parameters(model: Mixture[Any]) -> Any:
     return parts_of(model)[1]
 
 
-def sweep_of(model: Mixture[Any], dtype: np.dtype[Any]) -> Sweep:
-    """Return a pass with this model."""
-    return parts_of(model)[2].sweep(dtype)
+def sweep_of(model: Mixture[Any], dtype: np.dtype[Any], measured: bool = False) -> Sweep:
+    """Return a pass with this model, over rows that may have known noise."""
+    return parts_of(model)[2].sweep(dtype, measured=measured)
 
 
 def with_report(model: M, report: FitReport) -> M:

@@ -28,7 +28,7 @@ from fastem._checks import (
 )
 from fastem._families.base import Family
 from fastem._families.distribution import Distribution
-from fastem._families.registry import other_family
+from fastem._families.registry import measured_family, other_family
 from fastem._io import StoredMixture
 from fastem._report import FitReport, R
 from fastem._sources.open import source_of
@@ -40,6 +40,7 @@ from fastem._typing import (
     DataLike,
     FloatArray,
     IntArray,
+    NoiseLike,
     ParametersLike,
     RngLike,
     RowsLike,
@@ -272,8 +273,9 @@ class Mixture(Thresholds, Merges, Imputes, Densities, Generic[R]):
         n_threads: int | None,
         empty: bool = False,
         missing: bool = False,
+        noise: NoiseLike = None,
     ) -> Source:
-        return source_for(self, X, sample_weight, n_threads, empty=empty, missing=missing)
+        return source_for(self, X, sample_weight, n_threads, empty=empty, missing=missing, noise=noise)
 
 
 def parts_of(model: Mixture[Any]) -> tuple[Family[Any, Any], Any, Scorer]:
@@ -314,11 +316,15 @@ def source_for(
     empty: bool = False,
     missing: bool = False,
     remedy: str | None = None,
+    noise: Any = None,
 ) -> Source:
     """Open X as a source for this model, which sets the number and names of the features.
 
-    With `missing`, X may have NaN even if the model takes none.
+    `noise` is the known noise of the rows, if there is any. With `missing`, X may have NaN even if the model
+    takes none.
     """
+    if noise is not None:
+        measured_family(model._family)  # which raises an error where there is none
     return source_of(
         X,
         sample_weight,
@@ -331,4 +337,5 @@ def source_for(
         empty=empty,
         missing=missing or model._family.missing,
         remedy=how_to_ask_models(model._family) if remedy is None else remedy,
+        noise=noise,
     )

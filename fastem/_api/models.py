@@ -34,7 +34,7 @@ def model_of(
 
     With `missing` it takes rows with NaN, also if the family is that of complete rows.
     """
-    family = family.with_missing() if missing else family
+    family = (family.with_missing() if missing else family).plain
     user = family.to_user(parameters, frame)
     if fixed is not None:
         user = fixed.kept(user, fixed.user)

@@ -26,7 +26,7 @@ from fastem._em.loop import Limits, StoppingRule, gain_to_come_below
 from fastem._em.starts import INIT_NAMES
 from fastem._families.base import Family
 from fastem._families.frame import identity_frame
-from fastem._families.registry import family_of, noisy_family
+from fastem._families.registry import family_of, measured_family, noisy_family
 from fastem._families.steps import P
 from fastem._typing import Array, FloatArray
 
@@ -69,7 +69,9 @@ def check_options(
     noise_component: Any = False,
     inference: Any = "em",
     missing: Any = "error",
+    measured: Any = False,
 ) -> Options[Any]:
+    """`measured` says whether the user gives known noise of rows."""
     family = family_of(distribution, covariance_type)
     noisy = check_bool("noise_component", noise_component)
     family = noisy_family(family) if noisy else family
@@ -88,6 +90,13 @@ def check_options(
     if missing != "error":
         _check_combination(missing, noisy, variational)
     allowed = check_missing(missing, family)
+    if measured:
+        measured_family(family)
+        if variational:
+            raise ValueError(
+                'noise must be None with inference="variational"; they do not go together: leave one of them '
+                "out."
+            )
     if variational:
         _check_variational(family, hard, fixed)
         prior = "default" if prior is None else prior

@@ -8,6 +8,7 @@ import numpy as np
 from fastem._checks import row_ranges
 from fastem._families.base import Family
 from fastem._families.gaussian import Gaussian
+from fastem._families.registry import measured_family
 from fastem._families.steps import Scores
 from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep
@@ -32,26 +33,28 @@ class Scorer:
     ) -> None:
         self._family, self._user, self._log_weights = family, user, log_weights
         self._gaps = Gaps(family.missing, remedy)
-        self._sweeps: dict[tuple[np.dtype[Any], bool], Sweep] = {}
+        self._sweeps: dict[tuple[np.dtype[Any], bool, bool], Sweep] = {}
 
-    def sweep(self, dtype: np.dtype[Any], weighted: bool = True) -> Sweep:
+    def sweep(self, dtype: np.dtype[Any], weighted: bool = True, measured: bool = False) -> Sweep:
         """Return a pass over rows of this dtype. If it is not weighted, all components have the same weight.
 
-        Its frame depends on the model alone.
+        Its frame depends on the model alone. `measured` says that the rows have known noise.
         """
-        if (dtype, weighted) not in self._sweeps:
-            k = len(self._user.weights)
+        if (dtype, weighted, measured) not in self._sweeps:
+            k, family = len(self._user.weights), self._family
+            if measured:
+                family = measured_family(family)
             log_weights = self._log_weights if weighted else None
             user = self._user if weighted else self._user._replace(weights=np.full(k, 1 / k))
-            frame = self._family.own_frame(self._user, dtype)
+            frame = family.own_frame(self._user, dtype)
             if log_weights is not None:
                 user = user._replace(weights=np.ones(k))
-            packed = self._family.pack(self._family.from_user(user, frame), frame, dtype)
+            packed = family.pack(family.from_user(user, frame), frame, dtype)
             if log_weights is not None:
-                assert isinstance(self._family, Gaussian)
-                packed = self._family.raised(packed, log_weights)
-            self._sweeps[dtype, weighted] = Sweep(self._family, k, packed, frame)
-        return self._sweeps[dtype, weighted]
+                assert isinstance(family, Gaussian)
+                packed = family.raised(packed, log_weights)
+            self._sweeps[dtype, weighted, measured] = Sweep(family, k, packed, frame)
+        return self._sweeps[dtype, weighted, measured]
 
     def log_densities(self, rows: Rows, n_threads: int | None) -> Array:
         """Return log p(x), (m,), in float32 if the rows are."""
@@ -75,6 +78,12 @@ class Scorer:
         """Return the same. Rows of weight 0 may have values that the distribution has not."""
         out = np.empty((len(rows.X), len(self._user.weights)), _dtype_of(rows.X))
         self._score(rows, n_threads, Scores(responsibilities=out))
+        return out
+
+    def true_values(self, rows: Rows, n_threads: int | None) -> FloatArray:
+        """Return the expectations, (m, d), of what rows were measured with noise."""
+        out = np.empty(rows.X.shape)
+        self._score(rows._replace(weight=None), n_threads, Scores(true_values=out))
         return out
 
     def component_log_densities(self, rows: Rows, n_threads: int | None) -> FloatArray:
@@ -125,7 +134,7 @@ class Scorer:
         if len(rows.X) == 0:
             return
         source = ArraySource(rows, n_threads, gaps=self._gaps)
-        source.score(self.sweep(source.dtype, weighted), wanted)
+        source.score(self.sweep(source.dtype, weighted, rows.noise is not None), wanted)
 
 
 def _dtype_of(X: Array) -> type[np.floating[Any]]:

@@ -40,7 +40,7 @@ from fastem._sources.checks import check_enough_rows
 from fastem._sources.folds import Fold
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
-from fastem._typing import CovarianceType, DataLike, RngLike, RowsLike
+from fastem._typing import CovarianceType, DataLike, NoiseLike, RngLike, RowsLike
 
 
 @overload
@@ -87,6 +87,7 @@ def select(
     acceleration: Literal["auto"] | None = "auto",
     prior: Literal["default"] | Prior | None = None,
     missing: Missing = "error",
+    noise: NoiseLike = None,
     rng: RngLike = None,
     n_threads: int | None = None,
     callback: Any = None,
@@ -128,7 +129,7 @@ def select(
         The same as in `fit`. All numbers in `k` must be more than the largest label.
     init : str
         ``"auto"``, or the name of another start of `fit`. Only with ``"auto"`` do fits share their starts.
-    n_init, tol, max_iter, reg_covar, acceleration, prior, missing, rng, n_threads
+    n_init, tol, max_iter, reg_covar, acceleration, prior, missing, noise, rng, n_threads
         The same as in `fit`, for each fit. `n_init` is rarely of use. It counts for the first fit of a cell.
     callback : callable, optional
         Function that is called as ``callback(candidate, model)`` when a fit is finished. If it returns True,
@@ -194,6 +195,7 @@ def select(
             assignment,
             prior=prior,
             missing=missing,
+            measured=noise is not None,
         )
     options = next(iter(kinds.values()))
     source = source_of(
@@ -207,6 +209,7 @@ def select(
         k=ks[-1],
         missing=options.missing,
         remedy=how_to_ask(options.family),
+        noise=noise,
     )
     largest = int(source.known.labels.max(initial=-1))
     if largest >= ks[0]:

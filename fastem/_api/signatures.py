@@ -10,7 +10,7 @@ from fastem._api.missing import Missing
 from fastem._api.mixture import Mixture
 from fastem._api.prior import Prior
 from fastem._em.loop import StoppingRule
-from fastem._typing import ArrayLike, CovarianceType, ParametersLike, RngLike, RowsLike
+from fastem._typing import ArrayLike, CovarianceType, NoiseLike, ParametersLike, RngLike, RowsLike
 
 # Names of starts, as in _em/starts and _em/seeds.
 StartName: TypeAlias = Literal["auto", "k-means++", "kmeans", "random_from_data", "random"]
@@ -41,6 +41,7 @@ class _Options(TypedDict, total=False):
     progress: bool
     prior: Literal["default"] | Prior | None
     missing: Missing
+    noise: NoiseLike
 
 
 class KMeansOptions(TypedDict, total=False):

@@ -19,7 +19,7 @@ from fastem._checks import check_bool
 from fastem._em.objective import maximise
 from fastem._families.statistics import Statistics, digest
 from fastem._sources.passes import Source
-from fastem._typing import DataLike, RowsLike
+from fastem._typing import DataLike, NoiseLike, RowsLike
 
 
 @overload
@@ -29,6 +29,7 @@ def e_step(
     sample_weight: RowsLike = None,
     *,
     missing: Missing | None = None,
+    noise: NoiseLike = None,
     n_threads: int | None = None,
 ) -> Statistics[GaussianMixture]: ...
 
@@ -40,6 +41,7 @@ def e_step(
     sample_weight: RowsLike = None,
     *,
     missing: Missing | None = None,
+    noise: NoiseLike = None,
     n_threads: int | None = None,
 ) -> Statistics[Mixture]: ...
 
@@ -51,6 +53,7 @@ def e_step(
     sample_weight: RowsLike = None,
     *,
     missing: Missing | None = None,
+    noise: NoiseLike = None,
     n_threads: int | None = None,
 ) -> Statistics[Any]:
     """Compute the expected sufficient statistics of the latent labels, in one pass over X.
@@ -71,6 +74,9 @@ def e_step(
     missing : {"error", "marginalise"}, optional
         The same as in `fit`. The sums are then expected ones, given what is observed (Ghahramani and Jordan
         1994). The default is that of the model.
+    noise : array or sequence of str, optional
+        The same as in `fit`. The sums are those that are expected of the values without noise, so they can be
+        added to others that an E-step with the same model computed in float64.
     n_threads : int, optional
         The same as in `fit`.
 
@@ -85,7 +91,8 @@ def e_step(
     """
     check_model(model)
     model = model if missing is None else allowing(model, missing)
-    source = source_for(model, X, sample_weight, n_threads, remedy=how_to_ask(family_of_model(model)))
+    remedy = how_to_ask(family_of_model(model))
+    source = source_for(model, X, sample_weight, n_threads, remedy=remedy, noise=noise)
     return sums_under(model, source, source.dtype)
 
 
@@ -96,10 +103,13 @@ def sums_under(
 
     With `hard`, each row belongs to its likeliest component alone.
     """
-    sweep = sweep_of(model, dtype)
-    sweep = sweep._replace(origin=digest(sweep.family, sweep.packed), with_base_measure=True, hard=hard)
-    before = parts_of(model)[1]
-    return replace(source.reduce(sweep), feature_names=model.feature_names, before=before)
+    sweep = sweep_of(model, np.dtype(np.float64) if source.has_noise else dtype)
+    origin = digest(sweep.family, sweep.packed)
+    if source.has_noise:
+        sweep = sweep_of(model, dtype, measured=True)
+    sweep = sweep._replace(origin=origin, with_base_measure=True, hard=hard)
+    found, before = source.reduce(sweep), parts_of(model)[1]
+    return replace(found, family=found.family.plain, feature_names=model.feature_names, before=before)
 
 
 @advised()

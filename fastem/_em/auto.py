@@ -175,7 +175,8 @@ def best_start(
     sample, whole = (replace(likelihood, source=ArraySource(these, threads)) for these in (rows, filled))
     # Kernels of whole ascents know no more than complete rows and weights. Where there is a prior, they still
     # tell which labellings are worth a try.
-    plain = not (partly_known or likelihood.hard or likelihood.fixed or filled is not rows)
+    more = filled is not rows or likelihood.family.plain is not likelihood.family
+    plain = not (partly_known or likelihood.hard or likelihood.fixed or more)
     ascended = None
     if few and plain and likelihood.prior is None:
         ascended = best_ascent(sample, rows, found, n_threads)

@@ -111,6 +111,11 @@ class Family(ABC, Generic[P, S]):
             "them."
         )
 
+    @property
+    def plain(self) -> "Family[P, S]":
+        """The family of rows without known noise."""
+        return self
+
     def imputed(
         self, parameters: P, X: FloatArray, responsibilities: FloatArray, rng: np.random.Generator | None
     ) -> FloatArray:

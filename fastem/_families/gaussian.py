@@ -1,7 +1,7 @@
 """Gaussian families, each of which is a layout of the covariances and a constraint on them."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
 from fastem._typing import Array, FloatArray
 
 _HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
+G = TypeVar("G", bound="Gaussian")
+
 
 
 class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
@@ -60,6 +62,11 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         self._passes = WithGaps(layout) if self.has_base_measure else layout
         self.has_variational = constraint.direct and not missing
         self.refinements = REFINEMENTS if missing else 1
+
+    def remade(self, kind: type[G]) -> G:
+        """Return another kind of Gaussians with the same layout and constraint."""
+        about = self.name, self._layout, self._constraint, self.parameter_names[1]
+        return kind(*about, missing=self.missing)
 
     def with_missing(self) -> "Gaussian":
         return Gaussian(self.name, self._layout, self._constraint, self.parameter_names[1], missing=True)

@@ -16,6 +16,7 @@ from fastem._families.gamma import Gamma
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import Diag, Full, Spherical, Tied
 from fastem._families.lognormal import Lognormal
+from fastem._families.measured import Measured
 from fastem._families.mixed import Mixed
 from fastem._families.noise import Noise
 from fastem._families.orientations import EEV, EVE, VEV, VVE
@@ -183,6 +184,14 @@ def _written(distribution: Any) -> Family[Any, Any] | None:
         name = distribution.__name__
         raise TypeError(f"distribution must be an instance; got the class {name}. Pass {name}().")
     return Custom(distribution) if isinstance(distribution, Distribution) else None
+
+
+def measured_family(family: Family[Any, Any]) -> Family[Any, Any]:
+    """The family of the same mixture for rows with known noise."""
+    if type(family) is not Gaussian:
+        about = "noise_component=True" if family.extra else family.label
+        raise ValueError(f"noise must be None for {about}; known noise is for Gaussian components alone.")
+    return family.remade(Measured)
 
 
 def family_named(name: str, own: Family[Any, Any] | None, state: Mapping[str, Array]) -> Family[Any, Any]:

@@ -30,6 +30,9 @@ class Scores(NamedTuple):
     responsibilities: Array | None = None  # (m, K)
     # (m, K) To these are added log2 of the weight times the density of each component.
     joint: FloatArray | None = None
+    true_values: FloatArray | None = (
+        None  # (m, d) expectations of what was measured with noise, in user units
+    )
 
     def part(self, chosen: slice) -> "Scores":
         return Scores(*(None if array is None else array[chosen] for array in self))

@@ -24,7 +24,7 @@ from fastem._families.variational import VariationalPosterior, expected_mixture
 from fastem._sklearn.ways import Ascent, Start, Way, precisions_cholesky, refuse, started
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
-from fastem._typing import Array, DataLike, FloatArray, RowsLike
+from fastem._typing import Array, DataLike, FloatArray, NoiseLike, RowsLike
 
 
 class Variational(Way):
@@ -187,9 +187,15 @@ class Expected(Densities):
         self._keep(_scorer=Scorer(family, user, family.offsets(posterior)), _shape=(k, d))
 
     def _source(
-        self, X: DataLike, sample_weight: RowsLike, n_threads: int | None, empty: bool = False
+        self,
+        X: DataLike,
+        sample_weight: RowsLike,
+        n_threads: int | None,
+        empty: bool = False,
+        *,
+        noise: NoiseLike = None,
     ) -> Source:
-        return source_of(X, sample_weight, n_threads, n_features=self._shape[1], empty=empty)
+        return source_of(X, sample_weight, n_threads, n_features=self._shape[1], empty=empty, noise=noise)
 
     @property
     def n_components(self) -> int:

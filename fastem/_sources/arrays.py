@@ -12,6 +12,7 @@ from fastem._families.frame import Frame
 from fastem._families.steps import Scores
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.known import Known, known_of, with_known
+from fastem._sources.measurements import converted_noise, is_noisy
 from fastem._sources.pages import swept
 from fastem._sources.passes import ScoreRows, SlabSource, Sweep, Wanted, drawn_ranks, only_wanted
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary
@@ -38,6 +39,7 @@ class ArraySource(SlabSource):
         super().__init__(rows.X.shape[1], rows.X.dtype, feature_names, n_threads)
         self._rows, self.vocabulary, self.gaps = rows, vocabulary, gaps
         self._as_is = self.is_slab(rows.X)
+        self.noise_shape = () if rows.noise is None else rows.noise.shape[1:]
 
     @property
     def n_samples(self) -> int:
@@ -47,6 +49,10 @@ class ArraySource(SlabSource):
     def n_positive(self) -> int:
         weight = self._rows.weight
         return self.n_samples if weight is None else int(np.count_nonzero(weight))
+
+    @cached_property
+    def measured(self) -> bool:
+        return is_noisy(self._rows.noise)
 
     def slabs(self, rows: int) -> Iterator[Rows]:
         known = {name: swept(array, rows) for name, array in self._rows.known().items()}
@@ -59,6 +65,8 @@ class ArraySource(SlabSource):
         """Return an array that kernels can read."""
         if (name == "X" and self._as_is) or name == "labels":
             return read_only(array)
+        if name == "noise":
+            return converted_noise(array)
         with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf, which a check finds
             return read_only(np.ascontiguousarray(array, dtype=self.dtype))
 

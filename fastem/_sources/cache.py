@@ -1,5 +1,6 @@
 """A copy of the rows in temporary files, which are written once and then memory-mapped."""
 
+import math
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,17 +14,29 @@ from fastem._typing import Array, Rows
 
 
 class RowsFile:
-    """Writes rows, weights and labels to files without a name. These vanish with the arrays that map them."""
+    """Writes rows, and what is known about them, to files without a name.
+
+    The files vanish with the arrays that map them.
+    """
 
     def __init__(
-        self, folder: Path, n_features: int, dtype: np.dtype[Any], weighted: bool, labelled: bool
+        self,
+        folder: Path,
+        n_features: int,
+        dtype: np.dtype[Any],
+        weighted: bool,
+        labelled: bool,
+        noise_shape: tuple[int, ...] = (),
     ) -> None:
-        self._folder, self._n_features, self._n_samples = folder, n_features, 0
+        self._folder, self._n_samples = folder, 0
+        self._shapes = {"X": (n_features,), "noise": noise_shape}  # of what has more than a number for a row
         self._dtypes = {"X": dtype}
         if weighted:
             self._dtypes["weight"] = dtype
         if labelled:
             self._dtypes["labels"] = np.dtype(np.int64)
+        if noise_shape:
+            self._dtypes["noise"] = np.dtype(np.float64)
         with ExitStack() as opened:
             self._kept = {name: opened.enter_context(TemporaryFile(dir=folder)) for name in self._dtypes}
             self._files = opened.pop_all()
@@ -43,7 +56,7 @@ class RowsFile:
     def rows(self) -> Rows:
         """Return everything that was written, memory-mapped."""
         n = self._n_samples
-        shapes = {name: (n, self._n_features) if name == "X" else (n,) for name in self._kept}
+        shapes = {name: (n, *self._shapes.get(name, ())) for name in self._kept}
         arrays: dict[str, Any] = {
             name: np.memmap(file, self._dtypes[name], "r", shape=shapes[name])
             for name, file in self._kept.items()
@@ -63,9 +76,16 @@ class RowsFile:
 
 
 def check_room(
-    folder: Path, n_samples: int, n_features: int, dtype: np.dtype[Any], weighted: bool, labelled: bool
+    folder: Path,
+    n_samples: int,
+    n_features: int,
+    dtype: np.dtype[Any],
+    weighted: bool,
+    labelled: bool,
+    noise_shape: tuple[int, ...] = (),
 ) -> None:
     row = (n_features + weighted) * dtype.itemsize + labelled * np.dtype(np.int64).itemsize
+    row += math.prod(noise_shape) * np.dtype(np.float64).itemsize if noise_shape else 0
     needed = n_samples * row
     free = shutil.disk_usage(folder).free
     if needed > free:

@@ -10,6 +10,7 @@ from fastem._checks import row_ranges
 from fastem._families.frame import Moments
 from fastem._report import Breakdown, WarningCause, warn
 from fastem._sources.checks import check_labels, check_weights, check_X, columns_of_model
+from fastem._sources.measurements import check_noise, noise_of_rows, shape_of_noise
 from fastem._sources.tables import column_keys, strings_in
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
@@ -37,6 +38,8 @@ class Form(NamedTuple):
     wanted: tuple[str, ...] | None = None  # the columns to take of chunks that are tables; None takes all
     columns: tuple[Any, ...] = ()  # the names or numbers of the columns
     gaps: Gaps = NO_GAPS  # whether entries may be missing
+    noise_shape: tuple[int, ...] = ()  # of the known noise of a row, or () if rows have none
+    noise_of_chunks: bool = False  # whether chunks come with noise
 
 
 def form_of(
@@ -48,12 +51,13 @@ def form_of(
     k: int = 1,
     vocabulary: Vocabulary | None = None,
     gaps: Gaps = NO_GAPS,
+    noise: Any = None,
 ) -> Form:
     """Return the form of the first chunk. If X is for a model, the form must be that of the model.
 
     Of tables, the columns `feature_names` are taken, if there are any.
     """
-    for where, given, weight, own in chunks:
+    for where, given, weight, own, own_noise in chunks:
         rows = columns_of_model(given, feature_names, where)
         array = check_X(
             rows,
@@ -72,6 +76,14 @@ def form_of(
             raise ValueError(
                 "labels must be None where the chunks of X come with labels. Leave one of them out."
             )
+        if noise is not None and own_noise is not None:
+            raise ValueError(
+                "noise must be None where the chunks of X come with noise. Leave one of them out."
+            )
+        known = noise if own_noise is None else own_noise
+        noise_shape: tuple[int, ...] = ()
+        if known is not None:
+            noise_shape = shape_of_noise(known, array.shape[1], "noise" if own_noise is None else where)
         weighted, labelled = sample_weight is not None or weight is not None, labels is not None
         if vocabulary == ():
             vocabulary = vocabulary_of(rows, where, None, gaps)
@@ -89,6 +101,8 @@ def form_of(
             feature_names,
             columns,
             gaps,
+            noise_shape,
+            own_noise is not None,
         )
     raise ValueError(
         "X must have at least one chunk; it has none. If it is a generator that was used up, pass a function "
@@ -101,7 +115,7 @@ def check_chunk(chunk: RawChunk, form: Form, weight_of_rows: Array | None = None
 
     If weights do not come with the chunk, `weight_of_rows` are those of its rows, and more, if there are any.
     """
-    where, given, weight, labels = chunk
+    where, given, weight, labels, noise = chunk
     rows = columns_of_model(given, form.wanted, where)
     own = weight_of_rows if weight is None else np.asarray(weight)
     array = check_X(rows, name=where, empty=True, vocabulary=form.vocabulary, weight=own, gaps=form.gaps)
@@ -122,13 +136,24 @@ def check_chunk(chunk: RawChunk, form: Form, weight_of_rows: Array | None = None
         )
     _check_given("weights", where, weight, form.weights_of_chunks)
     _check_given("labels", where, labels, form.labels_of_chunks)
+    _check_given("noise", where, noise, form.noise_of_chunks)
     weights: Array | None = None
     if weight is not None:
         weights = check_weights(weight, len(array), f"the weights of {where}")
     known: Array | None = None
     if labels is not None:
         known = check_labels(labels, len(array), form.k, f"the labels of {where}")
-    return Rows(where, 0, array, weights, known, names=form.feature_names)
+    measured: Array | None = None
+    if noise is not None:
+        name = f"the noise of {where}"
+        own_noise = check_noise(noise, len(array), form.n_features, name, slots=1)
+        if own_noise.shape[1:] != form.noise_shape:
+            raise ValueError(
+                f"{name} must have the shape {form.noise_shape} for a row, as that of the first chunk; it "
+                f"has {own_noise.shape[1:]}. Give variances in all chunks, or covariances in all."
+            )
+        measured = noise_of_rows(own_noise, 0, len(array))
+    return Rows(where, 0, array, weights, known, measured, names=form.feature_names)
 
 
 def _computed(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -297,9 +322,9 @@ def raise_mapping(X: Mapping[Any, Any]) -> NoReturn:
 
 def raise_no_columns(X: Any) -> NoReturn:
     raise ValueError(
-        "columns, sample_weight and labels may be names only where X is a table, a .csv or Parquet file, a "
-        f"folder or dataset of Parquet, or a dask dataframe; X is a {type(X).__name__}, whose columns have "
-        "no names. Select columns yourself, and pass arrays. "
+        "columns, sample_weight, labels and noise may be names only where X is a table, a .csv or Parquet "
+        f"file, a folder or dataset of Parquet, or a dask dataframe; X is a {type(X).__name__}, whose "
+        "columns have no names. Select columns yourself, and pass arrays. "
         "Tables need narwhals: pip install narwhals."
     )
 
@@ -322,16 +347,17 @@ def check_named_columns(wanted: Sequence[str], names: Sequence[Any]) -> None:
     for name in wanted:
         if name not in names:
             raise ValueError(
-                f"columns, sample_weight and labels must name columns of X, {list(names)}; got {name!r}."
+                f"columns, sample_weight, labels and noise must name columns of X, {list(names)}; "
+                f"got {name!r}."
             )
 
 
-def check_whole_rows(X: Any) -> None:
+def check_whole_rows(X: Any, name: str = "X") -> None:
     """Check that each block of a dask array has all columns."""
-    if X.ndim == 2 and (X.numblocks[1] != 1 or math.isnan(X.shape[1])):
+    if X.ndim > 1 and (set(X.numblocks[1:]) != {1} or math.isnan(X.shape[1])):
         raise ValueError(
-            f"X as a dask array must have all of its columns in each block; its chunks are {X.chunks}. "
-            'Use X.rechunk({0: "auto", 1: -1}).'
+            f"{name} as a dask array must have all of its columns in each block; its chunks are {X.chunks}. "
+            f'Use {name}.rechunk({{0: "auto", 1: -1}}).'
         )
 
 

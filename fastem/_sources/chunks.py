@@ -15,6 +15,7 @@ from fastem._sources.cache import RowsFile, check_room
 from fastem._sources.checks import check_labels, check_sample_weight, check_weight_totals
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_pass
 from fastem._sources.known import Known, known_of, with_known
+from fastem._sources.measurements import check_noise, is_noisy, noise_of_rows
 from fastem._sources.passes import SlabSource, Wanted, drawn_ranks, only_wanted
 from fastem._sources.readers import Reader
 from fastem._typing import Array, RawChunk, Rows, read_only
@@ -28,18 +29,21 @@ class _Tally(NamedTuple):
     total: float = 0.0
     largest: float = 0.0
     known: Known = known_of(Rows("X", 0, np.empty((0, 1))))
+    noisy: bool = False
 
     def add(self, chunk: Rows) -> "_Tally":
         n = len(chunk.X)
         known = self.known.followed_by(known_of(chunk), self.positive)
+        noisy = self.noisy or is_noisy(chunk.noise)
         if chunk.weight is None:
-            return _Tally(self.rows + n, self.positive + n, self.total + n, 1.0, known)
+            return _Tally(self.rows + n, self.positive + n, self.total + n, 1.0, known, noisy)
         return _Tally(
             self.rows + n,
             self.positive + int(np.count_nonzero(chunk.weight)),
             self.total + float(chunk.weight.sum(dtype=np.float64)),
             max(self.largest, float(chunk.weight.max(initial=0))),
             known,
+            noisy,
         )
 
 
@@ -59,6 +63,7 @@ class ChunkSource(SlabSource):
         begun: Iterator[RawChunk],
         cache_dir: Path | None = None,
         labels: Any = None,
+        noise: Any = None,
     ) -> None:
         """`begun` is the pass that has begun with the first chunk, from which `form` was taken."""
         super().__init__(form.n_features, form.dtype, reader.feature_names or form.feature_names, n_threads)
@@ -70,6 +75,11 @@ class ChunkSource(SlabSource):
             if given is not None and self._n_samples is None:
                 self._n_samples = np.size(given)
         n = self._n_samples or 0
+        self.noise_shape, self._noise = form.noise_shape, None
+        if noise is not None:
+            self._noise = check_noise(noise, self._n_samples, form.n_features)
+            if len(self._noise) > 1 and self._n_samples is None:
+                self._n_samples = len(self._noise)
         self._weight = check_sample_weight(sample_weight, n)
         self._labels = None if labels is None else check_labels(labels, n, form.k)
         self._tally: _Tally | None = None
@@ -77,7 +87,7 @@ class ChunkSource(SlabSource):
         self._cached: ArraySource | None = None
         self._wanted: Wanted | None = None
         if cache_dir is not None and reader.n_samples is not None:
-            about = form.weighted, form.labelled
+            about = form.weighted, form.labelled, form.noise_shape
             check_room(cache_dir, reader.n_samples, self.n_features, self.dtype, *about)
 
     @property
@@ -91,6 +101,10 @@ class ChunkSource(SlabSource):
     @property
     def known(self) -> Known:
         return self._counted().known
+
+    @property
+    def measured(self) -> bool:
+        return self.has_noise and self._counted().noisy
 
     def _counted(self) -> _Tally:
         if self._tally is None:
@@ -116,6 +130,8 @@ class ChunkSource(SlabSource):
                 chunk = chunk._replace(weight=self._weight[start:stop])
             if self._labels is not None:
                 chunk = chunk._replace(labels=self._labels[start:stop])
+            if self._noise is not None:
+                chunk = chunk._replace(noise=noise_of_rows(self._noise, start, stop))
             if self._wanted is not None:
                 chunk = only_wanted(chunk._replace(start=start), self._wanted)
             tally = tally.add(chunk)
@@ -129,7 +145,8 @@ class ChunkSource(SlabSource):
         if self._cached is not None:
             return self._cached.part(wanted)
         form = self._form._replace(weighted=True)
-        part = ChunkSource(self._reader, form, self._weight, self.n_threads, iter(()), None, self._labels)
+        about = self._labels, self._noise
+        part = ChunkSource(self._reader, form, self._weight, self.n_threads, iter(()), None, *about)
         part._begun, part._wanted = None, wanted
         return part
 
@@ -150,13 +167,14 @@ class ChunkSource(SlabSource):
 
     def _rows_file(self, folder: Path) -> RowsFile:
         form = self._form
-        return RowsFile(folder, self.n_features, self.dtype, form.weighted, form.labelled)
+        about = form.weighted, form.labelled, form.noise_shape
+        return RowsFile(folder, self.n_features, self.dtype, *about)
 
     def _slabs(self, rows: int) -> Generator[Rows]:
         start, filled = 0, 0
         # One slab is in use while the other is filled.
         slabs = cycle([self._new_slab(rows), self._new_slab(rows)])
-        X, weight, labels = next(slabs)
+        X, weight, labels, noise = next(slabs)
         for chunk in self.chunks():
             taken = 0
             while taken < len(chunk.X):
@@ -172,15 +190,17 @@ class ChunkSource(SlabSource):
                     weight[target] = chunk.weight[source]
                 if chunk.labels is not None:
                     labels[target] = chunk.labels[source]
+                if chunk.noise is not None:
+                    noise[target] = chunk.noise[source]
                 taken, filled = taken + size, filled + size
                 if filled == rows:
-                    yield self._slab(start, slab, weight, labels)
+                    yield self._slab(start, slab, weight, labels, noise)
                     start, filled = start + rows, 0
-                    X, weight, labels = next(slabs)
+                    X, weight, labels, noise = next(slabs)
         if filled:
-            yield self._slab(start, X[:filled], weight[:filled], labels[:filled])
+            yield self._slab(start, X[:filled], weight[:filled], labels[:filled], noise[:filled])
 
-    def _slab(self, start: int, X: Array, weight: Array, labels: Array) -> Rows:
+    def _slab(self, start: int, X: Array, weight: Array, labels: Array, noise: Array) -> Rows:
         form = self._form
         return Rows(
             "X",
@@ -188,13 +208,15 @@ class ChunkSource(SlabSource):
             read_only(X),
             read_only(weight) if form.weighted else None,
             read_only(labels) if form.labelled else None,
+            read_only(noise) if self.has_noise else None,
             names=self.feature_names,
         )
 
-    def _new_slab(self, rows: int) -> tuple[Array, Array, Array]:
-        weights, labels = (rows if given else 0 for given in (self._form.weighted, self._form.labelled))
-        X = np.empty((rows, self.n_features), self.dtype)
-        return X, np.empty(weights, self.dtype), np.empty(labels, np.int64)
+    def _new_slab(self, rows: int) -> tuple[Array, Array, Array, Array]:
+        about = self._form.weighted, self._form.labelled, self.has_noise
+        weights, labels, noises = (rows if given else 0 for given in about)
+        X, noise = np.empty((rows, self.n_features), self.dtype), np.empty((noises, *self.noise_shape))
+        return X, np.empty(weights, self.dtype), np.empty(labels, np.int64), noise
 
     def map(self, score: Callable[..., Array], numbered: bool = False) -> Iterator[Array]:
         """Return an iterator. The first chunk is scored at once, so that this call raises its errors."""
@@ -206,7 +228,7 @@ class ChunkSource(SlabSource):
         ranks = with_known(drawn_ranks(self.n_positive, size, rng), self.known)
         if self._cached is not None:
             return self._cached.take(ranks)
-        rows, weights, labels, passed = [], [], [], 0
+        rows, weights, labels, noises, passed = [], [], [], [], 0
         for chunk in self.chunks():
             X, weight = chunk.X, chunk.weight
             positive = np.arange(len(X)) if weight is None else np.flatnonzero(weight)
@@ -215,10 +237,12 @@ class ChunkSource(SlabSource):
             rows.append(np.asarray(X[chosen], dtype=self.dtype))
             weights.append(np.empty(0) if weight is None else weight[chosen])
             labels.append(np.empty(0, np.int64) if chunk.labels is None else chunk.labels[chosen])
+            noises.append(np.empty(0) if chunk.noise is None else np.array(chunk.noise[chosen], np.float64))
             passed += len(positive)
         weight = np.concatenate(weights) if self._form.weighted else None
         known = np.concatenate(labels) if self._form.labelled else None
-        return Rows("X", 0, np.concatenate(rows), weight, known, names=self.feature_names)
+        noise = np.concatenate(noises) if self.has_noise else None
+        return Rows("X", 0, np.concatenate(rows), weight, known, noise, names=self.feature_names)
 
 
 def _read_ahead(items: Generator[T]) -> Iterator[T]:

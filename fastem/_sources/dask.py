@@ -14,6 +14,7 @@ from fastem._families.base import Family
 from fastem._families.frame import Frame, Moments
 from fastem._families.statistics import Statistics
 from fastem._sources import dask_tasks as tasks
+from fastem._sources.about import About
 from fastem._sources.arrays import base_measure_of
 from fastem._sources.checks import (
     check_columns,
@@ -35,6 +36,7 @@ from fastem._sources.dask_graph import Blocks
 from fastem._sources.distinct import Distinct
 from fastem._sources.few import Few
 from fastem._sources.known import Known, with_known
+from fastem._sources.measurements import check_noise, shape_of_noise
 from fastem._sources.passes import ScoreRows, Source, Sweep, Wanted, drawn_ranks
 from fastem._sources.tables import as_table
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, has_text
@@ -64,8 +66,11 @@ class DaskSource(Source):
         k: int,
         vocabulary: Vocabulary | None = None,
         gaps: Gaps = NO_GAPS,
+        noise: Any = None,
     ) -> None:
-        X, sample_weight, labels = _selected(X, sample_weight, labels, check_columns(columns), feature_names)
+        about = About(sample_weight, labels, noise)
+        X, about = _selected(X, about, check_columns(columns), feature_names)
+        sample_weight, labels, noise = about
         like = X._meta if _is_frame(X) else np.empty((0, *X.shape[1:]), X.dtype)
         self._form = form_of(
             [RawChunk("X", like)], None, n_features, feature_names, k=k, vocabulary=vocabulary, gaps=gaps
@@ -79,17 +84,28 @@ class DaskSource(Source):
         self._block_rows = None if _is_frame(X) or np.isnan(X.shape[0]) else X.chunks[0]
         self._blocks = Blocks(X)
         self._wanted: Wanted | None = None
-        about = []
+        beside = []
         if sample_weight is not None:
-            about.append(self._in_blocks(sample_weight, "sample_weight", check_sample_weight))
+            beside.append(self._in_blocks(sample_weight, "sample_weight", check_sample_weight))
         if labels is not None:
-            about.append(self._in_blocks(labels, "labels", partial(check_labels, k=k)))
-        if about:
-            self._blocks = Blocks(X, *about)
-            weighted, labelled = sample_weight is not None, labels is not None
-            self._form = self._form._replace(
-                weights_of_chunks=weighted, weighted=weighted, labels_of_chunks=labelled, labelled=labelled
-            )
+            beside.append(self._in_blocks(labels, "labels", partial(check_labels, k=k)))
+        self._noise = None  # blocks of it, or an array for all rows
+        if noise is not None:
+            self._noise = self._noise_in_blocks(noise)
+            self.noise_shape = self._noise.shape[1:]
+            if is_dask(self._noise):
+                beside.append(self._noise)
+        if beside:
+            self._blocks = Blocks(X, *beside)
+        weighted, labelled = sample_weight is not None, labels is not None
+        self._form = self._form._replace(
+            weights_of_chunks=weighted,
+            weighted=weighted,
+            labels_of_chunks=labelled,
+            labelled=labelled,
+            noise_shape=self.noise_shape,
+            noise_of_chunks=self.has_noise,
+        )
         if vocabulary == () and has_text(self._form.vocabulary):
             learn = partial(tasks.texts, self._form.weighted, gaps)
             self._form = self._form._replace(vocabulary=self._of_blocks(learn).vocabulary)
@@ -102,9 +118,24 @@ class DaskSource(Source):
 
             if self._block_rows is None:
                 self._block_rows = self._of_blocks(tasks.count)
-            return da.from_array(check(given, sum(self._block_rows)), chunks=(self._block_rows,))
+            array = check(given, sum(self._block_rows))
+            return da.from_array(array, chunks=(self._block_rows, *array.shape[1:]))
         check_blocks(self._X, given, name)
         return given
+
+    def _noise_in_blocks(self, noise: Any) -> Any:
+        """Return noise as a dask collection like X, or as an array if it is that of all rows."""
+        d = self.n_features
+        if is_dask(noise):
+            check_blocks(self._X, noise, "noise")
+            if not _is_frame(noise):
+                check_whole_rows(noise, "noise")
+            shape_of_noise(np.empty((2 * d + 1, *noise.shape[1:])), d, "noise")
+            return noise
+        array = check_noise(noise, None, d)
+        if len(array) == 1:
+            return array
+        return self._in_blocks(array, "noise", lambda given, n: check_noise(given, n, d))
 
     def _of_blocks(self, function: Callable[..., Any]) -> Any:
         """Return the sum of a function over all blocks as they are, before any check."""
@@ -114,8 +145,11 @@ class DaskSource(Source):
         """Return the sum of function(chunk, *arguments, *own[i]) over the blocks in `own`, or over all."""
         if own is None:
             own = dict.fromkeys(range(len(self._blocks)), ())
-        on_chunks = tasks.OnChunks(function, self._form, self._block_rows, arguments, self._wanted)
-        return self._blocks.sum(on_chunks, own)
+        return self._blocks.sum(self._on_chunks(function, arguments), own)
+
+    def _on_chunks(self, function: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> tasks.OnChunks:
+        noise = None if is_dask(self._noise) else self._noise
+        return tasks.OnChunks(function, self._form, self._block_rows, arguments, self._wanted, noise)
 
     @cached_property
     def _survey(self) -> tasks.Survey:
@@ -137,6 +171,10 @@ class DaskSource(Source):
     @property
     def known(self) -> Known:
         return self._survey.known
+
+    @property
+    def measured(self) -> bool:
+        return self._survey.noisy
 
     def part(self, wanted: Wanted) -> "DaskSource":
         assert self.n_samples > 0  # which counts the rows of each block
@@ -192,6 +230,8 @@ class DaskSource(Source):
 
         nothing = np.empty((0, self.n_features), self.stored_dtype)
         like = score(Rows("X", 0, nothing), 1, *([0] if numbered else []))
+        if self.has_noise:
+            return self._mapped_with_noise(score, like)
         X = self._X
         if _is_frame(X):
             X = X.map_partitions(tasks.numbers, self._form, meta=nothing)
@@ -207,6 +247,21 @@ class DaskSource(Source):
         delayed = dask.delayed(on_chunks, traverse=False)
         return X.map_blocks(tasks.score, delayed, numbered, dtype=like.dtype, meta=like, **shape)
 
+    def _mapped_with_noise(self, score: Callable[..., Array], like: Array) -> Any:
+        """Return the same where each block has its noise."""
+        import dask
+        import dask.array as da
+
+        collections = [self._X, self._noise] if is_dask(self._noise) else [self._X]
+        blocks = zip(*(np.ravel(one.to_delayed()) for one in collections), strict=True)
+        on_chunks = dask.delayed(self._on_chunks(tasks.apply, (score,)), traverse=False)
+        rows = self._block_rows or (np.nan,) * len(self._blocks)
+        scores = [
+            da.from_delayed(on_chunks(i, (), *block), (n, *like.shape[1:]), like.dtype, like)
+            for i, (block, n) in enumerate(zip(blocks, rows, strict=True))
+        ]
+        return da.concatenate(scores, allow_unknown_chunksizes=True)
+
     def total(self, score: ScoreRows) -> Array:
         total = np.asarray(self._total(tasks.apply, score))
         if total[-1] == 0:
@@ -220,12 +275,11 @@ def _is_frame(X: Any) -> bool:
 
 def _selected(
     X: Any,
-    sample_weight: Any,
-    labels: Any,
+    about: About,
     columns: tuple[str, ...] | None,
     feature_names: tuple[str, ...] | None,
-) -> tuple[Any, Any, Any]:
-    """Return the wanted columns of X, and the weights and labels, which may be other columns of X.
+) -> tuple[Any, About]:
+    """Return the wanted columns of X, and what is given beside, which may be other columns of X.
 
     If there are `feature_names` of a model, these are wanted.
     """
@@ -237,16 +291,17 @@ def _selected(
         as_table(X._meta)  # which checks the names
     else:
         check_whole_rows(X)
-    named = [name for name in (sample_weight, labels) if isinstance(name, str)]
+    named = about.names
     if feature_names is not None and _is_frame(X) and all(isinstance(name, str) for name in X.columns):
         check_names_of_model(feature_names, list(X.columns), "X")
         columns = feature_names
     if not named and columns is None:
-        return X, sample_weight, labels
+        return X, about
     if not _is_frame(X):
         raise_no_columns(X)
     names = list(X.columns)
     columns = columns or tuple(name for name in names if name not in named)
     check_named_columns([*columns, *named], names)
-    weight, labels = (X[given] if isinstance(given, str) else given for given in (sample_weight, labels))
-    return X[list(columns)], weight, labels
+    weight, labels = (X[given] if isinstance(given, str) else given for given in about[:2])
+    noise = X[list(about.named[2])] if about.named[2] else about.noise
+    return X[list(columns)], About(weight, labels, noise)

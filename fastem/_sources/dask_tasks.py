@@ -17,6 +17,7 @@ from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
 from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.few import Few
 from fastem._sources.known import Known, known_of
+from fastem._sources.measurements import is_noisy
 from fastem._sources.passes import Sweep, Wanted, only_wanted
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, merged_vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
@@ -32,6 +33,7 @@ class Survey:
     moments: Moments | None  # None if all weights are 0
     known: Known
     few: Few
+    noisy: bool  # whether the noise of any row is more than 0
 
     def __add__(self, other: "Survey") -> "Survey":
         moments = self.moments or other.moments
@@ -40,7 +42,8 @@ class Survey:
         largest = max(self.largest, other.largest)
         known = self.known.followed_by(other.known, sum(self.positive))
         rows, positive, few = self.rows + other.rows, self.positive + other.positive, self.few + other.few
-        return Survey(rows, positive, largest, moments, known, few)
+        noisy = self.noisy or other.noisy
+        return Survey(rows, positive, largest, moments, known, few, noisy)
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,16 @@ class OnChunks:
     rows: tuple[int, ...] | None  # number of rows of each block, or None if unknown
     arguments: tuple[Any, ...]
     wanted: Wanted | None = None  # if there is one, the numbers of rows are known
+    noise: Array | None = None  # that of all rows
 
     def __call__(self, i: int, own: tuple[Any, ...], rows: Any, *about: Any) -> Any:
-        """`about` are the weights and labels of the block, those that the form has."""
+        """`about` are the weights, labels and noise of the block, those that the form has."""
         given, parts = (self.form.weights_of_chunks, self.form.labels_of_chunks), iter(about)
         weight, labels = (next(parts, None) if has else None for has in given)
-        chunk = check_chunk(RawChunk(f"block {i} of X", rows, weight, labels), self.form)
+        noise = next(parts, None) if self.form.noise_of_chunks and self.noise is None else self.noise
+        if noise is not None:
+            noise = np.asarray(noise) if self.noise is None else noise[0]
+        chunk = check_chunk(RawChunk(f"block {i} of X", rows, weight, labels, noise), self.form)
         if self.rows is not None:
             check_rows_of_block(chunk, self.rows[i])
             if self.wanted is not None:
@@ -89,7 +96,8 @@ def survey(chunk: Rows, gaps: Gaps) -> Survey:
         moments = source.moments()
         few = source.few if largest > 0 else few
     positive = n if weight is None else int(np.count_nonzero(weight))
-    return Survey((n,), (positive,), largest, moments if largest > 0 else None, known_of(chunk), few)
+    noisy = is_noisy(chunk.noise)
+    return Survey((n,), (positive,), largest, moments if largest > 0 else None, known_of(chunk), few, noisy)
 
 
 def distinct(chunk: Rows, columns: Array) -> Distinct:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem._sources.about import About
 from fastem._sources.arrays import ArraySource
 from fastem._sources.checks import (
     check_agreement,
@@ -22,6 +23,7 @@ from fastem._sources.chunk_checks import check_named_columns, form_of, raise_no_
 from fastem._sources.chunks import ChunkSource
 from fastem._sources.csv_files import is_csv, read_csv
 from fastem._sources.dask import DaskSource, is_dask
+from fastem._sources.measurements import check_noise, noise_of_rows
 from fastem._sources.parquet import ParquetReader, is_parquet
 from fastem._sources.passes import Source
 from fastem._sources.readers import Reader, reader_of
@@ -45,13 +47,14 @@ def source_of(
     k: int = 1,
     missing: bool = False,
     remedy: str = "",
+    noise: Any = None,
 ) -> Source:
     """Open X, its weights and the known labels of its k components.
 
     If X is for a model, `n_features` and `feature_names` are the model's. X that has names may have more
     columns than these. `vocabulary` has the text that columns may have. If it is (), X shall tell. If it is
     None, there is none. If numbers may be `missing`, they become NaN. Else `remedy` is what a user may do
-    about them, beside what is said in any case.
+    about them, beside what is said in any case. `noise` is that of each row, or of all, or names of columns.
     """
     gaps = Gaps(missing, remedy)
     n_threads = check_n_threads(n_threads)
@@ -62,30 +65,39 @@ def source_of(
         if cache_dir is not None:
             raise_no_cache()
         return DaskSource(
-            X, sample_weight, n_threads, columns, n_features, feature_names, labels, k, vocabulary, gaps
+            X,
+            sample_weight,
+            n_threads,
+            columns,
+            n_features,
+            feature_names,
+            labels,
+            k,
+            vocabulary,
+            gaps,
+            noise,
         )
     names: tuple[str, ...] | None = None
+    about = About(sample_weight, labels, noise)
     if is_csv(X):
-        X, names, sample_weight, labels = _of_csv(
-            X, sample_weight, labels, columns, feature_names, vocabulary, gaps
-        )
+        X, names, about = _of_csv(X, about, columns, feature_names, vocabulary, gaps)
         columns = None
     else:
-        X, sample_weight, labels, columns = _of_table(X, sample_weight, labels, columns)
-    weight, sample_weight = (sample_weight, None) if isinstance(sample_weight, str) else (None, sample_weight)
-    label, labels = (labels, None) if isinstance(labels, str) else (None, labels)
-    reader = _reader_of(X, columns, weight, label, feature_names, vocabulary is not None)
+        X, about, columns = _of_table(X, about, columns)
+    reader = _reader_of(X, columns, about, feature_names, vocabulary is not None)
+    sample_weight, labels, noise = about.arrays
     if reader is not None:
         begun = reader.chunks()
         first = list(islice(begun, 1))
         if columns is not None and reader.feature_names is None and not _is_named(first):
             raise_no_columns(X)
         wanted = feature_names or columns
-        form = form_of(first, sample_weight, n_features, wanted, labels, k, vocabulary, gaps)
+        form = form_of(first, sample_weight, n_features, wanted, labels, k, vocabulary, gaps, noise)
         if vocabulary == () and has_text(form.vocabulary):
             form = form._replace(vocabulary=_learned(reader, sample_weight, wanted, gaps))
             first, begun = [], reader.chunks()
-        return ChunkSource(reader, form, sample_weight, n_threads, chain(first, begun), cache_dir, labels)
+        begun = chain(first, begun)
+        return ChunkSource(reader, form, sample_weight, n_threads, begun, cache_dir, labels, noise)
     X = columns_of_model(X, feature_names, "X")
     check = partial(check_X, X, n_features=n_features, empty=empty, gaps=gaps)
     array = check(vocabulary=vocabulary)
@@ -95,49 +107,42 @@ def source_of(
         if weights is not None and has_text(vocabulary):
             array = check(vocabulary=vocabulary, weight=weights)
     known = None if labels is None else check_labels(labels, len(array), k)
+    own = None if noise is None else check_noise(noise, *array.shape)
     names = names or column_names(X)
-    return ArraySource(Rows("X", 0, array, weights, known, names=names), n_threads, names, vocabulary, gaps)
+    rows = Rows("X", 0, array, weights, known, noise_of_rows(own, 0, len(array)), names=names)
+    return ArraySource(rows, n_threads, names, vocabulary, gaps)
 
 
 def _of_csv(
     path: Any,
-    sample_weight: Any,
-    labels: Any,
+    about: About,
     columns: tuple[str, ...] | None,
     feature_names: tuple[str, ...] | None,
     vocabulary: Vocabulary | None,
     gaps: Gaps,
-) -> tuple[Any, tuple[str, ...] | None, Any, Any]:
+) -> tuple[Any, tuple[str, ...] | None, About]:
     """Return the rows of a file, the names of their columns, and columns in place of their names."""
-    given = (sample_weight, labels)
-    named = [name for name in given if isinstance(name, str)]
-    rows, names, others = read_csv(path, columns, named, feature_names, vocabulary, gaps)
-    found = iter(others)
-    weight, known = (next(found) if isinstance(name, str) else name for name in given)
-    return rows, names, weight, known
+    rows, names, others = read_csv(path, columns, about.names, feature_names, vocabulary, gaps)
+    return rows, names, about.with_columns(others)
 
 
 def _of_table(
-    X: Any, sample_weight: Any, labels: Any, columns: tuple[str, ...] | None
-) -> tuple[Any, Any, Any, tuple[str, ...] | None]:
+    X: Any, about: About, columns: tuple[str, ...] | None
+) -> tuple[Any, About, tuple[str, ...] | None]:
     """Return these with columns of a table in memory in place of their names."""
-    given = (sample_weight, labels)
-    named = [name for name in given if isinstance(name, str)]
-    parts = parted(X, columns, named) if named or columns is not None else None
+    parts = parted(X, columns, about.names) if about.names or columns is not None else None
     if parts is None:
-        return X, sample_weight, labels, columns
+        return X, about, columns
     rows, arrays, names = parts
-    check_named_columns([*(columns or ()), *named], names)
-    found = iter(arrays)
-    weight, known = (next(found) if isinstance(name, str) else name for name in given)
-    return rows, weight, known, None
+    check_named_columns([*(columns or ()), *about.names], names)
+    return rows, about.with_columns(arrays), None
 
 
 def _learned(reader: Reader, sample_weight: Any, wanted: tuple[str, ...] | None, gaps: Gaps) -> Vocabulary:
     """Return the text in all chunks, in one pass."""
     found: Vocabulary = ()
     start = 0
-    for where, rows, weight, _ in reader.chunks():
+    for where, rows, weight, _, _ in reader.chunks():
         if weight is None and sample_weight is not None:
             weight = np.asarray(sample_weight)[start : start + len(rows)]
         start += len(rows)
@@ -156,16 +161,15 @@ def _learned(reader: Reader, sample_weight: Any, wanted: tuple[str, ...] | None,
 def _reader_of(
     X: Any,
     columns: tuple[str, ...] | None,
-    weight: str | None,
-    label: str | None,
+    about: About,
     feature_names: tuple[str, ...] | None,
     texts: bool,
 ) -> Reader | None:
     """Return a reader of X in chunks, or None if X is in memory."""
     if is_parquet(X):
-        return ParquetReader(X, columns, weight, texts, label, feature_names)
+        return ParquetReader(X, columns, about, texts, feature_names)
     reader = reader_of(X)
-    if weight is not None or label is not None or (columns is not None and reader is None):
+    if about.names or (columns is not None and reader is None):
         raise_no_columns(X)
     return reader
 

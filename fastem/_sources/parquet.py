@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastem._checks import in_words
+from fastem._sources.about import About
 from fastem._sources.checks import check_names_of_model
+from fastem._sources.chunk_checks import check_named_columns
 from fastem._sources.readers import Reader
 from fastem._sources.tables import check_unique
 from fastem._sources.texts import Columns
@@ -46,9 +48,8 @@ class ParquetReader(Reader):
         self,
         X: Any,
         columns: Sequence[str] | None,
-        weight: str | None,
+        about: About,
         texts: bool,
-        labels: str | None = None,
         feature_names: tuple[str, ...] | None = None,
     ) -> None:
         """If there are `feature_names` of a model, these are the columns."""
@@ -64,19 +65,15 @@ class ParquetReader(Reader):
         names = tuple(dataset.schema.names)
         if feature_names is not None:
             check_names_of_model(feature_names, names, "X")
-        columns = feature_names or columns or [name for name in names if name not in (weight, labels)]
+        columns = feature_names or columns or [name for name in names if name not in about.names]
         if not columns:
             raise ValueError(
-                f"X must have a column beside those of weights and labels; it has only {list(names)}."
+                f"X must have a column beside those of weights, labels and noise; it has only {list(names)}."
             )
         self.feature_names = tuple(columns)
-        self._weight, self._labels = weight, labels
-        wanted = [*columns, *(name for name in (weight, labels) if name is not None)]
-        for name in wanted:
-            if name not in names:
-                raise ValueError(
-                    f"columns, sample_weight and labels must name columns of X, {list(names)}; got {name!r}."
-                )
+        self._about = about
+        wanted = [*columns, *about.names]
+        check_named_columns(wanted, names)
         for name in wanted:
             _check_type(name, dataset.schema.field(name).type, texts and name in columns)
         self._types = {name: dataset.schema.field(name).type for name in wanted}
@@ -109,9 +106,9 @@ class ParquetReader(Reader):
             yield self._chunk("X", pa.RecordBatch.from_pylist([], pa.schema(list(self._types.items()))))
 
     def _chunk(self, where: str, batch: Any) -> RawChunk:
-        given = (self._weight, self._labels)
-        about = (None if name is None else _numbers(batch.column(name)) for name in given)
-        return RawChunk(where, self._rows(batch), *about)
+        found = self._about.with_columns(_numbers(batch.column(name)) for name in self._about.names)
+        given = zip(self._about.named, found, strict=True)
+        return RawChunk(where, self._rows(batch), *(array if names else None for names, array in given))
 
     def _rows(self, batch: Any) -> Array | Columns:
         names = self.feature_names or ()

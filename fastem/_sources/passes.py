@@ -1,5 +1,6 @@
 """The interface of a source, which is X as something to pass over, and passes over slabs of rows."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, reduce
@@ -66,11 +67,23 @@ class Source(ABC):
     lazy = False  # whether only a cluster reads the rows
     vocabulary: Vocabulary | None = None  # the strings in columns of text, which are numbers here
     gaps: Gaps = NO_GAPS  # whether NaN is a number that is missing
+    # The shape of the known noise of a row, (d,) or (d, d), or () if rows have none.
+    noise_shape: tuple[int, ...] = ()
 
     @property
     def missing(self) -> bool:
         """Whether NaN is a number that is missing, and no error."""
         return self.gaps.allowed
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether rows come with known noise."""
+        return len(self.noise_shape) > 0
+
+    @property
+    @abstractmethod
+    def measured(self) -> bool:
+        """Whether the noise of any row is more than 0. To find it may take a first pass."""
 
     @property
     @abstractmethod
@@ -278,7 +291,8 @@ class SlabSource(Source):
         """
         seconds = k * (_SECONDS_PER_PAIR + multiplies * _SECONDS_PER_MULTIPLY)
         by_time = int(_SLAB_SECONDS / seconds)
-        by_memory = int(_SLAB_BYTES // (self.n_features * itemsize))
+        numbers = self.n_features + (math.prod(self.noise_shape) if self.has_noise else 0)
+        by_memory = int(_SLAB_BYTES // (numbers * itemsize))
         # Each slot gets whole tiles if possible. In any case the slab has whole tiles.
         rows = min(by_time, by_memory)
         tile = self._tile_rows

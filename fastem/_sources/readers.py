@@ -86,7 +86,7 @@ def _is_table(X: Any) -> bool:
         return True
 
 
-_NAMES = ("X", "sample_weight", "labels")  # the keys of chunks that are dicts
+_NAMES = ("X", "sample_weight", "labels", "noise")  # the keys of chunks that are dicts
 
 
 def _parts(item: Any) -> tuple[Any, ...]:

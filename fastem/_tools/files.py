@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem._sources.about import About
 from fastem._sources.checks import check_columns
 from fastem._sources.chunk_checks import check_named_columns
 from fastem._sources.csv_files import is_csv, read_csv
@@ -26,7 +27,7 @@ class DataFile(NamedTuple):
         """The number of rows. Of the path of a .csv it is not known before the file is read."""
         if not isinstance(self.X, str):
             return len(self.X)
-        return None if is_csv(self.X) else ParquetReader(self.X, self.columns, None, True).n_samples
+        return None if is_csv(self.X) else ParquetReader(self.X, self.columns, About(), True).n_samples
 
 
 def open_file(path: Path, columns: Sequence[str] | None = None) -> DataFile:

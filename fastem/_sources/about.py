@@ -1,0 +1,43 @@
+"""What is given about the rows of X beside X, as arrays or as names of its columns."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from fastem._sources.measurements import joined, names_of_noise
+from fastem._typing import Array
+
+
+class About(NamedTuple):
+    """Each is an array, a name (of noise: names, one for each feature), or None."""
+
+    sample_weight: Any = None
+    labels: Any = None
+    noise: Any = None
+
+    @property
+    def named(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the columns of each, which are none if it is an array or None."""
+        single = ((given,) if isinstance(given, str) else () for given in self[:2])
+        return (*single, names_of_noise(self.noise) or ())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for names in self.named for name in names)
+
+    @property
+    def arrays(self) -> tuple[Any, Any, Any]:
+        """What is no name."""
+        weight, labels, noise = (
+            None if names else given for names, given in zip(self.named, self, strict=True)
+        )
+        return weight, labels, noise
+
+    def with_columns(self, columns: Iterable[Array]) -> "About":
+        """Return the same with columns in place of `names`."""
+        found = iter(columns)
+        return About(*self._each(found))
+
+    def _each(self, found: Iterator[Array]) -> Iterator[Any]:
+        for given, names in zip(self, self.named, strict=True):
+            own = [next(found) for _ in names]
+            yield given if not own else own[0] if given is not self.noise else joined(own)
