@@ -7,6 +7,7 @@ from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.interrupted import FitInterrupted
 from fastem._api.kmeans import kmeans
+from fastem._api.many import fit_many
 from fastem._api.merging import MergeOrder
 from fastem._api.mixture import Mixture
 from fastem._api.models import load
@@ -41,6 +42,7 @@ __all__ = [
     "adapt",
     "e_step",
     "fit",
+    "fit_many",
     "kmeans",
     "load",
     "m_step",

@@ -242,22 +242,29 @@ class Breakdown(ValueError):
     """Arithmetic left the range of its numbers."""
 
 
-_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+# Where warnings go in place of the user, if anywhere.
+_collected: ContextVar[list[FitWarning] | None] = ContextVar("collected", default=None)
 
 
 @contextmanager
-def without_warnings() -> Iterator[None]:
-    """Suppress `FitWarning`, for callers that give warnings of their own. It is safe in threads."""
-    token = _quiet.set(True)
+def collected_warnings() -> Iterator[list[FitWarning]]:
+    """Collect each `FitWarning` in a list, for callers that tell of them in their own way.
+
+    It is safe in threads.
+    """
+    found: list[FitWarning] = []
+    token = _collected.set(found)
     try:
-        yield
+        yield found
     finally:
-        _quiet.reset(token)
+        _collected.reset(token)
 
 
 def warn(cause: WarningCause, details: str = "") -> None:
     """Give a `FitWarning` that points to the user's line that called fastem."""
-    if _quiet.get():
+    collected = _collected.get()
+    if collected is not None:
+        collected.append(FitWarning(cause, details))
         return
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:

@@ -26,7 +26,7 @@ from fastem._em.loop import Run, reading
 from fastem._em.neighbours import divided, joint_of, without_one
 from fastem._em.objective import Likelihood
 from fastem._families.steps import Maximised
-from fastem._report import Breakdown, FitReport, FitStatus, without_warnings
+from fastem._report import Breakdown, FitReport, FitStatus, collected_warnings
 from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray
 
@@ -149,7 +149,7 @@ class Search:
         if cell in self.fits:
             options = options._replace(restarts=1)
         names = self.source.feature_names
-        with without_warnings():
+        with collected_warnings():
             run, _ = Restarts(likelihood, options, begin, names, Progress()).best()
         if cell in self.fits and run.rank <= self.fits[cell].run.rank:
             return cell

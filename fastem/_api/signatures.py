@@ -10,6 +10,7 @@ from fastem._api.missing import Missing
 from fastem._api.mixture import Mixture
 from fastem._api.prior import Prior
 from fastem._em.loop import StoppingRule
+from fastem._families.distribution import Distribution
 from fastem._typing import ArrayLike, CovarianceType, NoiseLike, ParametersLike, RngLike, RowsLike
 
 # Names of starts, as in _em/starts and _em/seeds.
@@ -69,6 +70,26 @@ class FitOptions(_Options, total=False):
     covariance_type: CovarianceType | None
     init: InitLike
     fixed: Sequence[str] | Mapping[str, Any]
+    inference: Literal["em", "variational"]
+
+
+class ManyOptions(TypedDict, total=False):
+    """The keyword arguments of `fit` that are the same for all data sets of `fit_many`."""
+
+    covariance_type: CovarianceType | None
+    distribution: str | Mapping[Any, str] | Distribution
+    assignment: Literal["soft", "hard"]
+    columns: Sequence[str] | None
+    cache_dir: str | os.PathLike[str] | None
+    init: StartName | Mixture | ParametersLike
+    n_init: int
+    tol: float | StoppingRule
+    max_iter: int
+    reg_covar: RegCovar
+    acceleration: Literal["auto"] | None
+    fixed: Sequence[str] | Mapping[str, Any]
+    prior: Literal["default"] | Prior | None
+    noise_component: bool
     inference: Literal["em", "variational"]
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from fastem._families.frame import Frame
 from fastem._families.matrices import cholesky, diagonals, identity, invert_lower, lower, spread
 from fastem._families.rounding import pass_dtype, pass_dtype_of_diagonals
-from fastem._kernels._params import DiagParams, FullParams, SphericalParams, Sums, TiedParams
+from fastem._kernels._full_estep import params_type
+from fastem._kernels._params import DiagParams, SphericalParams, Sums, TiedParams
 from fastem._typing import FloatArray
 
 # Kernels compute in base 2. So precisions are multiplied by this factor, and whiteners by its square root.
@@ -190,20 +191,20 @@ class Full(_Matrices):
     def new_sums(self, slots: int, k: int, d: int) -> Sums:
         return _new_sums(slots, k, d, (k, d, d), 0)
 
-    def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> FullParams:
+    def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> Any:
         whiteners = invert_lower(np.linalg.cholesky(parameters.covariances))
         dtype = pass_dtype(dtype, parameters.covariances, whiteners, parameters.means)
         log2_determinants = np.log2(diagonals(whiteners)).sum(axis=1)
         whiteners *= ROOT
         means = parameters.means.astype(dtype)
-        return FullParams(
+        return params_type(parameters.means.shape[1])(
             **common(parameters, frame, log2_determinants, dtype),
             means=means,
             whiteners=whiteners.astype(dtype, copy=False),
             offsets=np.einsum("kij,kj->ki", whiteners, means, dtype=np.float64).astype(dtype),
         )
 
-    def collect(self, params: FullParams, sums: Sums) -> GaussianSums:
+    def collect(self, params: Any, sums: Sums) -> GaussianSums:
         means = params.means.astype(np.float64)
         # The kernel sums r z x'. The lower triangle of this minus first mean' is the scatter.
         scatter = sums.second - sums.first[:, :, None] * means[:, None, :]

@@ -39,6 +39,7 @@ from fastem._kernels._params import (
     FullParams,
     LinearGapsParams,
     LinearParams,
+    ScreenedFullParams,
     SphericalParams,
     StudentGapsParams,
     StudentParams,
@@ -66,7 +67,8 @@ def load_plain_tile(params, X, start, size, space):
 
 
 KERNELS |= {
-    FullParams: Kernels(
+    FullParams: Kernels(load_plain_tile, _full_estep.log2_prob_tile, _full_mstep.accumulate_tile),
+    ScreenedFullParams: Kernels(
         load_plain_tile,
         _full_estep.log2_prob_tile,
         _full_mstep.accumulate_tile,

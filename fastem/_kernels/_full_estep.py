@@ -12,12 +12,18 @@ from fastem._kernels._blocks import multiply_add
 from fastem._kernels._jit import inlined_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import LEASTS, PEAKS, POINTS, START, TOTALS, first_share
 from fastem._kernels._packing import list_above, most_packed, pack_row, pack_rows, sort_by_label
+from fastem._kernels._params import FullParams, ScreenedFullParams
 from fastem._kernels._simd import lanes, load, splat, store, tile_rows
 from fastem._kernels._tile import find_labels, find_leasts
 
 _SCREENED = 24  # we screen if there are at least this many features
 _WORTH = 8  # we screen the next tile if more than one component in this many can be packed
 _WIDE = 48  # with at least this many features, the bound uses more rows of y
+
+
+def params_type(d: int) -> type:
+    """Return the type of the params for d features. Its name decides whether densities are screened."""
+    return ScreenedFullParams if d >= _SCREENED else FullParams
 
 
 @kernel
@@ -39,7 +45,7 @@ def screened_log2_prob_tile(params, X, start, size, space, lists, screened):
     """
     A, c, log2_weights = params.whiteners, params.offsets, params.log2_weights
     K, d = c.shape
-    if d < _SCREENED or K == 1:
+    if K == 1:
         bound_tile(params, space, d)
         return screened
     shares = first_share(d)

@@ -26,6 +26,17 @@ class FullParams(NamedTuple):
     offsets: np.ndarray  # (K, d) whitener @ mean
 
 
+class ScreenedFullParams(NamedTuple):
+    """The same for so many features that screening is worth its time, and the time to compile it."""
+
+    shift: np.ndarray
+    inverse_scale: np.ndarray
+    log2_weights: np.ndarray
+    means: np.ndarray
+    whiteners: np.ndarray
+    offsets: np.ndarray
+
+
 class TiedParams(NamedTuple):
     shift: np.ndarray
     inverse_scale: np.ndarray
@@ -111,7 +122,7 @@ class StudentParams(NamedTuple):
     slopes: np.ndarray  # (K,) 2 ln(2) / nu
     shapes: np.ndarray  # (K,) (nu + d) / 2
     factors: np.ndarray  # (K,) (nu + d) / nu
-    gaussian: "FullParams | TiedParams | DiagParams | SphericalParams | DiagGapsParams"
+    gaussian: "FullParams | ScreenedFullParams | TiedParams | DiagParams | SphericalParams | DiagGapsParams"
 
 
 class LinearGapsParams(NamedTuple):
@@ -121,9 +132,7 @@ class LinearGapsParams(NamedTuple):
     inverse_scale: np.ndarray
     log2_weights: np.ndarray  # those of `linear`
     linear: LinearParams
-    changes: (
-        np.ndarray
-    )  # (1, K, d) what a missing number of each feature adds to log2_weights: -b_kj in base 2
+    changes: np.ndarray  # (1, K, d) -b_kj in base 2: what a missing number adds to log2_weights
 
 
 class DiagGapsParams(NamedTuple):

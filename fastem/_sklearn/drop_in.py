@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastem._api.fitting import BRIEF
 from fastem._api.scores import Densities
-from fastem._report import FitReport, without_warnings
+from fastem._report import FitReport, collected_warnings
 from fastem._sklearn.likelihood import MaximumLikelihood
 from fastem._sklearn.variational import Variational
 from fastem._sklearn.ways import Ascent, Start, Way
@@ -84,7 +84,7 @@ def _estimate(estimator: Any, X: Array, weight: Array | None, n_threads: int | N
     best: Ascent | None = None
     for restart in range(1 if warm else estimator.n_init):
         estimator._print_verbose_msg_init_beg(restart)
-        with without_warnings():
+        with collected_warnings():
             if warm:
                 start = Start(way.fitted(estimator))
             else:

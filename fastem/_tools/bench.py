@@ -16,7 +16,7 @@ import numpy as np
 from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
 from fastem._kernels._target import describe_target
-from fastem._report import without_warnings
+from fastem._report import collected_warnings
 from fastem._tools.cases import CASES, Case, problem
 from fastem._tools.peers import PEERS, Peer, Run
 from fastem._typing import Array
@@ -144,7 +144,7 @@ def _fastem_em(X: Array, start: GaussianMixture) -> Run:
     options: dict[str, Any] = {"covariance_type": start.covariance_type, "init": start, "reg_covar": 1e-6}
 
     def run(passes: int) -> None:
-        with without_warnings():
+        with collected_warnings():
             fit(X, start.n_components, tol=0, max_iter=passes, acceleration=None, **options)
 
     return run

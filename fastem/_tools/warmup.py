@@ -10,7 +10,7 @@ import numpy as np
 from fastem._api.fit import fit
 from fastem._api.kmeans import kmeans
 from fastem._kernels._target import describe_target
-from fastem._report import without_warnings
+from fastem._report import collected_warnings
 from fastem._typing import Array
 
 # Few rows start from ascents that one kernel makes. Many have passes in several threads.
@@ -34,7 +34,7 @@ def run_warmup(
 
 def _timed(words: str, work: Callable[[], None]) -> None:
     began = time.perf_counter()
-    with without_warnings():
+    with collected_warnings():
         work()
     print(f"{words:<28} {time.perf_counter() - began:7.2f} s", flush=True)
 

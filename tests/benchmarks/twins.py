@@ -22,7 +22,7 @@ def log2_prob(params, points):
     if kind == "LinearParams":
         return params.log2_weights[:, None] + params.etas[0] @ points
     z = points[None] - params.means[:, :, None]
-    if kind == "FullParams":
+    if kind in ("FullParams", "ScreenedFullParams"):
         y = params.whiteners @ z
     elif kind == "DiagParams":
         y = params.whiteners[:, :, None] * z
@@ -49,7 +49,7 @@ def accumulate(params, points, r):
     z = points[None] - params.means[:, :, None]
     weights, first = r.sum(axis=1), np.einsum("kn,kdn->kd", r, z)
     weighted = r[:, None, :] * z
-    if kind == "FullParams":
+    if kind in ("FullParams", "ScreenedFullParams"):
         return weights, first, weighted @ z.transpose(0, 2, 1)
     if kind == "TiedParams":
         colour = np.linalg.inv(params.whiteners[0])

@@ -1,0 +1,61 @@
+"""Rows of several data sets in one array or table, parted by a group for each row."""
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastem._sources.tables import as_table, column_array
+from fastem._typing import Array
+
+
+def parted_by_group(X: Any, groups: Any, beside: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return the group, the rows, and parts of the arrays `beside` X, for each group in sorted order.
+
+    Names of columns stay names.
+    """
+    table = as_table(X)
+    if isinstance(groups, str):
+        if table is None or groups not in table.columns:
+            held = f"the columns {list(table.columns)}" if table is not None else type(X).__name__
+            raise ValueError(
+                f"groups must be the name of a column of X, or an array (n,); got {groups!r}, and X has "
+                f"{held}."
+            )
+        codes, table = column_array(table[groups]), table.drop(groups)
+    else:
+        codes = np.asarray(groups)
+    rows: Any = table if table is not None else np.asarray(X)
+    n = len(rows)
+    _check_codes(codes, n)
+    arrays = {name: _of_rows(name, values, n) for name, values in beside.items()}
+    names, which = np.unique(codes, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    parts = []
+    for name, own in zip(names.tolist(), np.split(order, np.bincount(which).cumsum()[:-1]), strict=True):
+        there = rows[own] if table is None else rows[own].to_native()
+        parted = (values[own] if isinstance(values, np.ndarray) else values for values in arrays.values())
+        parts.append((name, there, *parted))
+    return parts
+
+
+def _check_codes(codes: Array, n: int) -> None:
+    if codes.shape != (n,):
+        raise ValueError(f"groups must have shape ({n},), one a row; got shape {codes.shape}.")
+    missing = [i for i, code in enumerate(codes.tolist()) if code is None or code != code]
+    if missing:
+        raise ValueError(f"groups must name a group for each row; row {missing[0]} has none. Drop such rows.")
+    if codes.dtype.kind == "O" and len({type(code) for code in codes.tolist()}) > 1:
+        raise TypeError(
+            f"groups must be all numbers or all text, so that they can be sorted; got {reprlib.repr(codes)}."
+        )
+
+
+def _of_rows(name: str, values: Any, n: int) -> Any:
+    if values is None or isinstance(values, str):
+        return values
+    array = np.asarray(values)
+    if array.shape[:1] != (n,):
+        raise ValueError(f"{name} must have shape ({n},), one a row; got shape {array.shape}.")
+    return array

@@ -1,0 +1,105 @@
+"""`fit_many` against single fits."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fastem
+
+
+def clusters(n: int, seed: int, d: int = 2) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 1, (n, d)) + 6 * rng.integers(0, 2, (n, 1))
+
+
+# Small sets are fitted one after another, larger ones in threads.
+@pytest.mark.parametrize("size", [60, 1200])
+def test_each_fit_is_the_single_one_bit_for_bit(size):
+    sets = [clusters(size + 7 * i, i) for i in range(5)]
+    for n_threads in (1, 2):
+        models = fastem.fit_many(sets, 2, rng=3, n_threads=n_threads)
+        for X, model in zip(sets, models, strict=True):
+            alone = fastem.fit(X, 2, rng=3)
+            np.testing.assert_array_equal(model.means, alone.means)
+            np.testing.assert_array_equal(model.covariances, alone.covariances)
+            assert model.report.history == alone.report.history
+
+
+def test_groups_part_the_rows_of_arrays_and_tables():
+    X = clusters(300, 0)
+    groups = np.random.default_rng(1).permutation(np.repeat(["c", "a", "b"], 100))
+    weight = np.linspace(0.5, 2, 300)
+    wanted = [
+        fastem.fit(X[groups == g], 2, sample_weight=weight[groups == g], rng=0, covariance_type="diag")
+        for g in "abc"
+    ]
+    table = pd.DataFrame(X, columns=["x", "y"])
+    made = [
+        fastem.fit_many(X, 2, groups=groups, sample_weight=weight, rng=0, covariance_type="diag"),
+        fastem.fit_many(
+            table.assign(g=groups, w=weight), 2, groups="g", sample_weight="w", rng=0, covariance_type="diag"
+        ),
+    ]
+    for models in made:
+        for model, alone in zip(models, wanted, strict=True):
+            np.testing.assert_array_equal(model.means, alone.means)
+    assert made[1][0].feature_names == ("x", "y")
+
+
+def test_a_bad_data_set_raises_its_error_or_keeps_it_in_its_place():
+    sets = [clusters(50, 0), np.full((50, 2), np.nan), clusters(1, 0), clusters(50, 1)]
+    with pytest.raises(ValueError, match="NaN") as caught:
+        fastem.fit_many(sets, 2, rng=0)
+    assert "data set 1" in caught.value.__notes__[0]
+    kept = fastem.fit_many(sets, 2, rng=0, on_error="keep")
+    assert isinstance(kept[1], ValueError)
+    assert isinstance(kept[2], ValueError)
+    np.testing.assert_array_equal(kept[3].means, fastem.fit(sets[3], 2, rng=0).means)
+
+
+@pytest.mark.parametrize("size", [40, 3000])
+def test_one_warning_for_each_cause_names_the_data_sets(size):
+    sets = [np.random.default_rng(i).standard_normal((size, 2)) for i in range(4)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        models = fastem.fit_many(sets, 2, init="k-means++", max_iter=1, rng=0, n_threads=2)
+    late = [i for i, model in enumerate(models) if not model.report.converged]
+    assert len(late) > 1
+    assert [warning.message.cause.name for warning in caught] == ["MAX_ITER"]
+    assert f"In {len(late)} of 4 data sets, first in data set {late[0]}" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+def test_a_generator_gives_each_data_set_its_own():
+    sets = [clusters(60, 0)] * 3
+    one, other = (
+        fastem.fit_many(sets, 2, init="random", max_iter=0, rng=np.random.default_rng(5)) for _ in range(2)
+    )
+    for model, same in zip(one, other, strict=True):
+        np.testing.assert_array_equal(model.means, same.means)
+    assert not np.array_equal(one[0].means, one[1].means)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "told"),
+    [
+        ({"datasets": np.zeros((5, 2))}, TypeError, "groups="),
+        ({"datasets": "rows.csv"}, TypeError, "must be a sequence"),
+        ({"datasets": [clusters(9, 0)], "sample_weight": [None, None]}, ValueError, "for each of the 1"),
+        ({"datasets": [clusters(9, 0)], "tol": -1}, ValueError, "tol"),
+        ({"datasets": [clusters(9, 0)], "on_error": "skip"}, ValueError, "on_error"),
+        ({"datasets": [clusters(9, 0)], "n_component": 3}, TypeError, "unexpected argument"),
+        ({"datasets": clusters(9, 0), "groups": np.zeros(8)}, ValueError, r"groups must have shape \(9,\)"),
+        ({"datasets": clusters(2, 0), "groups": ["a", None]}, ValueError, "row 1 has none"),
+        ({"datasets": clusters(2, 0), "groups": "a"}, ValueError, "name of a column"),
+    ],
+)
+def test_bad_arguments(arguments, error, told):
+    with pytest.raises(error, match=told):
+        fastem.fit_many(arguments.pop("datasets"), 2, on_error=arguments.pop("on_error", "keep"), **arguments)
+
+
+def test_no_data_sets():
+    assert fastem.fit_many([], 2) == []
