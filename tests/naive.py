@@ -674,6 +674,8 @@ def observed_moments(X, sample_weight):
         means.append((w * x).sum() / w.sum())
         variances.append((w * (x - means[-1]) ** 2).sum() / w.sum())
     return np.array(weights), np.array(means), np.array(variances)
+
+
 def incomplete_statistics(X, sample_weight, weights, means, matrices, degrees=None):
     """Expected sums over rows with NaN (Ghahramani and Jordan 1994), and the weighted sum of log p.
 
@@ -747,6 +749,8 @@ def em_by_pattern(X, weights, means, covariances):
     shift = first / n_k[:, None]
     second = second / n_k[:, None, None] - shift[:, :, None] * shift[:, None, :]
     return n_k / n_k.sum(), means + shift, second, log_likelihood
+
+
 # --- rows with known noise and with missing numbers (NaN)
 
 

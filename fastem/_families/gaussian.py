@@ -31,7 +31,6 @@ _HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 G = TypeVar("G", bound="Gaussian")
 
 
-
 class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
     """log p(x | k) = log N(x; mean_k, covariance_k)."""
 
