@@ -321,6 +321,88 @@ def breathing_k_means(X, weights, seeds, noise, depth, budget=200):
     return labels, float(weights @ nearest)
 
 
+def log_normal(x, means, variances):
+    """log of the product over features of N(x_j; mean_j, variance_j)."""
+    return sum(
+        -0.5 * (math.log(2 * math.pi * v) + (value - m) ** 2 / v)
+        for value, m, v in zip(x, means, variances, strict=True)
+    )
+
+
+def joints_of_observed(X, weights, log_density, *parameters):
+    """log(weight_k p(what is observed | k)) of every row, with features independent given the component.
+
+    log_density takes some numbers of a row, and of each of the parameters (k, d, ...) what belongs to these.
+    """
+    joints = []
+    for x in X:
+        there = np.flatnonzero(~np.isnan(x))
+        joints.append([])
+        for k, weight in enumerate(weights):
+            own = [values[k][there] for values in parameters]
+            joints[-1].append(math.log(weight) + (log_density(x[there], *own) if len(there) else 0.0))
+    return joints
+
+
+def observed_sums(X, sample_weight, r, statistic):
+    """Sums over rows of w r, and for each feature of w r and w r t(x) where it is observed."""
+    (n, d), k = X.shape, r.shape[1]
+    n_k, observed, first = np.zeros(k), np.zeros((k, d)), np.zeros((k, d))
+    for i in range(n):
+        n_k += sample_weight[i] * r[i]
+        for j in range(d):
+            if not math.isnan(X[i, j]):
+                observed[:, j] += sample_weight[i] * r[i]
+                first[:, j] += sample_weight[i] * r[i] * statistic(X[i, j])
+    return n_k, observed, first
+
+
+def expected_moments(X, sample_weight, r, means, variances):
+    """Sums over rows of w r z and w r z^2 with z = x - mean, or what the component expects of a gap."""
+    first, second = np.zeros(means.shape), np.zeros(means.shape)
+    for x, weight, row in zip(X, sample_weight, r, strict=True):
+        for k, share in enumerate(row):
+            for j, value in enumerate(x):
+                z, square = 0.0, variances[k, j]
+                if not math.isnan(value):
+                    z = value - means[k, j]
+                    square = z * z
+                first[k, j] += weight * share * z
+                second[k, j] += weight * share * square
+    return first, second
+
+
+def log_student_of_observed(x, mean, variances, nu):
+    """log p of the features of one row that are observed, whose size all of them share."""
+    there = ~np.isnan(x)
+    return log_student(x[there], mean[there], np.diag(variances[there]), nu) if there.any() else 0.0
+
+
+def expected_student_sums(X, sample_weight, r, means, variances, degrees):
+    """Sums over rows of w r, w r E[log tau], w r u, w r E[tau z] and w r E[tau z^2] for each component.
+
+    The logarithms have a number of nu and d added, so that a row with all features has log u.
+    """
+    from scipy.special import digamma
+
+    def gap(a):
+        return math.log(a) - digamma(a)
+
+    k, d = means.shape
+    n_k, logarithms, scaled, first, second = (np.zeros((k, *shape)) for shape in ((), (), (), (d,), (d,)))
+    for x, weight, row in zip(X, sample_weight, r, strict=True):
+        there = ~np.isnan(x)
+        for c in range(k):
+            nu, z = degrees[c], np.where(there, x - means[c], 0.0)
+            u = (nu + there.sum()) / (nu + (z * z / variances[c]).sum())
+            n_k[c] += weight * row[c]
+            logarithms[c] += weight * row[c] * (math.log(u) - gap((nu + there.sum()) / 2) + gap((nu + d) / 2))
+            scaled[c] += weight * row[c] * u
+            first[c] += weight * row[c] * u * z
+            second[c] += weight * row[c] * np.where(there, u * z * z, variances[c])
+    return n_k, logarithms, scaled, first, second
+
+
 def log_categorical(codes, probabilities):
     """log p of the codes of one row, given probabilities (d, C)."""
     total = 0.0
@@ -582,6 +664,16 @@ def variational_bound(X, r, alpha, beta, means, nu, scales, prior):
     return bound
 
 
+def observed_moments(X, sample_weight):
+    """The weight of the numbers of each column, and their mean and variance. NaN is no number."""
+    weights, means, variances = [], [], []
+    for column in X.T:
+        there = ~np.isnan(column)
+        w, x = sample_weight[there], column[there].astype(np.float64)
+        weights.append(w.sum())
+        means.append((w * x).sum() / w.sum())
+        variances.append((w * (x - means[-1]) ** 2).sum() / w.sum())
+    return np.array(weights), np.array(means), np.array(variances)
 def incomplete_statistics(X, sample_weight, weights, means, matrices, degrees=None):
     """Expected sums over rows with NaN (Ghahramani and Jordan 1994), and the weighted sum of log p.
 

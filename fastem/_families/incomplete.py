@@ -8,12 +8,13 @@ expanded once, at the end of the pass. For patterns that few rows share a kernel
 """
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from fastem._families.compiled import CompiledFamily, KernelPass, kernel_scores
 from fastem._families.frame import Frame
+from fastem._families.gaps import of_missing
 from fastem._families.patterns import Patterns, Sorted, patterns_of, sort
 from fastem._families.steps import P, Pass, S, Scores, Summed
 from fastem._kernels._incomplete import (
@@ -49,9 +50,19 @@ class Incomplete(NamedTuple):
 
 
 class IncompleteFamily(CompiledFamily[P, S]):
-    """A family whose rows may have missing numbers, if `missing`, and whose covariances are then matrices."""
+    """An elliptical family, whose rows may have missing numbers if `missing`."""
 
+    # Correlations let what is observed tell of what is missing. Without, a kernel leaves out what is missing.
     by_pattern: bool  # whether rows may have missing numbers, and covariances are matrices
+    feature_constant: ClassVar[float]  # what the kernels leave out of a log-density for each feature
+
+    def log_constant(self, frame: Frame) -> float:
+        """Return the constants of all features, and the Jacobian of the frame."""
+        return len(frame.scale) * self.feature_constant - frame.log_scale
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        """Take the constants of the features that a row lacks out of `log_constant` again."""
+        return of_missing(rows.X, np.log(frame.scale) - self.feature_constant)
 
     @abstractmethod
     def pack_plain(self, parameters: P, frame: Frame, dtype: np.dtype[Any]) -> Any:
