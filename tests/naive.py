@@ -674,3 +674,78 @@ def observed_moments(X, sample_weight):
         means.append((w * x).sum() / w.sum())
         variances.append((w * (x - means[-1]) ** 2).sum() / w.sum())
     return np.array(weights), np.array(means), np.array(variances)
+
+
+def incomplete_statistics(X, sample_weight, weights, means, matrices, degrees=None):
+    """Expected sums over rows with NaN (Ghahramani and Jordan 1994), and the weighted sum of log p.
+
+    With `degrees`, of t distributions: r u in place of r, but for the covariance of what is missing
+    (Liu and Rubin 1995).
+    Returns sums of r, r u, r u z, r u z z' and log-densities (n,), responsibilities (n, k).
+    """
+    k, d = means.shape
+    n_k, scaled, first, second = np.zeros(k), np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
+    joints, expected = np.empty((len(X), k)), []
+    for i, x in enumerate(X):
+        o = ~np.isnan(x)
+        for j in range(k):
+            V, z = matrices[j], x[o] - means[j][o]
+            R = V[:, o] @ np.linalg.inv(V[np.ix_(o, o)])  # what all features are expected to be, given o
+            q = z @ np.linalg.solve(V[np.ix_(o, o)], z)
+            u = 1.0
+            log_determinant = np.linalg.slogdet(V[np.ix_(o, o)])[1]
+            if degrees is None:
+                log_p = -0.5 * (o.sum() * math.log(2 * math.pi) + log_determinant + q)
+            else:
+                nu, count = degrees[j], int(o.sum())
+                u = (nu + count) / (nu + q)
+                log_p = math.lgamma((nu + count) / 2) - math.lgamma(nu / 2) - 0.5 * log_determinant
+                log_p -= 0.5 * count * math.log(nu * math.pi) + 0.5 * (nu + count) * math.log1p(q / nu)
+            joints[i, j] = math.log(weights[j]) + log_p
+            expected.append((R @ z, V - R @ V[o], u))
+    r, log_p = shares(joints.tolist())
+    for i in range(len(X)):
+        for j in range(k):
+            z, B, u = expected[i * k + j]
+            share = sample_weight[i] * r[i, j]
+            n_k[j] += share
+            scaled[j] += share * u
+            first[j] += share * u * z
+            second[j] += share * (u * np.outer(z, z) + B)
+    return n_k, scaled, first, second, log_p, r
+
+
+def em_by_pattern(X, weights, means, covariances):
+    """One iteration of EM for rows with NaN, as one writes it with care in NumPy: group rows by pattern.
+
+    Returns the new parameters, and the log-likelihood of the old ones.
+    """
+    k, d = means.shape
+    n_k, first, second, log_likelihood = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d)), 0.0
+    patterns, of_row = np.unique(np.isnan(X) @ (1 << np.arange(d)), return_inverse=True)
+    order = np.argsort(of_row, kind="stable")
+    ends = np.cumsum(np.bincount(of_row))
+    for pattern, rows in zip(patterns, np.split(order, ends[:-1]), strict=True):
+        o = (pattern >> np.arange(d)) & 1 == 0
+        some, joint, kept = X[rows][:, o], np.empty((len(rows), k)), []
+        for j in range(k):
+            factor = np.linalg.cholesky(covariances[j][np.ix_(o, o)])
+            inverse = np.linalg.inv(factor)
+            z = some - means[j][o]
+            y = z @ inverse.T
+            joint[:, j] = np.log(weights[j]) + np.log(np.diag(inverse)).sum() - 0.5 * (y * y).sum(axis=1)
+            half = inverse @ covariances[j][o]
+            kept.append((z, half.T @ inverse, covariances[j] - half.T @ half))
+        joint -= 0.5 * o.sum() * np.log(2 * np.pi)
+        peak = joint.max(axis=1, keepdims=True)
+        r = np.exp(joint - peak)
+        total = r.sum(axis=1, keepdims=True)
+        log_likelihood += float((peak + np.log(total)).sum())
+        r /= total
+        for j, (z, R, B) in enumerate(kept):
+            n_k[j] += r[:, j].sum()
+            first[j] += R @ (r[:, j] @ z)
+            second[j] += R @ ((r[:, j, None] * z).T @ z) @ R.T + r[:, j].sum() * B
+    shift = first / n_k[:, None]
+    second = second / n_k[:, None, None] - shift[:, :, None] * shift[:, None, :]
+    return n_k / n_k.sum(), means + shift, second, log_likelihood

@@ -334,6 +334,11 @@ def test_mistakes(call, message):
         call()
 
 
+def test_functions_without_the_option_say_so():
+    with pytest.raises(TypeError, match="Rows must be complete here"):
+        fastem.kmeans(X, 2, **ASKED)
+
+
 def test_models_that_take_gaps_are_refused_where_rows_must_be_complete(model):
     for call in (fastem.adapt, fastem.partial_fit):
         with pytest.raises(ValueError, match='model must have missing="error" for'):

@@ -25,16 +25,18 @@ from fastem._kernels._incomplete import (
     slot_incomplete_scores,
 )
 from fastem._kernels._layout import TILE_BYTES
-from fastem._kernels._parallel import run_slots
+from fastem._kernels._parallel import run_in_threads, run_slots
 from fastem._typing import Array, FloatArray, Rows
 
 _LN2 = float(np.log(2))
 _MEMORY = 16 << 20  # bytes for the sums of all patterns, and for those of the slots that go row by row
 _TILES_PER_SLOT = 8  # of the rows of one pattern
-# Nanoseconds that a row of a rare pattern takes: for itself, for each component, and for each component and
-# square of the features; and that a common pattern takes in Python: in the first slab, and in later ones.
-_ROW, _PAIR, _SQUARE = 50.0, 20.0, 1.2
-_FIRST, _LATER = 2e5, 5e4
+# Nanoseconds, as measured. A row of a rare pattern takes some for itself, for each component, and for each
+# component and square of the features. So does a row of a common one, and the tile is filled with such rows.
+# Besides, a common pattern takes time in Python: in the first slab, and in later ones.
+_RARE = 50.0, 25.0, 0.5
+_COMMON = 0.0, 3.0, 0.05
+_FIRST, _LATER = 2.5e5, 6e4
 
 
 class Incomplete(NamedTuple):
@@ -163,20 +165,28 @@ class IncompletePass(Pass[S]):
         running = self._passes(patterns)
         dtype = self._family.working_dtype(self._packed)
         ordered = sort(rows.X, patterns, len(running), dtype, self._slots, self._n_threads)
-        for p, (one, X) in enumerate(zip(running, ordered.observed, strict=True)):
-            one.add(*_chosen(rows, given, ordered.rows(p), X))
+        jobs = [
+            (one, *_chosen(rows, given, ordered.rows(p), X))
+            for p, (one, X) in enumerate(zip(running, ordered.observed, strict=True))
+        ]
+        alone = [job for job in jobs if job[0].slots == 1]
+        for one, own, known in jobs:
+            if one.slots > 1:
+                one.add(own, known)
+        if alone:
+            run_in_threads(_add_one, (alone,), len(alone), self._n_threads)
         self._add_rare(rows, given, ordered)
 
     def _passes(self, patterns: Patterns) -> list[KernelPass[S]]:
         """Return the passes of the first patterns, which are common enough."""
         k, d = self._k, patterns.observed.shape[1]
         passes: list[KernelPass[S]] = []
-        tile = TILE_BYTES // self._family.working_dtype(self._packed).itemsize
+        tile = _tile_rows(self._family, self._packed)
         for observed, count in zip(patterns.observed, np.diff(patterns.begins).tolist(), strict=True):
             key = observed.tobytes()
             whole = bool(observed.all())
-            worth = count * row_cost(k, d) > (_LATER if whole or key in self._common else _FIRST)
-            if not worth or not observed.any():
+            python = _LATER if whole or key in self._common else _FIRST
+            if not (_is_worth_it(count, k, d, tile, python) and observed.any()):
                 break
             if whole:
                 passes.append(self._plain)
@@ -254,7 +264,7 @@ def score_with_missing(
         return kernel_scores(family, packed.plain, frame, rows, wanted, slots, n_threads)
     k, d = len(packed.log2_weights), rows.X.shape[1]
     counts = np.diff(patterns.begins)
-    common = (counts * row_cost(k, d) > _FIRST) & patterns.observed.any(axis=1)
+    common = _is_worth_it(counts, k, d, _tile_rows(family, packed), _FIRST) & patterns.observed.any(axis=1)
     first = len(common) if common.all() else int(np.argmin(common))
     ordered = sort(rows.X, patterns, first, family.working_dtype(packed), slots, n_threads)
     for p, X in enumerate(ordered.observed):
@@ -317,9 +327,14 @@ def _imputed(
     return out
 
 
-def row_cost(k: int, d: int) -> float:
-    """Return about how many nanoseconds a row of a rare pattern takes."""
-    return _ROW + k * (_PAIR + _SQUARE * d * d)
+def _is_worth_it(count: Any, k: int, d: int, tile: int, python: float) -> Any:
+    """Return whether as many rows of one pattern take less time as a common one."""
+    rare, common = (own + k * (pair + square * d * d) for own, pair, square in (_RARE, _COMMON))
+    return count * rare > python + -(-count // tile) * tile * common
+
+
+def _tile_rows(family: IncompleteFamily[Any, Any], packed: Incomplete) -> int:
+    return int(TILE_BYTES // family.working_dtype(packed).itemsize)
 
 
 def of_columns(frame: Frame, columns: Array) -> Frame:
@@ -338,6 +353,11 @@ def _new_sums(params: IncompleteParams, most: int) -> IncompleteSums:
         log_likelihood=np.zeros(slots),
         failures=np.zeros(slots, np.int64),
     )
+
+
+def _add_one(jobs: list[tuple[KernelPass[Any], Rows, Array | None]], job: int) -> None:
+    running, rows, given = jobs[job]
+    running.add(rows, given)
 
 
 def _chosen(rows: Rows, given: Array | None, order: Array, X: Array) -> tuple[Rows, Array | None]:

@@ -6,11 +6,13 @@ order in which patterns first appear, by a table of hashes. So rows are read onc
 
 import numpy as np
 
+from fastem._kernels._flat import absent
 from fastem._kernels._jit import entry_kernel
 from fastem._kernels._layout import WORD
-from fastem._kernels._simd import absent, lanes
+from fastem._kernels._simd import lanes
 
-_MIX = np.int64(-7046029254386353131)  # an odd number whose bits look random
+_MIX = np.int64(0x5851F42D)  # an odd number whose bits look random
+_LOW = np.int64(0xFFFFFFFF)
 _ONE = np.int64(1)
 
 
@@ -50,7 +52,7 @@ def number_patterns(words, table, numbers, firsts):
         code = np.int64(0)
         for w in range(words.shape[1]):
             code = (code ^ words[i, w]) * _MIX
-            code ^= (code >> np.int64(29)) & np.int64(0x7FFFFFFFF)
+            code = (code ^ (code >> np.int64(31))) & _LOW
         place = code & mask
         while True:
             number = table[place] - 1

@@ -71,32 +71,6 @@ def _store(typingctx, array, i, b, vector):
     return types.void(array, types.intp, types.intp, vector), codegen
 
 
-def _flat_address(context, builder, kind, array, offset):
-    """Return a pointer to the vector that starts at a number of an array in C order, of any shape."""
-    scalar = builder.gep(array_struct(context, builder, kind, array).data, [offset], inbounds=True)
-    return builder.bitcast(scalar, context.get_value_type(Vector(kind.dtype)).as_pointer())
-
-
-@intrinsic
-def _load_flat(typingctx, array, offset):
-    def codegen(context, builder, signature, arguments):
-        return builder.load(
-            _flat_address(context, builder, array, *arguments), align=array.dtype.bitwidth // 8
-        )
-
-    return Vector(array.dtype)(array, types.intp), codegen
-
-
-@intrinsic
-def _store_flat(typingctx, array, offset, vector):
-    def codegen(context, builder, signature, arguments):
-        address = _flat_address(context, builder, array, *arguments[:2])
-        builder.store(arguments[2], address, align=array.dtype.bitwidth // 8)
-        return nothing(context)
-
-    return types.void(array, types.intp, vector), codegen
-
-
 @intrinsic
 def _load_column(typingctx, X, i, j):
     """Return the vector of X[i + lane, j]. X must be in C order."""
@@ -319,24 +293,6 @@ def _above(typingctx, a, b):
 
 
 @intrinsic
-def _absent(typingctx, X, i, j):
-    """Return a bit for each lane of the vector at X[i, j], set where it is NaN. X must be in C order."""
-    vector = Vector(X.dtype)
-
-    def codegen(context, builder, signature, arguments):
-        array = array_struct(context, builder, X, arguments[0])
-        columns = builder.extract_value(array.shape, 1)
-        offset = builder.add(builder.mul(arguments[1], columns), arguments[2])
-        pointer_type = context.get_value_type(vector).as_pointer()
-        address = builder.bitcast(builder.gep(array.data, [offset], inbounds=True), pointer_type)
-        numbers = builder.load(address, align=X.dtype.bitwidth // 8)
-        flags = builder.fcmp_unordered("uno", numbers, numbers)
-        return builder.zext(builder.bitcast(flags, ir.IntType(vector.lanes)), ir.IntType(64))
-
-    return types.int64(X, types.intp, types.intp), codegen
-
-
-@intrinsic
 def _count_bits(typingctx, word):
     def codegen(context, builder, signature, arguments):
         return builder.ctpop(arguments[0])
@@ -360,10 +316,6 @@ stride = _interpreted.stride if INTERPRETED else _stride
 # load(array, i, b): the vector array[i, b : b + lanes]. store(array, i, b, vector) writes it.
 load = _interpreted.load if INTERPRETED else _load
 store = _interpreted.store if INTERPRETED else _store
-# load_flat(array, offset), store_flat(array, offset, vector): the same for the numbers from array.flat[offset]
-# on, of an array in C order.
-load_flat = _interpreted.load_flat if INTERPRETED else _load_flat
-store_flat = _interpreted.store_flat if INTERPRETED else _store_flat
 # load_column(X, i, j): the vector X[i : i + lanes, j].
 load_column = _interpreted.load_column if INTERPRETED else _load_column
 # load_transposed(X, i, j, shift, inverse_scale, tile, top, b): copy the square of X that starts at X[i, j]
@@ -387,9 +339,7 @@ lane_minimum = _interpreted.lane_minimum if INTERPRETED else _lane_minimum
 # choose(a, b, x, y): x in the lanes where a > b, else y.
 choose = _interpreted.choose if INTERPRETED else _choose
 # above(a, b): an integer with a bit for each lane, set where a > b.
-# absent(X, i, j): the same, set where one of the numbers from X[i, j] on is NaN. They may go on in row i + 1.
 # count_bits(word): how many bits are set. lowest_bit(word): the position of the lowest set bit.
 above = _interpreted.above if INTERPRETED else _above
-absent = _interpreted.absent if INTERPRETED else _absent
 count_bits = _interpreted.count_bits if INTERPRETED else _count_bits
 lowest_bit = _interpreted.lowest_bit if INTERPRETED else _lowest_bit
