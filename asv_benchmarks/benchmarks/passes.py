@@ -96,6 +96,37 @@ class PassesWithNoise:
         fastem.fit(self.X, self.k, init=self.model, max_iter=10, **self.options)
 
 
+class PassWithMissingIndependent:
+    """The same where features are independent given the component: complete rows in both ways, and gaps."""
+
+    params = (["diag", "spherical", "poisson", "student diag"], ["complete", "complete, marginalise", "gaps"])
+    param_names = ("kind", "rows")
+
+    def setup(self, kind, which):
+        name, missing = kind.split()[0], "error" if which == "complete" else "marginalise"
+        gaussian = name in ("diag", "spherical")
+        options = {} if name == "poisson" else {"covariance_type": kind.split()[-1]}
+        self.X = clusters(200_000, 8, 16, "float64")
+        if name == "poisson":
+            self.X = np.floor(np.exp(self.X / np.abs(self.X).max()) * 10)
+        if which == "gaps":
+            self.X[np.random.default_rng(0).random(self.X.shape) < 0.1] = np.nan
+        self.model = fastem.fit(
+            self.X,
+            16,
+            distribution="gaussian" if gaussian else name,
+            init="k-means++",
+            max_iter=1,
+            missing=missing,
+            rng=0,
+            **options,
+        )
+        self.time_pass()
+
+    def time_pass(self, *_):
+        fastem.m_step(fastem.e_step(self.X, self.model))
+
+
 class PassOfManyTied:
     """A pass where the scatter between many tied components took as long as the kernels."""
 

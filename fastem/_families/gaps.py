@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fastem._typing import Array, FloatArray
+from fastem._kernels._gaps import slot_amounts
+from fastem._kernels._parallel import run_slots
+from fastem._typing import Array, FloatArray, read_only
+
+_ROWS_PER_SLOT, _MAX_SLOTS = 4096, 64
 
 
 def filled(X: Array, values: Array | float) -> Array:
@@ -17,12 +21,11 @@ def filled(X: Array, values: Array | float) -> Array:
     return np.where(missing, values, X).astype(X.dtype, copy=False) if missing.any() else X
 
 
-def of_missing(X: Array, amounts: FloatArray) -> FloatArray:
+def of_missing(X: Array, amounts: FloatArray, n_threads: int | None) -> FloatArray:
     """Return the sum of the `amounts` (d,) of the features that each row lacks, (m,)."""
-    total, missing = np.zeros(len(X)), np.isnan(X)
-    if missing.any():
-        for j, amount in enumerate(amounts):  # the bits of a matrix product would depend on where the row is
-            total += missing[:, j] * amount
+    slots = max(1, min(_MAX_SLOTS, len(X) // _ROWS_PER_SLOT))
+    total = np.empty(len(X))
+    run_slots(slot_amounts, (X, read_only(amounts), np.zeros(slots, np.int64), total), slots, n_threads)
     return total
 
 

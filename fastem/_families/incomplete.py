@@ -62,7 +62,7 @@ class IncompleteFamily(CompiledFamily[P, S]):
 
     def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
         """Take the constants of the features that a row lacks out of `log_constant` again."""
-        return of_missing(rows.X, np.log(frame.scale) - self.feature_constant)
+        return of_missing(rows.X, np.log(frame.scale) - self.feature_constant, n_threads)
 
     @abstractmethod
     def pack_plain(self, parameters: P, frame: Frame, dtype: np.dtype[Any]) -> Any:

@@ -209,21 +209,18 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         return -frame.log_scale
 
     def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
-        X, reference = rows.X, self.reference(frame.mean)
+        X, reference, constants = rows.X, self.reference(frame.mean), -np.log(frame.scale)
         if self.missing:
             rows = rows._replace(X=read_only(filled(X, self.neutral)))
         log_density = self.log_h(rows, frame, n_threads)
-        if self.missing:
-            log_density += of_missing(X, np.log(frame.scale))
         if reference is not None:
             etas, b = self.natural(reference)
             log_density += b.sum()
-            if self.missing:
-                log_density -= of_missing(X, b[0])
+            constants = constants + b[0]
             # The bits of a matrix product would depend on where the row is.
             for j, eta in enumerate(etas[0] / frame.scale):
                 log_density += rows.X[:, j] * eta
-        return log_density
+        return log_density - of_missing(X, constants, n_threads) if self.missing else log_density
 
     def _natural_less_reference(self, parameters: P, frame: Frame) -> tuple[FloatArray, FloatArray]:
         etas, b = self.natural(parameters)

@@ -97,6 +97,8 @@ class Statistics(Generic[M]):
               (`docs/explanation/algorithm.md`); also ``"scaled_weights"`` (k,), the sum of r u, and
               ``"logarithms"`` (k,), that of r log u.
             - Bernoulli, Poisson, exponential and gamma: ``"first"`` (k, d) is the sum of r x.
+            - These and lognormal, if numbers may be missing: ``"observed"`` (k, d) is the sum of r over the
+              rows that have the feature. The other sums are over these rows too, as are ``"counts"``.
             - Gamma and lognormal: ``"logarithms"`` (k, d) is the sum of r log x. Lognormal: ``"squares"``
               (k, d) is the sum of r (log x)^2.
             - Categorical: ``"counts"`` (k, d, C) is the sum of r over the rows of each category.

@@ -13,10 +13,13 @@ E-step  l += changes @ gaps                1 multiply-add per pair and feature
 M-step  sum of r where observed            1 multiply-add per pair and feature
 """
 
+import numpy as np
+
 from fastem._kernels._blocks import accumulate_corner, accumulate_rows, multiply_add
-from fastem._kernels._jit import kernel, spliced_kernel
+from fastem._kernels._jit import entry_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import first_more, first_share
 from fastem._kernels._simd import choose, lane_minimum, lanes, load, minimum, splat, store, tile_rows
+from fastem._kernels._tile import slot_range
 
 
 @spliced_kernel
@@ -146,3 +149,19 @@ def accumulate_observed(space, tile_weights, observed, slot):
         heaviest = max(tile_weights[k], tile_weights[k + 1], tile_weights[k + 2], tile_weights[k + 3])
         if heaviest > 0:
             accumulate_rows(space, shares + k, right, d, stop, out, 0, slot, k)
+
+
+@entry_kernel
+def slot_amounts(X, amounts, lacking, out, slot):
+    """Sum the amounts (d,) of the features that each row of one slot lacks.
+
+    OUT out (n,); lacking (G,): how many numbers are missing
+    """
+    start, stop = slot_range(X, slot, lacking.shape[0])
+    for i in range(start, stop):
+        total = 0.0
+        for j in range(X.shape[1]):
+            if np.isnan(X[i, j]):
+                total += amounts[j]
+                lacking[slot] += 1
+        out[i] = total
