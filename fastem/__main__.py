@@ -21,6 +21,7 @@ from fastem._families.registry import DISTRIBUTIONS, GAUSSIANS, MCLUST, STUDENTS
 from fastem._kernels._target import describe_target
 from fastem._tools.arguments import (
     add_data,
+    add_missing,
     add_results,
     add_rows_output,
     add_stopping,
@@ -142,6 +143,7 @@ def _add_fit(commands: _Commands) -> None:
         default="auto",
         help=f"{', '.join(INIT_NAMES)}, or a model .npz to go on from (default auto)",
     )
+    add_missing(fit)
     add_stopping(fit, max_iter=200)
     add_results(fit, "save the model to this .npz")
     fit.set_defaults(run=run_fit)
@@ -168,6 +170,7 @@ def _add_select(commands: _Commands) -> None:
         metavar="N",
         help="compare by rows that are held out, in so many folds, or a share such as 0.2 (default 5)",
     )
+    add_missing(select)
     add_stopping(select, max_iter=200)
     add_results(select, "save the best model to this .npz")
     select.set_defaults(run=run_select)

@@ -582,6 +582,18 @@ def variational_bound(X, r, alpha, beta, means, nu, scales, prior):
     return bound
 
 
+def observed_moments(X, sample_weight):
+    """The weight of the numbers of each column, and their mean and variance. NaN is no number."""
+    weights, means, variances = [], [], []
+    for column in X.T:
+        there = ~np.isnan(column)
+        w, x = sample_weight[there], column[there].astype(np.float64)
+        weights.append(w.sum())
+        means.append((w * x).sum() / w.sum())
+        variances.append((w * (x - means[-1]) ** 2).sum() / w.sum())
+    return np.array(weights), np.array(means), np.array(variances)
+
+
 # --- rows with known noise and with missing numbers (NaN)
 
 

@@ -56,7 +56,7 @@ def test_an_error_in_the_computation_ends_the_reader(monkeypatch):
         raise KeyboardInterrupt
 
     chunks = Watched()
-    monkeypatch.setattr(fastem._sources.passes, "run_slots", interrupted)
+    monkeypatch.setattr(fastem._sources.moments, "run_slots", interrupted)
     with pytest.raises(KeyboardInterrupt) as error:
         fastem.fit(chunks, 3, **OPTIONS)
     assert error.tb is not None  # the traceback holds the frames, and still the generators are closed

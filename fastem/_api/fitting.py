@@ -108,16 +108,16 @@ def likelihood_of(source: Source, options: Options[P], given: Given) -> Likeliho
     """Return the log-likelihood of the rows, in standard coordinates. Bad rows raise their error here."""
     family, moments = options.family, source.moments()
     check_spread(source.chunks, source.stored_dtype, moments, source.feature_names)
+    constant = None
     if moments.gaps:  # without them the plain family has the same likelihood
-        family = family.with_missing()
+        family, constant = family.with_missing(), moments.variance == 0
     if source.measured:  # without noise too
         family = measured_family(family)
     frame = family.frame(moments, source.dtype)
     base = source.base_measure(family, frame) if family.has_base_measure else 0.0
     fixed = held_of(given, options, frame, source.known.labels) if options.fixed else None
-    likelihood = Likelihood(
-        source, family, options.k, frame, options.reg_covar, base, options.sound_first, options.hard, fixed
-    )
+    about = options.sound_first, options.hard, fixed, constant
+    likelihood = Likelihood(source, family, options.k, frame, options.reg_covar, base, *about)
     if options.prior is None or options.variational:
         return likelihood
     return posterior_of(likelihood, options.prior)

@@ -54,6 +54,7 @@ def _of_mixture(model: Mixture) -> Subject:
         centres=None if ellipsoids is None else ellipsoids[0],
         matrices=None if ellipsoids is None else ellipsoids[1],
         discrete=family.discrete,
+        missing=family.missing,
         marginal=marginal,
         sample=lambda n, rng: model.sample(n, rng)[0],
     )

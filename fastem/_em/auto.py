@@ -52,6 +52,10 @@ _CONSTRAINED, _AGAIN = 3, 2
 _PASSES, _SHORT_PASSES = 8, 60
 _OVERHEAD = 1 << 24
 _HEAT, _LONGEST_HEAT = 5, 20
+# Few rows with gaps have longer heats, since no kernel makes whole ascents on them. With 5 iterations, 37 of
+# 40 fits with 30 % missing numbers (2 to 8 features and components) ended as high as those from the true
+# clusters, or nearly; with 15 or 30 it was 38, and so was 40 of 40 without gaps.
+_GAPPED_HEAT = 15
 # There are at least so many random starts, whose heats are long, where k-means does not see clusters.
 _BLIND = 8
 # On a sample of fewer rows for each free parameter, the best of many random starts is one that fits noise.
@@ -158,6 +162,8 @@ def best_start(
     if k > 1 and not likelihood.family.shows_clusters:
         extra, heat = max(extra, _BLIND), _LONGEST_HEAT
     few = n <= _MOST_ROWS and extra > 0
+    if few and filled is not rows:
+        heat = _GAPPED_HEAT
     if few:
         extra *= thorough if likelihood.family.rough is None else max(thorough, _CONSTRAINED)
     found = [*found, *(random_labels(geometries[0], weights, k, rng) for _ in range(extra))]

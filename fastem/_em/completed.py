@@ -1,8 +1,9 @@
 """A sample of rows with numbers in place of those that are missing, for what knows complete rows alone.
 
 Starts need it: k-means and its geometries, and what looks for masses. A missing number is that of another
-row, the nearest one by the numbers that both have (hot deck). So clusters stay apart, between which conditional
-means under one distribution of all rows would put rows, and each number is one that its column can have.
+row, the nearest one by the numbers that both have (hot deck). So clusters stay apart, between which
+conditional means under one distribution of all rows would put rows, and each number is one that its column
+can have.
 """
 
 import numpy as np

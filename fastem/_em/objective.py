@@ -14,6 +14,7 @@ from fastem._families.given import Belief, Conjugate, ConjugatePrior, Held
 from fastem._families.statistics import Statistics
 from fastem._families.steps import Maximised, P, Rule
 from fastem._sources.passes import Responsibilities, Source, Sweep
+from fastem._typing import Array
 
 # Returns the parameters of a pass for rows of a dtype.
 Pack = Callable[[np.dtype[Any]], Any]
@@ -60,6 +61,7 @@ class Likelihood(Objective[P]):
     # and these components (classification EM, Celeux and Govaert 1992).
     hard: bool = False
     fixed: Held | None = None  # parameters that the M-step does not change
+    constant: Array | None = None  # (d,) the features that are constant where they are observed
 
     def e_step(self, parameters: P) -> Statistics[Any]:
         return self._pass(parameters, None)
@@ -85,7 +87,9 @@ class Likelihood(Objective[P]):
         return self.source.reduce(Sweep(self.family, self.k, packed, self.frame, given, hard=self.hard))
 
     def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[P]:
-        given = {"held": self.fixed, "prior": self.prior}
+        given: dict[str, Any] = {"held": self.fixed, "prior": self.prior}
+        if self.family.missing:
+            given["constant"] = self.constant
         if self.fixed is not None and (self.fixed.parameters.weights[self.fixed.of("weights")] == 0).any():
             reseeds = 0  # it would lose its rows again
         maximised = maximise(statistics, self.reg_covar, reseeds, **given)

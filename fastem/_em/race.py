@@ -145,9 +145,9 @@ def best_run(
     that were dropped goes on, if it ranks higher. The winner is compared with the `late` starts, for which no
     heat is long enough, after long runs of all of them.
     """
-    starts, limits, dropped = list(starts), replace(_LIMITS, max_iter=heat), list[Run[P]]()
-    while len(starts) > 1:
-        runs = sorted((_attempt(sample, rows, start, limits) for start in starts), key=_rank, reverse=True)
+    going, limits, dropped = [*starts], replace(_LIMITS, max_iter=heat), list[Run[P]]()
+    while len(going) > 1:
+        runs = sorted((_attempt(sample, rows, start, limits) for start in going), key=_rank, reverse=True)
         if runs[0].failure is not None and not runs[0].history:
             raise runs[0].failure
         leaders = [runs[0]]
@@ -155,16 +155,18 @@ def best_run(
             if run.history and leaders[-1].objective - run.objective > _ALIKE * len(rows.X):
                 leaders.append(run)
         dropped += [run for run in runs if run not in leaders]
-        starts = [_going_on(run) for run in leaders]
+        going = [_going_on(run) for run in leaders]
         limits = replace(limits, max_iter=2 * limits.max_iter)
     limits = replace(_LIMITS, max_iter=refined * heat)
-    best = _attempt(sample, rows, starts[0], limits)
+    best = _attempt(sample, rows, going[0], limits)
     while dropped and max(map(_rank, dropped)) > best.rank:
         following = max(dropped, key=_rank)
         dropped.remove(following)
         best = max(best, _attempt(sample, rows, _going_on(following), limits), key=_rank)
     if late:
-        last: list[Callable[[], Maximised[P]]] = [*late, _going_on(best)] if best.history else late
+        last: list[Callable[[], Maximised[P]]] = [*late]
+        if best.history:
+            last.append(_going_on(best))
         best = max((_attempt(sample, rows, start, _LONG) for start in last), key=_rank)
     if best.failure is not None and not best.history:
         raise best.failure

@@ -66,7 +66,7 @@ class Family(ABC, Generic[P, S]):
     isotropic: bool = False  # whether features are compared with each other, and so must share one scale
     has_covariances: bool = False  # whether `reg_covar` applies
     has_variational: bool = False  # whether there are posteriors for variational inference
-    has_base_measure: ClassVar[bool] = False  # whether `base_measure` is more than zeros
+    has_base_measure: bool = False  # whether `base_measure` is more than zeros
     # Parameters, beside the weights, that may stay fixed: the M-step of the others does not depend on them.
     separable: ClassVar[tuple[str, ...]] = ()
     # Others that may stay fixed, since `maximise` heeds them where it finds the rest.

@@ -40,12 +40,15 @@ class Bernoulli(Unscaled[BernoulliParameters, ExponentialSums], PlainLinear[Bern
         p = parameters.probabilities
         with np.errstate(divide="ignore"):
             log_0 = np.where(p < 1, np.log1p(-p), 0.0)
-            return np.log(p) - log_0, log_0.sum(axis=1)
+            return np.log(p) - log_0, log_0
 
     def excludes_0(self, parameters: BernoulliParameters) -> Array:
         return np.asarray(parameters.probabilities == 1)
 
     def mean_statistics(self, parameters: BernoulliParameters) -> FloatArray:
+        return parameters.probabilities
+
+    def expectations(self, parameters: BernoulliParameters) -> FloatArray:
         return parameters.probabilities
 
     def estimate(

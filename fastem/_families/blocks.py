@@ -1,5 +1,6 @@
 """The columns of one kind, and a pass over those of all kinds."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from fastem._families.compiled import IMPOSSIBLE_MEAN
 from fastem._families.frame import Frame
 from fastem._families.normalise import LN2
 from fastem._families.steps import Pass, Scores, Summed
+from fastem._io import unnamed
 from fastem._kernels._mixed import slot_responsibilities
 from fastem._kernels._parallel import run_slots
 from fastem._typing import Array, FloatArray, Rows, read_only
@@ -46,6 +48,38 @@ class Block(NamedTuple):
 
     def frame(self, frame: Frame) -> Frame:
         return Frame(*(array[self.columns] for array in frame))
+
+
+def state_of(
+    distribution: Mapping[Any, str], covariance_type: str, blocks: tuple[Block, ...]
+) -> dict[str, Array]:
+    """Return the kinds of columns, and what the blocks have learned, as arrays for a file."""
+    keys = list(distribution)
+    arrays = {
+        "keys": np.array([str(key) for key in keys], np.str_),
+        "named": np.array([isinstance(key, str) for key in keys], bool),
+        "kinds": np.array(list(distribution.values()), np.str_),
+        "covariance_type": np.array([covariance_type], np.str_),
+    }
+    for block in blocks:
+        arrays |= {f"{block.kind} {name}": array for name, array in block.family.state().items()}
+    return arrays
+
+
+def parts_of(
+    arrays: Mapping[str, Array],
+) -> tuple[dict[Any, str], str, list[tuple[str, Array, dict[str, Array]]]]:
+    """Return the kinds of columns, the covariance type, and the kind, columns and state of each block."""
+    if not {"keys", "named", "kinds", "covariance_type"} <= set(arrays):
+        raise ValueError("its columns are missing")
+    named, keys = bool(arrays["named"].all()), [str(key) for key in arrays["keys"]]
+    kinds = [str(kind) for kind in arrays["kinds"]]
+    parts = [
+        (kind, np.flatnonzero([one == kind for one in kinds]), unnamed(f"{kind} ", arrays))
+        for kind in sorted(set(kinds))
+    ]
+    distribution: dict[Any, str] = dict(zip(keys if named else range(len(kinds)), kinds, strict=True))
+    return distribution, str(arrays["covariance_type"][0]), parts
 
 
 def joint_of(
@@ -127,3 +161,28 @@ def share(
     arguments = (joint, read_only(weight), read_only(labels), packed.log2_weights, np.array([hard], np.int64))
     run_slots(slot_responsibilities, (*arguments, log2_densities, log2_likelihood), slots, n_threads)
     return float(log2_likelihood.sum())
+
+
+def fill(
+    wanted: Scores,
+    joint: FloatArray,
+    rows: Rows,
+    packed: MixedPacked,
+    slots: int,
+    n_threads: int | None,
+) -> None:
+    """Fill the wanted scores of rows with these log2-densities (m, K), which may be overwritten."""
+    if wanted.joint is not None:
+        wanted.joint[:] += joint + packed.log2_weights
+    if wanted.labels is not None:
+        wanted.labels[:] = (joint + packed.log2_weights).argmax(axis=1)
+    if wanted.log_densities is None and wanted.responsibilities is None:
+        return
+    log2_densities, alone = np.empty(len(joint)), rows._replace(weight=None, labels=None)
+    share(joint, alone, packed, False, log2_densities, slots, n_threads)
+    if wanted.log_densities is not None:
+        natural = log2_densities * LN2
+        natural[natural < IMPOSSIBLE] = -np.inf
+        wanted.log_densities[:] = natural
+    if wanted.responsibilities is not None:
+        wanted.responsibilities[:] = joint

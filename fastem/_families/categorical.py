@@ -2,6 +2,9 @@
 
 The categories of a column are the distinct values seen in the fit, in their order, so a family that has none
 yet is only a name. `adapted` returns one that has them.
+
+Where values may be missing, a column has one more code, whose log-probability is zero in all components. The
+M-step leaves its counts out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +23,9 @@ from fastem._families.categories import (
     checked_categories,
     checked_list,
     code_tables,
+    drawn_codes,
     groups_of,
+    part,
     raise_unseen,
     ranks_of_text,
 )
@@ -74,14 +79,18 @@ class Categorical(
     shows_clusters = False
     has_base_measure = True  # it is zero, and finds values that are no categories
 
-    def __init__(self, categories: Sequence[Array] = ()) -> None:
+    def __init__(self, categories: Sequence[Array] = (), *, missing: bool = False) -> None:
         """The categories of each column are different and sorted. They are float64, or text."""
+        self.missing = missing
         self.categories = tuple(map(read_only, categories)) or None
         self.vocabulary = tuple(values if values.dtype.kind == "U" else None for values in categories)
         self._counts = np.array([len(values) for values in categories], np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(self._counts)])
+        self._codes = self._counts + int(missing)  # how many codes each column has in a pass
+        self._starts, self._code_starts = (
+            np.concatenate([[0], np.cumsum(sizes)]) for sizes in (self._counts, self._codes)
+        )
         # What is computed once for each dtype and number of components.
-        self._known_tables: dict[np.dtype[Any], tuple[Array, ...]] = {}
+        self._known_tables: dict[tuple[np.dtype[Any], bool], tuple[Array, ...]] = {}
         self._known_groups: dict[int, Groups] = {}
         # (d, C) of bool: which places of the parameters belong to a category. The others are always zero.
         self._own = np.arange(self._counts.max(initial=0)) < self._counts[:, None]
@@ -89,20 +98,27 @@ class Categorical(
     # --- categories
 
     def adapted(self, facts: Facts) -> "Categorical":
-        return Categorical(facts.distinct(np.arange(len(facts.texts))))
+        found = facts.distinct(np.arange(len(facts.texts)))
+        return self._of([v if v.dtype.kind == "U" else v[~np.isnan(v)] for v in found])
+
+    def with_missing(self) -> "Categorical":
+        return Categorical(self.categories or (), missing=True)
+
+    def _of(self, categories: Sequence[Array]) -> "Categorical":
+        return Categorical(categories, missing=self.missing)
 
     def with_categories(self, categories: Any, parameters: Mapping[str, Any]) -> "Categorical":
         shape = np.shape(parameters["probabilities"])
         if categories is not None:
             given = checked_list(categories, shape[1] if len(shape) == 3 else 0)
-            return Categorical([checked_categories(values, j) for j, values in enumerate(given)])
-        return Categorical([np.arange(float(shape[2]))] * shape[1] if len(shape) == 3 else [])
+            return self._of([checked_categories(values, j) for j, values in enumerate(given)])
+        return self._of([np.arange(float(shape[2]))] * shape[1] if len(shape) == 3 else [])
 
     def state(self) -> dict[str, Array]:
         return arrays_of(self.categories or ())
 
     def with_state(self, arrays: Mapping[str, Array]) -> "Categorical":
-        return Categorical(categories_from(arrays))
+        return self._of(categories_from(arrays))
 
     # --- parameters
 
@@ -143,13 +159,28 @@ class Categorical(
         d = self.n_features(parameters)
         text = any(values.dtype.kind == "U" for values in self.categories or ())
         rows = np.empty((len(labels), d), object if text else np.float64)
-        ends = np.cumsum(parameters.probabilities, axis=2)
         for j, values in enumerate(self.categories or ()):
-            # No draw is beyond the last category that has a probability, whatever the rounding.
-            draws = rng.random(len(labels)) * ends[labels, j, -1]
-            codes = (draws[:, None] >= ends[labels, j, : len(values) - 1]).sum(axis=1)
-            rows[:, j] = values[codes]
+            rows[:, j] = values[drawn_codes(parameters.probabilities[:, j, : len(values)], labels, rng)]
         return rows
+
+    def imputed(
+        self,
+        parameters: CategoricalParameters,
+        X: FloatArray,
+        responsibilities: FloatArray,
+        rng: np.random.Generator | None,
+    ) -> FloatArray:
+        """Return the likeliest category in place of NaN, or one that is drawn. Text is its rank, as in X."""
+        found, missing = X.astype(np.float64), np.isnan(X)
+        for j, values in enumerate(ranks_of_text(self.categories or (), np.dtype(np.float64))):
+            here = missing[:, j]
+            r, probabilities = responsibilities[here], parameters.probabilities[:, j, : len(values)]
+            if rng is None:
+                codes = (r @ probabilities).argmax(axis=1)
+            else:
+                codes = drawn_codes(probabilities, r.argmax(axis=1), rng)
+            found[here, j] = values[codes]
+        return found
 
     # --- rows
 
@@ -172,19 +203,20 @@ class Categorical(
         slots = max(1, min(_MAX_SLOTS, n // _ROWS_PER_SLOT))
         failures, dtype = np.zeros(slots, np.int64), rows.X.dtype
         weight = np.empty(0, dtype) if rows.weight is None else rows.weight
-        shift, values, consecutive, *_ = self._tables(dtype)
-        starts = read_only(self._starts)
-        arguments = (rows.X, read_only(weight), shift, values, starts, consecutive, failures)
+        shift, values, consecutive, *_ = self._tables(dtype, False)
+        starts, missing = read_only(self._starts), np.array([self.missing], np.int64)
+        arguments = (rows.X, read_only(weight), shift, values, starts, consecutive, missing, failures)
         run_slots(slot_unseen, arguments, slots, n_threads)
         if failures.any():
-            raise_unseen(rows, self.categories or ())
+            raise_unseen(rows, self.categories or (), self.missing)
         return np.zeros(n)
 
-    def _tables(self, dtype: np.dtype[Any]) -> tuple[Array, ...]:
+    def _tables(self, dtype: np.dtype[Any], missing: bool) -> tuple[Array, ...]:
         """Return what turns values into codes. It takes as long as a short pass."""
-        if dtype not in self._known_tables:
-            self._known_tables[dtype] = code_tables(self.categories or (), dtype)
-        return self._known_tables[dtype]
+        key = dtype, missing
+        if key not in self._known_tables:
+            self._known_tables[key] = code_tables(self.categories or (), dtype, missing)
+        return self._known_tables[key]
 
     # --- passes
 
@@ -195,7 +227,9 @@ class Categorical(
         with np.errstate(divide="ignore"):  # the logarithm of zero
             log2_weights = np.log2(parameters.weights)
             logs = np.maximum(np.log2(parameters.probabilities[:, self._own]), _IMPOSSIBLE)
-        logs[:, : self._counts[0]] += log2_weights[:, None]
+        if self.missing:
+            logs = np.insert(logs, self._starts[1:], 0.0, axis=1)
+        logs[:, : self._codes[0]] += log2_weights[:, None]
         k = len(log2_weights)
         columns, rows = self._groups(k)
         joint = [self._joint(logs, first, stop) for first, stop in pairwise(columns)]
@@ -205,7 +239,7 @@ class Categorical(
                 f"X must have fewer categories; it has {logs.shape[1]} in {len(self._counts)} columns."
             )
         table[:, :k] = np.concatenate(joint, axis=1).T
-        shift, values, consecutive, ranks, rank_starts = self._tables(dtype)
+        shift, values, consecutive, ranks, rank_starts = self._tables(dtype, self.missing)
         return CategoricalParams(
             shift=shift,
             inverse_scale=np.ones_like(shift),
@@ -213,9 +247,9 @@ class Categorical(
             table=table,
             groups=np.array(columns, np.int64),
             rows=np.array(rows[:-1], np.int64),
-            sizes=self._counts.astype(dtype),
+            sizes=self._codes.astype(dtype),
             values=values,
-            starts=self._starts,
+            starts=self._code_starts,
             consecutive=consecutive,
             ranks=ranks,
             rank_starts=rank_starts,
@@ -223,13 +257,13 @@ class Categorical(
 
     def _groups(self, k: int) -> Groups:
         if k not in self._known_groups:
-            self._known_groups[k] = groups_of(self._counts.tolist(), 8 * k)
+            self._known_groups[k] = groups_of(self._codes.tolist(), 8 * k)
         return self._known_groups[k]
 
     def _joint(self, logs: FloatArray, first: int, stop: int) -> FloatArray:
         """Return the log-probabilities (K, ...) of the joint categories of some columns."""
         joint = np.zeros((len(logs), 1))
-        for start, end in pairwise(self._starts[first : stop + 1]):
+        for start, end in pairwise(self._code_starts[first : stop + 1]):
             joint = (joint[:, :, None] + logs[:, None, start:end]).reshape(len(logs), -1)
         return joint
 
@@ -248,10 +282,10 @@ class Categorical(
         counts = np.zeros((k, *self._own.shape))
         columns, rows = self._groups(k)
         for (first, stop), (start, end) in zip(pairwise(columns), pairwise(rows), strict=True):
-            joint = merged.counts[start:end, :k].T.reshape(k, *self._counts[first:stop])
+            joint = merged.counts[start:end, :k].T.reshape(k, *self._codes[first:stop])
             for axis, j in enumerate(range(first, stop), start=1):
                 others = tuple(a for a in range(1, joint.ndim) if a != axis)
-                counts[:, j, : self._counts[j]] = joint.sum(axis=others)
+                counts[:, j, : self._counts[j]] = joint.sum(axis=others)[:, : self._counts[j]]
         return CategoricalCounts(merged.weights, counts)
 
     # --- sums and M-step
@@ -272,12 +306,17 @@ class Categorical(
     def maximise(
         self, sums: CategoricalCounts, rule: Rule[CategoricalParameters]
     ) -> Maximised[CategoricalParameters]:
-        alive = alive_components(sums.weights, rule.mean_row_weight)
-        counts = np.where(alive[:, None, None], sums.counts, sums.counts.sum(axis=0))
+        dead = ~alive_components(sums.weights, rule.mean_row_weight)
+        known = ~dead[:, None]
+        counts, everywhere = sums.counts, sums.counts.sum(axis=0)
+        if self.missing:  # a column may have no value, in a component or in a sample
+            everywhere = np.where(everywhere.sum(axis=1, keepdims=True) > 0, everywhere, self._own)
+            known = known & (counts.sum(axis=2) > 0)
+        counts = np.where(known[:, :, None], counts, everywhere)
         # Each column has the weight of its component, but to rounding errors of its own.
         probabilities = counts / counts.sum(axis=2, keepdims=True)
         weights = sums.weights / sums.weights.sum()
-        reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(_part, probabilities))
+        reseeded, kept = reseed(weights, dead, rule.reseeds, partial(part, probabilities))
         parameters = CategoricalParameters(weights, probabilities)
         slack = (rule.precision + np.finfo(np.float64).eps) * _size(parameters)
         return Maximised(parameters, reseeded, kept, [], _ROUNDING * slack)
@@ -335,19 +374,6 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     buffer = np.zeros(size + _CACHE_LINE // dtype.itemsize, dtype)
     start = (-buffer.ctypes.data % _CACHE_LINE) // dtype.itemsize
     return buffer[start : start + size].reshape(shape)
-
-
-def _part(probabilities: FloatArray, component: int, heaviest: int) -> None:
-    """Split the heaviest component in two, which differ in the column whose second category is commonest."""
-    probabilities[component] = probabilities[heaviest]
-    if probabilities.shape[2] < 2:
-        return
-    j = int(np.argmax(np.sort(probabilities[heaviest], axis=1)[:, -2]))
-    second, first = np.argsort(probabilities[heaviest, j], kind="stable")[-2:]
-    step = 0.5 * probabilities[heaviest, j, second]
-    for part, sign in ((component, 1), (heaviest, -1)):
-        probabilities[part, j, first] += sign * step
-        probabilities[part, j, second] -= sign * step
 
 
 def _size(parameters: CategoricalParameters) -> float:

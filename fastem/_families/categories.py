@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from fastem._checks import check_finite, row_ranges
-from fastem._typing import Array, Rows, read_only
+from fastem._typing import Array, FloatArray, Rows, read_only
 
 # Categories that are whole numbers have a table of ranks if they span at most so many numbers.
 _MOST_SPANNED = 1 << 16
@@ -108,11 +108,12 @@ def ranks_of_text(categories: Sequence[Array], dtype: np.dtype[Any]) -> list[Arr
 
 
 def code_tables(
-    categories: Sequence[Array], dtype: np.dtype[Any]
+    categories: Sequence[Array], dtype: np.dtype[Any], missing: bool = False
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Return what a pass needs to turn values into codes.
 
-    These are `shift`, `values`, `consecutive`, `ranks` and `rank_starts` of `CategoricalParams`.
+    These are `shift`, `values`, `consecutive`, `ranks` and `rank_starts` of `CategoricalParams`. With
+    `missing` each column has one more code at the end, which the kernels give to NaN.
     """
     shifts, shifted, consecutive, ranks = [], [], [], []
     exact = 2 / np.finfo(dtype).eps  # up to this all whole numbers are numbers of the dtype
@@ -124,6 +125,9 @@ def code_tables(
         consecutive.append(spanned == len(values))
         here = np.arange(spanned if spanned > len(values) else 0)
         ranks.append(np.searchsorted(shifted[-1], here))
+        if missing:
+            shifted[-1] = np.append(shifted[-1], dtype.type(np.inf))
+            ranks[-1] = np.append(ranks[-1], len(values)) if len(here) else ranks[-1]
     arrays = (
         np.array(shifts, dtype),
         np.concatenate(shifted).astype(dtype),
@@ -134,13 +138,15 @@ def code_tables(
     return tuple(map(read_only, arrays))  # type: ignore[return-value]
 
 
-def raise_unseen(rows: Rows, categories: Sequence[Array]) -> NoReturn:
+def raise_unseen(rows: Rows, categories: Sequence[Array], missing: bool = False) -> NoReturn:
     """Raise an error that names the first value of a row with weight that is no category."""
     for chosen in row_ranges(len(rows.X)):
         X = rows.X[chosen]
         known = np.stack(
             [np.isin(X[:, j], v) for j, v in enumerate(ranks_of_text(categories, X.dtype))], axis=1
         )
+        if missing:
+            known |= np.isnan(X)
         if rows.weight is not None:
             known |= (rows.weight[chosen] == 0)[:, None]
         if not known.all():
@@ -155,3 +161,24 @@ def raise_unseen(rows: Rows, categories: Sequence[Array]) -> NoReturn:
                 f"{rows.column(column)} is {value}. {remedy}."
             )
     raise AssertionError("the kernel found a value that is no category")
+
+
+def drawn_codes(probabilities: FloatArray, labels: Array, rng: np.random.Generator) -> Array:
+    """Draw a category from the component of each label, given probabilities (K, C)."""
+    ends = np.cumsum(probabilities, axis=1)[labels]
+    # No draw is beyond the last category that has a probability, whatever the rounding.
+    draws = rng.random(len(labels)) * ends[:, -1]
+    return np.asarray((draws[:, None] >= ends[:, :-1]).sum(axis=1))
+
+
+def part(probabilities: FloatArray, component: int, heaviest: int) -> None:
+    """Split the heaviest component in two, which differ in the column whose second category is commonest."""
+    probabilities[component] = probabilities[heaviest]
+    if probabilities.shape[2] < 2:
+        return
+    j = int(np.argmax(np.sort(probabilities[heaviest], axis=1)[:, -2]))
+    second, first = np.argsort(probabilities[heaviest, j], kind="stable")[-2:]
+    step = 0.5 * probabilities[heaviest, j, second]
+    for part, sign in ((component, 1), (heaviest, -1)):
+        probabilities[part, j, first] += sign * step
+        probabilities[part, j, second] -= sign * step

@@ -45,39 +45,52 @@ class CompiledFamily(Family[P, S]):
     def begin_pass(
         self, packed: Any, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None
     ) -> Pass[S]:
-        return _KernelPass(self, packed, k, frame, hard, slots, n_threads)
+        return KernelPass(self, packed, k, frame, hard, slots, n_threads)
 
     def score(
         self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
     ) -> bool:
-        k, dtype = len(packed.log2_weights), self.working_dtype(packed)
-        X = _in_dtype(rows.X, dtype)
-        failures = np.zeros(slots, np.int64)
-        log2_densities = np.empty(0 if wanted.log_densities is None else len(X), dtype)
-        responsibilities = wanted.responsibilities
-        if responsibilities is None or responsibilities.dtype != dtype:
-            responsibilities = np.empty((0 if responsibilities is None else len(X), k), dtype)
-        constant = self.log_constant(frame)
-        about = np.array([constant, self.impossible]) / LN2
-        outputs = (
-            log2_densities,
-            np.empty(0, np.int64) if wanted.labels is None else wanted.labels,
-            responsibilities,
-            np.empty((0, k)) if wanted.joint is None else wanted.joint,
-        )
-        run_slots(slot_scores, (X, packed, *outputs, about, failures), slots, n_threads)
-        if failures.any():
-            return False
-        if wanted.responsibilities is not None and wanted.responsibilities is not responsibilities:
-            wanted.responsibilities[:] = responsibilities
-        if wanted.log_densities is not None:
-            natural = log2_densities.astype(np.float64) * LN2
-            natural[natural < self.impossible] = -np.inf
-            wanted.log_densities[:] = natural + constant
-        return True
+        return kernel_scores(self, packed, frame, rows, wanted, slots, n_threads)
 
 
-class _KernelPass(Pass[S]):
+def kernel_scores(
+    family: CompiledFamily[Any, Any],
+    packed: Any,
+    frame: Frame,
+    rows: Rows,
+    wanted: Scores,
+    slots: int,
+    n_threads: int | None,
+) -> bool:
+    """Fill the wanted scores by kernels. Return False if a row is not finite."""
+    k, dtype = len(packed.log2_weights), family.working_dtype(packed)
+    X = _in_dtype(rows.X, dtype)
+    failures = np.zeros(slots, np.int64)
+    log2_densities = np.empty(0 if wanted.log_densities is None else len(X), dtype)
+    responsibilities = wanted.responsibilities
+    if responsibilities is None or responsibilities.dtype != dtype:
+        responsibilities = np.empty((0 if responsibilities is None else len(X), k), dtype)
+    constant = family.log_constant(frame)
+    about = np.array([constant, family.impossible]) / LN2
+    outputs = (
+        log2_densities,
+        np.empty(0, np.int64) if wanted.labels is None else wanted.labels,
+        responsibilities,
+        np.empty((0, k)) if wanted.joint is None else wanted.joint,
+    )
+    run_slots(slot_scores, (X, packed, *outputs, about, failures), slots, n_threads)
+    if failures.any():
+        return False
+    if wanted.responsibilities is not None and wanted.responsibilities is not responsibilities:
+        wanted.responsibilities[:] = responsibilities
+    if wanted.log_densities is not None:
+        natural = log2_densities.astype(np.float64) * LN2
+        natural[natural < family.impossible] = -np.inf
+        wanted.log_densities[:] = natural + constant
+    return True
+
+
+class KernelPass(Pass[S]):
     def __init__(
         self,
         family: CompiledFamily[Any, S],

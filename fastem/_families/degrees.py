@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fastem._families.special import digamma, gamma_shape, rough_gamma_shape, trigamma
-from fastem._typing import FloatArray
+from fastem._families.special import digamma, gamma_shape, log_less_digamma, rough_gamma_shape, trigamma
+from fastem._typing import Array, FloatArray
 
 # At the upper limit a t is a Gaussian to all practical purposes, and float32 still has its digits. At the
 # lower one its tails say no more than that some rows are anywhere.
@@ -45,3 +45,11 @@ def degrees_given_scale(s: FloatArray, before: FloatArray, d: int) -> FloatArray
     return np.asarray(
         np.clip(2 * gamma_shape(np.maximum(s, _ROUNDING) + np.log(old) - digamma(old)), LEAST, MOST)
     )
+
+
+def corrections(nu: FloatArray, observed: Array, d: int) -> FloatArray:
+    """Return what makes log u of rows with fewer features observed tell as much of nu as that of whole rows.
+
+    E[log tau] is log u - g((nu + o) / 2) with g(a) = log(a) - digamma(a), and the M-step of nu has d for o.
+    """
+    return log_less_digamma((nu + d) / 2) - log_less_digamma((nu + observed) / 2)

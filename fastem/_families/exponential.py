@@ -46,9 +46,12 @@ class Exponential(PlainLinear[ExponentialParameters]):
         return self.frame(Moments(1.0, mean, np.square(mean)), dtype)
 
     def natural(self, parameters: ExponentialParameters) -> tuple[FloatArray, FloatArray]:
-        return -parameters.rates, np.log(parameters.rates).sum(axis=1)
+        return -parameters.rates, np.log(parameters.rates)
 
     def mean_statistics(self, parameters: ExponentialParameters) -> FloatArray:
+        return 1 / parameters.rates
+
+    def expectations(self, parameters: ExponentialParameters) -> FloatArray:
         return 1 / parameters.rates
 
     def estimate(

@@ -1,5 +1,6 @@
 """The M-step of Gaussians. It repairs components for which maximum likelihood gives no valid covariance."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -55,6 +56,15 @@ def stored_in(rule: Rule[GaussianParameters]) -> Stored | None:
     return Stored(rule.stored, -rule.frame.shift / rule.frame.scale)
 
 
+def fixed_in(rule: Rule[GaussianParameters], names: Sequence[str]) -> Fixed | None:
+    """Return the means and the covariances that stay fixed, which have these names."""
+    if rule.held is None:
+        return None
+    means, covariances = (rule.held.of(name) for name in names)
+    parameters: GaussianParameters = rule.held.parameters
+    return Fixed(parameters, means, covariances[: len(parameters.covariances)])
+
+
 def added_by(rule: Rule[GaussianParameters], layout: Layout) -> FloatArray | Literal["auto"]:
     """Return what the M-step adds to variances, in standard coordinates."""
     if rule.reg_covar is not None:
@@ -80,6 +90,7 @@ def maximise_gaussian(
     before: FloatArray | None = None,
     fixed: Fixed | None = None,
     prior: Conjugate | None = None,
+    constant: Array | None = None,
 ) -> Maximised[GaussianParameters]:
     """Return the maximum-likelihood parameters given the sums of an E-step (Bishop 2006, eq. 9.24 to 9.26).
 
@@ -97,10 +108,13 @@ def maximise_gaussian(
     reg_covar : (d,) amount added to the diagonals, or "auto": a millionth of each feature's variance
     before : covariances to improve on, which may be those of `sums.means`
     fixed : parameters that are neither estimated nor repaired, given which the others are
+    constant : (d,) the features that are known to be constant, though expected sums may not show it
     """
     k, d = sums.means.shape
     m = layout.shape(k, d)[0]
     variance = _total_variance(layout, sums, ROUNDING * precision)
+    if constant is not None and not (layout.isotropic and not constant.all()):
+        variance = np.where(constant, 1.0, variance)
     floor = RELATIVE_FLOOR * variance
     amount = floor if isinstance(reg_covar, str) else reg_covar
     alive = alive_components(sums.weights, mean_row_weight)

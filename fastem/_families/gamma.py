@@ -40,6 +40,7 @@ class Gamma(Linear[GammaParameters]):
     domains = (MORE_THAN_0, MORE_THAN_0)
     record = GammaParameters
     logarithmic = True
+    neutral = 1.0
 
     def to_user(self, parameters: GammaParameters, frame: Frame) -> GammaParameters:
         return parameters._replace(rates=parameters.rates / frame.scale)
@@ -74,12 +75,15 @@ class Gamma(Linear[GammaParameters]):
         gap = rates - shapes
         b = shapes * _log(gap / shapes, rates / shapes) + 1
         b += 0.5 * np.log(shapes / (2 * np.pi)) - stirling_error(shapes)
-        return np.hstack([-1 - gap, 1 - shapes]), b.sum(axis=1)
+        return np.hstack([-1 - gap, 1 - shapes]), b
 
     def mean_statistics(self, parameters: GammaParameters) -> FloatArray:
         _, shapes, rates = parameters
         means = shapes / rates
         return np.hstack([means, _excess(means) + log_less_digamma(shapes)])
+
+    def expectations(self, parameters: GammaParameters) -> FloatArray:
+        return parameters.shapes / parameters.rates
 
     def estimate(
         self, weights: FloatArray, means: FloatArray, everywhere: FloatArray
@@ -128,7 +132,7 @@ class Gamma(Linear[GammaParameters]):
 
     def named_sums(self, sums: ExponentialSums, frame: Frame) -> dict[str, FloatArray]:
         first, excesses = _halves(sums.first)
-        n = sums.weights[:, None]
+        n = sums.counts
         return {"first": first * frame.scale, "logarithms": first - excesses + n * (np.log(frame.scale) - 1)}
 
 

@@ -5,29 +5,35 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastem._checks import check_finite, check_symmetric
 from fastem._families.algebra import Conditional, given_the_first
 from fastem._families.ascents import GaussianAscents
 from fastem._families.base import check_sums
-from fastem._families.compiled import CompiledFamily
 from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
-from fastem._families.floor import Fixed, added_by, maximise_gaussian, stored_in
+from fastem._families.diag_gaps import WithGaps
+from fastem._families.floor import added_by, fixed_in, maximise_gaussian, stored_in
 from fastem._families.frame import Frame, Moments, frame_of
+from fastem._families.gaps import drawn, expected, of_missing
 from fastem._families.given import Belief
+from fastem._families.incomplete import Incomplete, IncompleteFamily
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.points import parameters_at, point_of
+from fastem._families.proper import check_fixed, checked
+from fastem._families.regressions import expanded, full_triangle, row_params
 from fastem._families.relevance import adapted, completed
 from fastem._families.reseed import with_rows
 from fastem._families.settling import REFINEMENTS, settled
 from fastem._families.steps import Maximised, Rule
 from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
-from fastem._typing import Array, FloatArray
+from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
+from fastem._typing import Array, FloatArray, Rows
+
+_HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 
 G = TypeVar("G", bound="Gaussian")
 
 
-class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
+class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
     """log p(x | k) = log N(x; mean_k, covariance_k)."""
 
     distribution = "gaussian"
@@ -52,17 +58,18 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         self.conjugate_prior = NormalInverseWishart(layout, constraint.shared)
         # No kernel of whole ascents, and no posterior of all parameters, knows missing numbers.
         self.missing, self.has_ascents = missing, not missing
+        # Correlations let what is observed tell of what is missing. Without, there is a kernel of its own.
+        self.by_pattern, self.has_base_measure = missing and layout.matrices, missing and not layout.matrices
+        self._passes = WithGaps(layout) if self.has_base_measure else layout
         self.has_variational = constraint.direct and not missing
-        if missing:
-            self.refinements = REFINEMENTS
+        self.refinements = REFINEMENTS if missing else 1
 
-    def remade(self, kind: type[G]) -> G:
-        """Return another kind of Gaussians with the same layout and constraint."""
-        about = self.name, self._layout, self._constraint, self.parameter_names[1]
-        return kind(*about, missing=self.missing)
+    def remade(self, kind: type[G], missing: bool) -> G:
+        """Return Gaussians of this kind with the same layout and constraint."""
+        return kind(self.name, self._layout, self._constraint, self.parameter_names[1], missing=missing)
 
     def with_missing(self) -> "Gaussian":
-        return Gaussian(self.name, self._layout, self._constraint, self.parameter_names[1], missing=True)
+        return self.remade(Gaussian, True)
 
     @property
     def storage(self) -> str:
@@ -74,22 +81,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     def check(
         self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
     ) -> GaussianParameters:
-        means, covariances = (check_finite(name, parameters[name]) for name in self.parameter_names)
-        called = self.parameter_names[1]
-        if means.ndim != 2 or len(means) != len(weights) or means.shape[1] == 0:
-            raise ValueError(
-                f"means must have shape (k, d) with k = {len(weights)} as in weights; "
-                f"got shape {means.shape}."
-            )
-        shape = self._layout.public_shape(*means.shape)
-        if covariances.shape != shape:
-            raise ValueError(
-                f"{called} must have shape {shape} for {self.label}, k={len(weights)} and "
-                f"d={means.shape[1]}; got shape {covariances.shape}."
-            )
-        if self._layout.matrices:
-            check_symmetric(called, covariances)
-        user = GaussianParameters(weights, means, covariances)
+        user = checked(self._layout, self.label, self.parameter_names[1], weights, parameters)
         self._check_positive_definite(user)
         return user
 
@@ -179,15 +171,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         return Gaussian(self.storage, self._layout, own, missing=self.missing)
 
     def check_fixed(self, masks: Mapping[str, Array]) -> None:
-        name = self.parameter_names[1]
-        mask = masks.get(name)
-        own = self._constraint.direct and not self._constraint.shared
-        if mask is not None and not mask.all() and not own:
-            raise ValueError(
-                f"fixed {name} must be those of all components for {self.label}, whose components share some "
-                f"of them; got a mask with {np.count_nonzero(mask)} of {len(mask)}. Fix all of them or none, "
-                'or fit "full", "diag" or "spherical".'
-            )
+        check_fixed(self._constraint, self.label, self.parameter_names[1], masks)
 
     # --- coordinates
 
@@ -203,16 +187,35 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
     # --- passes
 
     def new_sums(self, slots: int, k: int, d: int) -> Any:
-        return self._layout.new_sums(slots, k, d)
+        return self._passes.new_sums(slots, k, d)
 
-    def pack(self, parameters: GaussianParameters | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        assert parameters is not None
-        return self._layout.pack(parameters, frame, dtype)
+    def pack_plain(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> Any:
+        return self._passes.pack(parameters, frame, dtype)
 
     def raised(self, packed: Any, amounts: FloatArray) -> Any:
         """Return what `pack` returned with these amounts (K,) added to the log-densities of components."""
+        if isinstance(packed, Incomplete):
+            plain = self.raised(packed.plain, amounts)
+            return packed._replace(plain=plain, raised=packed.raised + amounts)
         log2 = packed.log2_weights.astype(np.float64) + amounts / np.log(2)
         return packed._replace(log2_weights=log2.astype(packed.log2_weights.dtype))
+
+    def some(self, parameters: GaussianParameters, observed: Array) -> GaussianParameters:
+        weights, means, covariances = parameters
+        return GaussianParameters(weights, means[:, observed], covariances[:, observed[:, None], observed])
+
+    def row_by_row(self, parameters: GaussianParameters, frame: Frame) -> IncompleteParams:
+        k, d = parameters.means.shape
+        constants = np.tile(_HALF_LOG_2PI * -np.arange(d + 1.0)[:, None], k)
+        return row_params(parameters, frame, constants, np.empty(0), np.empty((0, 0)))
+
+    def expanded(
+        self, parameters: GaussianParameters, observed: Array, sums: list[GaussianSums]
+    ) -> GaussianSums:
+        return expanded(parameters, observed, sums, np.array([one.weights for one in sums]))
+
+    def collect_rows(self, parameters: GaussianParameters, merged: IncompleteSums) -> GaussianSums:
+        return GaussianSums(parameters.means, merged.weights, merged.first, full_triangle(merged.second))
 
     def variational(self, prior: Belief, process: bool, frame: Frame) -> VariationalGaussians:
         """Return the algebra of posteriors in variational Bayes, with covariances as in this family."""
@@ -226,8 +229,7 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
 
     def spread(self, sums: GaussianSums) -> FloatArray:
         """Return the covariances of maximum likelihood, without any repair. All components must have rows."""
-        shift = sums.first / sums.weights[:, None]
-        return self._constraint.estimate(sums, shift, sums.weights, None)
+        return self._constraint.estimate(sums, sums.first / sums.weights[:, None], sums.weights, None)
 
     def multiply_adds(self, d: int) -> int:
         return d * (d + 1) if self._layout.matrices else 2 * d
@@ -259,11 +261,28 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
         return Gaussian(self.name, self._layout, own, missing=self.missing)
 
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
-        return self._layout.collect(packed, merged)
+        return self._passes.collect(packed, merged)
 
     def log_constant(self, frame: Frame) -> float:
         """(2 pi)^(-d/2) and the Jacobian of the frame."""
         return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        """Take the constants of the features that a row lacks out of `log_constant` again."""
+        return of_missing(rows.X, 0.5 * np.log(2 * np.pi) + np.log(frame.scale))
+
+    def imputed(
+        self,
+        parameters: GaussianParameters,
+        X: FloatArray,
+        responsibilities: FloatArray,
+        rng: np.random.Generator | None,
+    ) -> FloatArray:
+        if self.by_pattern:
+            return super().imputed(parameters, X, responsibilities, rng)
+        if rng is not None:
+            return drawn(self, parameters, X, responsibilities, rng)
+        return expected(X, responsibilities, parameters.means)
 
     # --- sums and M-step
 
@@ -291,16 +310,10 @@ class Gaussian(CompiledFamily[GaussianParameters, GaussianSums]):
             added_by(rule, self._layout),
             rule.reseeds,
             None if rule.before is None else rule.before.covariances,
-            self._fixed(rule),
+            fixed_in(rule, self.parameter_names),
             rule.prior,
+            rule.constant,
         )
-
-    def _fixed(self, rule: Rule[GaussianParameters]) -> Fixed | None:
-        if rule.held is None:
-            return None
-        means, covariances = (rule.held.of(name) for name in self.parameter_names)
-        parameters: GaussianParameters = rule.held.parameters
-        return Fixed(parameters, means, covariances[: len(parameters.covariances)])
 
     def keeping(
         self, parameters: GaussianParameters, before: GaussianParameters, kept: list[int]

@@ -19,7 +19,7 @@ from fastem._typing import FloatArray
 
 # Kernels compute in base 2. So precisions are multiplied by this factor, and whiteners by its square root.
 _HALF_LOG2_E = 0.5 / np.log(2)
-_ROOT = np.sqrt(_HALF_LOG2_E)
+ROOT = np.sqrt(_HALF_LOG2_E)
 _LARGE = 10.0  # if all ratios of a covariance are larger than this, their exact values do not matter
 
 
@@ -194,10 +194,10 @@ class Full(_Matrices):
         whiteners = invert_lower(np.linalg.cholesky(parameters.covariances))
         dtype = pass_dtype(dtype, parameters.covariances, whiteners, parameters.means)
         log2_determinants = np.log2(diagonals(whiteners)).sum(axis=1)
-        whiteners *= _ROOT
+        whiteners *= ROOT
         means = parameters.means.astype(dtype)
         return FullParams(
-            **_common(parameters, frame, log2_determinants, dtype),
+            **common(parameters, frame, log2_determinants, dtype),
             means=means,
             whiteners=whiteners.astype(dtype, copy=False),
             offsets=np.einsum("kij,kj->ki", whiteners, means, dtype=np.float64).astype(dtype),
@@ -230,10 +230,10 @@ class Tied(_Matrices):
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
         inverses = invert_lower(np.linalg.cholesky(parameters.covariances))
         dtype, inverse = pass_dtype(dtype, parameters.covariances, inverses, None), inverses[0]
-        whitener = (_ROOT * inverse).astype(dtype)
+        whitener = (ROOT * inverse).astype(dtype)
         means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)
         return TiedParams(
-            **_common(parameters, frame, np.log2(np.diagonal(inverse)).sum(), dtype),
+            **common(parameters, frame, np.log2(np.diagonal(inverse)).sum(), dtype),
             means=means,
             transposed_means=np.ascontiguousarray(means.T)[None],
             precisions=np.ones(len(means), dtype),
@@ -287,10 +287,10 @@ class Diag(_Variances):
         inverse = 1 / np.sqrt(parameters.covariances)
         means = parameters.means.astype(dtype)
         return DiagParams(
-            **_common(parameters, frame, np.log2(inverse).sum(axis=1), dtype),
+            **common(parameters, frame, np.log2(inverse).sum(axis=1), dtype),
             means=means,
-            whiteners=(_ROOT * inverse).astype(dtype),
-            offsets=(_ROOT * inverse * means).astype(dtype),
+            whiteners=(ROOT * inverse).astype(dtype),
+            offsets=(ROOT * inverse * means).astype(dtype),
         )
 
     def collect(self, params: DiagParams, sums: Sums) -> GaussianSums:
@@ -338,7 +338,7 @@ class Spherical(_Variances):
         dtype = pass_dtype_of_diagonals(dtype, parameters.covariances)
         log2_determinants = -0.5 * d * np.log2(parameters.covariances)
         return SphericalParams(
-            **_common(parameters, frame, log2_determinants, dtype),
+            **common(parameters, frame, log2_determinants, dtype),
             means=parameters.means.astype(dtype),
             precisions=(_HALF_LOG2_E / parameters.covariances).astype(dtype),
         )
@@ -382,7 +382,7 @@ def _new_sums(slots: int, k: int, d: int, second: tuple[int, int, int], pivots: 
     )
 
 
-def _common(
+def common(
     parameters: GaussianParameters, frame: Frame, log2_determinants: FloatArray | float, dtype: np.dtype[Any]
 ) -> dict[str, Any]:
     with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf

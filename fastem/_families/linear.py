@@ -10,12 +10,16 @@ from eta and b those of one reference distribution, which has the mean of all ro
 differences. These are small, so that large counts keep their digits in float32. The reference stays the same
 in all of a fit. Its log-density is a part of the base measure, which is summed once, in float64. Where t has
 logarithms (`logarithmic`), its terms cancel within a component. These passes compute in float64.
+
+A missing number has neither t nor b. The M-step averages each t over the rows where it is observed, which
+maximises the likelihood of what is observed given the responsibilities. So EM needs no expectation of t.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -23,11 +27,12 @@ from fastem._checks import check_finite
 from fastem._families.base import check_sums, weights_of
 from fastem._families.compiled import CompiledFamily
 from fastem._families.frame import Frame
+from fastem._families.gaps import drawn, expected, filled, of_missing
 from fastem._families.reseed import alive_components, reseed
 from fastem._families.steps import Maximised, Rule, Weighted
 from fastem._kernels._linear import PLAIN
-from fastem._kernels._params import LinearParams, LinearSums
-from fastem._typing import Array, FloatArray, Rows
+from fastem._kernels._params import LinearGapsParams, LinearGapsSums, LinearParams, LinearSums
+from fastem._typing import Array, FloatArray, Rows, read_only
 
 P = TypeVar("P", bound=Weighted)
 
@@ -42,7 +47,15 @@ class ExponentialSums(NamedTuple):
     """Weighted sums of one pass."""
 
     weights: FloatArray  # (K,) sum of r
-    first: FloatArray  # (K, T) sum of r t(x)
+    first: FloatArray  # (K, T) sum of r t(x) over what is observed
+    observed: FloatArray | None = (
+        None  # (K, d) sum of r where the feature is observed, if some may be missing
+    )
+
+    @property
+    def counts(self) -> FloatArray:
+        """The sum of r for each feature, (K, d), or (K, 1) if it is the same for all."""
+        return self.weights[:, None] if self.observed is None else self.observed
 
 
 class Domain(NamedTuple):
@@ -82,6 +95,12 @@ class Linear(CompiledFamily[P, ExponentialSums]):
     domains: tuple[Domain, ...]
     record: Callable[..., P]
     logarithmic: ClassVar[bool] = False  # whether there are two statistics a column, computed in float64
+    neutral: ClassVar[float] = 0.0  # a number with log h = 0 that the reference distribution adds nothing for
+
+    def with_missing(self) -> Self:
+        found = copy(self)
+        found.missing = True
+        return found
 
     # --- what defines the distribution
 
@@ -91,11 +110,15 @@ class Linear(CompiledFamily[P, ExponentialSums]):
 
     @abstractmethod
     def natural(self, parameters: P) -> tuple[FloatArray, FloatArray]:
-        """Return eta (K, T) and b (K,). An eta may be -inf if no t is below 0."""
+        """Return eta (K, T) and the b of each feature (K, d). An eta may be -inf if no t is below 0."""
 
     @abstractmethod
     def mean_statistics(self, parameters: P) -> FloatArray:
         """Return the mean of t in each component, (K, T)."""
+
+    @abstractmethod
+    def expectations(self, parameters: P) -> FloatArray:
+        """Return the mean of x in each component, (K, d). All is in user units."""
 
     @abstractmethod
     def estimate(self, weights: FloatArray, means: FloatArray, everywhere: FloatArray) -> tuple[P, Array]:
@@ -186,11 +209,17 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         return -frame.log_scale
 
     def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        X, reference = rows.X, self.reference(frame.mean)
+        if self.missing:
+            rows = rows._replace(X=read_only(filled(X, self.neutral)))
         log_density = self.log_h(rows, frame, n_threads)
-        reference = self.reference(frame.mean)
+        if self.missing:
+            log_density += of_missing(X, np.log(frame.scale))
         if reference is not None:
             etas, b = self.natural(reference)
-            log_density += b
+            log_density += b.sum()
+            if self.missing:
+                log_density -= of_missing(X, b[0])
             # The bits of a matrix product would depend on where the row is.
             for j, eta in enumerate(etas[0] / frame.scale):
                 log_density += rows.X[:, j] * eta
@@ -204,25 +233,33 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         its_etas, its_b = self.natural(reference)
         return etas - its_etas, b - its_b
 
-    def new_sums(self, slots: int, k: int, d: int) -> LinearSums:
-        return LinearSums(np.zeros((slots, k)), np.zeros((slots, k, self._width(d))), np.zeros(slots))
+    def new_sums(self, slots: int, k: int, d: int) -> LinearSums | LinearGapsSums:
+        sums = LinearSums(np.zeros((slots, k)), np.zeros((slots, k, self._width(d))), np.zeros(slots))
+        if not self.missing:
+            return sums
+        return LinearGapsSums(sums.weights, sums.first, np.zeros((slots, k, d)), sums.log2_likelihood)
 
     def _width(self, d: int) -> int:
         return 2 * d if self.logarithmic else d
 
+    def _features(self, width: int) -> int:
+        return width // 2 if self.logarithmic else width
+
     def multiply_adds(self, d: int) -> int:
         return 2 * self._width(d)
 
-    def pack(self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]) -> LinearParams:
+    def pack(
+        self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]
+    ) -> LinearParams | LinearGapsParams:
         assert parameters is not None
         if self.logarithmic:
             dtype = np.dtype(np.float64)
         etas, offsets = self._natural_less_reference(parameters, frame)
         with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
-            log2_weights = np.log2(parameters.weights) + offsets * _LOG2_E
+            log2_weights = np.log2(parameters.weights) + offsets.sum(axis=1) * _LOG2_E
         etas = np.where(np.isneginf(etas), _IMPOSSIBLE, etas * _LOG2_E)
         etas, measures = self._with_counts_of_0(parameters, etas, frame)
-        return LinearParams(
+        packed = LinearParams(
             shift=measures.shift.astype(dtype),
             inverse_scale=measures.inverse_scale.astype(dtype),
             log2_weights=log2_weights.astype(dtype),
@@ -232,6 +269,10 @@ class Linear(CompiledFamily[P, ExponentialSums]):
             centres=measures.centres.astype(dtype),
             factors=measures.factors.astype(dtype),
         )
+        if not self.missing:
+            return packed
+        changes = (-_LOG2_E * offsets).astype(dtype)[None]
+        return LinearGapsParams(packed.shift, packed.inverse_scale, packed.log2_weights, packed, changes)
 
     def _with_counts_of_0(self, parameters: P, etas: FloatArray, frame: Frame) -> tuple[FloatArray, Measures]:
         """Add a statistic 1 - x for each column in which a component excludes 0. There is no sum over it."""
@@ -249,28 +290,29 @@ class Linear(CompiledFamily[P, ExponentialSums]):
             factors=np.concatenate([np.ones(d), -ones]),
         )
 
-    def collect(self, packed: LinearParams, merged: LinearSums) -> ExponentialSums:
-        return ExponentialSums(merged.weights, merged.first)
+    def collect(self, packed: Any, merged: Any) -> ExponentialSums:
+        return ExponentialSums(merged.weights, merged.first, merged.observed if self.missing else None)
 
     # --- sums and M-step
 
     def add(self, one: ExponentialSums, other: ExponentialSums) -> ExponentialSums:
-        return ExponentialSums(one.weights + other.weights, one.first + other.first)
+        observed = one.observed if other.observed is None else other.observed
+        if one.observed is not None and other.observed is not None:
+            observed = one.observed + other.observed
+        return ExponentialSums(one.weights + other.weights, one.first + other.first, observed)
 
     def blend(self, before: P, weights: FloatArray, sums: ExponentialSums, gain: float) -> ExponentialSums:
         first = weights[:, None] * self.mean_statistics(before)
-        return ExponentialSums(weights + gain * sums.weights, first + gain * sums.first)
+        observed = None if sums.observed is None else weights[:, None] + gain * sums.observed
+        return ExponentialSums(weights + gain * sums.weights, first + gain * sums.first, observed)
 
     def origin(self, k: int, d: int) -> P:
         return self.record(np.full(k, 1 / k), *(np.full((k, d), 0.5) for _ in self.domains))
 
     def maximise(self, sums: ExponentialSums, rule: Rule[P]) -> Maximised[P]:
-        total = sums.weights.sum()
         alive = alive_components(sums.weights, rule.mean_row_weight)
-        everywhere = sums.first.sum(axis=0) / total
-        weights = np.where(alive, sums.weights, 1.0)
-        means = np.where(alive[:, None], sums.first / weights[:, None], everywhere)
-        weights = sums.weights / total
+        means, everywhere = self._means(sums, alive)
+        weights = sums.weights / sums.weights.sum()
         parameters, at_bound = self.estimate(weights, means, everywhere)
         reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(self.part, parameters))
         # Kernels see parameters less those of the reference; both are known to rounding errors of their own.
@@ -280,27 +322,55 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         floored = [int(component) for component in np.flatnonzero(at_bound.any(axis=1))]
         return Maximised(parameters, reseeded, kept, floored, _ROUNDING * slack)
 
+    def _means(self, sums: ExponentialSums, alive: Array) -> tuple[FloatArray, FloatArray]:
+        """Return the means of t where they are observed, in each component (K, T) and everywhere (T,).
+
+        A component that knows no number of a feature takes the mean of all.
+        """
+        counts, width = sums.counts, sums.first.shape[1]
+        if sums.observed is not None:
+            counts = np.tile(counts, width // counts.shape[1])
+        of_all, total = counts.sum(axis=0), sums.first.sum(axis=0)
+        if not (of_all > 0).all():  # rows of a sample alone may not know a feature
+            unknown = self.mean_statistics(self.origin(1, self._features(width)))[0]
+            total, of_all = np.where(of_all > 0, total, unknown), np.where(of_all > 0, of_all, 1.0)
+        everywhere = total / of_all
+        known = alive[:, None] & (counts > 0)
+        means = np.where(known, sums.first / np.where(known, counts, 1.0), everywhere)
+        return means, everywhere
+
     def _size(self, parameters: P, etas: FloatArray, offsets: FloatArray) -> float:
         """How large the terms of the log-density of a mean row are."""
         means = self.mean_statistics(parameters)
         with np.errstate(invalid="ignore"):
             products = np.where(means != 0, np.abs(means * etas), 0.0)
-        return float(parameters.weights @ (products.sum(axis=1) + np.abs(offsets)))
+        return float(parameters.weights @ (products.sum(axis=1) + np.abs(offsets.sum(axis=1))))
 
     # --- files
 
     def to_arrays(self, sums: ExponentialSums) -> dict[str, Array]:
-        return sums._asdict()
+        return {name: array for name, array in sums._asdict().items() if array is not None}
 
     def from_arrays(self, arrays: Mapping[str, Array], d: int) -> ExponentialSums:
         k = len(arrays["weights"])
         return ExponentialSums(
             check_sums("weights", arrays["weights"], (k,)),
             check_sums("first", arrays["first"], (k, self._width(d))),
+            check_sums("observed", arrays["observed"], (k, d)) if self.missing else None,
         )
 
     def user_sums(self, sums: ExponentialSums, frame: Frame) -> dict[str, Any]:
-        return {"weights": sums.weights.copy(), **self.named_sums(sums, frame)}
+        observed = {} if sums.observed is None else {"observed": sums.observed.copy()}
+        return {"weights": sums.weights.copy(), **observed, **self.named_sums(sums, frame)}
+
+    # --- rows
+
+    def imputed(
+        self, parameters: P, X: FloatArray, responsibilities: FloatArray, rng: np.random.Generator | None
+    ) -> FloatArray:
+        if rng is not None:
+            return drawn(self, parameters, X, responsibilities, rng)
+        return expected(X, responsibilities, self.expectations(parameters))
 
 
 class PlainLinear(Linear[P]):

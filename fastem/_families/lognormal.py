@@ -35,6 +35,7 @@ class Lognormal(Linear[LognormalParameters]):
     location = "means"
     record = LognormalParameters
     logarithmic = True
+    neutral = 1.0
 
     def to_user(self, parameters: LognormalParameters, frame: Frame) -> LognormalParameters:
         weights, means, variances = parameters
@@ -73,10 +74,13 @@ class Lognormal(Linear[LognormalParameters]):
     def natural(self, parameters: LognormalParameters) -> tuple[FloatArray, FloatArray]:
         _, means, variances = parameters
         b = -0.5 * (np.square(means) / variances + np.log(2 * np.pi * variances))
-        return np.hstack([means / variances, -0.5 / variances]), b.sum(axis=1)
+        return np.hstack([means / variances, -0.5 / variances]), b
 
     def mean_statistics(self, parameters: LognormalParameters) -> FloatArray:
         return np.hstack([parameters.means, parameters.variances + np.square(parameters.means)])
+
+    def expectations(self, parameters: LognormalParameters) -> FloatArray:
+        return np.exp(parameters.means + parameters.variances / 2)
 
     def estimate(
         self, weights: FloatArray, means: FloatArray, everywhere: FloatArray
@@ -130,7 +134,7 @@ class Lognormal(Linear[LognormalParameters]):
         return log_h
 
     def named_sums(self, sums: ExponentialSums, frame: Frame) -> dict[str, FloatArray]:
-        d, n = len(frame.scale), sums.weights[:, None]
+        d, n = len(frame.scale), sums.counts
         first, squares = sums.first[:, :d] * frame.scale, sums.first[:, d:] * np.square(frame.scale)
         shifted = 2 * frame.shift * first + n * np.square(frame.shift)
         return {"logarithms": first + n * frame.shift, "squares": squares + shifted}

@@ -12,19 +12,19 @@ import numpy as np
 
 from fastem._families.base import Facts, Family
 from fastem._families.blocks import (
-    IMPOSSIBLE,
     Block,
     MixedPacked,
     MixedParameters,
     MixedPass,
     MixedSums,
+    fill,
     joint_of,
-    share,
+    parts_of,
+    state_of,
 )
 from fastem._families.categories import checked_list
 from fastem._families.frame import Frame, Moments
 from fastem._families.kinds import kinds_of_columns
-from fastem._families.normalise import LN2
 from fastem._families.steps import Maximised, Pass, Rule, Scores
 from fastem._io import unnamed
 from fastem._typing import Array, FloatArray, Rows
@@ -43,6 +43,8 @@ class Mixed(Family[MixedParameters, MixedSums]):
         distribution: Mapping[Any, str],
         covariance_type: str,
         blocks: tuple[Block, ...] = (),
+        *,
+        missing: bool = False,
     ) -> None:
         """`distribution` has the kind of each column by name or number. It is in the order of the columns if
         there are `blocks`, which `adapted` makes.
@@ -50,6 +52,8 @@ class Mixed(Family[MixedParameters, MixedSums]):
         `family_of` returns the family of a kind, given the covariance type of Gaussians.
         """
         self._family_of, self._covariance_type, self._blocks = family_of, covariance_type, blocks
+        self.missing = missing
+        self.refinements = max((block.family.refinements for block in blocks), default=1)
         self.distribution = dict(distribution)
         self.has_covariances = "gaussian" in self.distribution.values()
         self.tries_random = any(block.family.tries_random for block in blocks)
@@ -78,10 +82,20 @@ class Mixed(Family[MixedParameters, MixedSums]):
                 tuple(facts.texts[j] for j in columns),
                 lambda chosen, columns=columns: facts.distinct(columns[chosen]),  # type: ignore[misc]
             )
-            family = self._family_of(kind, self._covariance_type).adapted(own)
+            family = self._family(kind, self._covariance_type).adapted(own)
             blocks.append(Block(kind, family, columns))
-        distribution = dict(zip(keys, kinds, strict=True))
-        return Mixed(self._family_of, distribution, self._covariance_type, tuple(blocks))
+        return self._with(dict(zip(keys, kinds, strict=True)), self._covariance_type, blocks)
+
+    def with_missing(self) -> "Mixed":
+        blocks = [block._replace(family=block.family.with_missing()) for block in self._blocks]
+        return Mixed(self._family_of, self.distribution, self._covariance_type, tuple(blocks), missing=True)
+
+    def _family(self, kind: str, covariance_type: str) -> Family[Any, Any]:
+        family = self._family_of(kind, covariance_type)
+        return family.with_missing() if self.missing else family
+
+    def _with(self, kinds: Mapping[Any, str], covariance_type: str, blocks: list[Block]) -> "Mixed":
+        return Mixed(self._family_of, kinds, covariance_type, tuple(blocks), missing=self.missing)
 
     def with_categories(self, categories: Any, parameters: Mapping[str, Any]) -> "Mixed":
         """The dict has the columns in their order, as there are no rows that could tell it."""
@@ -98,33 +112,18 @@ class Mixed(Family[MixedParameters, MixedSums]):
             else block
             for block in adapted._blocks
         ]
-        return Mixed(self._family_of, adapted.distribution, self._covariance_type, tuple(blocks))
+        return self._with(adapted.distribution, self._covariance_type, blocks)
 
     def state(self) -> dict[str, Array]:
-        keys = list(self.distribution)
-        arrays = {
-            "keys": np.array([str(key) for key in keys], np.str_),
-            "named": np.array([isinstance(key, str) for key in keys], bool),
-            "kinds": np.array(list(self.distribution.values()), np.str_),
-            "covariance_type": np.array([self._covariance_type], np.str_),
-        }
-        for block in self._blocks:
-            arrays |= {f"{block.kind} {name}": array for name, array in block.family.state().items()}
-        return arrays
+        return state_of(self.distribution, self._covariance_type, self._blocks)
 
     def with_state(self, arrays: Mapping[str, Array]) -> "Mixed":
-        if not {"keys", "named", "kinds", "covariance_type"} <= set(arrays):
-            raise ValueError("its columns are missing")
-        named, keys = bool(arrays["named"].all()), [str(key) for key in arrays["keys"]]
-        kinds = [str(kind) for kind in arrays["kinds"]]
-        covariance_type = str(arrays["covariance_type"][0])
-        blocks = []
-        for kind in sorted(set(kinds)):
-            own = unnamed(f"{kind} ", arrays)
-            columns = np.flatnonzero([one == kind for one in kinds])
-            blocks.append(Block(kind, self._family_of(kind, covariance_type).with_state(own), columns))
-        distribution = dict(zip(keys if named else range(len(kinds)), kinds, strict=True))
-        return Mixed(self._family_of, distribution, covariance_type, tuple(blocks))
+        distribution, covariance_type, parts = parts_of(arrays)
+        blocks = [
+            Block(kind, self._family(kind, covariance_type).with_state(own), columns)
+            for kind, columns, own in parts
+        ]
+        return self._with(distribution, covariance_type, blocks)
 
     def _each(self, values: tuple[Any, ...]) -> Any:
         return zip(self._blocks, values, strict=True)
@@ -185,6 +184,19 @@ class Mixed(Family[MixedParameters, MixedSums]):
         for block, own in self._each(parameters.blocks):
             X[:, block.columns] = block.family.sample(own, labels, rng)
         return X
+
+    def imputed(
+        self,
+        parameters: MixedParameters,
+        X: FloatArray,
+        responsibilities: FloatArray,
+        rng: np.random.Generator | None,
+    ) -> FloatArray:
+        found = X.astype(np.float64)
+        for block, own in self._each(parameters.blocks):
+            here = X[:, block.columns]
+            found[:, block.columns] = block.family.imputed(own, here, responsibilities, rng)
+        return found
 
     def ellipsoids(self, parameters: MixedParameters) -> tuple[FloatArray, FloatArray]:
         k, d = len(parameters.weights), self.n_features(parameters)
@@ -277,19 +289,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
         joint = joint_of(self._blocks, packed, frame, parts, slots, n_threads)
         if joint is None:
             return False
-        if wanted.joint is not None:
-            wanted.joint[:] += joint + packed.log2_weights
-        if wanted.labels is not None:
-            wanted.labels[:] = (joint + packed.log2_weights).argmax(axis=1)
-        if wanted.log_densities is not None or wanted.responsibilities is not None:
-            log2_densities, alone = np.empty(len(joint)), rows._replace(weight=None, labels=None)
-            share(joint, alone, packed, False, log2_densities, slots, n_threads)
-            if wanted.log_densities is not None:
-                natural = log2_densities * LN2
-                natural[natural < IMPOSSIBLE] = -np.inf
-                wanted.log_densities[:] = natural
-            if wanted.responsibilities is not None:
-                wanted.responsibilities[:] = joint
+        fill(wanted, joint, rows, packed, slots, n_threads)
         return True
 
     def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:

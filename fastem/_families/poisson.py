@@ -39,9 +39,12 @@ class Poisson(Unscaled[PoissonParameters, ExponentialSums], PlainLinear[PoissonP
 
     def natural(self, parameters: PoissonParameters) -> tuple[FloatArray, FloatArray]:
         with np.errstate(divide="ignore"):  # with a rate of 0 the only possible count is 0
-            return np.log(parameters.rates), -parameters.rates.sum(axis=1)
+            return np.log(parameters.rates), -parameters.rates
 
     def mean_statistics(self, parameters: PoissonParameters) -> FloatArray:
+        return parameters.rates
+
+    def expectations(self, parameters: PoissonParameters) -> FloatArray:
         return parameters.rates
 
     def estimate(

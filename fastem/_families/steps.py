@@ -53,6 +53,8 @@ class Rule(NamedTuple, Generic[P]):
     before: P | None = None
     held: Held | None = None  # parameters that stay as they are
     prior: Conjugate | None = None  # then the M-step maximises the posterior
+    # (d,) of bool: the features that are constant where they are observed. In expected sums they are not.
+    constant: Array | None = None
 
 
 class Maximised(NamedTuple, Generic[P]):

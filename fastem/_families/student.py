@@ -13,19 +13,23 @@ import numpy as np
 
 from fastem._checks import check_finite
 from fastem._families.base import check_sums
-from fastem._families.compiled import CompiledFamily
 from fastem._families.conjugate import moved
 from fastem._families.constraints import Constraint
-from fastem._families.degrees import LEAST, MOST, degrees_given_scale, own_degrees
+from fastem._families.degrees import LEAST, MOST, corrections, degrees_given_scale, own_degrees
+from fastem._families.diag_gaps import expected_sums, student_draws, student_params, student_sums
 from fastem._families.frame import Frame, Moments
+from fastem._families.gaps import expected, of_missing
 from fastem._families.gaussian import Gaussian
+from fastem._families.incomplete import IncompleteFamily
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.regressions import expanded, full_triangle, row_params
 from fastem._families.reseed import with_rows
 from fastem._families.settling import REFINEMENTS, settled
-from fastem._families.special import digamma
+from fastem._families.special import digamma, log_gamma_gain
 from fastem._families.steps import Maximised, Rule
-from fastem._kernels._params import StudentParams, StudentSums, Sums
-from fastem._typing import Array, FloatArray
+from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
+from fastem._kernels._params import StudentGapsParams, StudentGapsSums, StudentParams, StudentSums, Sums
+from fastem._typing import Array, FloatArray, Rows
 
 _LN2 = float(np.log(2))
 _FIRST_DEGREES = 10.0  # before the first M-step, and for components that are re-seeded
@@ -56,7 +60,7 @@ class TotalsOfStudent(NamedTuple):
     scatter: FloatArray  # sum of r u z z', in the shape of the scales
 
 
-class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
+class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
     """p(x | k) = the integral of N(x; mean_k, scale_k / tau) Gamma(tau; nu_k / 2, nu_k / 2) over tau."""
 
     distribution = "student"
@@ -74,7 +78,8 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         self.name, self.isotropic = f"student {covariance_type}", layout.isotropic
         self._covariance_type, self._layout, self._constraint = covariance_type, layout, constraint
         self._gaussian = Gaussian(covariance_type, layout, constraint, "scales", missing=missing)
-        self.missing = missing
+        self.missing, self.by_pattern = missing, self._gaussian.by_pattern
+        self.has_base_measure = self._gaussian.has_base_measure
 
     def with_missing(self) -> "Student":
         return Student(self._covariance_type, self._layout, self._constraint, missing=True)
@@ -147,13 +152,18 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
 
     # --- passes
 
-    def new_sums(self, slots: int, k: int, d: int) -> StudentSums:
+    def new_sums(self, slots: int, k: int, d: int) -> StudentSums | StudentGapsSums:
+        if self.has_base_measure:
+            return student_sums(slots, k, d)
         gaussian = self._layout.new_sums(slots, k, d)
         return StudentSums(np.zeros((slots, k)), np.zeros((slots, k)), *gaussian)
 
-    def pack(self, parameters: StudentParameters | None, frame: Frame, dtype: np.dtype[Any]) -> StudentParams:
-        assert parameters is not None
-        gaussian = self._layout.pack(_gaussian_of(parameters), frame, dtype)
+    def pack_plain(
+        self, parameters: StudentParameters, frame: Frame, dtype: np.dtype[Any]
+    ) -> StudentParams | StudentGapsParams:
+        gaussian = self._gaussian.pack_plain(_gaussian_of(parameters), frame, dtype)
+        if self.has_base_measure:
+            return student_params(gaussian, parameters.degrees_of_freedom)
         dtype, d = gaussian.shift.dtype, parameters.means.shape[1]
         nu = parameters.degrees_of_freedom
         shapes = (nu + d) / 2
@@ -169,11 +179,53 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
             gaussian=gaussian._replace(log2_weights=np.zeros_like(gaussian.log2_weights)),
         )
 
+    def raised(self, packed: StudentParams, amounts: FloatArray) -> StudentParams:
+        log2 = packed.log2_weights.astype(np.float64) + amounts / _LN2
+        return packed._replace(log2_weights=log2.astype(packed.log2_weights.dtype))
+
+    def some(self, parameters: StudentParameters, observed: Array) -> StudentParameters:
+        return _with_gaussian(parameters, self._gaussian.some(_gaussian_of(parameters), observed))
+
+    def row_by_row(self, parameters: StudentParameters, frame: Frame) -> IncompleteParams:
+        nu, d = parameters.degrees_of_freedom, parameters.means.shape[1]
+        counts = np.arange(d + 1)[:, None]
+        constants = log_gamma_gain(nu / 2, counts / 2) - counts / 2 * np.log(np.pi * nu)
+        return row_params(_gaussian_of(parameters), frame, constants, nu, corrections(nu, counts, d))
+
+    def expanded(
+        self, parameters: StudentParameters, observed: Array, sums: list[TotalsOfStudent]
+    ) -> TotalsOfStudent:
+        """Given what is observed, tau times a covariance does not depend on tau: B has the weight r."""
+        nu, d = parameters.degrees_of_freedom, parameters.means.shape[1]
+        weights = np.array([one.weights for one in sums])
+        parts = [_gaussian_sums(one) for one in sums]
+        gaussian = expanded(_gaussian_of(parameters), observed, parts, weights)
+        logarithms = np.sum([one.logarithms for one in sums], axis=0)
+        weight = weights.sum(axis=0)
+        logarithms += weight * corrections(nu, np.array([observed.shape[1]]), d)
+        return TotalsOfStudent(weight, logarithms, nu, *gaussian)
+
+    def collect_rows(self, parameters: StudentParameters, merged: IncompleteSums) -> TotalsOfStudent:
+        return TotalsOfStudent(
+            merged.weights,
+            merged.logarithms,
+            parameters.degrees_of_freedom,
+            parameters.means,
+            merged.scaled_weights,
+            merged.first,
+            full_triangle(merged.second),
+        )
+
     def multiply_adds(self, d: int) -> int:
         return self._gaussian.multiply_adds(d) + _LOGARITHM
 
-    def collect(self, packed: StudentParams, merged: StudentSums) -> TotalsOfStudent:
-        gaussian = self._gaussian.collect(packed.gaussian, Sums(*merged[2:]))
+    def collect(self, packed: Any, merged: Any) -> TotalsOfStudent:
+        if self.has_base_measure:
+            packed = packed.student
+            scaled = merged.scaled_weights
+            gaussian = expected_sums(self._layout, packed.gaussian, merged.weights, scaled, merged)
+        else:
+            gaussian = self._gaussian.collect(packed.gaussian, Sums(*merged[2:]))
         shapes, slopes = packed.shapes.astype(np.float64), packed.slopes.astype(np.float64)
         nu = 2 * _LN2 / slopes
         logarithms = merged.weights * np.log(2 * shapes / nu) - _LN2 * merged.logarithms
@@ -184,6 +236,24 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
     def log_constant(self, frame: Frame) -> float:
         """pi^(-d/2) and the Jacobian of the frame."""
         return -0.5 * len(frame.scale) * float(np.log(np.pi)) - frame.log_scale
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        """Take the constants of the features that a row lacks out of `log_constant` again."""
+        return of_missing(rows.X, 0.5 * np.log(np.pi) + np.log(frame.scale))
+
+    def imputed(
+        self,
+        parameters: StudentParameters,
+        X: FloatArray,
+        responsibilities: FloatArray,
+        rng: np.random.Generator | None,
+    ) -> FloatArray:
+        if self.by_pattern:
+            return super().imputed(parameters, X, responsibilities, rng)
+        if rng is None:
+            return expected(X, responsibilities, parameters.means)
+        labels, nu = responsibilities.argmax(axis=1), parameters.degrees_of_freedom
+        return student_draws(self._layout, _gaussian_of(parameters), nu, labels, X, rng)
 
     # --- sums and M-step
 
@@ -298,9 +368,8 @@ class Student(CompiledFamily[StudentParameters, TotalsOfStudent]):
         k = len(arrays["weights"])
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(TotalsOfStudent._fields, (k,))
         shapes |= {"means": (k, d), "first": (k, d), "scatter": self._layout.shape(k, d)}
-        sums = TotalsOfStudent(
-            **{name: check_sums(name, arrays[name], shapes[name]) for name in TotalsOfStudent._fields}
-        )
+        found = {name: check_sums(name, arrays[name], shape) for name, shape in shapes.items()}
+        sums = TotalsOfStudent(**found)
         if not ((sums.degrees_of_freedom > 0).all() and (sums.scaled_weights >= 0).all()):
             raise ValueError("its degrees of freedom and weights are not positive")
         return sums

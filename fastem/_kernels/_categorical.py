@@ -21,6 +21,7 @@ def load_tile(params, X, start, size, space):
     OUT the rows of packed points, one for each group: the places of the rows in the table, as integers
 
     A value that is no category gets the code of one, so that no address is wrong. `slot_unseen` finds it.
+    NaN gets the last code, which is that of a missing value where there may be any.
     """
     d, width = X.shape[1], params.table.shape[1]
     load_rows(X, start, size, params.shift, params.inverse_scale, space, POINTS)
@@ -50,15 +51,15 @@ def load_tile(params, X, start, size, space):
 
 @kernel
 def rank_of(x, values, first, stop):
-    """Return how many of the sorted values[first:stop] are less than x."""
+    """Return how many of the sorted values[first:stop] are less than x, or all of them if x is NaN."""
     low, count = first, stop - first
     while count > 0:
         half = count // 2
-        if values[low + half] < x:
+        if values[low + half] >= x:
+            count = half
+        else:
             low += half + 1
             count -= half + 1
-        else:
-            count = half
     return low - first
 
 
@@ -83,9 +84,10 @@ def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, sl
 
 
 @entry_kernel
-def slot_unseen(X, sample_weight, shift, values, starts, consecutive, failures, slot):
+def slot_unseen(X, sample_weight, shift, values, starts, consecutive, missing, failures, slot):
     """Look for values that are no categories, in the rows of one slot that have weight.
 
+    IN missing (1,): 1 if NaN is a missing value, else 0
     OUT failures (G,): 1 if there is such a value. Then the kernel stops.
     """
     begin, end = slot_range(X, slot, failures.shape[0])
@@ -99,6 +101,6 @@ def slot_unseen(X, sample_weight, shift, values, starts, consecutive, failures, 
             else:
                 rank = rank_of(x, values, first, stop)
                 known = rank < stop - first and values[first + rank] == x
-            if not known:
+            if not known and not (missing[0] > 0 and x != x):
                 failures[slot] = 1
                 return

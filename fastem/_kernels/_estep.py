@@ -9,11 +9,14 @@ import numpy as np
 from fastem._kernels import (
     _categorical,
     _diag,
+    _diag_gaps,
     _full_estep,
     _full_mstep,
     _linear,
+    _linear_gaps,
     _spherical,
     _student,
+    _student_gaps,
     _tied,
 )
 from fastem._kernels._assignment import keep_best, keep_known
@@ -31,10 +34,13 @@ from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_share
 from fastem._kernels._packing import new_lists
 from fastem._kernels._params import (
     CategoricalParams,
+    DiagGapsParams,
     DiagParams,
     FullParams,
+    LinearGapsParams,
     LinearParams,
     SphericalParams,
+    StudentGapsParams,
     StudentParams,
     TiedParams,
 )
@@ -78,6 +84,24 @@ KERNELS |= {
         _student.log2_prob_tile,
         _student.accumulate_tile,
         more_rows=_student.more_rows,
+    ),
+    LinearGapsParams: Kernels(
+        _linear_gaps.load_tile,
+        _linear_gaps.log2_prob_tile,
+        _linear_gaps.accumulate_tile,
+        more_rows=_linear_gaps.more_rows,
+    ),
+    DiagGapsParams: Kernels(
+        _diag_gaps.load_tile,
+        _diag_gaps.log2_prob_tile,
+        _diag_gaps.accumulate_tile,
+        more_rows=_diag_gaps.more_rows,
+    ),
+    StudentGapsParams: Kernels(
+        _student_gaps.load_tile,
+        _student_gaps.log2_prob_tile,
+        _student_gaps.accumulate_tile,
+        more_rows=_student_gaps.more_rows,
     ),
 }
 

@@ -111,7 +111,45 @@ class StudentParams(NamedTuple):
     slopes: np.ndarray  # (K,) 2 ln(2) / nu
     shapes: np.ndarray  # (K,) (nu + d) / 2
     factors: np.ndarray  # (K,) (nu + d) / nu
-    gaussian: FullParams | TiedParams | DiagParams | SphericalParams
+    gaussian: "FullParams | TiedParams | DiagParams | SphericalParams | DiagGapsParams"
+
+
+class LinearGapsParams(NamedTuple):
+    """Exponential families whose rows may have missing numbers."""
+
+    shift: np.ndarray
+    inverse_scale: np.ndarray
+    log2_weights: np.ndarray  # those of `linear`
+    linear: LinearParams
+    changes: (
+        np.ndarray
+    )  # (1, K, d) what a missing number of each feature adds to log2_weights: -b_kj in base 2
+
+
+class DiagGapsParams(NamedTuple):
+    """Gaussians with diagonal or spherical covariances, whose rows may have missing numbers."""
+
+    shift: np.ndarray
+    inverse_scale: np.ndarray
+    log2_weights: np.ndarray  # (K,) without determinants
+    means: np.ndarray  # (K, d)
+    whiteners: np.ndarray  # (K, d) diagonals
+    offsets: np.ndarray  # (K, d) whitener * mean
+    logs: np.ndarray  # (K, d) log2 of the inverse deviations
+    variances: np.ndarray  # (K, d) in float64
+
+
+class StudentGapsParams(NamedTuple):
+    """t distributions with such scales. Where others have nu + d, a row that lacks m has nu + d - m."""
+
+    shift: np.ndarray
+    inverse_scale: np.ndarray
+    log2_weights: np.ndarray  # those of `student`
+    student: StudentParams  # of DiagGapsParams whose changes are zeros
+    changes: np.ndarray  # (1, K, d) as in LinearGapsParams: the logarithms of the scales
+    constants: np.ndarray  # (1, K, d + 1) what lacking m features adds to log2_weights beside, m = 0, ..., d
+    logarithms: np.ndarray  # (1, K, d + 1) what it takes from the logarithm in the sums
+    slopes: np.ndarray  # (K,) 1 / nu
 
 
 class LloydParams(NamedTuple):
@@ -166,6 +204,38 @@ class StudentSums(NamedTuple):
     first: np.ndarray
     second: np.ndarray
     pivots: np.ndarray
+    log2_likelihood: np.ndarray  # (G,)
+
+
+class LinearGapsSums(NamedTuple):
+    """The same for LinearGapsParams."""
+
+    weights: np.ndarray  # (G, K)
+    first: np.ndarray  # (G, K, S) sum of r t over what is observed
+    observed: np.ndarray  # (G, K, d) sum of r over the rows where the feature is observed
+    log2_likelihood: np.ndarray  # (G,)
+
+
+class DiagGapsSums(NamedTuple):
+    """The same for DiagGapsParams. Moments are of what is observed."""
+
+    weights: np.ndarray  # (G, K)
+    first: np.ndarray  # (G, K, d)
+    second: np.ndarray  # (G, K, 1, d)
+    observed: np.ndarray  # (G, K, d) sum of r over the rows where the feature is observed
+    log2_likelihood: np.ndarray  # (G,)
+
+
+class StudentGapsSums(NamedTuple):
+    """The same for StudentGapsParams, with r u for r in the moments, but not in `observed`."""
+
+    weights: np.ndarray  # (G, K)
+    logarithms: np.ndarray  # (G, K)
+    scaled_weights: np.ndarray  # (G, K)
+    first: np.ndarray
+    second: np.ndarray
+    pivots: np.ndarray  # (G, 0, 0)
+    observed: np.ndarray  # (G, K, d)
     log2_likelihood: np.ndarray  # (G,)
 
 

@@ -31,6 +31,7 @@ class Subject:
     centres: FloatArray | None = None  # (K, d)
     matrices: FloatArray | None = None  # (K, d, d) of the ellipsoids one deviation from the centres
     discrete: bool = False  # whether rows hold whole numbers alone
+    missing: bool = False  # whether NaN in rows means not observed
     marginal: Callable[[Array], "Subject | None"] = lambda columns: None  # the model of some columns
     sample: Callable[[int, int], Array] | None = None  # draws rows (n, d), by a seed
 
@@ -94,8 +95,11 @@ def drawn_rows(
         n_features=subject.n_features,
         feature_names=subject.feature_names,
         vocabulary=subject.vocabulary,
+        missing=subject.missing,
     )
     rows = source.sample(max_points, rng)
+    if subject.missing:  # points that have no place are left out
+        rows = rows._replace(X=rows.X[~np.isnan(rows.X).any(axis=1)])
     if not np.isfinite(np.asarray(rows.X, np.float64)).all():
         raise_not_finite([rows])
     rows = rows._replace(weight=None, labels=None)  # a picture shows what the model alone says

@@ -212,10 +212,10 @@ def raise_not_finite(chunks: Iterable[Rows], missing: bool = False, remedy: str 
             "arithmetic. Rescale the columns."
         )
     assert last is not None
-    also = f", or {remedy}" if remedy and absent.any() else ""
+    also = f" Or {remedy}." if remedy and absent.any() else ""
     raise ValueError(
-        f"{first}Drop or impute such rows, or leave such columns out{also}: "
-        f"{_counted(last, absent, infinite)}, in {seen} rows."
+        f"{first}Drop or impute such rows, or leave such columns out: {_counted(last, absent, infinite)}, "
+        f"in {seen} rows.{also}"
     )
 
 

@@ -23,6 +23,8 @@ _OPTIONS = [
     (r"\binit=(?:error\.)?model\b", "--init MODEL.npz"),
     (r"^init as a model", "--init as a model"),
     (r'\bdistribution="(\w+)"', r"--distribution \1"),
+    (r'\bpass missing="(\w+)"', r"pass --missing \1"),
+    (r'\bmissing="(\w+)"', r"--missing \1"),
     (r"(?<!['\"\w])max_iter\b", "--max-iter"),
     (r"(?<!['\"\w])n_init\b", "--n-init"),
     (r"(?<!['\"\w])covariance_type='(\w+)'", r"--covariance-type \1"),
@@ -50,6 +52,16 @@ def add_results(command: argparse.ArgumentParser, saved: str) -> None:
         "--plot", type=Path, metavar="PICTURE", help="draw the result into this .png, .svg or .pdf"
     )
     command.add_argument("-o", "--output", type=Path, help=saved)
+
+
+def add_missing(command: argparse.ArgumentParser) -> None:
+    """--missing, as in `fit`."""
+    command.add_argument(
+        "--missing",
+        choices=("error", "marginalise"),
+        default="error",
+        help="marginalise: cells without a number are missing at random (default error)",
+    )
 
 
 def add_stopping(command: argparse.ArgumentParser, max_iter: int) -> None:

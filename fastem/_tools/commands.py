@@ -39,6 +39,7 @@ def run_fit(options: argparse.Namespace) -> None:
             covariance_type=options.covariance_type,
             columns=data.columns,
             init=init,
+            missing=options.missing,
             **_common(options),
         )
     except FitInterrupted as error:
@@ -127,6 +128,7 @@ def run_select(options: argparse.Namespace) -> None:
             criterion=criterion,
             held_out=5 if options.held_out is None else options.held_out,
             columns=data.columns,
+            missing=options.missing,
             **_common(options),
         )
     except FitInterrupted as error:
@@ -191,7 +193,9 @@ def _check_output(options: argparse.Namespace) -> None:
 
 def _data_for(model: Mixture | KMeans, options: argparse.Namespace, keep: bool = False) -> DataFile:
     texts = isinstance(model, Mixture) and model.categories is not None
-    return open_for_model(options.file, options.columns, model.feature_names, texts=texts, keep=keep)
+    missing = isinstance(model, Mixture) and model.missing == "marginalise"
+    about = model.feature_names, texts, missing, keep
+    return open_for_model(options.file, options.columns, *about)
 
 
 def _write(chunks: Iterator[Columns], data: DataFile, options: argparse.Namespace, numbers: str) -> int:

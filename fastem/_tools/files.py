@@ -11,6 +11,7 @@ from fastem._sources.checks import check_columns
 from fastem._sources.chunk_checks import check_named_columns
 from fastem._sources.csv_files import is_csv, read_csv
 from fastem._sources.parquet import ParquetReader
+from fastem._sources.texts import Gaps
 from fastem._typing import Array
 
 
@@ -50,14 +51,14 @@ def open_for_model(
     path: Path,
     columns: Sequence[str] | None,
     feature_names: tuple[str, ...] | None,
-    *,
     texts: bool,
+    missing: bool = False,
     keep: bool = False,
 ) -> DataFile:
     """Open a file for a model, which picks its features by their names. If there are `columns`, it has these.
 
     It cannot pick columns by number. Where a .csv has no names, they are chosen here. With `keep`, it is
-    looked up whether a .csv has names. `texts` tells whether the model takes text.
+    looked up whether a .csv has names. `texts` and `missing` tell whether the model takes text and NaN.
     """
     data = open_file(path, columns)
     if not isinstance(data.X, str):
@@ -65,7 +66,8 @@ def open_for_model(
     if not is_csv(path):
         return data._replace(columns=data.columns or feature_names)
     if keep or all(name.isdecimal() for name in data.columns or [""]):
-        rows, names, _ = read_csv(path, data.columns, (), feature_names, () if texts else None)
+        vocabulary = () if texts else None
+        rows, names, _ = read_csv(path, data.columns, (), feature_names, vocabulary, Gaps(missing))
         if names is None:
             return DataFile(rows, None, has_names=False)
     return data

@@ -1,0 +1,349 @@
+"""Passes over rows in which numbers are missing, for covariances that are matrices.
+
+What is observed of a row has a density of its own, that of the marginal of its features, and what is missing
+is expected by regression on it: with R = [1; V_mo / V_oo] the expected row about the mean is R z_o, and its
+scatter R z_o z_o' R' + B, where B = V - V_.o / V_oo V_o. (Ghahramani and Jordan 1994). So rows that miss the
+same features are passed over as rows of fewer features, by the kernels of complete rows, and their sums are
+expanded once, at the end of the pass. For patterns that few rows share a kernel goes row by row.
+"""
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem._families.compiled import CompiledFamily, KernelPass, kernel_scores
+from fastem._families.frame import Frame
+from fastem._families.patterns import Patterns, gathered, patterns_of
+from fastem._families.steps import P, Pass, S, Scores, Summed
+from fastem._kernels._incomplete import (
+    IncompleteParams,
+    IncompleteSums,
+    slot_imputed,
+    slot_incomplete,
+    slot_incomplete_scores,
+)
+from fastem._kernels._layout import TILE_BYTES
+from fastem._kernels._parallel import run_slots
+from fastem._typing import Array, FloatArray, Rows
+
+_LN2 = float(np.log(2))
+_MEMORY = 16 << 20  # bytes for the sums of all patterns, and for those of the slots that go row by row
+_TILES_PER_SLOT = 2  # of the rows of one pattern
+# Nanoseconds that a row of a rare pattern takes: for itself, for each component, and for each component and
+# square of the features; and that a common pattern takes in Python: in the first slab, and in later ones.
+_ROW, _PAIR, _SQUARE = 50.0, 20.0, 1.2
+_FIRST, _LATER = 4e5, 1e5
+
+
+class Incomplete(NamedTuple):
+    """What a pass needs. The log-weights are those of `plain`, which serves complete rows."""
+
+    shift: Array  # (d,)
+    log2_weights: Array  # (K,)
+    plain: Any
+    parameters: Any  # in float64, in standard coordinates
+    raised: FloatArray  # (K,) what is added to the log-densities of components
+
+
+class IncompleteFamily(CompiledFamily[P, S]):
+    """A family whose rows may have missing numbers, if `missing`, and whose covariances are then matrices."""
+
+    by_pattern: bool  # whether rows may have missing numbers, and covariances are matrices
+
+    @abstractmethod
+    def pack_plain(self, parameters: P, frame: Frame, dtype: np.dtype[Any]) -> Any:
+        """Convert the parameters to what the kernels of complete rows need."""
+
+    @abstractmethod
+    def raised(self, packed: Any, amounts: FloatArray) -> Any:
+        """Return what `pack_plain` returned with these amounts (K,) added to the log-densities."""
+
+    @abstractmethod
+    def some(self, parameters: P, observed: Array) -> P:
+        """Return the parameters of some features, in standard coordinates."""
+
+    @abstractmethod
+    def row_by_row(self, parameters: P, frame: Frame) -> IncompleteParams:
+        """Return what the kernel for rare patterns needs."""
+
+    @abstractmethod
+    def expanded(self, parameters: P, observed: Array, sums: list[S]) -> S:
+        """Return the expected sums over all features.
+
+        The sums are those of different patterns, with as many features `observed` (patterns, o) in each.
+        """
+
+    @abstractmethod
+    def collect_rows(self, parameters: P, merged: IncompleteSums) -> S:
+        """Convert the sums of the kernel for rare patterns, added over all slots."""
+
+    def begin_pass(
+        self, packed: Any, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None
+    ) -> Pass[S]:
+        if isinstance(packed, Incomplete):
+            return IncompletePass(self, packed, k, frame, hard, slots, n_threads)
+        return KernelPass(self, packed, k, frame, hard, slots, n_threads)
+
+    def score(
+        self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
+    ) -> bool:
+        if isinstance(packed, Incomplete):
+            return score_with_missing(self, packed, frame, rows, wanted, slots, n_threads)
+        return kernel_scores(self, packed, frame, rows, wanted, slots, n_threads)
+
+    def imputed(
+        self, parameters: P, X: FloatArray, responsibilities: FloatArray, rng: np.random.Generator | None
+    ) -> FloatArray:
+        frame = self.own_frame(parameters, np.dtype(np.float64))
+        return _imputed(self.row_by_row(self.from_user(parameters, frame), frame), X, responsibilities, rng)
+
+    def pack(self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
+        assert parameters is not None
+        plain = self.pack_plain(parameters, frame, dtype)
+        if not self.by_pattern:
+            return plain
+        return Incomplete(
+            plain.shift, plain.log2_weights, plain, parameters, np.zeros(len(plain.log2_weights))
+        )
+
+    def of_pattern(self, packed: Incomplete, frame: Frame, observed: Array) -> Any:
+        """Return what the kernels of complete rows need for rows of the observed features (o,) alone."""
+        some, about = self.some(packed.parameters, observed), of_columns(frame, observed)
+        return self.raised(self.pack_plain(some, about, self.working_dtype(packed)), packed.raised)
+
+    def rare(self, packed: Incomplete, frame: Frame) -> IncompleteParams:
+        params = self.row_by_row(packed.parameters, frame)
+        return params._replace(constants=params.constants + packed.raised)
+
+
+class _Common(NamedTuple):
+    observed: Array
+    running: KernelPass[Any]
+
+
+class IncompletePass(Pass[S]):
+    """A pass over rows of a family with missing numbers. Slabs without any make an ordinary pass."""
+
+    def __init__(
+        self,
+        family: IncompleteFamily[Any, S],
+        packed: Incomplete,
+        k: int,
+        frame: Frame,
+        hard: bool,
+        slots: int,
+        n_threads: int | None,
+    ) -> None:
+        self._family, self._packed, self._k, self._frame, self._hard = family, packed, k, frame, hard
+        self._slots, self._n_threads = slots, n_threads
+        self._plain = KernelPass(family, packed.plain, k, frame, hard, slots, n_threads)
+        self._common: dict[bytes, _Common] = {}
+        self._rare: IncompleteSums | None = None
+        self._params: IncompleteParams | None = None
+        self._free = _MEMORY
+        self._impossible = family.impossible
+
+    def add(self, rows: Rows, given: Array | None) -> None:
+        patterns = patterns_of(rows.X, self._slots, self._n_threads)
+        if patterns is None:
+            self._plain.add(rows, given)
+            return
+        running = self._passes(patterns)
+        dtype = self._family.working_dtype(self._packed)
+        parts = gathered(rows.X, patterns, len(running), dtype, self._slots, self._n_threads)
+        for p, (one, X) in enumerate(zip(running, parts, strict=True)):
+            one.add(*_chosen(rows, given, patterns.rows(p), X))
+        self._add_rare(rows, given, patterns, len(running))
+
+    def _passes(self, patterns: Patterns) -> list[KernelPass[S]]:
+        """Return the passes of the first patterns, which are common enough."""
+        k, d = self._k, patterns.observed.shape[1]
+        passes: list[KernelPass[S]] = []
+        tile = TILE_BYTES // self._family.working_dtype(self._packed).itemsize
+        for observed, count in zip(patterns.observed, np.diff(patterns.begins).tolist(), strict=True):
+            key = observed.tobytes()
+            whole = bool(observed.all())
+            worth = count * row_cost(k, d) > (_LATER if whole or key in self._common else _FIRST)
+            if not worth or not observed.any():
+                break
+            if whole:
+                passes.append(self._plain)
+                continue
+            if key not in self._common:
+                size = self._family.bytes_per_slot(k, int(observed.sum()))
+                slots = min(self._slots, max(1, count // (_TILES_PER_SLOT * tile)), self._free // size)
+                if slots < 1:
+                    break
+                self._free -= slots * size
+                columns = np.flatnonzero(observed)
+                packed = self._family.of_pattern(self._packed, self._frame, columns)
+                frame = of_columns(self._frame, columns)
+                one = KernelPass(self._family, packed, k, frame, self._hard, slots, self._n_threads)
+                self._common[key] = _Common(columns, one)
+            passes.append(self._common[key].running)
+        return passes
+
+    def _add_rare(self, rows: Rows, given: Array | None, patterns: Patterns, first: int) -> None:
+        begins = patterns.begins[first:] - patterns.begins[first]
+        if not begins[-1]:
+            return
+        if self._params is None:
+            self._params = self._family.rare(self._packed, self._frame)
+            self._rare = _new_sums(self._params, self._slots)
+        order = patterns.order[patterns.begins[first] :]
+        weight = np.ones(len(order)) if rows.weight is None else rows.weight[order].astype(np.float64)
+        labels = np.empty(0, np.int64) if rows.labels is None else rows.labels[order]
+        known = np.empty((0, self._k)) if given is None else given[order].astype(np.float64)
+        assert self._rare is not None
+        arguments = (rows.X, order, begins, weight, labels, known, self._params)
+        slots = len(self._rare.failures)
+        hard = np.array([self._hard], np.int64)
+        run_slots(slot_incomplete, (*arguments, hard, self._rare), slots, self._n_threads)
+
+    def end(self) -> Summed[S] | None:
+        family, parameters = self._family, self._packed.parameters
+        total = self._plain.end()
+        by_count: dict[int, list[_Common]] = {}
+        for common in self._common.values():
+            by_count.setdefault(len(common.observed), []).append(common)
+        self._common = {}
+        for alike in by_count.values():
+            ends = [common.running.end() for common in alike]
+            sums = [end.sums for end in ends if end is not None]
+            if total is None or len(sums) < len(ends):
+                return None
+            observed = np.array([common.observed for common in alike])
+            log_likelihood = sum(end.log_likelihood for end in ends if end is not None)
+            expanded = family.expanded(parameters, observed, sums)
+            total = Summed(family.add(total.sums, expanded), total.log_likelihood + log_likelihood)
+        if self._rare is not None and total is not None:
+            merged = IncompleteSums(*(array.sum(axis=0) for array in self._rare))
+            if merged.failures or not all(np.isfinite(array).all() for array in merged):
+                return None
+            sums_of_rare = family.collect_rows(parameters, merged)
+            log_likelihood = float(merged.log_likelihood)
+            total = Summed(family.add(total.sums, sums_of_rare), total.log_likelihood + log_likelihood)
+        return total
+
+
+def score_with_missing(
+    family: IncompleteFamily[Any, Any],
+    packed: Incomplete,
+    frame: Frame,
+    rows: Rows,
+    wanted: Scores,
+    slots: int,
+    n_threads: int | None,
+) -> bool:
+    """Fill the wanted scores. Return False if a number is infinite or too large."""
+    patterns = patterns_of(rows.X, slots, n_threads)
+    if patterns is None:
+        return kernel_scores(family, packed.plain, frame, rows, wanted, slots, n_threads)
+    k, d = len(packed.log2_weights), rows.X.shape[1]
+    counts = np.diff(patterns.begins)
+    common = (counts * row_cost(k, d) > _FIRST) & patterns.observed.any(axis=1)
+    first = len(common) if common.all() else int(np.argmin(common))
+    parts = gathered(rows.X, patterns, first, family.working_dtype(packed), slots, n_threads)
+    for p, X in enumerate(parts):
+        columns, order = np.flatnonzero(patterns.observed[p]), patterns.rows(p)
+        own, about = family.of_pattern(packed, frame, columns), of_columns(frame, columns)
+        part = _empty(wanted, len(order))
+        if not kernel_scores(family, own, about, rows._replace(X=X), part, slots, n_threads):
+            return False
+        _spread(part, wanted, order)
+    return _score_rare(family.rare(packed, frame), rows.X, wanted, patterns, first, slots, n_threads)
+
+
+def _score_rare(
+    params: IncompleteParams,
+    X: Array,
+    wanted: Scores,
+    patterns: Patterns,
+    first: int,
+    slots: int,
+    n_threads: int | None,
+) -> bool:
+    k, failures = len(params.means), np.zeros(slots, np.int64)
+    step = max(1, _MEMORY // (16 * k))
+    for start in range(int(patterns.begins[first]), len(patterns.order), step):
+        order = patterns.order[start : start + step]
+        begins = np.clip(patterns.begins[first:] - start, 0, len(order))
+        densities, responsibilities = np.empty(len(order)), np.empty((len(order), k))
+        joint = np.empty((len(order), k))
+        arguments = (X, order, begins, params, densities, responsibilities, joint, failures)
+        run_slots(slot_incomplete_scores, arguments, slots, n_threads)
+        if failures.any():
+            return False
+        part = Scores(densities, joint.argmax(axis=1), responsibilities, joint / _LN2)
+        _spread(part, wanted, order)
+    return True
+
+
+def _imputed(
+    params: IncompleteParams,
+    X: FloatArray,
+    responsibilities: FloatArray,
+    rng: np.random.Generator | None,
+) -> FloatArray:
+    """Return rows in user units with expectations, or draws, in place of NaN."""
+    out = X.copy()
+    patterns = patterns_of(X, 1, None)
+    if patterns is None:
+        return out
+    order, d = patterns.order, X.shape[1]
+    r = responsibilities[order]
+    noise, sizes = np.empty((0, d)), np.empty(0)
+    if rng is not None:
+        noise = rng.standard_normal(X.shape)[order]
+        if len(params.degrees):
+            observed = (~np.isnan(X)).sum(axis=1)
+            sizes = rng.chisquare(params.degrees[responsibilities.argmax(axis=1)] + observed)[order]
+    slots = max(1, min(64, len(X) // 256))
+    arguments = (X, order, patterns.begins, params, r, noise, sizes, out, np.array([slots]))
+    run_slots(slot_imputed, arguments, slots, None)
+    return out
+
+
+def row_cost(k: int, d: int) -> float:
+    """Return about how many nanoseconds a row of a rare pattern takes."""
+    return _ROW + k * (_PAIR + _SQUARE * d * d)
+
+
+def of_columns(frame: Frame, columns: Array) -> Frame:
+    return Frame(*(array[columns] for array in frame))
+
+
+def _new_sums(params: IncompleteParams, most: int) -> IncompleteSums:
+    (k, d), m = params.means.shape, len(params.columns)
+    slots = max(1, min(most, _MEMORY // (24 * m * d * d)))  # the sums, and as much again twice to compute in
+    return IncompleteSums(
+        weights=np.zeros((slots, k)),
+        logarithms=np.zeros((slots, k)),
+        scaled_weights=np.zeros((slots, k)),
+        first=np.zeros((slots, k, d)),
+        second=np.zeros((slots, m, d, d)),
+        log_likelihood=np.zeros(slots),
+        failures=np.zeros(slots, np.int64),
+    )
+
+
+def _chosen(rows: Rows, given: Array | None, order: Array, X: Array) -> tuple[Rows, Array | None]:
+    """Return what is known of the rows of one pattern, with what is observed of them."""
+    weight = None if rows.weight is None else rows.weight[order]
+    labels = None if rows.labels is None else rows.labels[order]
+    return rows._replace(X=X, weight=weight, labels=labels), None if given is None else given[order]
+
+
+def _empty(wanted: Scores, rows: int) -> Scores:
+    """Return zeros for as many rows."""
+    return Scores(*(None if a is None else np.zeros((rows, *a.shape[1:]), a.dtype) for a in wanted))
+
+
+def _spread(part: Scores, wanted: Scores, order: Array) -> None:
+    """Put the scores of some rows where they belong. Those of components are added."""
+    for name, array in wanted._asdict().items():
+        if array is not None and name != "joint":
+            array[order] = getattr(part, name)
+    if wanted.joint is not None and part.joint is not None:
+        wanted.joint[order] += part.joint

@@ -1,0 +1,43 @@
+"""Checks of the parameters of Gaussians as users give them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastem._checks import check_finite, check_symmetric
+from fastem._families.constraints import Constraint
+from fastem._families.layouts import GaussianParameters, Layout
+from fastem._typing import Array, FloatArray
+
+
+def checked(
+    layout: Layout, label: str, called: str, weights: FloatArray, parameters: Mapping[str, Any]
+) -> GaussianParameters:
+    """Return finite parameters of the right shapes. The covariances are `called` so."""
+    means, covariances = (check_finite(name, parameters[name]) for name in ("means", called))
+    if means.ndim != 2 or len(means) != len(weights) or means.shape[1] == 0:
+        raise ValueError(
+            f"means must have shape (k, d) with k = {len(weights)} as in weights; got shape {means.shape}."
+        )
+    shape = layout.public_shape(*means.shape)
+    if covariances.shape != shape:
+        raise ValueError(
+            f"{called} must have shape {shape} for {label}, k={len(weights)} and d={means.shape[1]}; "
+            f"got shape {covariances.shape}."
+        )
+    if layout.matrices:
+        check_symmetric(called, covariances)
+    return GaussianParameters(weights, means, covariances)
+
+
+def check_fixed(constraint: Constraint, label: str, called: str, masks: Mapping[str, Array]) -> None:
+    """Raise an error if the covariances of some components are fixed, and others share a part of them."""
+    mask = masks.get(called)
+    own = constraint.direct and not constraint.shared
+    if mask is not None and not mask.all() and not own:
+        raise ValueError(
+            f"fixed {called} must be those of all components for {label}, whose components share some of "
+            f"them; got a mask with {np.count_nonzero(mask)} of {len(mask)}. Fix all of them or none, or fit "
+            '"full", "diag" or "spherical".'
+        )
