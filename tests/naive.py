@@ -321,6 +321,88 @@ def breathing_k_means(X, weights, seeds, noise, depth, budget=200):
     return labels, float(weights @ nearest)
 
 
+def log_normal(x, means, variances):
+    """log of the product over features of N(x_j; mean_j, variance_j)."""
+    return sum(
+        -0.5 * (math.log(2 * math.pi * v) + (value - m) ** 2 / v)
+        for value, m, v in zip(x, means, variances, strict=True)
+    )
+
+
+def joints_of_observed(X, weights, log_density, *parameters):
+    """log(weight_k p(what is observed | k)) of every row, with features independent given the component.
+
+    log_density takes some numbers of a row, and of each of the parameters (k, d, ...) what belongs to these.
+    """
+    joints = []
+    for x in X:
+        there = np.flatnonzero(~np.isnan(x))
+        joints.append([])
+        for k, weight in enumerate(weights):
+            own = [values[k][there] for values in parameters]
+            joints[-1].append(math.log(weight) + (log_density(x[there], *own) if len(there) else 0.0))
+    return joints
+
+
+def observed_sums(X, sample_weight, r, statistic):
+    """Sums over rows of w r, and for each feature of w r and w r t(x) where it is observed."""
+    (n, d), k = X.shape, r.shape[1]
+    n_k, observed, first = np.zeros(k), np.zeros((k, d)), np.zeros((k, d))
+    for i in range(n):
+        n_k += sample_weight[i] * r[i]
+        for j in range(d):
+            if not math.isnan(X[i, j]):
+                observed[:, j] += sample_weight[i] * r[i]
+                first[:, j] += sample_weight[i] * r[i] * statistic(X[i, j])
+    return n_k, observed, first
+
+
+def expected_moments(X, sample_weight, r, means, variances):
+    """Sums over rows of w r z and w r z^2 with z = x - mean, or what the component expects of a gap."""
+    first, second = np.zeros(means.shape), np.zeros(means.shape)
+    for x, weight, row in zip(X, sample_weight, r, strict=True):
+        for k, share in enumerate(row):
+            for j, value in enumerate(x):
+                z, square = 0.0, variances[k, j]
+                if not math.isnan(value):
+                    z = value - means[k, j]
+                    square = z * z
+                first[k, j] += weight * share * z
+                second[k, j] += weight * share * square
+    return first, second
+
+
+def log_student_of_observed(x, mean, variances, nu):
+    """log p of the features of one row that are observed, whose size all of them share."""
+    there = ~np.isnan(x)
+    return log_student(x[there], mean[there], np.diag(variances[there]), nu) if there.any() else 0.0
+
+
+def expected_student_sums(X, sample_weight, r, means, variances, degrees):
+    """Sums over rows of w r, w r E[log tau], w r u, w r E[tau z] and w r E[tau z^2] for each component.
+
+    The logarithms have a number of nu and d added, so that a row with all features has log u.
+    """
+    from scipy.special import digamma
+
+    def gap(a):
+        return math.log(a) - digamma(a)
+
+    k, d = means.shape
+    n_k, logarithms, scaled, first, second = (np.zeros((k, *shape)) for shape in ((), (), (), (d,), (d,)))
+    for x, weight, row in zip(X, sample_weight, r, strict=True):
+        there = ~np.isnan(x)
+        for c in range(k):
+            nu, z = degrees[c], np.where(there, x - means[c], 0.0)
+            u = (nu + there.sum()) / (nu + (z * z / variances[c]).sum())
+            n_k[c] += weight * row[c]
+            logarithms[c] += weight * row[c] * (math.log(u) - gap((nu + there.sum()) / 2) + gap((nu + d) / 2))
+            scaled[c] += weight * row[c] * u
+            first[c] += weight * row[c] * u * z
+            second[c] += weight * row[c] * np.where(there, u * z * z, variances[c])
+    return n_k, logarithms, scaled, first, second
+
+
 def log_categorical(codes, probabilities):
     """log p of the codes of one row, given probabilities (d, C)."""
     total = 0.0
@@ -592,6 +674,81 @@ def observed_moments(X, sample_weight):
         means.append((w * x).sum() / w.sum())
         variances.append((w * (x - means[-1]) ** 2).sum() / w.sum())
     return np.array(weights), np.array(means), np.array(variances)
+
+
+def incomplete_statistics(X, sample_weight, weights, means, matrices, degrees=None):
+    """Expected sums over rows with NaN (Ghahramani and Jordan 1994), and the weighted sum of log p.
+
+    With `degrees`, of t distributions: r u in place of r, but for the covariance of what is missing
+    (Liu and Rubin 1995).
+    Returns sums of r, r u, r u z, r u z z' and log-densities (n,), responsibilities (n, k).
+    """
+    k, d = means.shape
+    n_k, scaled, first, second = np.zeros(k), np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
+    joints, expected = np.empty((len(X), k)), []
+    for i, x in enumerate(X):
+        o = ~np.isnan(x)
+        for j in range(k):
+            V, z = matrices[j], x[o] - means[j][o]
+            R = V[:, o] @ np.linalg.inv(V[np.ix_(o, o)])  # what all features are expected to be, given o
+            q = z @ np.linalg.solve(V[np.ix_(o, o)], z)
+            u = 1.0
+            log_determinant = np.linalg.slogdet(V[np.ix_(o, o)])[1]
+            if degrees is None:
+                log_p = -0.5 * (o.sum() * math.log(2 * math.pi) + log_determinant + q)
+            else:
+                nu, count = degrees[j], int(o.sum())
+                u = (nu + count) / (nu + q)
+                log_p = math.lgamma((nu + count) / 2) - math.lgamma(nu / 2) - 0.5 * log_determinant
+                log_p -= 0.5 * count * math.log(nu * math.pi) + 0.5 * (nu + count) * math.log1p(q / nu)
+            joints[i, j] = math.log(weights[j]) + log_p
+            expected.append((R @ z, V - R @ V[o], u))
+    r, log_p = shares(joints.tolist())
+    for i in range(len(X)):
+        for j in range(k):
+            z, B, u = expected[i * k + j]
+            share = sample_weight[i] * r[i, j]
+            n_k[j] += share
+            scaled[j] += share * u
+            first[j] += share * u * z
+            second[j] += share * (u * np.outer(z, z) + B)
+    return n_k, scaled, first, second, log_p, r
+
+
+def em_by_pattern(X, weights, means, covariances):
+    """One iteration of EM for rows with NaN, as one writes it with care in NumPy: group rows by pattern.
+
+    Returns the new parameters, and the log-likelihood of the old ones.
+    """
+    k, d = means.shape
+    n_k, first, second, log_likelihood = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d)), 0.0
+    patterns, of_row = np.unique(np.isnan(X) @ (1 << np.arange(d)), return_inverse=True)
+    order = np.argsort(of_row, kind="stable")
+    ends = np.cumsum(np.bincount(of_row))
+    for pattern, rows in zip(patterns, np.split(order, ends[:-1]), strict=True):
+        o = (pattern >> np.arange(d)) & 1 == 0
+        some, joint, kept = X[rows][:, o], np.empty((len(rows), k)), []
+        for j in range(k):
+            factor = np.linalg.cholesky(covariances[j][np.ix_(o, o)])
+            inverse = np.linalg.inv(factor)
+            z = some - means[j][o]
+            y = z @ inverse.T
+            joint[:, j] = np.log(weights[j]) + np.log(np.diag(inverse)).sum() - 0.5 * (y * y).sum(axis=1)
+            half = inverse @ covariances[j][o]
+            kept.append((z, half.T @ inverse, covariances[j] - half.T @ half))
+        joint -= 0.5 * o.sum() * np.log(2 * np.pi)
+        peak = joint.max(axis=1, keepdims=True)
+        r = np.exp(joint - peak)
+        total = r.sum(axis=1, keepdims=True)
+        log_likelihood += float((peak + np.log(total)).sum())
+        r /= total
+        for j, (z, R, B) in enumerate(kept):
+            n_k[j] += r[:, j].sum()
+            first[j] += R @ (r[:, j] @ z)
+            second[j] += R @ ((r[:, j, None] * z).T @ z) @ R.T + r[:, j].sum() * B
+    shift = first / n_k[:, None]
+    second = second / n_k[:, None, None] - shift[:, :, None] * shift[:, None, :]
+    return n_k / n_k.sum(), means + shift, second, log_likelihood
 
 
 # --- rows with known noise and with missing numbers (NaN)

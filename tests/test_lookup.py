@@ -215,12 +215,13 @@ def test_what_is_no_category_leads_to_no_wrong_address(dtype, value):
     assert np.isfinite(scores(problem, read_only(X, dtype))[0]).all()
 
 
-def unseen(problem, X, weight=None, slots=1):
+def unseen(problem, X, weight=None, slots=1, missing=0):
     shift, values, consecutive = problem.params.shift, problem.params.values, problem.params.consecutive
     failures = np.zeros(slots, np.int64)
     weight = read_only([] if weight is None else weight, X.dtype)
     starts = read_only(problem.params.starts, np.int64)
-    arguments = (read_only(X, X.dtype), weight, shift, values, starts, consecutive, failures)
+    missing = np.array([missing], np.int64)
+    arguments = (read_only(X, X.dtype), weight, shift, values, starts, consecutive, missing, failures)
     run_slots(slot_unseen, arguments, slots, None)
     return failures
 

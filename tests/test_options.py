@@ -104,6 +104,10 @@ def check(cell, run, monkeypatch):
 # --- by distribution
 
 
+def with_gaps(X):
+    return np.where(np.arange(X.size).reshape(X.shape) % 7 == 0, np.nan, X)
+
+
 def text_of(X):
     return np.where(X > np.median(X, axis=0), "high", "low")
 
@@ -126,6 +130,8 @@ def of_distribution(option, distribution, X):
             kinds = {**MIXED, 1: "categorical"}
             return [lambda: fit(rows, distribution=kinds)]
         return [lambda: fit(text_of(X), distribution=distribution)]
+    if option == 'missing="marginalise"':
+        return [lambda: fit(with_gaps(X), distribution=distribution, missing="marginalise")]
     if option == "float32 rows":
         return [lambda: fit(X.astype(np.float32), distribution=distribution)]
     return [
@@ -345,6 +351,7 @@ def by_each_other(option, model):
         'prior="default"': {"prior": "default"},
         'inference="variational"': {"inference": "variational"},
         "noise_component=True": {"noise_component": True},
+        'missing="marginalise"': {"missing": "marginalise"},
         "noise=...": {"noise": NOISE},
         "with labels": {"labels": KNOWN},
         'with assignment="hard"': {"assignment": "hard"},
@@ -375,7 +382,8 @@ def test_by_each_other(option, other, cell, monkeypatch):
     both = {"max_iter": 60, "tol": 0, **by_each_other(other, start), **by_each_other(option, start)}
     if option.startswith("fixed=") and "init" not in both:
         both["init"] = start
-    model = check(cell, lambda: fit(CLOSE, **both), monkeypatch)
+    rows = with_gaps(CLOSE) if "missing" in both else CLOSE
+    model = check(cell, lambda: fit(rows, **both), monkeypatch)
     if model is None:
         return
     for name in both.get("fixed", ()):

@@ -9,7 +9,7 @@ from fastem._families.base import Family
 from fastem._families.compiled import IMPOSSIBLE_MEAN
 from fastem._families.frame import Frame
 from fastem._families.normalise import LN2
-from fastem._families.steps import Pass, Scores, Summed
+from fastem._families.steps import Pass, Rule, Scores, Summed
 from fastem._io import unnamed
 from fastem._kernels._mixed import slot_responsibilities
 from fastem._kernels._parallel import run_slots
@@ -48,6 +48,11 @@ class Block(NamedTuple):
 
     def frame(self, frame: Frame) -> Frame:
         return Frame(*(array[self.columns] for array in frame))
+
+    def rule(self, rule: Rule[Any]) -> Rule[Any]:
+        """Return the rule of an M-step for this block alone. The caller fixes parameters itself."""
+        constant = None if rule.constant is None else rule.constant[self.columns]
+        return rule._replace(frame=self.frame(rule.frame), held=None, constant=constant)
 
 
 def state_of(

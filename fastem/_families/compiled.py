@@ -103,7 +103,7 @@ class KernelPass(Pass[S]):
     ) -> None:
         self._family, self._packed, self._k, self._frame = family, packed, k, frame
         self._hard = np.array([hard], np.int64)
-        self._slots, self._n_threads = slots, n_threads
+        self.slots, self._n_threads = slots, n_threads
         self._sums = family.new_sums(slots, k, len(packed.shift))
         self._impossible = family.impossible
 
@@ -116,10 +116,10 @@ class KernelPass(Pass[S]):
         known = np.empty((0, k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
         about = read_only(weight), read_only(labels), read_only(known)
         arguments = (_in_dtype(rows.X, dtype), *about, self._packed, self._hard, self._sums)
-        run_slots(slot_statistics, arguments, self._slots, self._n_threads)
+        run_slots(slot_statistics, arguments, self.slots, self._n_threads)
 
     def end(self) -> Summed[S] | None:
-        alone = self._slots == 1  # a sum of one costs more than the pass over a few hundred rows
+        alone = self.slots == 1  # a sum of one costs more than the pass over a few hundred rows
         merged = type(self._sums)(*(array[0] if alone else array.sum(axis=0) for array in self._sums))
         del self._sums  # free the largest arrays of a fit before `collect` allocates its own
         if not all(np.isfinite(array).all() for array in merged if array.size):

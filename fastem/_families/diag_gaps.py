@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastem._families.frame import Frame
+from fastem._families.gaps import expected
 from fastem._families.layouts import ROOT, GaussianParameters, GaussianSums, Layout, common
 from fastem._families.rounding import pass_dtype_of_diagonals
 from fastem._families.special import digamma
@@ -21,7 +22,7 @@ from fastem._kernels._params import (
     StudentGapsSums,
     StudentParams,
 )
-from fastem._typing import Array, FloatArray
+from fastem._typing import FloatArray
 
 _LN2 = float(np.log(2))
 
@@ -120,23 +121,29 @@ def student_params(gaussian: DiagGapsParams, nu: FloatArray) -> StudentGapsParam
     )
 
 
-def student_draws(
+def independently_imputed(
     layout: Layout,
     gaussian: GaussianParameters,
-    nu: FloatArray,
-    labels: Array,
-    X: Array,
-    rng: np.random.Generator,
+    nu: FloatArray | None,
+    X: FloatArray,
+    responsibilities: FloatArray,
+    rng: np.random.Generator | None,
 ) -> FloatArray:
-    """Return rows with numbers drawn in place of NaN, given what is observed.
+    """Return rows with expectations, or with draws, in place of NaN, in user units.
 
-    The row i has the component labels[i]; nu (K,) are the degrees of freedom.
+    Features are independent given the component. For t distributions, with degrees of freedom nu (K,), they
+    are so given the size of the row too, of which what is observed tells.
     """
-    means, nu = gaussian.means[labels], nu[labels]
+    means = gaussian.means
+    if rng is None:
+        return expected(X, responsibilities, means)
+    labels = responsibilities.argmax(axis=1)
     variances = layout.variances(gaussian.covariances, means.shape[1])[labels]
-    z = X.astype(np.float64) - means
-    q = np.where(np.isnan(z), 0.0, np.square(z) / variances).sum(axis=1)
-    there = np.count_nonzero(~np.isnan(z), axis=1)
-    sizes = np.maximum(rng.chisquare(nu + there) / (nu + q), np.finfo(np.float64).tiny)
-    noise = rng.standard_normal(z.shape) * np.sqrt(variances / sizes[:, None])
-    return np.where(np.isnan(z), means + noise, X)
+    missing, z = np.isnan(X), X - means[labels]
+    if nu is not None:
+        distances = np.where(missing, 0.0, np.square(z) / variances).sum(axis=1)
+        there = np.count_nonzero(~missing, axis=1)
+        sizes = rng.chisquare(nu[labels] + there) / (nu[labels] + distances)
+        variances = variances / np.maximum(sizes, np.finfo(np.float64).tiny)[:, None]
+    noise = rng.standard_normal(X.shape) * np.sqrt(variances)
+    return np.where(missing, means[labels] + noise, X)

@@ -10,10 +10,9 @@ from fastem._families.ascents import GaussianAscents
 from fastem._families.base import check_sums
 from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
-from fastem._families.diag_gaps import WithGaps
+from fastem._families.diag_gaps import WithGaps, independently_imputed
 from fastem._families.floor import added_by, fixed_in, maximise_gaussian, stored_in
 from fastem._families.frame import Frame, Moments, frame_of
-from fastem._families.gaps import drawn, expected, of_missing
 from fastem._families.given import Belief
 from fastem._families.incomplete import Incomplete, IncompleteFamily
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
@@ -26,7 +25,7 @@ from fastem._families.settling import REFINEMENTS, settled
 from fastem._families.steps import Maximised, Rule
 from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
 from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import Array, FloatArray
 
 _HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 
@@ -39,6 +38,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
     distribution = "gaussian"
     has_covariances = True
     location = "means"
+    feature_constant = -_HALF_LOG_2PI
     conjugate_prior: NormalInverseWishart
 
     def __init__(
@@ -58,7 +58,6 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         self.conjugate_prior = NormalInverseWishart(layout, constraint.shared)
         # No kernel of whole ascents, and no posterior of all parameters, knows missing numbers.
         self.missing, self.has_ascents = missing, not missing
-        # Correlations let what is observed tell of what is missing. Without, there is a kernel of its own.
         self.by_pattern, self.has_base_measure = missing and layout.matrices, missing and not layout.matrices
         self._passes = WithGaps(layout) if self.has_base_measure else layout
         self.has_variational = constraint.direct and not missing
@@ -263,14 +262,6 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
         return self._passes.collect(packed, merged)
 
-    def log_constant(self, frame: Frame) -> float:
-        """(2 pi)^(-d/2) and the Jacobian of the frame."""
-        return -0.5 * len(frame.scale) * float(np.log(2 * np.pi)) - frame.log_scale
-
-    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
-        """Take the constants of the features that a row lacks out of `log_constant` again."""
-        return of_missing(rows.X, 0.5 * np.log(2 * np.pi) + np.log(frame.scale))
-
     def imputed(
         self,
         parameters: GaussianParameters,
@@ -280,9 +271,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
     ) -> FloatArray:
         if self.by_pattern:
             return super().imputed(parameters, X, responsibilities, rng)
-        if rng is not None:
-            return drawn(self, parameters, X, responsibilities, rng)
-        return expected(X, responsibilities, parameters.means)
+        return independently_imputed(self._layout, parameters, None, X, responsibilities, rng)
 
     # --- sums and M-step
 

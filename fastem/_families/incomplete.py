@@ -8,13 +8,14 @@ expanded once, at the end of the pass. For patterns that few rows share a kernel
 """
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from fastem._families.compiled import CompiledFamily, KernelPass, kernel_scores
 from fastem._families.frame import Frame
-from fastem._families.patterns import Patterns, gathered, patterns_of
+from fastem._families.gaps import of_missing
+from fastem._families.patterns import Patterns, Sorted, patterns_of, sort
 from fastem._families.steps import P, Pass, S, Scores, Summed
 from fastem._kernels._incomplete import (
     IncompleteParams,
@@ -24,16 +25,18 @@ from fastem._kernels._incomplete import (
     slot_incomplete_scores,
 )
 from fastem._kernels._layout import TILE_BYTES
-from fastem._kernels._parallel import run_slots
+from fastem._kernels._parallel import run_in_threads, run_slots
 from fastem._typing import Array, FloatArray, Rows
 
 _LN2 = float(np.log(2))
 _MEMORY = 16 << 20  # bytes for the sums of all patterns, and for those of the slots that go row by row
-_TILES_PER_SLOT = 2  # of the rows of one pattern
-# Nanoseconds that a row of a rare pattern takes: for itself, for each component, and for each component and
-# square of the features; and that a common pattern takes in Python: in the first slab, and in later ones.
-_ROW, _PAIR, _SQUARE = 50.0, 20.0, 1.2
-_FIRST, _LATER = 4e5, 1e5
+_TILES_PER_SLOT = 8  # of the rows of one pattern
+# Nanoseconds, as measured. A row of a rare pattern takes some for itself, for each component, and for each
+# component and square of the features. So does a row of a common one, and the tile is filled with such rows.
+# Besides, a common pattern takes time in Python: in the first slab, and in later ones.
+_RARE = 50.0, 25.0, 0.5
+_COMMON = 0.0, 3.0, 0.05
+_FIRST, _LATER = 2.5e5, 6e4
 
 
 class Incomplete(NamedTuple):
@@ -47,9 +50,19 @@ class Incomplete(NamedTuple):
 
 
 class IncompleteFamily(CompiledFamily[P, S]):
-    """A family whose rows may have missing numbers, if `missing`, and whose covariances are then matrices."""
+    """An elliptical family, whose rows may have missing numbers if `missing`."""
 
+    # Correlations let what is observed tell of what is missing. Without, a kernel leaves out what is missing.
     by_pattern: bool  # whether rows may have missing numbers, and covariances are matrices
+    feature_constant: ClassVar[float]  # what the kernels leave out of a log-density for each feature
+
+    def log_constant(self, frame: Frame) -> float:
+        """Return the constants of all features, and the Jacobian of the frame."""
+        return len(frame.scale) * self.feature_constant - frame.log_scale
+
+    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
+        """Take the constants of the features that a row lacks out of `log_constant` again."""
+        return of_missing(rows.X, np.log(frame.scale) - self.feature_constant)
 
     @abstractmethod
     def pack_plain(self, parameters: P, frame: Frame, dtype: np.dtype[Any]) -> Any:
@@ -151,21 +164,29 @@ class IncompletePass(Pass[S]):
             return
         running = self._passes(patterns)
         dtype = self._family.working_dtype(self._packed)
-        parts = gathered(rows.X, patterns, len(running), dtype, self._slots, self._n_threads)
-        for p, (one, X) in enumerate(zip(running, parts, strict=True)):
-            one.add(*_chosen(rows, given, patterns.rows(p), X))
-        self._add_rare(rows, given, patterns, len(running))
+        ordered = sort(rows.X, patterns, len(running), dtype, self._slots, self._n_threads)
+        jobs = [
+            (one, *_chosen(rows, given, ordered.rows(p), X))
+            for p, (one, X) in enumerate(zip(running, ordered.observed, strict=True))
+        ]
+        alone = [job for job in jobs if job[0].slots == 1]
+        for one, own, known in jobs:
+            if one.slots > 1:
+                one.add(own, known)
+        if alone:
+            run_in_threads(_add_one, (alone,), len(alone), self._n_threads)
+        self._add_rare(rows, given, ordered)
 
     def _passes(self, patterns: Patterns) -> list[KernelPass[S]]:
         """Return the passes of the first patterns, which are common enough."""
         k, d = self._k, patterns.observed.shape[1]
         passes: list[KernelPass[S]] = []
-        tile = TILE_BYTES // self._family.working_dtype(self._packed).itemsize
+        tile = _tile_rows(self._family, self._packed)
         for observed, count in zip(patterns.observed, np.diff(patterns.begins).tolist(), strict=True):
             key = observed.tobytes()
             whole = bool(observed.all())
-            worth = count * row_cost(k, d) > (_LATER if whole or key in self._common else _FIRST)
-            if not worth or not observed.any():
+            python = _LATER if whole or key in self._common else _FIRST
+            if not (_is_worth_it(count, k, d, tile, python) and observed.any()):
                 break
             if whole:
                 passes.append(self._plain)
@@ -184,14 +205,15 @@ class IncompletePass(Pass[S]):
             passes.append(self._common[key].running)
         return passes
 
-    def _add_rare(self, rows: Rows, given: Array | None, patterns: Patterns, first: int) -> None:
-        begins = patterns.begins[first:] - patterns.begins[first]
+    def _add_rare(self, rows: Rows, given: Array | None, ordered: Sorted) -> None:
+        first = len(ordered.observed)
+        begins = ordered.begins[first:] - ordered.begins[first]
         if not begins[-1]:
             return
         if self._params is None:
             self._params = self._family.rare(self._packed, self._frame)
             self._rare = _new_sums(self._params, self._slots)
-        order = patterns.order[patterns.begins[first] :]
+        order = ordered.order[ordered.begins[first] :]
         weight = np.ones(len(order)) if rows.weight is None else rows.weight[order].astype(np.float64)
         labels = np.empty(0, np.int64) if rows.labels is None else rows.labels[order]
         known = np.empty((0, self._k)) if given is None else given[order].astype(np.float64)
@@ -242,33 +264,33 @@ def score_with_missing(
         return kernel_scores(family, packed.plain, frame, rows, wanted, slots, n_threads)
     k, d = len(packed.log2_weights), rows.X.shape[1]
     counts = np.diff(patterns.begins)
-    common = (counts * row_cost(k, d) > _FIRST) & patterns.observed.any(axis=1)
+    common = _is_worth_it(counts, k, d, _tile_rows(family, packed), _FIRST) & patterns.observed.any(axis=1)
     first = len(common) if common.all() else int(np.argmin(common))
-    parts = gathered(rows.X, patterns, first, family.working_dtype(packed), slots, n_threads)
-    for p, X in enumerate(parts):
-        columns, order = np.flatnonzero(patterns.observed[p]), patterns.rows(p)
+    ordered = sort(rows.X, patterns, first, family.working_dtype(packed), slots, n_threads)
+    for p, X in enumerate(ordered.observed):
+        columns, order = np.flatnonzero(patterns.observed[p]), ordered.rows(p)
         own, about = family.of_pattern(packed, frame, columns), of_columns(frame, columns)
         part = _empty(wanted, len(order))
         if not kernel_scores(family, own, about, rows._replace(X=X), part, slots, n_threads):
             return False
         _spread(part, wanted, order)
-    return _score_rare(family.rare(packed, frame), rows.X, wanted, patterns, first, slots, n_threads)
+    return _score_rare(family.rare(packed, frame), rows.X, wanted, ordered, slots, n_threads)
 
 
 def _score_rare(
     params: IncompleteParams,
     X: Array,
     wanted: Scores,
-    patterns: Patterns,
-    first: int,
+    ordered: Sorted,
     slots: int,
     n_threads: int | None,
 ) -> bool:
+    first = len(ordered.observed)
     k, failures = len(params.means), np.zeros(slots, np.int64)
     step = max(1, _MEMORY // (16 * k))
-    for start in range(int(patterns.begins[first]), len(patterns.order), step):
-        order = patterns.order[start : start + step]
-        begins = np.clip(patterns.begins[first:] - start, 0, len(order))
+    for start in range(int(ordered.begins[first]), len(X), step):
+        order = ordered.order[start : start + step]
+        begins = np.clip(ordered.begins[first:] - start, 0, len(order))
         densities, responsibilities = np.empty(len(order)), np.empty((len(order), k))
         joint = np.empty((len(order), k))
         arguments = (X, order, begins, params, densities, responsibilities, joint, failures)
@@ -291,7 +313,8 @@ def _imputed(
     patterns = patterns_of(X, 1, None)
     if patterns is None:
         return out
-    order, d = patterns.order, X.shape[1]
+    slots, d = max(1, min(64, len(X) // 256)), X.shape[1]
+    order = sort(X, patterns, 0, X.dtype, 1, None).order
     r = responsibilities[order]
     noise, sizes = np.empty((0, d)), np.empty(0)
     if rng is not None:
@@ -299,15 +322,19 @@ def _imputed(
         if len(params.degrees):
             observed = (~np.isnan(X)).sum(axis=1)
             sizes = rng.chisquare(params.degrees[responsibilities.argmax(axis=1)] + observed)[order]
-    slots = max(1, min(64, len(X) // 256))
     arguments = (X, order, patterns.begins, params, r, noise, sizes, out, np.array([slots]))
     run_slots(slot_imputed, arguments, slots, None)
     return out
 
 
-def row_cost(k: int, d: int) -> float:
-    """Return about how many nanoseconds a row of a rare pattern takes."""
-    return _ROW + k * (_PAIR + _SQUARE * d * d)
+def _is_worth_it(count: Any, k: int, d: int, tile: int, python: float) -> Any:
+    """Return whether as many rows of one pattern take less time as a common one."""
+    rare, common = (own + k * (pair + square * d * d) for own, pair, square in (_RARE, _COMMON))
+    return count * rare > python + -(-count // tile) * tile * common
+
+
+def _tile_rows(family: IncompleteFamily[Any, Any], packed: Incomplete) -> int:
+    return int(TILE_BYTES // family.working_dtype(packed).itemsize)
 
 
 def of_columns(frame: Frame, columns: Array) -> Frame:
@@ -315,17 +342,22 @@ def of_columns(frame: Frame, columns: Array) -> Frame:
 
 
 def _new_sums(params: IncompleteParams, most: int) -> IncompleteSums:
-    (k, d), m = params.means.shape, len(params.columns)
+    k, (m, d, width) = len(params.means), params.columns.shape
     slots = max(1, min(most, _MEMORY // (24 * m * d * d)))  # the sums, and as much again twice to compute in
     return IncompleteSums(
         weights=np.zeros((slots, k)),
         logarithms=np.zeros((slots, k)),
         scaled_weights=np.zeros((slots, k)),
         first=np.zeros((slots, k, d)),
-        second=np.zeros((slots, m, d, d)),
+        second=np.zeros((slots, m, d, width)),
         log_likelihood=np.zeros(slots),
         failures=np.zeros(slots, np.int64),
     )
+
+
+def _add_one(jobs: list[tuple[KernelPass[Any], Rows, Array | None]], job: int) -> None:
+    running, rows, given = jobs[job]
+    running.add(rows, given)
 
 
 def _chosen(rows: Rows, given: Array | None, order: Array, X: Array) -> tuple[Rows, Array | None]:

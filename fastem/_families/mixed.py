@@ -315,7 +315,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
         found: list[Maximised[Any]] = []
         for number, (block, own) in enumerate(self._each(sums.blocks)):
             before = None if rule.before is None else rule.before.blocks[number]
-            there: Rule[Any] = rule._replace(frame=block.frame(rule.frame), before=before, held=None)
+            there: Rule[Any] = block.rule(rule)._replace(before=before)
             found.append(block.family.maximise(own._replace(weights=sums.weights), there))
         return Maximised(
             MixedParameters(found[0].parameters.weights, tuple(one.parameters for one in found)),

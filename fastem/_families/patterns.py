@@ -4,26 +4,36 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastem._kernels._layout import WORD
 from fastem._kernels._parallel import run_slots
-from fastem._kernels._patterns import BITS, number_patterns, slot_gather, slot_missing, sort_by_pattern
-from fastem._typing import Array, FloatArray, read_only
+from fastem._kernels._patterns import number_patterns, slot_gather, slot_missing, sort_by_pattern
+from fastem._typing import Array, read_only
 
 
 class Patterns(NamedTuple):
-    """The rows of a slab by pattern. Patterns with more rows come first."""
+    """The patterns of the rows of a slab, m. Those with more rows come first."""
 
-    order: Array  # (m,) the numbers of the rows, sorted by pattern
-    begins: Array  # (P + 1,) where the rows of each pattern begin in the order
-    observed: Array  # (P, d) of bool
+    numbers: Array  # (m,) the number of the pattern of each row, as they first appear
+    ranks: Array  # (P,) the place of each pattern
+    begins: Array  # (P + 1,) where the rows of each place begin, if they are sorted by place
+    observed: Array  # (P, d) of bool, by place
+
+
+class Sorted(NamedTuple):
+    """The rows of a slab by pattern."""
+
+    order: Array  # (m,) the numbers of the rows
+    begins: Array  # (P + 1,) where those of each pattern begin
+    observed: list[Array]  # what is observed in the rows of the first patterns, (rows, features)
 
     def rows(self, pattern: int) -> Array:
         return self.order[self.begins[pattern] : self.begins[pattern + 1]]
 
 
 def patterns_of(X: Array, slots: int, n_threads: int | None) -> Patterns | None:
-    """Sort the rows of X (m, d) by pattern, or return None if nothing is missing."""
+    """Find the patterns of X (m, d), or return None if nothing is missing."""
     m, d = X.shape
-    words, found = np.empty((m, -(-d // BITS)), np.int64), np.zeros(slots, np.int64)
+    words, found = np.empty((m, -(-d // int(WORD))), np.int64), np.zeros(slots, np.int64)
     run_slots(slot_missing, (X, words, found), slots, n_threads)
     if not found.any():
         return None
@@ -32,26 +42,26 @@ def patterns_of(X: Array, slots: int, n_threads: int | None) -> Patterns | None:
     count = number_patterns(words, table, numbers, firsts)
     sizes = np.bincount(numbers, minlength=count)
     ranked = np.argsort(-sizes, kind="stable")
-    ranks, order = np.empty(count, np.int64), np.empty(m, np.int64)
+    ranks = np.empty(count, np.int64)
     ranks[ranked] = np.arange(count)
     begins = np.concatenate([[0], np.cumsum(sizes[ranked])])
-    sort_by_pattern(numbers, ranks, begins.copy(), order)
-    return Patterns(order, begins, ~np.isnan(X[firsts[ranked]]))
+    return Patterns(numbers, ranks, begins, ~np.isnan(X[firsts[ranked]]))
 
 
-def gathered(
-    X: Array, patterns: Patterns, count: int, dtype: np.dtype[np.floating], slots: int, n_threads: int | None
-) -> list[Array]:
-    """Return what is observed in the rows of each of the first `count` patterns, (rows, features)."""
-    if count == 0:
-        return []
-    begins, observed = patterns.begins[: count + 1], patterns.observed[:count]
-    widths = observed.sum(axis=1)
-    columns = np.nonzero(observed)[1]
-    places = np.concatenate([[0], np.cumsum(widths * np.diff(begins))])
-    out: FloatArray = np.empty(places[-1], dtype)
-    column_begins = np.concatenate([[0], np.cumsum(widths)])
-    sorted_rows = patterns.order[: begins[-1]]
-    arguments = (X, sorted_rows, begins, columns, column_begins, places, out, np.array([slots]))
+def sort(
+    X: Array, patterns: Patterns, common: int, dtype: np.dtype[np.floating], slots: int, n_threads: int | None
+) -> Sorted:
+    """Sort the rows by pattern. What is observed of the first `common` patterns is copied to `dtype`."""
+    numbers, ranks, begins, observed = patterns
+    order, heads = np.empty(len(X), np.int64), np.empty((slots, common), np.int64)
+    sort_by_pattern(numbers, ranks, begins.copy(), order, heads)
+    if common == 0:
+        return Sorted(order, begins, [])
+    widths = observed[:common].sum(axis=1)
+    places = np.concatenate([[0], np.cumsum(widths * np.diff(begins[: common + 1]))])
+    out = np.empty(places[-1], dtype)
+    columns, column_begins = np.nonzero(observed[:common])[1], np.concatenate([[0], np.cumsum(widths)])
+    arguments = (X, numbers, ranks, begins, heads, columns, column_begins, places, out)
     run_slots(slot_gather, arguments, slots, n_threads)
-    return [read_only(out[places[p] : places[p + 1]].reshape(-1, widths[p])) for p in range(count)]
+    parts = [out[places[p] : places[p + 1]].reshape(-1, widths[p]) for p in range(common)]
+    return Sorted(order, begins, [read_only(part) for part in parts])

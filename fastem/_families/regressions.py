@@ -11,8 +11,10 @@ from fastem._families.frame import Frame
 from fastem._families.layouts import GaussianParameters, GaussianSums
 from fastem._families.matrices import identity, invert_lower, lower
 from fastem._kernels._incomplete import IncompleteParams
+from fastem._kernels._layout import VECTOR_BYTES
 from fastem._typing import Array, FloatArray
 
+_LANES = VECTOR_BYTES // 8
 _NUMBERS = 1 << 19  # in each array that is computed at a time
 
 
@@ -27,6 +29,7 @@ def row_params(
 
     `constants` (d + 1, K) leave out weights and whiteners.
     """
+    d = parameters.means.shape[1]
     whiteners = invert_lower(np.linalg.cholesky(parameters.covariances))
     with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
         log_weights = np.log(parameters.weights)
@@ -35,7 +38,7 @@ def row_params(
         frame.shift,
         1 / frame.scale,
         parameters.means,
-        np.ascontiguousarray(whiteners.transpose(0, 2, 1)),
+        np.ascontiguousarray(np.pad(whiteners.transpose(0, 2, 1), ((0, 0), (0, 0), (0, -d % _LANES)))),
         constants + log_weights + determinants,
         np.log(frame.scale),
         degrees,
@@ -96,5 +99,6 @@ def regressions(V: FloatArray, observed: Array) -> Regressions:
 
 
 def full_triangle(matrices: FloatArray) -> FloatArray:
-    """Return symmetric matrices (m, d, d) from their lower triangles."""
+    """Return symmetric matrices (m, d, d) from their lower triangles, (m, d, d or more)."""
+    matrices = matrices[:, :, : matrices.shape[1]]
     return np.where(lower(matrices.shape[1]), matrices, matrices.transpose(0, 2, 1))

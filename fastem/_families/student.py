@@ -16,9 +16,8 @@ from fastem._families.base import check_sums
 from fastem._families.conjugate import moved
 from fastem._families.constraints import Constraint
 from fastem._families.degrees import LEAST, MOST, corrections, degrees_given_scale, own_degrees
-from fastem._families.diag_gaps import expected_sums, student_draws, student_params, student_sums
+from fastem._families.diag_gaps import expected_sums, independently_imputed, student_params, student_sums
 from fastem._families.frame import Frame, Moments
-from fastem._families.gaps import expected, of_missing
 from fastem._families.gaussian import Gaussian
 from fastem._families.incomplete import IncompleteFamily
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
@@ -29,7 +28,7 @@ from fastem._families.special import digamma, log_gamma_gain
 from fastem._families.steps import Maximised, Rule
 from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
 from fastem._kernels._params import StudentGapsParams, StudentGapsSums, StudentParams, StudentSums, Sums
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import Array, FloatArray
 
 _LN2 = float(np.log(2))
 _FIRST_DEGREES = 10.0  # before the first M-step, and for components that are re-seeded
@@ -67,6 +66,7 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
     parameter_names = ("means", "scales", "degrees_of_freedom")
     location = "means"
     has_covariances = True
+    feature_constant = -0.5 * float(np.log(np.pi))
     separable = ("degrees_of_freedom",)
     holdable = ("means",)
     tries_random = True
@@ -233,14 +233,6 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
             merged.weights, logarithms, nu, gaussian.means, gaussian.weights, gaussian.first, gaussian.scatter
         )
 
-    def log_constant(self, frame: Frame) -> float:
-        """pi^(-d/2) and the Jacobian of the frame."""
-        return -0.5 * len(frame.scale) * float(np.log(np.pi)) - frame.log_scale
-
-    def base_measure(self, rows: Rows, frame: Frame, n_threads: int | None) -> FloatArray:
-        """Take the constants of the features that a row lacks out of `log_constant` again."""
-        return of_missing(rows.X, 0.5 * np.log(np.pi) + np.log(frame.scale))
-
     def imputed(
         self,
         parameters: StudentParameters,
@@ -250,10 +242,8 @@ class Student(IncompleteFamily[StudentParameters, TotalsOfStudent]):
     ) -> FloatArray:
         if self.by_pattern:
             return super().imputed(parameters, X, responsibilities, rng)
-        if rng is None:
-            return expected(X, responsibilities, parameters.means)
-        labels, nu = responsibilities.argmax(axis=1), parameters.degrees_of_freedom
-        return student_draws(self._layout, _gaussian_of(parameters), nu, labels, X, rng)
+        gaussian, nu = _gaussian_of(parameters), parameters.degrees_of_freedom
+        return independently_imputed(self._layout, gaussian, nu, X, responsibilities, rng)
 
     # --- sums and M-step
 

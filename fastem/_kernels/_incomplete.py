@@ -1,16 +1,7 @@
 """Rows with missing numbers, row by row: for patterns of missing numbers that few rows share.
 
-With the whitener A of a component and the parts z_o, z_m of z = x - mean that are observed and missing, the
-density of z_o is that of z with the z_m that makes |A_o z_o + A_m z_m| least, but for a determinant. This
-z_m is expected, too, and (A_m' A_m)^-1 is its covariance. So with Q T = A_m, Q'Q = 1 and T upper triangular
-
-    y = A_o z_o,  c = Q'y,  q = |y - Q c|^2,  z_m = -T^-1 c,  B = T^-1 T^-T
-
-cost d (d + 1) / 2 multiply-adds for each row and component as complete rows do, 2 d for each missing number,
-and for each pattern and component d for each pair of missing numbers. To factorise the covariance of what is
-observed would cost d^3 / 6, and loses digits where features nearly agree only if A does too.
-
-All is in float64 and in natural logarithms. K is the number of components, M that of covariances, K or 1.
+`_projections` has the algebra. All is in float64 and in natural logarithms. K is the number of components, M
+that of covariances, K or 1, and the width that of rows of whole vectors, which is d or more.
 """
 
 import math
@@ -18,7 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem._kernels._jit import allocating_kernel, entry_kernel, kernel
+from fastem._kernels._flat import load_flat, store_flat
+from fastem._kernels._jit import entry_kernel, kernel
+from fastem._kernels._projections import (
+    add_variances,
+    complete_row,
+    factorise,
+    length_of,
+    new_scratch,
+    project,
+    whiten,
+)
+from fastem._kernels._simd import lanes
 
 _FINITE = np.float64(1e150)  # of which squares are numbers
 _BOUND = np.float64(1e18)  # the largest coordinate that can be scored, as for complete rows
@@ -32,7 +34,7 @@ class IncompleteParams(NamedTuple):
     shift: np.ndarray  # (d,)
     inverse_scale: np.ndarray  # (d,)
     means: np.ndarray  # (K, d)
-    columns: np.ndarray  # (M, d, d) the columns of each whitener as rows, upper triangular
+    columns: np.ndarray  # (M, d, width) the columns of each whitener as rows, with zeros beyond d
     constants: np.ndarray  # (d + 1, K) of the log-densities, by how many features are observed
     log_scales: np.ndarray  # (d,) what each observed feature subtracts from log-densities
     degrees: np.ndarray  # (K,) degrees of freedom of t distributions, or (0,)
@@ -46,110 +48,9 @@ class IncompleteSums(NamedTuple):
     logarithms: np.ndarray  # (G, K) sum of r log u
     scaled_weights: np.ndarray  # (G, K) sum of r u
     first: np.ndarray  # (G, K, d) sum of r u z
-    second: np.ndarray  # (G, M, d, d) the lower triangle of the sum of r u z z' + r B
+    second: np.ndarray  # (G, M, d, width) the lower triangle of the sum of r u z z' + r B
     log_likelihood: np.ndarray  # (G,)
     failures: np.ndarray  # (G,) 1 if a number is not finite
-
-
-class Scratch(NamedTuple):
-    """What a slot computes in."""
-
-    counts: np.ndarray  # (2,) how many features are observed and missing
-    observed: np.ndarray  # (d,) their numbers
-    missing: np.ndarray  # (d,)
-    bases: np.ndarray  # (M, d, d) the columns of Q as rows
-    triangles: np.ndarray  # (M, d, d) T
-    log_determinants: np.ndarray  # (M,) of T
-    parts: np.ndarray  # (K, d) c
-    squares: np.ndarray  # (K,) q
-    shares: np.ndarray  # (K,) log-densities, then responsibilities
-    z: np.ndarray  # (d,)
-    y: np.ndarray  # (d,)
-    own: np.ndarray  # (M,) sum of r over the rows of a pattern
-
-
-@allocating_kernel
-def new_scratch(K, M, d):
-    whole, squares = np.zeros((2, M, d, d)), np.zeros((K, d))
-    lists, numbers = np.zeros((2, d), np.int64), np.zeros((2, d))
-    return Scratch(
-        np.zeros(2, np.int64),
-        lists[0],
-        lists[1],
-        whole[0],
-        whole[1],
-        np.zeros(M),
-        squares,
-        np.zeros(K),
-        np.zeros(K),
-        numbers[0],
-        numbers[1],
-        np.zeros(M),
-    )
-
-
-@kernel
-def factorise(X, i, columns, scratch):
-    """Find the pattern of row i, and Q and T for each covariance."""
-    counts, observed, missing = scratch.counts, scratch.observed, scratch.missing
-    bases, triangles, log_determinants = scratch.bases, scratch.triangles, scratch.log_determinants
-    M, d = columns.shape[:2]
-    o = m = 0
-    for j in range(d):
-        if X[i, j] == X[i, j]:
-            observed[o] = j
-            o += 1
-        else:
-            missing[m] = j
-            m += 1
-    counts[0], counts[1] = o, m
-    for k in range(M):
-        log_determinants[k] = 0
-        for a in range(m):
-            # Columns of a lower triangular matrix are 0 above the first missing feature.
-            first = missing[0]
-            for e in range(first, d):
-                bases[k, a, e] = columns[k, missing[a], e]
-            for b in range(a):
-                dot = 0.0
-                for e in range(first, d):
-                    dot += bases[k, b, e] * bases[k, a, e]
-                triangles[k, b, a] = dot
-                for e in range(first, d):
-                    bases[k, a, e] -= dot * bases[k, b, e]
-            square = 0.0
-            for e in range(first, d):
-                square += bases[k, a, e] * bases[k, a, e]
-            length = math.sqrt(square)
-            triangles[k, a, a] = length
-            inverse = 1 / length
-            for e in range(first, d):
-                bases[k, a, e] *= inverse
-            log_determinants[k] += math.log(length)
-
-
-@kernel
-def add_variances(second, slot, scratch):
-    """Add the covariances of what is missing, B, times the shares `own`. Inverts the triangles in place."""
-    missing, triangles, own, m = scratch.missing, scratch.triangles, scratch.own, scratch.counts[1]
-    for k in range(triangles.shape[0]):
-        share = own[k]
-        if share == 0:
-            continue
-        for b in range(m):
-            inverse = 1 / triangles[k, b, b]
-            triangles[k, b, b] = inverse
-            for a in range(b):
-                total = 0.0
-                for e in range(a, b):
-                    total += triangles[k, a, e] * triangles[k, e, b]
-                triangles[k, a, b] = -total * inverse
-        for a in range(m):
-            for b in range(a + 1):
-                total = 0.0
-                for e in range(a, m):
-                    total += triangles[k, a, e] * triangles[k, b, e]
-                second[slot, k, missing[a], missing[b]] += share * total
 
 
 @kernel
@@ -162,10 +63,9 @@ def score_row(params, X, i, bound, scratch):
     constants, degrees, log_scales = params.constants, params.degrees, params.log_scales
     observed, bases, log_determinants = scratch.observed, scratch.bases, scratch.log_determinants
     missing, parts, squares, shares = scratch.missing, scratch.parts, scratch.squares, scratch.shares
-    y, z = scratch.y, scratch.z
+    y, z, gaps = scratch.y, scratch.z, scratch.gaps
     o, m = scratch.counts[0], scratch.counts[1]
-    K, d = means.shape
-    M = columns.shape[0]
+    K, M = means.shape[0], columns.shape[0]
     scale, largest = 0.0, 0.0
     for t in range(o):
         j = observed[t]
@@ -174,24 +74,12 @@ def score_row(params, X, i, bound, scratch):
         largest = largest if abs(z[j]) <= largest else abs(z[j])
     for k in range(K):
         c = k if M == K else 0
-        for e in range(d):
-            y[e] = 0.0
         for t in range(o):
-            j = observed[t]
-            gap = z[j] - means[k, j]
-            for e in range(j, d):
-                y[e] += gap * columns[c, j, e]
-        first = missing[0] if m > 0 else d
-        for a in range(m):
-            dot = 0.0
-            for e in range(first, d):
-                dot += bases[c, a, e] * y[e]
-            parts[k, a] = dot
-            for e in range(first, d):
-                y[e] -= dot * bases[c, a, e]
-        square = 0.0
-        for e in range(d):
-            square += y[e] * y[e]
+            gaps[t] = z[observed[t]] - means[k, observed[t]]
+        whiten(columns, c, observed, gaps, o, y)
+        if m > 0:
+            project(bases, c, m, missing[0] // lanes(y) * lanes(y), y, 0, 0, parts, k)
+        square = length_of(y, 0, 0, 0)
         squares[k] = square
         density = constants[o, k] - log_determinants[c]
         if degrees.shape[0] > 0:
@@ -234,16 +122,6 @@ def normalise_row(shares, label, hard):
 
 
 @kernel
-def complete_row(triangles, c, parts, k, missing, m, y):
-    """OUT y: z_m, which solves T z_m = -c"""
-    for a in range(m - 1, -1, -1):
-        total = parts[k, a]
-        for b in range(a + 1, m):
-            total += triangles[c, a, b] * y[missing[b]]
-        y[missing[a]] = -total / triangles[c, a, a]
-
-
-@kernel
 def add_row(params, scratch, sums, slot):
     """Add a row with its responsibilities, times its weight."""
     means, degrees, corrections = params.means, params.degrees, params.corrections
@@ -254,6 +132,9 @@ def add_row(params, scratch, sums, slot):
     own = scratch.own
     o, m = scratch.counts[0], scratch.counts[1]
     K, d = means.shape
+    M, width, step = own.shape[0], second.shape[3], lanes(y)
+    for e in range(d, width):
+        y[0, 0, e] = 0.0
     for k in range(K):
         r = shares[k]
         if r == 0:
@@ -267,13 +148,13 @@ def add_row(params, scratch, sums, slot):
             r *= u
         scaled[slot, k] += r
         for t in range(o):
-            y[observed[t]] = z[observed[t]] - means[k, observed[t]]
+            y[0, 0, observed[t]] = z[observed[t]] - means[k, observed[t]]
         complete_row(triangles, c, parts, k, missing, m, y)
         for i in range(d):
-            part = r * y[i]
+            part, row = r * y[0, 0, i], ((slot * M + c) * d + i) * width
             first[slot, k, i] += part
-            for j in range(i + 1):
-                second[slot, c, i, j] += part * y[j]
+            for e in range(0, i + 1, step):
+                store_flat(second, row + e, load_flat(second, row + e) + load_flat(y, e) * part)
 
 
 @entry_kernel
@@ -286,7 +167,7 @@ def slot_incomplete(X, order, begins, sample_weight, labels, given, params, hard
     """
     K, d = params.means.shape
     G, total = sums.log_likelihood.shape[0], order.shape[0]
-    scratch = new_scratch(K, params.columns.shape[0], d)
+    scratch = new_scratch(K, params.columns.shape[0], d, params.columns.shape[2])
     shares, own = scratch.shares, scratch.own
     first, stop = total * slot // G, total * (slot + 1) // G
     p, known = 0, False
@@ -327,7 +208,7 @@ def slot_incomplete_scores(X, order, begins, params, log_densities, responsibili
     """
     K, d = params.means.shape
     G, total = failures.shape[0], order.shape[0]
-    scratch = new_scratch(K, params.columns.shape[0], d)
+    scratch = new_scratch(K, params.columns.shape[0], d, params.columns.shape[2])
     shares = scratch.shares
     first, stop = total * slot // G, total * (slot + 1) // G
     p, known = 0, False
@@ -362,7 +243,7 @@ def slot_imputed(X, order, begins, params, responsibilities, noise, sizes, out, 
     means, shift, inverse_scale = params.means, params.shift, params.inverse_scale
     K, d = means.shape
     M, total = params.columns.shape[0], order.shape[0]
-    scratch = new_scratch(K, M, d)
+    scratch = new_scratch(K, M, d, params.columns.shape[2])
     missing, triangles, parts, y = scratch.missing, scratch.triangles, scratch.parts, scratch.y
     first, stop = total * slot // slots[0], total * (slot + 1) // slots[0]
     p, known = 0, False
@@ -387,10 +268,10 @@ def slot_imputed(X, order, begins, params, responsibilities, noise, sizes, out, 
                 if sizes.shape[0] > 0:
                     size = math.sqrt((params.degrees[k] + scratch.squares[k]) / sizes[t])
                 for a in range(m):
-                    parts[k, a] -= size * noise[t, a]
+                    parts[k, 0, a] -= size * noise[t, a]
             complete_row(triangles, c, parts, k, missing, m, y)
             for a in range(m):
-                out[i, missing[a]] += r * (means[k, missing[a]] + y[missing[a]])
+                out[i, missing[a]] += r * (means[k, missing[a]] + y[0, 0, missing[a]])
         for a in range(m):
             j = missing[a]
             out[i, j] = out[i, j] / inverse_scale[j] + shift[j]

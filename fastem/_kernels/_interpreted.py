@@ -62,6 +62,19 @@ def store(array, i, b, vector):
     array[i, b : b + lanes(array)] = vector
 
 
+def load_flat(array, offset):
+    _check(array.flags.c_contiguous, "an array that is not in C order")
+    _check_range("numbers", offset, lanes(array), array.size)
+    return array.reshape(-1)[offset : offset + lanes(array)].copy()
+
+
+def store_flat(array, offset, vector):
+    _check(array.flags.c_contiguous, "an array that is not in C order")
+    _check_range("numbers", offset, lanes(array), array.size)
+    _check(vector.dtype == array.dtype, "{} in an array of {}", vector.dtype, array.dtype)
+    array.reshape(-1)[offset : offset + lanes(array)] = vector
+
+
 def load_column(X, i, j):
     _check(X.dtype in (np.float32, np.float64), "a vector of {}", X.dtype)
     _check_c_order(X, X.dtype, 2)
@@ -116,6 +129,13 @@ def choose(a, b, x, y):
 
 def above(a, b):
     return sum(1 << lane for lane in range(len(a)) if a[lane] > b[lane])
+
+
+def absent(X, i, j):
+    _check_c_order(X, X.dtype, 2)
+    place = i * X.shape[1] + j
+    _check_range("numbers", place, lanes(X), X.size)
+    return int(np.isnan(X.reshape(-1)[place : place + lanes(X)]) @ (1 << np.arange(lanes(X))))
 
 
 def lowest_bit(word):

@@ -1,15 +1,19 @@
 """Rows sorted by pattern: which of their numbers are missing, that is, NaN.
 
-The pattern of a row is a bit for each feature, 63 in a word. Rows get the number of their pattern, in the
+The pattern of a row is a bit for each feature, 32 in a word. Rows get the number of their pattern, in the
 order in which patterns first appear, by a table of hashes. So rows are read once, however many patterns.
 """
 
 import numpy as np
 
+from fastem._kernels._flat import absent
 from fastem._kernels._jit import entry_kernel
+from fastem._kernels._layout import WORD
+from fastem._kernels._simd import lanes
 
-BITS = 63  # in one word, which keeps its sign
-_MIX = np.int64(-7046029254386353131)  # an odd number whose bits look random
+_MIX = np.int64(0x5851F42D)  # an odd number whose bits look random
+_LOW = np.int64(0xFFFFFFFF)
+_ONE = np.int64(1)
 
 
 @entry_kernel
@@ -19,15 +23,21 @@ def slot_missing(X, words, found, slot):
     OUT words (m, w): a bit for each feature, 1 if it is missing; found (G,): 1 if any is
     """
     m, d = X.shape
-    slots, any_word = found.shape[0], np.int64(0)
+    slots, step, either = found.shape[0], lanes(X), np.int64(0)
     for i in range(m * slot // slots, m * (slot + 1) // slots):
         for w in range(words.shape[1]):
-            word, first = np.int64(0), w * BITS
-            for j in range(first, min(first + BITS, d)):
-                word |= np.int64(X[i, j] != X[i, j]) << np.int64(j - first)
+            first, word = w * WORD, np.int64(0)
+            end = min(first + WORD, d)
+            for j in range(first, end, step):
+                if i * d + j + step <= m * d:
+                    word |= absent(X, i, j) << np.int64(j - first)
+                else:
+                    for c in range(j, end):
+                        word |= np.int64(X[i, c] != X[i, c]) << np.int64(c - first)
+            word &= (_ONE << np.int64(end - first)) - _ONE
             words[i, w] = word
-            any_word |= word
-    found[slot] = 1 if any_word != 0 else 0
+            either |= word
+    found[slot] = 1 if either != 0 else 0
 
 
 @entry_kernel
@@ -42,7 +52,7 @@ def number_patterns(words, table, numbers, firsts):
         code = np.int64(0)
         for w in range(words.shape[1]):
             code = (code ^ words[i, w]) * _MIX
-            code ^= (code >> np.int64(29)) & np.int64(0x7FFFFFFFF)
+            code = (code ^ (code >> np.int64(31))) & _LOW
         place = code & mask
         while True:
             number = table[place] - 1
@@ -63,33 +73,39 @@ def number_patterns(words, table, numbers, firsts):
 
 
 @entry_kernel
-def sort_by_pattern(numbers, ranks, ends, order):
+def sort_by_pattern(numbers, ranks, ends, order, heads):
     """Sort rows by the place of their pattern. Those of one pattern stay as they come.
 
     IN ranks (P,): the place of each pattern; ends (P + 1,): where the rows of each place begin
     OUT order (m,): the numbers of the rows; ends: where the rows of each place end
+    OUT heads (G, C): where the next row of each of the first C places goes when the rows of a slot begin
     """
-    for i in range(numbers.shape[0]):
-        place = ranks[numbers[i]]
-        order[ends[place]] = i
-        ends[place] += 1
+    m, slots = numbers.shape[0], heads.shape[0]
+    for slot in range(slots):
+        heads[slot] = ends[: heads.shape[1]]
+        for i in range(m * slot // slots, m * (slot + 1) // slots):
+            place = ranks[numbers[i]]
+            order[ends[place]] = i
+            ends[place] += 1
 
 
 @entry_kernel
-def slot_gather(X, order, begins, columns, column_begins, places, out, slots, slot):
-    """Copy what is observed in the rows of one slot to `out`, pattern by pattern.
+def slot_gather(X, numbers, ranks, begins, heads, columns, column_begins, places, out, slot):
+    """Copy what is observed in the rows of one slot to `out`, pattern by pattern, for the first C places.
 
-    IN order (t,): numbers of rows, sorted by pattern; begins (P + 1,): where those of each pattern begin
-    IN columns: the observed columns of all patterns; column_begins (P + 1,): where those of each begin
-    IN places (P,): where the numbers of each pattern begin in `out`
+    Rows are read as they come, and written where the next row of their pattern goes.
+
+    IN begins (C + 1,): where the rows of each place begin; heads as of `sort_by_pattern`, which change
+    IN columns: the observed columns of all places; column_begins (C + 1,): where those of each begin
+    IN places (C,): where the numbers of each place begin in `out`
     """
-    total = order.shape[0]
-    first, stop = total * slot // slots[0], total * (slot + 1) // slots[0]
-    p = 0
-    for t in range(first, stop):
-        while t >= begins[p + 1]:
-            p += 1
+    m, (slots, count) = numbers.shape[0], heads.shape
+    for i in range(m * slot // slots, m * (slot + 1) // slots):
+        p = ranks[numbers[i]]
+        if p >= count:
+            continue
         low, high = column_begins[p], column_begins[p + 1]
-        to, i = places[p] + (t - begins[p]) * (high - low), order[t]
+        to = places[p] + (heads[slot, p] - begins[p]) * (high - low) - low
+        heads[slot, p] += 1
         for c in range(low, high):
-            out[to + c - low] = X[i, columns[c]]
+            out[to + c] = X[i, columns[c]]
