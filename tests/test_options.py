@@ -26,6 +26,7 @@ LABELS = np.repeat([0, 1], N // 2)
 HIGH = LABELS[:, None] == 1
 KNOWN = np.where(RNG.random(N) < 0.2, LABELS, -1)
 WEIGHT = RNG.integers(1, 4, N).astype(np.float64)
+NOISE = np.full((N, 3), 0.2)
 SHARES = [0.4, 0.6]
 NUMBERS = RNG.normal(size=(N, 3)) + 4 * HIGH
 CLOSE = RNG.normal(size=(N, 3)) + 1.5 * HIGH  # so close that acceleration begins
@@ -152,6 +153,7 @@ def extras(option, distribution, X):
         'inference="variational"': {"inference": "variational"},
         "labels=...": {"labels": KNOWN},
         "noise_component=True": {"noise_component": True},
+        "noise=...": {"noise": NOISE},
         'assignment="hard"': {"assignment": "hard"},
         "sample_weight=...": {"sample_weight": WEIGHT},
         'acceleration="auto"': {"acceleration": "auto", "max_iter": 20, "tol": 0, "init": "random"},
@@ -273,6 +275,7 @@ def by_source(option, folder):
     return {
         "labels= array": {"labels": KNOWN},
         "sample_weight= array": {"sample_weight": WEIGHT},
+        "noise= array": {"noise": NOISE},
         "names of columns for these": {"sample_weight": "w", "labels": "z"},
         "columns=": {"columns": NAMES[:2]},
         "cache_dir=": {"cache_dir": folder},
@@ -349,6 +352,7 @@ def by_each_other(option, model):
         'inference="variational"': {"inference": "variational"},
         "noise_component=True": {"noise_component": True},
         'missing="marginalise"': {"missing": "marginalise"},
+        "noise=...": {"noise": NOISE},
         "with labels": {"labels": KNOWN},
         'with assignment="hard"': {"assignment": "hard"},
         "with fixed": {"init": model, "fixed": ("weights",)},

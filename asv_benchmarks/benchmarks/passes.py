@@ -127,6 +127,29 @@ class PassWithMissingIndependent:
         fastem.m_step(fastem.e_step(self.X, self.model))
 
 
+class PassWithMeasurementNoise:
+    """A pass where each row has known noise, and so a matrix of its own for each component."""
+
+    params = (["matrices", "variances"], [(2, 16, 100_000), (6, 16, 100_000), (30, 16, 5_000)])
+    param_names = ("noise", "d_k_n")
+
+    def setup(self, noise, size):
+        d, k, n = size
+        self.X = clusters(n, d, k, "float64")
+        self.model = start(self.X, k, "full" if noise == "matrices" else "diag")
+        factors = np.random.default_rng(0).normal(size=(n, d, d)) / d
+        self.noise = factors @ factors.transpose(0, 2, 1)
+        if noise == "variances":
+            self.noise = np.einsum("nii->ni", self.noise).copy()
+        self.time_pass()
+
+    def time_pass(self, *_):
+        fastem.e_step(self.X, self.model, noise=self.noise)
+
+    def time_denoise(self, *_):
+        self.model.denoise(self.X, self.noise)
+
+
 class PassOfManyTied:
     """A pass where the scatter between many tied components took as long as the kernels."""
 

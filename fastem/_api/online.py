@@ -182,6 +182,11 @@ def partial_fit(
             f'missing must be "error" in partial_fit; got {first["missing"]!r}. Use fit, or e_step and '
             "m_step on chunks."
         )
+    if first.get("noise") is not None:
+        raise ValueError(
+            "noise must be None in partial_fit; got the noise of a chunk. Use fit, or e_step and m_step on "
+            "chunks."
+        )
     if model is not None:
         check_model(model)
     if "rng" in first:

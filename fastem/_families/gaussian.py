@@ -62,13 +62,12 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         self.has_variational = constraint.direct and not missing
         self.refinements = REFINEMENTS if missing else 1
 
-    def remade(self, kind: type[G]) -> G:
-        """Return another kind of Gaussians with the same layout and constraint."""
-        about = self.name, self._layout, self._constraint, self.parameter_names[1]
-        return kind(*about, missing=self.missing)
+    def remade(self, kind: type[G], missing: bool) -> G:
+        """Return Gaussians of this kind with the same layout and constraint."""
+        return kind(self.name, self._layout, self._constraint, self.parameter_names[1], missing=missing)
 
     def with_missing(self) -> "Gaussian":
-        return Gaussian(self.name, self._layout, self._constraint, self.parameter_names[1], missing=True)
+        return self.remade(Gaussian, True)
 
     @property
     def storage(self) -> str:

@@ -49,6 +49,7 @@ class Measured(Gaussian):
         super().__init__(name, layout, constraint, covariances, missing=missing)
         self._plain = Gaussian(name, layout, constraint, covariances, missing=missing)
         self.has_ascents = self.has_variational = False  # no kernel of whole ascents knows noise
+        self.has_base_measure = False  # its own kernels know what is missing
 
     @property
     def plain(self) -> Gaussian:
@@ -59,7 +60,7 @@ class Measured(Gaussian):
         return None
 
     def with_missing(self) -> "Measured":
-        return self._plain.with_missing().remade(Measured)
+        return self.remade(Measured, True)
 
     def pack(self, parameters: GaussianParameters | None, frame: Frame, dtype: np.dtype[Any]) -> Packed:
         """Noise is in float64, and so are all passes."""

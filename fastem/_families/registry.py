@@ -191,7 +191,7 @@ def measured_family(family: Family[Any, Any]) -> Family[Any, Any]:
     if type(family) is not Gaussian:
         about = "noise_component=True" if family.extra else family.label
         raise ValueError(f"noise must be None for {about}; known noise is for Gaussian components alone.")
-    return family.remade(Measured)
+    return family.remade(Measured, family.missing)
 
 
 def family_named(name: str, own: Family[Any, Any] | None, state: Mapping[str, Array]) -> Family[Any, Any]:

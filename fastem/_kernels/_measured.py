@@ -161,7 +161,7 @@ def inner(line, one, other, count, start0, start1):
     return s0, s1
 
 
-@kernel
+@inlined_kernel
 def factorise(params, k, space, b, seen, top, kind, gaps, line):
     """Factorise T = L D L' for the rows of a group, which starts at column b.
 
@@ -212,7 +212,7 @@ def factorise(params, k, space, b, seen, top, kind, gaps, line):
                 store(line, 0, at(i, i) * width + step, one / t1)
 
 
-@kernel
+@inlined_kernel
 def solve_points(means, k, space, b, gaps, line):
     """OUT line from the entry 3 T on: y = L^-1 (x - mean), d entries"""
     d, step = means.shape[1], lanes(space)
@@ -227,7 +227,7 @@ def solve_points(means, k, space, b, gaps, line):
         store(line, 0, (3 * triangle + i) * width + step, z1)
 
 
-@kernel
+@inlined_kernel
 def finish_density(log2_weight, d, base, share, space, b, line):
     """OUT a row of shares: the log-densities of a group"""
     step = lanes(space)
@@ -249,7 +249,7 @@ def finish_density(log2_weight, d, base, share, space, b, line):
     store(space, share, b + step, s1 - q1 * _HALF_LOG2_E)
 
 
-@kernel
+@inlined_kernel
 def independent_density(params, k, base, share, space, b, seen, top, kind, gaps):
     """Do the same if covariances and noise are variances."""
     d, step = params.means.shape[1], lanes(space)

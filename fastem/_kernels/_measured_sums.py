@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastem._kernels._assignment import keep_best, keep_known
-from fastem._kernels._jit import entry_kernel, kernel, spliced_kernel
+from fastem._kernels._jit import entry_kernel, inlined_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_share
 from fastem._kernels._measured import (
     VARIANCES,
@@ -30,7 +30,7 @@ from fastem._kernels._tile import (
 _ZERO, _ONE = np.float64(0), np.float64(1)
 
 
-@kernel
+@inlined_kernel
 def whitened_means(C, k, space, b, gaps, line):
     """OUT line from the entry T on: A = L^-1 C; from 2 T on: D^-1 A; from 3 T + d on: u = A' D^-1 y"""
     d, step = C.shape[1], lanes(space)
@@ -62,7 +62,7 @@ def whitened_means(C, k, space, b, gaps, line):
         store(line, 0, (3 * triangle + d + j) * width + step, u1)
 
 
-@kernel
+@inlined_kernel
 def add_group(d, share, space, b, line):
     """Add a group to the sums of one component.
 
