@@ -674,6 +674,8 @@ def observed_moments(X, sample_weight):
         means.append((w * x).sum() / w.sum())
         variances.append((w * (x - means[-1]) ** 2).sum() / w.sum())
     return np.array(weights), np.array(means), np.array(variances)
+
+
 def incomplete_statistics(X, sample_weight, weights, means, matrices, degrees=None):
     """Expected sums over rows with NaN (Ghahramani and Jordan 1994), and the weighted sum of log p.
 
