@@ -84,6 +84,8 @@ def test_passes_and_scores_are_those_of_the_loops(covariance_type, student, patt
         check(model, X, weight, 1e-10)
     single = X.astype(np.float32)
     check(model, single, None, TOLERANCE[np.float32])
+    one = mixture(covariance_type, 1, 4, student)
+    check(one, gappy(one.sample(60, rng=2)[0], 0.4), None, 1e-10)
 
 
 def check(model, X, weight, tolerance):

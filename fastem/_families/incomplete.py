@@ -15,7 +15,8 @@ import numpy as np
 from fastem._families.compiled import CompiledFamily, KernelPass, kernel_scores
 from fastem._families.frame import Frame
 from fastem._families.gaps import of_missing
-from fastem._families.patterns import Patterns, Sorted, patterns_of, sort
+from fastem._families.marginals import of_columns, part_of
+from fastem._families.patterns import Patterns, Sorted, is_worth_it, patterns_of, sort
 from fastem._families.steps import P, Pass, S, Scores, Summed
 from fastem._kernels._incomplete import (
     IncompleteParams,
@@ -26,16 +27,13 @@ from fastem._kernels._incomplete import (
 )
 from fastem._kernels._layout import TILE_BYTES
 from fastem._kernels._parallel import run_in_threads, run_slots
+from fastem._kernels._params import FullParams
 from fastem._typing import Array, FloatArray, Rows
 
 _LN2 = float(np.log(2))
 _MEMORY = 16 << 20  # bytes for the sums of all patterns, and for those of the slots that go row by row
 _TILES_PER_SLOT = 8  # of the rows of one pattern
-# Nanoseconds, as measured. A row of a rare pattern takes some for itself, for each component, and for each
-# component and square of the features. So does a row of a common one, and the tile is filled with such rows.
-# Besides, a common pattern takes time in Python: in the first slab, and in later ones.
-_RARE = 50.0, 25.0, 0.5
-_COMMON = 0.0, 3.0, 0.05
+# Nanoseconds in Python for a common pattern, as measured: in the first slab, and in later ones.
 _FIRST, _LATER = 2.5e5, 6e4
 
 
@@ -120,10 +118,30 @@ class IncompleteFamily(CompiledFamily[P, S]):
             plain.shift, plain.log2_weights, plain, parameters, np.zeros(len(plain.log2_weights))
         )
 
-    def of_pattern(self, packed: Incomplete, frame: Frame, observed: Array) -> Any:
-        """Return what the kernels of complete rows need for rows of the observed features (o,) alone."""
-        some, about = self.some(packed.parameters, observed), of_columns(frame, observed)
-        return self.raised(self.pack_plain(some, about, self.working_dtype(packed)), packed.raised)
+    def of_patterns(self, packed: Incomplete, frame: Frame, observed: list[Array]) -> list[Any]:
+        """Return what the kernels of complete rows need for rows of the observed features (o,) alone.
+
+        Patterns of as many features are packed as one mixture, which costs little more than one of them.
+        """
+        k, dtype = len(packed.log2_weights), self.working_dtype(packed)
+        some = [self.some(packed.parameters, columns) for columns in observed]
+        frames = [of_columns(frame, columns) for columns in observed]
+        if isinstance(getattr(packed.plain, "gaussian", packed.plain), FullParams):
+            fields: Any = some
+            stacked = type(fields[0])(*map(np.concatenate, zip(*fields, strict=True)))
+            whole = self.pack_plain(stacked, frames[0], dtype)
+            parts = [
+                part_of(
+                    whole,
+                    slice(p * k, (p + 1) * k),
+                    about.shift.astype(dtype),
+                    (1 / about.scale).astype(dtype),
+                )
+                for p, about in enumerate(frames)
+            ]
+        else:
+            parts = [self.pack_plain(one, about, dtype) for one, about in zip(some, frames, strict=True)]
+        return [self.raised(part, packed.raised) for part in parts] if packed.raised.any() else parts
 
     def rare(self, packed: Incomplete, frame: Frame) -> IncompleteParams:
         params = self.row_by_row(packed.parameters, frame)
@@ -180,30 +198,36 @@ class IncompletePass(Pass[S]):
     def _passes(self, patterns: Patterns) -> list[KernelPass[S]]:
         """Return the passes of the first patterns, which are common enough."""
         k, d = self._k, patterns.observed.shape[1]
-        passes: list[KernelPass[S]] = []
         tile = _tile_rows(self._family, self._packed)
+        keys, new = [], {}
         for observed, count in zip(patterns.observed, np.diff(patterns.begins).tolist(), strict=True):
-            key = observed.tobytes()
-            whole = bool(observed.all())
-            python = _LATER if whole or key in self._common else _FIRST
-            if not (_is_worth_it(count, k, d, tile, python) and observed.any()):
+            key, whole = observed.tobytes(), bool(observed.all())
+            known = whole or key in self._common
+            if not (is_worth_it(count, k, d, tile, _LATER if known else _FIRST) and observed.any()):
                 break
-            if whole:
-                passes.append(self._plain)
-                continue
-            if key not in self._common:
+            if not known:
                 size = self._family.bytes_per_slot(k, int(observed.sum()))
                 slots = min(self._slots, max(1, count // (_TILES_PER_SLOT * tile)), self._free // size)
                 if slots < 1:
                     break
                 self._free -= slots * size
-                columns = np.flatnonzero(observed)
-                packed = self._family.of_pattern(self._packed, self._frame, columns)
-                frame = of_columns(self._frame, columns)
-                one = KernelPass(self._family, packed, k, frame, self._hard, slots, self._n_threads)
+                new[key] = np.flatnonzero(observed), slots
+            keys.append(b"" if whole else key)
+        self._begin(new)
+        return [self._common[key].running if key else self._plain for key in keys]
+
+    def _begin(self, new: dict[bytes, tuple[Array, int]]) -> None:
+        """Begin the passes of patterns, given what is observed in them and their numbers of slots."""
+        by_count: dict[int, list[bytes]] = {}
+        for key, (columns, _) in new.items():
+            by_count.setdefault(len(columns), []).append(key)
+        for alike in by_count.values():
+            observed = [new[key][0] for key in alike]
+            packed = self._family.of_patterns(self._packed, self._frame, observed)
+            for key, columns, own in zip(alike, observed, packed, strict=True):
+                about, slots = of_columns(self._frame, columns), new[key][1]
+                one = KernelPass(self._family, own, self._k, about, self._hard, slots, self._n_threads)
                 self._common[key] = _Common(columns, one)
-            passes.append(self._common[key].running)
-        return passes
 
     def _add_rare(self, rows: Rows, given: Array | None, ordered: Sorted) -> None:
         first = len(ordered.observed)
@@ -264,12 +288,12 @@ def score_with_missing(
         return kernel_scores(family, packed.plain, frame, rows, wanted, slots, n_threads)
     k, d = len(packed.log2_weights), rows.X.shape[1]
     counts = np.diff(patterns.begins)
-    common = _is_worth_it(counts, k, d, _tile_rows(family, packed), _FIRST) & patterns.observed.any(axis=1)
+    common = is_worth_it(counts, k, d, _tile_rows(family, packed), _FIRST) & patterns.observed.any(axis=1)
     first = len(common) if common.all() else int(np.argmin(common))
     ordered = sort(rows.X, patterns, first, family.working_dtype(packed), slots, n_threads)
     for p, X in enumerate(ordered.observed):
         columns, order = np.flatnonzero(patterns.observed[p]), ordered.rows(p)
-        own, about = family.of_pattern(packed, frame, columns), of_columns(frame, columns)
+        (own,), about = family.of_patterns(packed, frame, [columns]), of_columns(frame, columns)
         part = _empty(wanted, len(order))
         if not kernel_scores(family, own, about, rows._replace(X=X), part, slots, n_threads):
             return False
@@ -327,18 +351,8 @@ def _imputed(
     return out
 
 
-def _is_worth_it(count: Any, k: int, d: int, tile: int, python: float) -> Any:
-    """Return whether as many rows of one pattern take less time as a common one."""
-    rare, common = (own + k * (pair + square * d * d) for own, pair, square in (_RARE, _COMMON))
-    return count * rare > python + -(-count // tile) * tile * common
-
-
 def _tile_rows(family: IncompleteFamily[Any, Any], packed: Incomplete) -> int:
     return int(TILE_BYTES // family.working_dtype(packed).itemsize)
-
-
-def of_columns(frame: Frame, columns: Array) -> Frame:
-    return Frame(*(array[columns] for array in frame))
 
 
 def _new_sums(params: IncompleteParams, most: int) -> IncompleteSums:

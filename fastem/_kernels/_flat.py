@@ -57,6 +57,6 @@ def _absent(typingctx, X, i, j):
 # store_flat(array, offset, vector) writes it.
 load_flat = _interpreted.load_flat if INTERPRETED else _load_flat
 store_flat = _interpreted.store_flat if INTERPRETED else _store_flat
-# absent(X, i, j): a bit for each lane of the vector that starts at X[i, j], set where it is NaN. It may go on
-# in the next row.
+# absent(X, i, j): a bit for each lane of the vector that starts at X[i, j], set where it is NaN.
+# The vector may go on in the next row.
 absent = _interpreted.absent if INTERPRETED else _absent
