@@ -1,6 +1,6 @@
 """Missing numbers where features are correlated: Gaussians and t distributions with matrices.
 
-It also runs interpreted, but for what is marked `slow`.
+The loops, NumPy and imputing also run interpreted.
 """
 
 import json

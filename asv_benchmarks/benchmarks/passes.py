@@ -42,6 +42,28 @@ class PassApart:
         fastem.m_step(fastem.e_step(self.X, self.model))
 
 
+class PassWithMissing:
+    """A pass where a tenth of the numbers is missing, to compare with one where none is.
+
+    With 30 features nearly every row has a pattern of its own.
+    """
+
+    params = (["full", "tied"], [(8, 16, 200_000), (30, 16, 20_000)], [0.0, 0.1])
+    param_names = ("covariance_type", "d_k_n", "missing")
+
+    def setup(self, covariance_type, size, missing):
+        d, k, n = size
+        self.X = clusters(n, d, k, "float64")
+        model = start(self.X, k, covariance_type)
+        self.X[np.random.default_rng(0).random(self.X.shape) < missing] = np.nan
+        parameters = model.weights, model.means, model.covariances, covariance_type
+        self.model = fastem.GaussianMixture(*parameters, missing="marginalise")
+        self.time_pass()
+
+    def time_pass(self, *_):
+        fastem.m_step(fastem.e_step(self.X, self.model))
+
+
 class PassesOfMclust:
     """Six passes of models whose M-steps are more than a division, to compare with full and diag."""
 
