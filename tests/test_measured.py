@@ -177,7 +177,7 @@ def test_maps_of_the_rows_and_their_noise_map_the_fit():
 
 def test_parameters_behind_the_noise_are_recovered():
     rng = np.random.default_rng(0)
-    n, narrow = 60_000, 0.05
+    n, narrow = 30_000, 0.05
     labels = (rng.random(n) < 0.3).astype(int)
     deviations = np.array([[1.0, 0.5], [narrow, 0.3]])[labels]
     true = np.array([[0.0, 0.0], [1.0, 2.0]])[labels] + deviations * rng.normal(size=(n, 2))

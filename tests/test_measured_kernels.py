@@ -14,7 +14,7 @@ from fastem._kernels._measured_sums import slot_measured, slot_measured_scores
 from fastem._kernels._parallel import run_slots
 from fastem._typing import read_only
 
-SIZES = [(258, 2, 2), (20, 1, 2), (20, 5, 3)] + ([] if INTERPRETED else [(513, 4, 5), (60, 13, 2)])
+SIZES = [(258, 2, 2), (20, 1, 2), (20, 5, 3)] + ([] if INTERPRETED else [(40, 13, 2)])
 FRAME = 4.0  # the scale of each feature, and their shift
 
 

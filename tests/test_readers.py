@@ -294,7 +294,7 @@ def test_files_that_cannot_do(tmp_path):
     with pytest.raises(ValueError, match="X must have at least one Parquet file"):
         fastem.fit(tmp_path, 2)
     pq.write_table(table(X[:, :1], "w"), tmp_path / "X.parquet")
-    with pytest.raises(ValueError, match="X must have a column beside those of weights and labels"):
+    with pytest.raises(ValueError, match="X must have a column beside those of weights, labels and noise"):
         fastem.fit(tmp_path, 2, sample_weight="w")
     twice = pa.Table.from_arrays([pa.array(X[:, 0])] * 2, names=["a", "a"])
     pq.write_table(twice, tmp_path / "X.parquet")
