@@ -218,10 +218,10 @@ def test_a_pool_of_processes_gets_the_same_bits(method, tmp_path):
 def test_slabs_and_samples_keep_what_is_known_about_their_rows():
     n = 2_000
     X, labels = clusters(0, n, 3, 4), -1 - np.arange(n)  # negative labels are unknown
-    observed, noise = np.arange(3 * n).reshape(n, 3) % 2 == 0, np.arange(3.0 * n).reshape(n, 3)
+    noise = np.arange(3.0 * n).reshape(n, 3)
     weight = np.ones(n)
     weight[::3] = 0
-    source = ArraySource(Rows("X", 0, X, weight, labels, observed, noise))
+    source = ArraySource(Rows("X", 0, X, weight, labels, noise))
     sample = source.sample(100, np.random.default_rng(0))
     assert len(sample.X) == 100
     parts = [(slab, slice(slab.start, slab.start + 500)) for slab in source.slabs(500)]
@@ -229,5 +229,4 @@ def test_slabs_and_samples_keep_what_is_known_about_their_rows():
         np.testing.assert_array_equal(rows.X, X[numbers])
         np.testing.assert_array_equal(rows.labels, labels[numbers])
         np.testing.assert_array_equal(rows.weight, weight[numbers])
-        np.testing.assert_array_equal(rows.observed, observed[numbers])
         np.testing.assert_array_equal(rows.noise, noise[numbers])

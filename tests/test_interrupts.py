@@ -126,7 +126,7 @@ def test_a_search_of_scikit_learn_stops(monkeypatch):
         fits.append(1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fastem._sources.passes, "run_slots", interrupted)
+    monkeypatch.setattr(fastem._sources.moments, "run_slots", interrupted)
     grid = search.GridSearchCV(GaussianMixture(), {"n_components": [1, 2]}, cv=2)
     with pytest.raises(KeyboardInterrupt):
         grid.fit(X)

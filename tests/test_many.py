@@ -48,6 +48,24 @@ def test_groups_part_the_rows_of_arrays_and_tables():
     assert made[1][0].feature_names == ("x", "y")
 
 
+def test_gaps_and_noise_of_each_data_set():
+    X = clusters(240, 0)
+    X[::7, 0] = np.nan
+    noise, groups = np.random.default_rng(1).uniform(0.1, 0.5, (240, 2)), np.arange(240) % 2
+    sets, noises = ([array[groups == g] for g in (0, 1)] for array in (X, noise))
+    options = {"missing": "marginalise", "rng": 0}
+    wanted = [fastem.fit(own, 2, noise=there, **options) for own, there in zip(sets, noises, strict=True)]
+    made = [
+        fastem.fit_many(sets, 2, noise=noises, **options),
+        fastem.fit_many(X, 2, groups=groups, noise=noise, **options),
+    ]
+    for models in made:
+        for model, alone in zip(models, wanted, strict=True):
+            np.testing.assert_array_equal(model.means, alone.means)
+    (one, _), alone = fastem.fit_many(sets, 2, noise=np.full(2, 0.1), **options), np.full(2, 0.1)
+    np.testing.assert_array_equal(one.means, fastem.fit(sets[0], 2, noise=alone, **options).means)
+
+
 def test_a_bad_data_set_raises_its_error_or_keeps_it_in_its_place():
     sets = [clusters(50, 0), np.full((50, 2), np.nan), clusters(1, 0), clusters(50, 1)]
     with pytest.raises(ValueError, match="NaN") as caught:

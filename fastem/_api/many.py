@@ -22,7 +22,7 @@ from fastem._checks import check_bool, check_one_of, check_rng
 from fastem._report import FitReport, FitWarning, WarningCause, collected_warnings, warn
 from fastem._sources.checks import check_n_threads
 from fastem._sources.groups import parted_by_group
-from fastem._typing import DataLike, RngLike, RowsLike
+from fastem._typing import DataLike, NoiseLike, RngLike, RowsLike
 
 # Python runs in one thread at a time, and does most of what a fit to fewer numbers (rows x features x
 # components) takes: two threads took 1.15 times as long as one at 800, and 0.63 times at 16,000.
@@ -37,6 +37,7 @@ def fit_many(
     groups: RowsLike = None,
     sample_weight: Sequence[RowsLike] | RowsLike = None,
     labels: Sequence[RowsLike] | RowsLike = None,
+    noise: Sequence[NoiseLike] | NoiseLike = None,
     on_error: Literal["raise", "keep"] = "raise",
     rng: RngLike = None,
     n_threads: int | None = None,
@@ -57,6 +58,9 @@ def fit_many(
         is a table, it may be the name of a column.
     sample_weight, labels : sequence of arrays, or array of shape (n,) with `groups`, optional
         The weights and the known components of the rows of each data set, as in `fit`.
+    noise : array of shape (d,) or (d, d), or one for each data set, optional
+        The known noise of the rows, as in `fit`: one for all rows of all data sets, names of columns, or a
+        sequence with that of each data set. With `groups`, arrays (n, d) or (n, d, d) have that of each row.
     on_error : {"raise", "keep"}
         What to do if a data set cannot be fitted, for example because it holds NaN or fewer than k rows.
         ``"raise"``: raise the error of the first such data set, with a note that names it. ``"keep"``: put
@@ -96,11 +100,12 @@ def fit_many(
     >>> [round(float(np.ptp(model.means))) for model in models]
     [6, 9, 12]
     """
-    _check(k, {**options})
+    _check(k, {**options, "noise": noise})
     keep = check_one_of("on_error", on_error, ("raise", "keep")) == "keep"
     threads = check_n_threads(n_threads) or numba.get_num_threads()
     progress = check_bool("progress", progress)
-    tasks = _tasks(datasets, groups, sample_weight, labels)
+    about = {"sample_weight": sample_weight, "labels": labels, "noise": noise}
+    tasks = _tasks(datasets, groups, about)
     generators = _generators(rng, len(tasks))
     one = partial(_fitted, k=k, options={**options, "n_threads": 1})
     found: list[_Fitted] = []
@@ -120,8 +125,7 @@ class _Task(NamedTuple):
 
     name: str
     X: Any
-    weight: Any
-    labels: Any
+    about: dict[str, Any]  # what is known of its rows
 
 
 class _Fitted(NamedTuple):
@@ -132,38 +136,43 @@ class _Fitted(NamedTuple):
 
 def _check(k: Any, options: dict[str, Any]) -> None:
     """Raise the error of a wrong option, which would be that of all data sets."""
-    known = ManyOptions.__annotations__
+    known = [*ManyOptions.__annotations__, "noise"]
     for name in options:
         if name not in known:
             advice = unknown_argument(name, ["k", "rng", "n_threads", *known])
             raise TypeError(f"fit_many() got an unexpected argument {name!r}. {advice}")
     given = inspect.signature(fit).bind(None, k, **options)
     given.apply_defaults()
+    given.arguments["measured"] = given.arguments["noise"] is not None
     check_options(**{name: given.arguments[name] for name in inspect.signature(check_options).parameters})
 
 
-def _tasks(datasets: Any, groups: Any, sample_weight: Any, labels: Any) -> list[_Task]:
-    beside = {"sample_weight": sample_weight, "labels": labels}
+def _tasks(datasets: Any, groups: Any, about: dict[str, Any]) -> list[_Task]:
     if groups is not None:
-        parts = parted_by_group(datasets, groups, beside)
-        return [_Task(f"group {name!r}", *part) for name, *part in parts]
+        return [_Task(f"group {name!r}", X, own) for name, X, own in parted_by_group(datasets, groups, about)]
     if isinstance(datasets, np.ndarray) or not isinstance(datasets, Iterable) or isinstance(datasets, str):
         raise TypeError(
             f"datasets must be a sequence of data sets; got {reprlib.repr(datasets)}. Pass a list, or one "
             "array with the rows of all of them and groups=."
         )
     sets = list(datasets)
-    each = [_of_each(name, values, len(sets)) for name, values in beside.items()]
-    return [_Task(f"data set {i}", *one) for i, one in enumerate(zip(sets, *each, strict=True))]
+    each = {name: _of_each(name, values, len(sets)) for name, values in about.items()}
+    return [
+        _Task(f"data set {i}", X, {name: values[i] for name, values in each.items()})
+        for i, X in enumerate(sets)
+    ]
 
 
 def _of_each(name: str, values: Any, count: int) -> list[Any]:
-    if values is None or isinstance(values, str):  # the name of a column, which all of them have
+    one_for_all = values is None or isinstance(values, str)  # such as the name of a column
+    if name == "noise":
+        one_for_all = one_for_all or isinstance(values, np.ndarray) or all(isinstance(v, str) for v in values)
+    if one_for_all:
         return [values] * count
     each: list[Any] = list(values)
     if len(each) != count:
         raise ValueError(
-            f"{name} must have one array for each of the {count} data sets, or None; got {len(each)}."
+            f"{name} must have one array for each of the {count} data sets, or be None; got {len(each)}."
         )
     return each
 
@@ -179,8 +188,7 @@ def _generators(rng: Any, count: int) -> list[Any]:
 def _fitted(task: _Task, rng: Any, k: int, options: dict[str, Any]) -> _Fitted:
     with collected_warnings() as warnings:
         try:
-            about = {"sample_weight": task.weight, "labels": task.labels}
-            return _Fitted(fit(task.X, k, **about, rng=rng, **options), None, warnings)
+            return _Fitted(fit(task.X, k, **task.about, rng=rng, **options), None, warnings)
         except Exception as error:
             return _Fitted(None, error, warnings)
 

@@ -91,6 +91,7 @@ class ManyOptions(TypedDict, total=False):
     prior: Literal["default"] | Prior | None
     noise_component: bool
     inference: Literal["em", "variational"]
+    missing: Missing
 
 
 class SelectOptions(_Options, total=False):

@@ -10,10 +10,10 @@ from fastem._sources.tables import as_table, column_array
 from fastem._typing import Array
 
 
-def parted_by_group(X: Any, groups: Any, beside: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Return the group, the rows, and parts of the arrays `beside` X, for each group in sorted order.
+def parted_by_group(X: Any, groups: Any, about: Mapping[str, Any]) -> list[tuple[Any, Any, dict[str, Any]]]:
+    """Return the group, its rows, and what is known `about` them, for each group in sorted order.
 
-    Names of columns stay names.
+    Names of columns stay names, and noise that is one for all rows stays so.
     """
     table = as_table(X)
     if isinstance(groups, str):
@@ -29,14 +29,14 @@ def parted_by_group(X: Any, groups: Any, beside: Mapping[str, Any]) -> list[tupl
     rows: Any = table if table is not None else np.asarray(X)
     n = len(rows)
     _check_codes(codes, n)
-    arrays = {name: _of_rows(name, values, n) for name, values in beside.items()}
+    d = len(rows.columns) if table is not None else rows.shape[-1]
+    arrays = {name: _of_rows(name, values, n, d) for name, values in about.items()}
     names, which = np.unique(codes, return_inverse=True)
     order = np.argsort(which, kind="stable")
     parts = []
     for name, own in zip(names.tolist(), np.split(order, np.bincount(which).cumsum()[:-1]), strict=True):
         there = rows[own] if table is None else rows[own].to_native()
-        parted = (values[own] if isinstance(values, np.ndarray) else values for values in arrays.values())
-        parts.append((name, there, *parted))
+        parts.append((name, there, {key: _taken(values, own) for key, values in arrays.items()}))
     return parts
 
 
@@ -52,10 +52,23 @@ def _check_codes(codes: Array, n: int) -> None:
         )
 
 
-def _of_rows(name: str, values: Any, n: int) -> Any:
+class _OneForAll:
+    """What is the same for all rows."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _taken(values: Any, rows: Array) -> Any:
+    return values.value if isinstance(values, _OneForAll) else values[rows]
+
+
+def _of_rows(name: str, values: Any, n: int, d: int) -> Any:
     if values is None or isinstance(values, str):
-        return values
+        return _OneForAll(values)
     array = np.asarray(values)
+    if array.dtype.kind in "UO" or (name == "noise" and array.shape in ((d,), (d, d))):
+        return _OneForAll(values)
     if array.shape[:1] != (n,):
         raise ValueError(f"{name} must have shape ({n},), one a row; got shape {array.shape}.")
     return array
