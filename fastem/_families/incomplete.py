@@ -34,7 +34,7 @@ _LN2 = float(np.log(2))
 _MEMORY = 16 << 20  # bytes for the sums of all patterns, and for those of the slots that go row by row
 _TILES_PER_SLOT = 8  # of the rows of one pattern
 # Nanoseconds in Python for a common pattern, as measured: in the first slab, and in later ones.
-_FIRST, _LATER = 2.5e5, 6e4
+_FIRST, _LATER = 1.2e5, 3e4
 
 
 class Incomplete(NamedTuple):
@@ -173,6 +173,7 @@ class IncompletePass(Pass[S]):
         self._rare: IncompleteSums | None = None
         self._params: IncompleteParams | None = None
         self._free = _MEMORY
+        self._memory: Array = np.empty(0, family.working_dtype(packed))  # for the rows of a slab, sorted
         self._impossible = family.impossible
 
     def add(self, rows: Rows, given: Array | None) -> None:
@@ -181,8 +182,9 @@ class IncompletePass(Pass[S]):
             self._plain.add(rows, given)
             return
         running = self._passes(patterns)
-        dtype = self._family.working_dtype(self._packed)
-        ordered = sort(rows.X, patterns, len(running), dtype, self._slots, self._n_threads)
+        if self._memory.size < rows.X.size:
+            self._memory = np.empty(rows.X.size, self._memory.dtype)
+        ordered = sort(rows.X, patterns, len(running), self._memory, self._slots, self._n_threads)
         jobs = [
             (one, *_chosen(rows, given, ordered.rows(p), X))
             for p, (one, X) in enumerate(zip(running, ordered.observed, strict=True))
@@ -290,7 +292,8 @@ def score_with_missing(
     counts = np.diff(patterns.begins)
     common = is_worth_it(counts, k, d, _tile_rows(family, packed), _FIRST) & patterns.observed.any(axis=1)
     first = len(common) if common.all() else int(np.argmin(common))
-    ordered = sort(rows.X, patterns, first, family.working_dtype(packed), slots, n_threads)
+    memory = np.empty(rows.X.size, family.working_dtype(packed))
+    ordered = sort(rows.X, patterns, first, memory, slots, n_threads)
     for p, X in enumerate(ordered.observed):
         columns, order = np.flatnonzero(patterns.observed[p]), ordered.rows(p)
         (own,), about = family.of_patterns(packed, frame, [columns]), of_columns(frame, columns)
@@ -338,7 +341,7 @@ def _imputed(
     if patterns is None:
         return out
     slots, d = max(1, min(64, len(X) // 256)), X.shape[1]
-    order = sort(X, patterns, 0, X.dtype, 1, None).order
+    order = sort(X, patterns, 0, np.empty(0), 1, None).order
     r = responsibilities[order]
     noise, sizes = np.empty((0, d)), np.empty(0)
     if rng is not None:

@@ -107,5 +107,9 @@ def slot_gather(X, numbers, ranks, begins, heads, columns, column_begins, places
         low, high = column_begins[p], column_begins[p + 1]
         to = places[p] + (heads[slot, p] - begins[p]) * (high - low) - low
         heads[slot, p] += 1
+        if high - low == X.shape[1]:
+            for j in range(X.shape[1]):
+                out[to + low + j] = X[i, j]
+            continue
         for c in range(low, high):
             out[to + c] = X[i, columns[c]]
