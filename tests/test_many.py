@@ -62,6 +62,9 @@ def test_gaps_and_noise_of_each_data_set():
     for models in made:
         for model, alone in zip(models, wanted, strict=True):
             np.testing.assert_array_equal(model.means, alone.means)
+    masked = np.ma.masked_invalid(X)
+    made = fastem.fit_many(masked, 2, groups=groups, noise=noise, **options)
+    np.testing.assert_array_equal(made[1].means, wanted[1].means)
     (one, _), alone = fastem.fit_many(sets, 2, noise=np.full(2, 0.1), **options), np.full(2, 0.1)
     np.testing.assert_array_equal(one.means, fastem.fit(sets[0], 2, noise=alone, **options).means)
 
@@ -112,6 +115,14 @@ def test_a_generator_gives_each_data_set_its_own():
         ({"datasets": clusters(9, 0), "groups": np.zeros(8)}, ValueError, r"groups must have shape \(9,\)"),
         ({"datasets": clusters(2, 0), "groups": ["a", None]}, ValueError, "row 1 has none"),
         ({"datasets": clusters(2, 0), "groups": "a"}, ValueError, "name of a column"),
+        (
+            {"datasets": clusters(2, 0), "groups": np.ma.array([1, 2], mask=[0, 1])},
+            ValueError,
+            "row 1 has none",
+        ),
+        ({"datasets": lambda: iter([]), "groups": [0]}, TypeError, "first, or pass a list"),
+        ({"datasets": {"a": clusters(9, 0)}}, TypeError, "datasets.values"),
+        ({"datasets": [clusters(9, 0)], "sample_weight": 1.0}, TypeError, "one array for each"),
     ],
 )
 def test_bad_arguments(arguments, error, told):

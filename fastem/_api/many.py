@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, NamedTuple, Unpack
@@ -59,8 +59,9 @@ def fit_many(
     sample_weight, labels : sequence of arrays, or array of shape (n,) with `groups`, optional
         The weights and the known components of the rows of each data set, as in `fit`.
     noise : array of shape (d,) or (d, d), or one for each data set, optional
-        The known noise of the rows, as in `fit`: one for all rows of all data sets, names of columns, or a
-        sequence with that of each data set. With `groups`, arrays (n, d) or (n, d, d) have that of each row.
+        The known noise of the rows, as in `fit`: one array or list of d variances for all rows of all data
+        sets, names of columns, or a sequence with that of each data set. With `groups`, arrays (n, d) or
+        (n, d, d) have that of each row.
     on_error : {"raise", "keep"}
         What to do if a data set cannot be fitted, for example because it holds NaN or fewer than k rows.
         ``"raise"``: raise the error of the first such data set, with a note that names it. ``"keep"``: put
@@ -155,6 +156,8 @@ def _tasks(datasets: Any, groups: Any, about: dict[str, Any]) -> list[_Task]:
             f"datasets must be a sequence of data sets; got {reprlib.repr(datasets)}. Pass a list, or one "
             "array with the rows of all of them and groups=."
         )
+    if isinstance(datasets, Mapping):
+        raise TypeError("datasets must be a sequence; got a mapping. Pass list(datasets.values()).")
     sets = list(datasets)
     each = {name: _of_each(name, values, len(sets)) for name, values in about.items()}
     return [
@@ -164,17 +167,22 @@ def _tasks(datasets: Any, groups: Any, about: dict[str, Any]) -> list[_Task]:
 
 
 def _of_each(name: str, values: Any, count: int) -> list[Any]:
-    one_for_all = values is None or isinstance(values, str)  # such as the name of a column
-    if name == "noise":
-        one_for_all = one_for_all or isinstance(values, np.ndarray) or all(isinstance(v, str) for v in values)
-    if one_for_all:
+    named = isinstance(values, str)  # the column that has them in each data set
+    if values is None or named or (name == "noise" and _is_one_noise(values)):
         return [values] * count
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a sequence with one array for each data set; got {values!r}.")
     each: list[Any] = list(values)
     if len(each) != count:
         raise ValueError(
             f"{name} must have one array for each of the {count} data sets, or be None; got {len(each)}."
         )
     return each
+
+
+def _is_one_noise(noise: Any) -> bool:
+    """Return whether this is the noise of all data sets: an array, variances, or names of columns."""
+    return isinstance(noise, np.ndarray) or all(isinstance(entry, (str, int, float)) for entry in noise)
 
 
 def _generators(rng: Any, count: int) -> list[Any]:

@@ -32,7 +32,7 @@ _ASCENT_HEATS = ((20, 4, 8), (60, 2, 16), (150, 1, 1000))
 _ASCENT_TOL = 1e-6
 # The heat of a rough family has this many iterations, and leaves this many labellings. With 6 or 12 of them
 # left, the best one for mclust's models was often missed.
-_ROUGH_HEAT = (20, 20)
+ROUGH_HEAT = (20, 20)
 
 
 def best_ascent(
@@ -83,18 +83,22 @@ def _ascents_of(
     return sample.family.ascents(points, weights, np.stack(found), sample.k, rule, n_threads)
 
 
-def shortlisted(sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None) -> list[Array]:
-    """Return the first of the labellings, and those from which ascents of the rough family get highest.
+def shortlisted(
+    sample: Likelihood[P],
+    rows: Rows,
+    found: list[Array],
+    n_threads: int | None,
+    heat: tuple[int, int] = ROUGH_HEAT,
+) -> list[Array]:
+    """Return the first of the labellings, and those from which ascents of a rough family get highest.
 
     Where the family has no rough one, these are all, unless there is a prior that the ascents do not know.
     """
     rough = sample.family.rough or (sample.family if sample.prior else None)
-    if rough is None:
-        return found
-    ascents = _ascents_of(replace(sample, family=rough), rows, found, n_threads)
+    ascents = _ascents_of(replace(sample, family=rough), rows, found, n_threads) if rough else None
     if ascents is None:
         return found
-    (iterations, most), chosen = _ROUGH_HEAT, list(range(len(found)))
+    (iterations, most), chosen = heat, list(range(len(found)))
     ascents.go_on(chosen, iterations, _ASCENT_TOL)
     leaders = _leaders(ascents, sample, rows, chosen, most)
     return [found[start] for start in dict.fromkeys([0, *leaders])]

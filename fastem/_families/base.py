@@ -266,7 +266,10 @@ class Family(ABC, Generic[P, S]):
 
     @property
     def rough(self) -> "Family[P, S] | None":
-        """A family of fewer constraints whose ascents tell which labellings are worth one of this family."""
+        """A family whose ascents tell which labellings are worth one of this family.
+
+        It has fewer constraints, or knows neither missing numbers nor noise of rows.
+        """
         return None
 
     # --- sums and M-step

@@ -253,10 +253,11 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
 
     @property
     def rough(self) -> "Gaussian | None":
-        if self._constraint.direct:
+        direct = self._constraint.direct
+        if direct and self.has_ascents:
             return None
-        own = OF_THEIR_OWN[type(self._layout)]
-        return Gaussian(self.name, self._layout, own, missing=self.missing)
+        constraint = self._constraint if direct else OF_THEIR_OWN[type(self._layout)]
+        return Gaussian(self.name, self._layout, constraint)
 
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
         return self._passes.collect(packed, merged)

@@ -55,10 +55,6 @@ class Measured(Gaussian):
     def plain(self) -> Gaussian:
         return self._plain
 
-    @property
-    def rough(self) -> Gaussian | None:
-        return None
-
     def with_missing(self) -> "Measured":
         return self.remade(Measured, True)
 

@@ -26,9 +26,9 @@ def parted_by_group(X: Any, groups: Any, about: Mapping[str, Any]) -> list[tuple
         codes, table = column_array(table[groups]), table.drop(groups)
     else:
         codes = np.asarray(groups)
-    rows: Any = table if table is not None else np.asarray(X)
+    rows: Any = table if table is not None else _array_of(X)
     n = len(rows)
-    _check_codes(codes, n)
+    _check_codes(codes, n, np.ma.getmaskarray(groups) if np.ma.isMaskedArray(groups) else None)
     d = len(rows.columns) if table is not None else rows.shape[-1]
     arrays = {name: _of_rows(name, values, n, d) for name, values in about.items()}
     names, which = np.unique(codes, return_inverse=True)
@@ -40,10 +40,22 @@ def parted_by_group(X: Any, groups: Any, about: Mapping[str, Any]) -> list[tuple
     return parts
 
 
-def _check_codes(codes: Array, n: int) -> None:
+def _array_of(X: Any) -> Array:
+    """Return X as an array, with its mask if it has one."""
+    array = X if np.ma.isMaskedArray(X) else np.asarray(X)
+    if array.ndim != 2:
+        raise TypeError(
+            f"X must be an array (n, d) or a table with groups=; got {reprlib.repr(X)}. Read files and "
+            "chunks first, or pass a list of data sets."
+        )
+    return np.asanyarray(array)
+
+
+def _check_codes(codes: Array, n: int, mask: Array | None) -> None:
     if codes.shape != (n,):
         raise ValueError(f"groups must have shape ({n},), one a row; got shape {codes.shape}.")
-    missing = [i for i, code in enumerate(codes.tolist()) if code is None or code != code]
+    none = np.zeros(n, bool) if mask is None else mask
+    missing = [i for i, code in enumerate(codes.tolist()) if none[i] or code is None or code != code]
     if missing:
         raise ValueError(f"groups must name a group for each row; row {missing[0]} has none. Drop such rows.")
     if codes.dtype.kind == "O" and len({type(code) for code in codes.tolist()}) > 1:
