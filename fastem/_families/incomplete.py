@@ -12,10 +12,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from fastem._families.compiled import CompiledFamily, KernelPass, kernel_scores
+from fastem._families.compiled import IMPOSSIBLE_MEAN, CompiledFamily, KernelPass, kernel_scores
 from fastem._families.frame import Frame
 from fastem._families.gaps import of_missing
-from fastem._families.marginals import of_columns, part_of
+from fastem._families.marginals import of_columns, parted, stacked
 from fastem._families.patterns import Patterns, Sorted, is_worth_it, patterns_of, sort
 from fastem._families.steps import P, Pass, S, Scores, Summed
 from fastem._kernels._incomplete import (
@@ -26,15 +26,16 @@ from fastem._kernels._incomplete import (
     slot_incomplete_scores,
 )
 from fastem._kernels._layout import TILE_BYTES
-from fastem._kernels._parallel import run_in_threads, run_slots
-from fastem._kernels._params import FullParams
-from fastem._typing import Array, FloatArray, Rows
+from fastem._kernels._parallel import run_slots
+from fastem._kernels._params import FullParams, ScreenedFullParams
+from fastem._kernels._pattern_passes import of_group, slot_groups
+from fastem._typing import Array, FloatArray, Rows, read_only
 
 _LN2 = float(np.log(2))
 _MEMORY = 16 << 20  # bytes for the sums of all patterns, and for those of the slots that go row by row
 _TILES_PER_SLOT = 8  # of the rows of one pattern
-# Nanoseconds in Python for a common pattern, as measured: in the first slab, and in later ones.
-_FIRST, _LATER = 1.2e5, 3e4
+# Nanoseconds for a common pattern beside its rows, as measured: in the first slab, and in later ones.
+_FIRST, _LATER = 8e4, 1e4
 
 
 class Incomplete(NamedTuple):
@@ -118,39 +119,91 @@ class IncompleteFamily(CompiledFamily[P, S]):
             plain.shift, plain.log2_weights, plain, parameters, np.zeros(len(plain.log2_weights))
         )
 
-    def of_patterns(self, packed: Incomplete, frame: Frame, observed: list[Array]) -> list[Any]:
+    def of_patterns(self, packed: Incomplete, frame: Frame, observed: list[Array]) -> Any:
         """Return what the kernels of complete rows need for rows of the observed features (o,) alone.
 
-        Patterns of as many features are packed as one mixture, which costs little more than one of them.
+        The patterns are along the first axis. Those of full covariances are packed as one mixture, which
+        costs little more than one pattern.
         """
-        k, dtype = len(packed.log2_weights), self.working_dtype(packed)
+        dtype = self.working_dtype(packed)
         some = [self.some(packed.parameters, columns) for columns in observed]
         frames = [of_columns(frame, columns) for columns in observed]
-        if isinstance(getattr(packed.plain, "gaussian", packed.plain), FullParams):
+        if isinstance(getattr(packed.plain, "gaussian", packed.plain), (FullParams, ScreenedFullParams)):
             fields: Any = some
-            stacked = type(fields[0])(*map(np.concatenate, zip(*fields, strict=True)))
-            whole = self.pack_plain(stacked, frames[0], dtype)
-            parts = [
-                part_of(
-                    whole,
-                    slice(p * k, (p + 1) * k),
-                    about.shift.astype(dtype),
-                    (1 / about.scale).astype(dtype),
-                )
-                for p, about in enumerate(frames)
-            ]
+            whole = self.pack_plain(
+                type(some[0])(*map(np.concatenate, zip(*fields, strict=True))), frames[0], dtype
+            )
+            shifts, scales = (np.array([about[i] for about in frames]) for i in (0, 1))
+            found = parted(whole, shifts.astype(dtype), (1 / scales).astype(dtype))
         else:
-            parts = [self.pack_plain(one, about, dtype) for one, about in zip(some, frames, strict=True)]
-        return [self.raised(part, packed.raised) for part in parts] if packed.raised.any() else parts
+            pairs = zip(some, frames, strict=True)
+            found = stacked([self.pack_plain(one, about, dtype) for one, about in pairs])
+        return self.raised(found, packed.raised) if packed.raised.any() else found
 
     def rare(self, packed: Incomplete, frame: Frame) -> IncompleteParams:
         params = self.row_by_row(packed.parameters, frame)
         return params._replace(constants=params.constants + packed.raised)
 
 
-class _Common(NamedTuple):
-    observed: Array
-    running: KernelPass[Any]
+class _Alike:
+    """Common patterns with as many features observed, whose passes are made together."""
+
+    def __init__(
+        self, family: IncompleteFamily[Any, Any], observed: list[Array], packed: Any, k: int, slots: int
+    ) -> None:
+        self.observed, self.packed, self._slots = np.array(observed), packed, slots
+        self._sums = stacked([family.new_sums(slots, k, len(observed[0]))] * len(observed))
+
+    def add(
+        self, about: tuple[Array, ...], places: Array, begins: Array, hard: Array, n_threads: int | None
+    ) -> None:
+        """Add rows: `about` is what `slot_groups` takes of all rows."""
+        numbers, weight, labels, given = about
+        arguments = (numbers, places, weight, labels, given, begins, self.packed, hard, self._sums)
+        run_slots(slot_groups, arguments, len(self.observed) * self._slots, n_threads)
+
+    def end(self) -> list[Any] | None:
+        """Return the sums of each pattern, as the kernels take them, or None if they are not finite."""
+        merged = type(self._sums)(*(array.sum(axis=1) for array in self._sums))
+        if not all(np.isfinite(array).all() for array in merged):
+            return None
+        return [of_group(merged, g) for g in range(len(self.observed))]
+
+
+class _Place(NamedTuple):
+    """Where a common pattern is."""
+
+    alike: _Alike
+    group: int
+
+
+class _Known(NamedTuple):
+    """What is known of the rows of a slab, in the order of their patterns."""
+
+    rows: Rows
+    given: Array | None
+    k: int
+
+    def rows_of(self, ordered: Sorted, pattern: int) -> Rows:
+        """Return the rows of one pattern, with what is observed of them."""
+        first, stop = ordered.begins[pattern], ordered.begins[pattern + 1]
+        weight = None if self.rows.weight is None else self.rows.weight[first:stop]
+        labels = None if self.rows.labels is None else self.rows.labels[first:stop]
+        return self.rows._replace(X=ordered.observed[pattern], weight=weight, labels=labels)
+
+    def given_of(self, ordered: Sorted, pattern: int) -> Array | None:
+        first, stop = ordered.begins[pattern], ordered.begins[pattern + 1]
+        return None if self.given is None else self.given[first:stop]
+
+    def arrays(self, dtype: np.dtype[Any]) -> tuple[Array, Array, Array]:
+        """Return weights, labels and responsibilities as kernels take them."""
+        weight, labels = self.rows.weight, self.rows.labels
+        given = np.empty((0, self.k), dtype) if self.given is None else self.given
+        return (
+            read_only(np.empty(0, dtype) if weight is None else weight.astype(dtype)),
+            read_only(np.empty(0, np.int64) if labels is None else labels),
+            read_only(np.ascontiguousarray(given, dtype=dtype)),
+        )
 
 
 class IncompletePass(Pass[S]):
@@ -166,10 +219,12 @@ class IncompletePass(Pass[S]):
         slots: int,
         n_threads: int | None,
     ) -> None:
-        self._family, self._packed, self._k, self._frame, self._hard = family, packed, k, frame, hard
+        self._family, self._packed, self._k, self._frame = family, packed, k, frame
+        self._hard = np.array([hard], np.int64)
         self._slots, self._n_threads = slots, n_threads
         self._plain = KernelPass(family, packed.plain, k, frame, hard, slots, n_threads)
-        self._common: dict[bytes, _Common] = {}
+        self._alike: list[_Alike] = []
+        self._places: dict[bytes, _Place] = {}
         self._rare: IncompleteSums | None = None
         self._params: IncompleteParams | None = None
         self._free = _MEMORY
@@ -181,55 +236,62 @@ class IncompletePass(Pass[S]):
         if patterns is None:
             self._plain.add(rows, given)
             return
-        running = self._passes(patterns)
+        common = self._common(patterns)
         if self._memory.size < rows.X.size:
             self._memory = np.empty(rows.X.size, self._memory.dtype)
-        ordered = sort(rows.X, patterns, len(running), self._memory, self._slots, self._n_threads)
-        jobs = [
-            (one, *_chosen(rows, given, ordered.rows(p), X))
-            for p, (one, X) in enumerate(zip(running, ordered.observed, strict=True))
-        ]
-        alone = [job for job in jobs if job[0].slots == 1]
-        for one, own, known in jobs:
-            if one.slots > 1:
-                one.add(own, known)
-        if alone:
-            run_in_threads(_add_one, (alone,), len(alone), self._n_threads)
+        ordered = sort(rows.X, patterns, len(common), self._memory, self._slots, self._n_threads)
+        if rows.labels is not None:
+            self._impossible = max(self._impossible, IMPOSSIBLE_MEAN)
+        self._add_common(common, _known_of(rows, given, ordered.order, self._k), ordered)
         self._add_rare(rows, given, ordered)
 
-    def _passes(self, patterns: Patterns) -> list[KernelPass[S]]:
-        """Return the passes of the first patterns, which are common enough."""
+    def _common(self, patterns: Patterns) -> list[_Place | None]:
+        """Return the places of the first patterns, which are common enough. None is the complete one."""
         k, d = self._k, patterns.observed.shape[1]
         tile = _tile_rows(self._family, self._packed)
-        keys, new = [], {}
+        keys: list[bytes] = []
+        new: dict[tuple[int, int], list[bytes]] = {}
         for observed, count in zip(patterns.observed, np.diff(patterns.begins).tolist(), strict=True):
             key, whole = observed.tobytes(), bool(observed.all())
-            known = whole or key in self._common
+            known = whole or key in self._places
             if not (is_worth_it(count, k, d, tile, _LATER if known else _FIRST) and observed.any()):
                 break
             if not known:
-                size = self._family.bytes_per_slot(k, int(observed.sum()))
+                o = int(observed.sum())
+                size = self._family.bytes_per_slot(k, o)
                 slots = min(self._slots, max(1, count // (_TILES_PER_SLOT * tile)), self._free // size)
                 if slots < 1:
                     break
                 self._free -= slots * size
-                new[key] = np.flatnonzero(observed), slots
+                new.setdefault((o, slots), []).append(key)
             keys.append(b"" if whole else key)
-        self._begin(new)
-        return [self._common[key].running if key else self._plain for key in keys]
+        for (_, slots), alike in new.items():
+            self._begin(alike, slots)
+        return [self._places[key] if key else None for key in keys]
 
-    def _begin(self, new: dict[bytes, tuple[Array, int]]) -> None:
-        """Begin the passes of patterns, given what is observed in them and their numbers of slots."""
-        by_count: dict[int, list[bytes]] = {}
-        for key, (columns, _) in new.items():
-            by_count.setdefault(len(columns), []).append(key)
-        for alike in by_count.values():
-            observed = [new[key][0] for key in alike]
-            packed = self._family.of_patterns(self._packed, self._frame, observed)
-            for key, columns, own in zip(alike, observed, packed, strict=True):
-                about, slots = of_columns(self._frame, columns), new[key][1]
-                one = KernelPass(self._family, own, self._k, about, self._hard, slots, self._n_threads)
-                self._common[key] = _Common(columns, one)
+    def _begin(self, keys: list[bytes], slots: int) -> None:
+        """Begin the passes of patterns with as many observed features and slots."""
+        observed = [np.flatnonzero(np.frombuffer(key, np.bool_)) for key in keys]
+        packed = self._family.of_patterns(self._packed, self._frame, observed)
+        alike = _Alike(self._family, observed, packed, self._k, slots)
+        self._alike.append(alike)
+        self._places |= {key: _Place(alike, group) for group, key in enumerate(keys)}
+
+    def _add_common(self, common: list[_Place | None], about: _Known, ordered: Sorted) -> None:
+        places: dict[int, list[tuple[int, int]]] = {}
+        for p, place in enumerate(common):
+            if place is None:
+                self._plain.add(about.rows_of(ordered, p), about.given_of(ordered, p))
+            else:
+                places.setdefault(self._alike.index(place.alike), []).append((place.group, p))
+        arrays = read_only(self._memory), *about.arrays(self._memory.dtype)
+        for which, found in places.items():
+            alike = self._alike[which]
+            groups = len(alike.observed)
+            starts, begins = np.zeros(groups, np.int64), np.zeros((groups, 2), np.int64)
+            for group, p in found:
+                starts[group], begins[group] = ordered.places[p], ordered.begins[p : p + 2]
+            alike.add(arrays, starts, begins, self._hard, self._n_threads)
 
     def _add_rare(self, rows: Rows, given: Array | None, ordered: Sorted) -> None:
         first = len(ordered.observed)
@@ -246,25 +308,20 @@ class IncompletePass(Pass[S]):
         assert self._rare is not None
         arguments = (rows.X, order, begins, weight, labels, known, self._params)
         slots = len(self._rare.failures)
-        hard = np.array([self._hard], np.int64)
-        run_slots(slot_incomplete, (*arguments, hard, self._rare), slots, self._n_threads)
+        run_slots(slot_incomplete, (*arguments, self._hard, self._rare), slots, self._n_threads)
 
     def end(self) -> Summed[S] | None:
         family, parameters = self._family, self._packed.parameters
         total = self._plain.end()
-        by_count: dict[int, list[_Common]] = {}
-        for common in self._common.values():
-            by_count.setdefault(len(common.observed), []).append(common)
-        self._common = {}
-        for alike in by_count.values():
-            ends = [common.running.end() for common in alike]
-            sums = [end.sums for end in ends if end is not None]
-            if total is None or len(sums) < len(ends):
+        for alike in self._alike:
+            ends = alike.end()
+            if total is None or ends is None:
                 return None
-            observed = np.array([common.observed for common in alike])
-            log_likelihood = sum(end.log_likelihood for end in ends if end is not None)
-            expanded = family.expanded(parameters, observed, sums)
+            sums = [family.collect(of_group(alike.packed, g), own) for g, own in enumerate(ends)]
+            log_likelihood = sum(map(self._log_likelihood, alike.observed, ends))
+            expanded = family.expanded(parameters, alike.observed, sums)
             total = Summed(family.add(total.sums, expanded), total.log_likelihood + log_likelihood)
+        self._alike, self._places = [], {}
         if self._rare is not None and total is not None:
             merged = IncompleteSums(*(array.sum(axis=0) for array in self._rare))
             if merged.failures or not all(np.isfinite(array).all() for array in merged):
@@ -273,6 +330,12 @@ class IncompletePass(Pass[S]):
             log_likelihood = float(merged.log_likelihood)
             total = Summed(family.add(total.sums, sums_of_rare), total.log_likelihood + log_likelihood)
         return total
+
+    def _log_likelihood(self, observed: Array, merged: Any) -> float:
+        log_likelihood, weight = _LN2 * float(merged.log2_likelihood), float(merged.weights.sum())
+        if log_likelihood < self._impossible * weight:
+            return -np.inf
+        return log_likelihood + self._family.log_constant(of_columns(self._frame, observed)) * weight
 
 
 def score_with_missing(
@@ -296,7 +359,7 @@ def score_with_missing(
     ordered = sort(rows.X, patterns, first, memory, slots, n_threads)
     for p, X in enumerate(ordered.observed):
         columns, order = np.flatnonzero(patterns.observed[p]), ordered.rows(p)
-        (own,), about = family.of_patterns(packed, frame, [columns]), of_columns(frame, columns)
+        own, about = of_group(family.of_patterns(packed, frame, [columns]), 0), of_columns(frame, columns)
         part = _empty(wanted, len(order))
         if not kernel_scores(family, own, about, rows._replace(X=X), part, slots, n_threads):
             return False
@@ -372,16 +435,10 @@ def _new_sums(params: IncompleteParams, most: int) -> IncompleteSums:
     )
 
 
-def _add_one(jobs: list[tuple[KernelPass[Any], Rows, Array | None]], job: int) -> None:
-    running, rows, given = jobs[job]
-    running.add(rows, given)
-
-
-def _chosen(rows: Rows, given: Array | None, order: Array, X: Array) -> tuple[Rows, Array | None]:
-    """Return what is known of the rows of one pattern, with what is observed of them."""
+def _known_of(rows: Rows, given: Array | None, order: Array, k: int) -> _Known:
     weight = None if rows.weight is None else rows.weight[order]
     labels = None if rows.labels is None else rows.labels[order]
-    return rows._replace(X=X, weight=weight, labels=labels), None if given is None else given[order]
+    return _Known(rows._replace(weight=weight, labels=labels), None if given is None else given[order], k)
 
 
 def _empty(wanted: Scores, rows: int) -> Scores:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from fastem._families.frame import Frame
 from fastem._typing import Array
 
@@ -10,12 +12,26 @@ def of_columns(frame: Frame, columns: Array) -> Frame:
     return Frame(*(array[columns] for array in frame))
 
 
-def part_of(whole: Any, chosen: slice, shift: Array, inverse_scale: Array) -> Any:
-    """Return what kernels need of some components, in coordinates of their own."""
-    frame = {"shift": shift, "inverse_scale": inverse_scale}
+def parted(whole: Any, shifts: Array, inverse_scales: Array) -> Any:
+    """Return what kernels need of mixtures that were packed as one, with the mixtures along a first axis.
+
+    Each has coordinates of its own, (P, d).
+    """
+    frame = {"shift": shifts, "inverse_scale": inverse_scales}
     values = {
-        name: part_of(value, chosen, shift, inverse_scale) if isinstance(value, tuple) else value[chosen]
+        name: parted(value, shifts, inverse_scales)
+        if isinstance(value, tuple)
+        else np.ascontiguousarray(value).reshape(len(shifts), -1, *value.shape[1:])
         for name, value in whole._asdict().items()
         if name not in frame
     }
     return whole._replace(**values, **frame)
+
+
+def stacked(parts: list[Any]) -> Any:
+    """Return NamedTuples of arrays as one, with a first axis more."""
+    fields = (
+        stacked(list(arrays)) if isinstance(arrays[0], tuple) else np.ascontiguousarray(np.stack(arrays))
+        for arrays in zip(*parts, strict=True)
+    )
+    return type(parts[0])(*fields)

@@ -29,6 +29,7 @@ class Sorted(NamedTuple):
 
     order: Array  # (m,) the numbers of the rows
     begins: Array  # (P + 1,) where those of each pattern begin
+    places: Array  # where the numbers of the first patterns begin in memory
     observed: list[Array]  # what is observed in the rows of the first patterns, (rows, features)
 
     def rows(self, pattern: int) -> Array:
@@ -64,15 +65,16 @@ def sort(
     order, heads = np.empty(len(X), np.int64), np.empty((slots, common), np.int64)
     sort_by_pattern(numbers, ranks, begins.copy(), order, heads)
     if common == 0:
-        return Sorted(order, begins, [])
+        return Sorted(order, begins, np.empty(0, np.int64), [])
     widths = observed[:common].sum(axis=1)
     places = np.concatenate([[0], np.cumsum(widths * np.diff(begins[: common + 1]))])
     out = memory[: places[-1]]
-    columns, column_begins = np.nonzero(observed[:common])[1], np.concatenate([[0], np.cumsum(widths)])
+    columns = np.nonzero(observed[:common])[1].astype(np.uint64)
+    column_begins = np.concatenate([[0], np.cumsum(widths)])
     arguments = (X, numbers, ranks, begins, heads, columns, column_begins, places, out)
     run_slots(slot_gather, arguments, slots, n_threads)
     parts = [out[places[p] : places[p + 1]].reshape(-1, widths[p]) for p in range(common)]
-    return Sorted(order, begins, [read_only(part) for part in parts])
+    return Sorted(order, begins, places, [read_only(part) for part in parts])
 
 
 def is_worth_it(count: Any, k: int, d: int, tile: int, python: float) -> Any:

@@ -74,13 +74,17 @@ def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, sl
     )
 
 
-def _kernels_of(params):
-    """Return the kernels for the numba type of a NamedTuple.
+def class_of(params, classes):
+    """Return which of the classes of NamedTuples a numba type stands for.
 
     numba does not document `instance_class`. If it is missing, we read the name of the class from the type.
     """
-    names = {kind.__name__: kind for kind in KERNELS}
-    return KERNELS[getattr(params, "instance_class", None) or names[str(params).split("(")[0]]]
+    names = {kind.__name__: kind for kind in classes}
+    return getattr(params, "instance_class", None) or names[str(params).split("(")[0]]
+
+
+def _kernels_of(params):
+    return KERNELS[class_of(params, KERNELS)]
 
 
 @overload(load_tile, jit_options=KERNEL_OPTIONS)

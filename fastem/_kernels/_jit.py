@@ -46,6 +46,8 @@ _PRANGE_ONLY = {
 }
 # These are for numba.extending.overload.
 KERNEL_OPTIONS = {**_COMMON, **_UNCOUNTED, "fastmath": _REASSOCIATING}
+# For those that return arrays, which must be counted.
+COUNTED_OPTIONS = {**_COMMON, "fastmath": _REASSOCIATING}
 ORDERED_OPTIONS = {**_COMMON, **_UNCOUNTED, **_INLINED, "fastmath": _ORDERED}
 
 
