@@ -140,3 +140,47 @@ def test_missing_noise_in_tables_files_and_dask(tmp_path):
     gaps[5, 1] = NAN
     with pytest.raises(ValueError, match=r"noise of chunk 0 of X must be finite; row 5 has nan for column 1"):
         fastem.fit([X], 2, noise=gaps, missing="marginalise", rng=0)
+
+
+def test_gaps_are_an_error_with_noise_as_without():
+    X, v = rows(9)
+    X[4, 1] = NAN
+    for call in (
+        lambda **noise: MODEL.predict(X, **noise),
+        lambda **noise: MODEL.score_samples(X, **noise),
+        lambda **noise: MODEL.predict_proba(X, **noise),
+        lambda **noise: MODEL.bic(X, **noise),
+        lambda **noise: MODEL.icl(X, **noise),
+        lambda **noise: MODEL.lower_bound(X, **noise),
+        lambda **noise: list(MODEL.predict([X], **noise)),
+        lambda **noise: fastem.e_step(X, MODEL, **noise),
+        lambda **noise: fastem.e_step(X, GAPPY, missing="error", **noise),
+    ):
+        with pytest.raises(ValueError, match=r"X must be finite; row 4, column 1 is nan") as without:
+            call()
+        with pytest.raises(ValueError, match=r"X must be finite; row 4, column 1 is nan") as told:
+            call(noise=v)
+        assert str(told.value) == str(without.value)
+    with pytest.raises(ValueError, match=r"X must be finite; row 4, column 1 is nan"):
+        MODEL.denoise(X, v)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "VEV"])
+def test_components_that_shrink_to_a_plane_are_told(covariance_type):
+    """Where the narrow rows have no noise, a variance shrinks by a factor in each iteration."""
+    rng = np.random.default_rng(0)
+    X, noise = rng.normal(size=(40, 1)) * [1.0, 2.0], np.zeros((40, 2))
+    noise[30:] = 0.01
+    X[30:] += rng.normal(size=(10, 2)) * 0.1
+    options = {"rng": 0, "reg_covar": 0, "max_iter": 300, "covariance_type": covariance_type}
+    with pytest.warns(fastem.FitWarning, match="DEGENERATE: .* columns 0 and 1 are collinear"):
+        model = fastem.fit(X, 1, noise=noise, tol=1e-6, **options)
+    assert model.report.status is fastem.FitStatus.DEGENERATE
+    assert np.linalg.eigvalsh(model.covariances).min() > 1e-8  # it has the floor, as without noise
+
+
+def test_no_fit_ends_at_a_variance_that_rounding_hides():
+    X = np.random.default_rng(0).normal(size=(6, 2))
+    noise = np.concatenate([np.zeros((3, 2)), np.full((3, 2), 0.01)])
+    model = fastem.fit(X, 3, noise=noise, rng=0, reg_covar=0, max_iter=300, tol=1e-6)
+    assert np.linalg.eigvalsh(model.covariances).min() > 1e-13
