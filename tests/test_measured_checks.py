@@ -184,3 +184,43 @@ def test_no_fit_ends_at_a_variance_that_rounding_hides():
     noise = np.concatenate([np.zeros((3, 2)), np.full((3, 2), 0.01)])
     model = fastem.fit(X, 3, noise=noise, rng=0, reg_covar=0, max_iter=300, tol=1e-6)
     assert np.linalg.eigvalsh(model.covariances).min() > 1e-13
+
+
+def test_chunks_with_noise_are_denoised_without_more():
+    X, v = rows(9)
+    parts = MODEL.denoise([{"X": X[:2], "noise": v[:2]}, {"X": X[2:], "noise": v[2:]}])
+    np.testing.assert_array_equal(np.concatenate(list(parts)), MODEL.denoise(X, v))
+    with pytest.raises(ValueError, match="noise must be given for denoise"):
+        MODEL.denoise(X)
+
+
+def test_thresholds_and_the_order_of_mergers_take_noise():
+    X, v = rows(200)
+    scores = np.sort(MODEL.score_samples(X, noise=v))
+    assert MODEL.threshold(X, 0.1, noise=v) == scores[20]
+    p = MODEL.predict_proba(X, noise=v)
+    entropies = MODEL.merge_order(X, noise=v).entropies
+    np.testing.assert_allclose(entropies, [0, -(p * np.log(p)).sum()], atol=1e-9)
+
+
+def test_noise_larger_than_the_variance_of_the_rows_is_told():
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    errors = rng.random((500, 2)) + 0.5
+    X = rng.normal(size=(500, 2)) * errors  # of true values that are all the same
+    fastem.fit(X, 1, noise=errors**2, rng=0)
+    table = pandas.DataFrame(np.c_[X, errors**2 * [1, 2]], columns=["x", "y", "vx", "vy"])
+    for source in (table, [{"X": X, "noise": errors**2 * [1, 2]}]):
+        with pytest.warns(fastem.FitWarning, match=r"NOISE: On average, column ('y'|1) has noise of") as told:
+            fastem.fit(source, 1, noise=["vx", "vy"] if source is table else None, rng=0, reg_covar=1e-3)
+        assert [one.message.cause for one in told] == [fastem.WarningCause.NOISE]
+    assert f"{(2 * errors[:, 1] ** 2).mean():.3g}, and rows of variance {X[:, 1].var():.3g}" in str(
+        told[0].message
+    )
+
+
+def test_noise_beyond_arithmetic_names_the_row():
+    X, v = rows(30)
+    v[17, 1] = 1e80
+    with pytest.raises(ValueError, match=r"row 17 has 1e\+80 in column 1"):
+        MODEL.score_samples(X, noise=v)

@@ -210,7 +210,7 @@ def _check_size(rows: Rows, frame: Frame) -> None:
     if sizes.max() >= _LARGEST:
         i, j = np.unravel_index(int(sizes.argmax()), sizes.shape)
         raise Breakdown(
-            f"noise must have variances of less than {_LARGEST:g} times that of the rows; row {rows.start + i} has "
-            f"{variances[i, j]:g} in column {rows.column(int(j))}. For a number that was not measured, put "
-            'NaN into X, with missing="marginalise".'
+            f"noise must have variances of less than {_LARGEST:g} times that of the rows; row "
+            f"{rows.start + i} has {variances[i, j]:g} in column {rows.column(int(j))}. For a number that "
+            'was not measured, put NaN into X, with missing="marginalise".'
         )
