@@ -224,3 +224,18 @@ def test_noise_beyond_arithmetic_names_the_row():
     v[17, 1] = 1e80
     with pytest.raises(ValueError, match=r"row 17 has 1e\+80 in column 1"):
         MODEL.score_samples(X, noise=v)
+
+
+def test_common_mistakes_are_told():
+    pandas = pytest.importorskip("pandas")
+    X, v = rows(9)
+    table = pandas.DataFrame(np.c_[X, v], columns=["x", "y", "vx", "vy"])
+    with pytest.raises(ValueError, match=r"got the number 0.1. Pass np.full\(2, 0.1\)"):
+        fastem.fit(X, 2, noise=0.1)
+    with pytest.raises(ValueError, match=r"got \['vx'\]. Pass a list of 2 names"):
+        fastem.fit(table, 2, noise="vx", columns=["x", "y"])
+    with pytest.raises(ValueError, match=r"for each of the 3 features.* columns=\[...\]"):
+        fastem.fit(table.assign(id=1), 2, noise=["vx", "vy"])
+    for name in ("errors", "noise_variance"):
+        with pytest.raises(TypeError, match="Known errors of the rows are noise="):
+            fastem.fit(X, 2, **{name: v})
