@@ -214,6 +214,11 @@ class WarningCause(_Advice):
         'onto single values. Fit such columns as "bernoulli" (0 and 1), "categorical" (codes) or "poisson" '
         "(counts); a dict tells the distribution of each column (see distribution). Or leave them out."
     )
+    NOISE = (
+        "The rows have their true variance and that of the noise, so they cannot vary less than the noise "
+        "alone. Give noise in the squares of the units of X, as variances and covariances: standard errors "
+        "are squared once."
+    )
     FAILED = (
         "The arithmetic of a start left the range of its numbers; the best valid mixture is returned. "
         "Rescale the columns, use float64, or raise reg_covar."

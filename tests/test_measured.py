@@ -258,13 +258,6 @@ def _parts(model):
     return model.weights, model.means, model.covariances
 
 
-def test_a_square_is_the_noise_of_all_rows():
-    X, square = np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([[2.0, 1.0], [1.0, 3.0]])
-    model = model_for("full", 1, 2)
-    expected = model.score_samples(X, noise=np.broadcast_to(square, (2, 2, 2)))
-    np.testing.assert_array_equal(model.score_samples(X, noise=square), expected)
-
-
 def test_sums_of_parts_add_up_and_give_the_next_parameters():
     X, noise, _, _ = simulated(700)
     start = model_for("full", 2, 2)

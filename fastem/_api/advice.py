@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from fastem._em.flat import Flat, flat_columns
 from fastem._em.objective import Likelihood
 from fastem._families.base import Family
@@ -12,6 +14,7 @@ from fastem._typing import FloatArray
 
 _MOST_COLUMNS = 8  # in a message
 _MOST_COMPONENTS = 5
+_DEVIATIONS = 3  # by which noise exceeds the variance of the rows if that is no chance
 
 
 def warn_of_few_values(source: Source, family: Family[Any, Any]) -> None:
@@ -38,6 +41,25 @@ def warn_of_few_values(source: Source, family: Family[Any, Any]) -> None:
         if counts:
             details += f' If {_one_of(counts)} counts something, "poisson" may suit it.'
     warn(WarningCause.FEW_VALUES, details)
+
+
+def warn_of_large_noise(source: Source) -> None:
+    """Warn of columns whose noise is larger than the variance of the rows, by more than chance."""
+    if not source.measured:
+        return
+    sums, squares, weights = source.noise_size
+    variance = source.moments().variance
+    with np.errstate(all="ignore"):
+        mean = sums / weights
+        # The variance of rows that are noise alone is a sum of squares of normal numbers.
+        chance = _DEVIATIONS * np.sqrt(2 * squares) / weights
+        found = np.flatnonzero(mean - variance > chance).tolist()
+    if found:
+        names: tuple[str | int, ...] = source.feature_names or tuple(range(source.n_features))
+        told = [f"{names[j]!r} has noise of variance {mean[j]:.3g}" for j in found[:_MOST_COLUMNS]]
+        own = [f", and rows of variance {variance[j]:.3g}" for j in found[:_MOST_COLUMNS]]
+        details = "; ".join(f"column {one}{other}" for one, other in zip(told, own, strict=True))
+        warn(WarningCause.NOISE, f"On average, {details}.")
 
 
 def _kind(values: FloatArray) -> str:

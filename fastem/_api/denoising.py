@@ -28,15 +28,17 @@ class Denoises:
     ) -> Source: ...
 
     @overload
-    def denoise(self, X: Deciding, noise: NoiseLike, *, n_threads: int | None = None) -> Any: ...
-    @overload
-    def denoise(self, X: InMemory, noise: NoiseLike, *, n_threads: int | None = None) -> FloatArray: ...
+    def denoise(self, X: Deciding, noise: NoiseLike = None, *, n_threads: int | None = None) -> Any: ...
     @overload
     def denoise(
-        self, X: Chunked, noise: NoiseLike, *, n_threads: int | None = None
+        self, X: InMemory, noise: NoiseLike = None, *, n_threads: int | None = None
+    ) -> FloatArray: ...
+    @overload
+    def denoise(
+        self, X: Chunked, noise: NoiseLike = None, *, n_threads: int | None = None
     ) -> Iterator[FloatArray]: ...
 
-    def denoise(self, X: Any, noise: Any, *, n_threads: int | None = None) -> Any:
+    def denoise(self, X: Any, noise: Any = None, *, n_threads: int | None = None) -> Any:
         """Return what the true values of rows measured with known noise are expected to be, (n, d).
 
         The expectation is over the components, by their responsibilities, and over the true values given
@@ -50,7 +52,7 @@ class Denoises:
             NaN is a value that was not measured, if the model has ``missing="marginalise"``. Its expectation
             given the rest of the row takes its place.
         noise : array or sequence of str
-            The known noise of the rows, as in `fit`.
+            The known noise of the rows, as in `fit`. It is left out where X is chunks that come with theirs.
         n_threads : int, optional
             Number of threads. None means numba's setting.
 
@@ -71,6 +73,7 @@ class Denoises:
         >>> model.denoise([[4.0]], noise=[1.0])
         array([[3.]])
         """
-        if noise is None:
+        source = self._source(X, None, n_threads, empty=True, noise=noise)
+        if not source.has_noise:
             raise ValueError("noise must be given for denoise; got None. Without noise, the rows are true.")
-        return self._source(X, None, n_threads, empty=True, noise=noise).map(self._scorer.true_values)
+        return source.map(self._scorer.true_values)

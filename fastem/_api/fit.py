@@ -272,11 +272,13 @@ def fit(
         The known noise of the rows, if these are measurements with errors: the mixture is that of the values
         without noise (extreme deconvolution: Bovy, Hogg and Roweis 2011). A row is its true value plus
         Gaussian noise with the mean 0 and this covariance. Covariances (n, d, d) or variances (n, d) of each
-        row, or (d, d) or (d,) for all rows; variances are squares of standard errors. If X is a table, a
-        .csv, Parquet or a dask dataframe, also the names of d columns with variances, in the order of the
-        features. Dask collections are taken as for `sample_weight`, and chunks that are dicts may have
-        ``"noise"``. It goes together with `missing`, weights, labels, priors and fixed parameters, but is for
-        Gaussian components alone, without `noise_component`, by EM. The passes compute in float64.
+        row, or (d, d) or (d,) for all rows; variances are squares of standard errors. A square (d, d) where X
+        has d rows could be either, and is an error; (1, d, d) is one covariance for all rows. If X is a
+        table, a .csv, Parquet or a dask dataframe, also the names of d columns with variances, in the order
+        of the features. Dask collections are taken as for `sample_weight`, and chunks that are dicts may have
+        ``"noise"``, which is that of their rows. Where X is missing, it may be NaN. It goes together with
+        `missing`, weights, labels, priors and fixed parameters, but is for Gaussian components alone, without
+        `noise_component`, by EM. The passes compute in float64.
     rng : None, int, numpy.random.Generator or RandomState
         Source of randomness (SPEC 7). The same seed gives the same bits, for any number of threads. A
         RandomState, as scikit-learn has them, gives the seed, and goes on.
@@ -316,7 +318,8 @@ def fit(
     FitWarning
         With a named `cause`: `max_iter` was reached before convergence (unless ``tol=0``), a component is
         singular (it names the columns that are constant or collinear), the log-likelihood fell, a start
-        failed, the numbers in X have too few digits left, or columns hold too few values for Gaussians.
+        failed, the numbers in X have too few digits left, columns hold too few values for Gaussians, or
+        the noise is larger than the rows vary.
 
     Examples
     --------

@@ -11,7 +11,7 @@ import numpy as np
 from fastem._api.scoring import Scorer
 from fastem._checks import check_integer
 from fastem._sources.passes import Source
-from fastem._typing import Array, DataLike, FloatArray, Rows, RowsLike
+from fastem._typing import Array, DataLike, FloatArray, NoiseLike, Rows, RowsLike
 
 _PART_NUMBERS = 1 << 16  # responsibilities that stay in the cache
 _SLAB_BYTES = 16 << 20
@@ -68,10 +68,17 @@ class Merges:
     def n_components(self) -> int: ...
 
     @abstractmethod
-    def _source(self, X: Any, sample_weight: Any, n_threads: int | None) -> Source: ...
+    def _source(
+        self, X: Any, sample_weight: Any, n_threads: int | None, *, noise: NoiseLike = None
+    ) -> Source: ...
 
     def merge_order(
-        self, X: DataLike, sample_weight: RowsLike = None, *, n_threads: int | None = None
+        self,
+        X: DataLike,
+        sample_weight: RowsLike = None,
+        *,
+        noise: NoiseLike = None,
+        n_threads: int | None = None,
     ) -> MergeOrder:
         """Return the order in which components merge to clusters (Baudry et al. 2010).
 
@@ -88,6 +95,8 @@ class Merges:
         X : array of shape (n, d), or anything else that `fit` takes
         sample_weight : array of shape (n,), optional
             Weights of the rows.
+        noise : array or sequence of str, optional
+            The known noise of the rows, as in `predict`.
         n_threads : int, optional
             The same as in `fit`.
 
@@ -102,7 +111,7 @@ class Merges:
             If an argument is not valid.
         """
         return order_of(
-            self._source(X, sample_weight, n_threads),
+            self._source(X, sample_weight, n_threads, noise=noise),
             self._scorer.present_responsibilities,
             self.n_components,
             len(self.weights) - self.n_components,

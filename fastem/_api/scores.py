@@ -117,7 +117,8 @@ class Densities(Clusters):
             there are, and in whatever order.
         noise : array or sequence of str, optional
             The known noise of the rows, as in `fit`, for Gaussian components: the density of a row is then
-            that of its true value plus this noise.
+            that of its true value plus this noise. A model does not remember that of the rows it was
+            fitted to.
         n_threads : int, optional
             Number of threads. None means numba's setting.
 

@@ -9,7 +9,7 @@ import numpy as np
 from fastem._api.scoring import Scorer
 from fastem._checks import check_nonnegative
 from fastem._sources.passes import ScoreRows, Source
-from fastem._typing import Array, DataLike, Rows, RowsLike
+from fastem._typing import Array, DataLike, NoiseLike, Rows, RowsLike
 
 # A number has four digits of 16 bits. A pass finds one of them from sums over all rows, as sources make them.
 _BITS = 16
@@ -25,7 +25,9 @@ class Thresholds:
     _scorer: Scorer
 
     @abstractmethod
-    def _source(self, X: Any, sample_weight: Any, n_threads: int | None) -> Source: ...
+    def _source(
+        self, X: Any, sample_weight: Any, n_threads: int | None, *, noise: NoiseLike = None
+    ) -> Source: ...
 
     def threshold(
         self,
@@ -33,6 +35,7 @@ class Thresholds:
         share: float = 0.01,
         sample_weight: RowsLike = None,
         *,
+        noise: NoiseLike = None,
         n_threads: int | None = None,
     ) -> float:
         """Return a log-density below which at most this share of the rows lies, for anomaly scores.
@@ -49,6 +52,8 @@ class Thresholds:
             At least 0 and less than 1. With 0, it is the lowest log-density of all rows.
         sample_weight : array of shape (n,), optional
             Weights of the rows. Those of weight 0 are treated as absent.
+        noise : array or sequence of str, optional
+            The known noise of the rows, as in `predict`.
         n_threads : int, optional
             The same as in `fit`.
 
@@ -63,7 +68,7 @@ class Thresholds:
             If an argument is not valid.
         """
         share = check_share(share)
-        source = self._source(X, sample_weight, n_threads)
+        source = self._source(X, sample_weight, n_threads, noise=noise)
         return threshold_of(source, self._scorer.present_log_densities, share)
 
 

@@ -31,6 +31,10 @@ _ARGUMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "algorithm": ((), "There is one algorithm, which is exact: leave it out."),
     "metric": ((), "Distances are Euclidean: leave it out."),
     "y": (("labels",), "Known labels of rows are labels=."),
+    **dict.fromkeys(
+        ("errors", "yerr", "xerr", "xcovar", "noise_variance", "noise_covariance", "covariance_of_noise"),
+        (("noise",), "Known errors of the rows are noise=: variances, which are squares of standard errors."),
+    ),
     "missing": ((), 'Rows must be complete here; fastem.fit(X, k, missing="marginalise") takes gaps.'),
 }
 _DROP_IN = " fastem.sklearn.GaussianMixture takes the arguments of scikit-learn."

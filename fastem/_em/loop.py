@@ -180,7 +180,8 @@ def ascend(
                 run.status = FitStatus.DECREASED
             elif stop:
                 run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED
-            if run.singular and stop and fall > _SENSELESS and set(before[1]) <= set(run.singular):
+            senseless = fall > _SENSELESS + current.slack
+            if run.singular and stop and senseless and set(before[1]) <= set(run.singular):
                 run.history.pop()
                 run.parameters, run.singular, run.log_likelihood = before
                 run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED

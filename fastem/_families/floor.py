@@ -91,6 +91,7 @@ def maximise_gaussian(
     fixed: Fixed | None = None,
     prior: Conjugate | None = None,
     constant: Array | None = None,
+    resolved: float = 0.0,
 ) -> Maximised[GaussianParameters]:
     """Return the maximum-likelihood parameters given the sums of an E-step (Bishop 2006, eq. 9.24 to 9.26).
 
@@ -109,6 +110,7 @@ def maximise_gaussian(
     before : covariances to improve on, which may be those of `sums.means`
     fixed : parameters that are neither estimated nor repaired, given which the others are
     constant : (d,) the features that are known to be constant, though expected sums may not show it
+    resolved : the part of the variance of all rows below which a covariance is singular in any case
     """
     k, d = sums.means.shape
     m = layout.shape(k, d)[0]
@@ -140,7 +142,7 @@ def maximise_gaussian(
     if fixed is not None:
         covariances[held] = fixed.parameters.covariances[held]
     pivots, variances = layout.pivots(covariances, d), layout.variances(covariances, d)
-    unknown = noise(variances, precision, variance)
+    unknown = np.maximum(noise(variances, precision, variance), resolved * variance)
     least = np.maximum(amount, unknown)
     least[repaired] = np.maximum(least[repaired], floor)
     ratios = _ratios(layout, covariances, pivots, least)
@@ -168,6 +170,8 @@ def maximise_gaussian(
     lost = np.square(1 / ratios).sum(axis=1)
     slack = float(parameters.weights @ lost if m == k else lost[0])
     slack += float(ROUNDING * precision * d / np.sqrt((ratios * least).min()))
+    if resolved and on_the_floor:
+        slack = np.inf  # it was narrower than the floor, by any factor
     if prior is not None:
         # The density of the prior has inverse covariances, whose errors go with their smallest eigenvalues.
         narrowest = layout.ratios(covariances, np.ones((m, d))).min()

@@ -289,6 +289,12 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         )
 
     def maximise(self, sums: GaussianSums, rule: Rule[GaussianParameters]) -> Maximised[GaussianParameters]:
+        return self.maximised(sums, rule)
+
+    def maximised(
+        self, sums: GaussianSums, rule: Rule[GaussianParameters], least: float = 0.0
+    ) -> Maximised[GaussianParameters]:
+        """Return new parameters. Variances below the part `least` of that of all rows are singular."""
         return maximise_gaussian(
             self._layout,
             self._constraint,
@@ -302,6 +308,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
             fixed_in(rule, self.parameter_names),
             rule.prior,
             rule.constant,
+            least,
         )
 
     def keeping(

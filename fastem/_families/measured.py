@@ -19,7 +19,8 @@ from fastem._families.frame import Frame
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.normalise import LN2
-from fastem._families.steps import Pass, Scores, Summed
+from fastem._families.rounding import ROUNDING
+from fastem._families.steps import Maximised, Pass, Rule, Scores, Summed
 from fastem._kernels._measured import MeasuredParams, MeasuredSums
 from fastem._kernels._measured_sums import slot_measured, slot_measured_scores
 from fastem._kernels._parallel import run_slots
@@ -67,12 +68,20 @@ class Measured(Gaussian):
     def working_dtype(self, packed: Packed) -> np.dtype[Any]:
         return np.dtype(np.float64)
 
+    def maximise(self, sums: GaussianSums, rule: Rule[GaussianParameters]) -> Maximised[GaussianParameters]:
+        """A variance that should be 0 shrinks by a factor in each iteration, and so never is 0."""
+        return self.maximised(sums, rule, ROUNDING * rule.precision)
+
     def bytes_per_slot(self, k: int, d: int) -> int:
         return max(self._plain.bytes_per_slot(k, d), 8 * k * (d * d + d + 1))
 
     def multiply_adds(self, d: int) -> int:
         """Three parts of d^3 / 6, the first of them twice, at less than half of the speed of others."""
         return 2 * d * (d + 1) * (d + 2)
+
+    def lacks_numbers(self, rows: Rows) -> bool:
+        """Return whether rows have NaN, which the kernels always take, though it is an error here."""
+        return not self.missing and bool(np.isnan(rows.X).any())
 
     def expected(self, params: MeasuredParams, merged: MeasuredSums) -> GaussianSums:
         """Return the sums of a pass from those of its kernel, added over all slots."""
@@ -86,6 +95,8 @@ class Measured(Gaussian):
     def score(
         self, packed: Packed, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None
     ) -> bool:
+        if self.lacks_numbers(rows):
+            return False
         params, noise = _for_noise(packed.measured, rows)
         (m, d), k, nothing = rows.X.shape, len(params.means), np.empty(0)
         constant, none = self.log_constant(frame), np.empty((0, k))
@@ -141,6 +152,9 @@ class _MeasuredPass(Pass[GaussianSums]):
         params, noise = _for_noise(self._packed.measured, rows)
         if self._params is None:
             self._params, self._sums = params, new_sums(params, self._slots)
+        if self._family.lacks_numbers(rows):
+            self._finite = False
+            return
         weight = np.empty(0) if rows.weight is None else _in_float64(rows.weight)
         labels = np.empty(0, np.int64) if rows.labels is None else rows.labels
         if rows.labels is not None:
@@ -192,7 +206,7 @@ def _check_size(rows: Rows, frame: Frame) -> None:
     if sizes.max() >= _LARGEST:
         i, j = np.unravel_index(int(sizes.argmax()), sizes.shape)
         raise Breakdown(
-            f"noise must have variances of less than {_LARGEST:g} times that of the rows; a row has "
-            f"{variances[i, j]:g} in column {rows.column(int(j))}. For a number that was not measured, put "
-            'NaN into X, with missing="marginalise".'
+            f"noise must have variances of less than {_LARGEST:g} times that of the rows; row "
+            f"{rows.start + i} has {variances[i, j]:g} in column {rows.column(int(j))}. For a number that "
+            'was not measured, put NaN into X, with missing="marginalise".'
         )

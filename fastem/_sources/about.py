@@ -40,4 +40,4 @@ class About(NamedTuple):
     def _each(self, found: Iterator[Array]) -> Iterator[Any]:
         for given, names in zip(self, self.named, strict=True):
             own = [next(found) for _ in names]
-            yield given if not own else own[0] if given is not self.noise else joined(own)
+            yield given if not own else own[0] if given is not self.noise else joined(own, names)

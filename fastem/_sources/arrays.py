@@ -12,7 +12,8 @@ from fastem._families.frame import Frame
 from fastem._families.steps import Scores
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.known import Known, known_of, with_known
-from fastem._sources.measurements import converted_noise, is_noisy
+from fastem._sources.measurements import converted_noise
+from fastem._sources.noise_size import NoiseSize, noise_size
 from fastem._sources.pages import swept
 from fastem._sources.passes import ScoreRows, SlabSource, Sweep, Wanted, drawn_ranks, only_wanted
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary
@@ -51,8 +52,8 @@ class ArraySource(SlabSource):
         return self.n_samples if weight is None else int(np.count_nonzero(weight))
 
     @cached_property
-    def measured(self) -> bool:
-        return is_noisy(self._rows.noise)
+    def noise_size(self) -> NoiseSize:
+        return noise_size(self._rows)
 
     def slabs(self, rows: int) -> Iterator[Rows]:
         known = {name: swept(array, rows) for name, array in self._rows.known().items()}

@@ -10,7 +10,13 @@ from fastem._checks import row_ranges
 from fastem._families.frame import Moments
 from fastem._report import Breakdown, WarningCause, warn
 from fastem._sources.checks import check_labels, check_weights, check_X, columns_of_model
-from fastem._sources.measurements import check_noise, noise_of_rows, shape_of_noise
+from fastem._sources.measurements import (
+    check_noise,
+    noise_of_rows,
+    of_rows,
+    shape_of_noise,
+    without_gaps,
+)
 from fastem._sources.tables import column_keys, strings_in
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
@@ -83,7 +89,9 @@ def form_of(
         known = noise if own_noise is None else own_noise
         noise_shape: tuple[int, ...] = ()
         if known is not None:
-            noise_shape = shape_of_noise(known, array.shape[1], "noise" if own_noise is None else where)
+            known = known if own_noise is None else of_rows(own_noise)
+            called = "noise" if own_noise is None else f"the noise of {where}"
+            noise_shape = shape_of_noise(known, array.shape[1], called)
         weighted, labelled = sample_weight is not None or weight is not None, labels is not None
         if vocabulary == ():
             vocabulary = vocabulary_of(rows, where, None, gaps)
@@ -143,17 +151,20 @@ def check_chunk(chunk: RawChunk, form: Form, weight_of_rows: Array | None = None
     known: Array | None = None
     if labels is not None:
         known = check_labels(labels, len(array), form.k, f"the labels of {where}")
-    measured: Array | None = None
+    checked = Rows(where, 0, array, weights, known, names=form.feature_names)
     if noise is not None:
-        name = f"the noise of {where}"
-        own_noise = check_noise(noise, len(array), form.n_features, name, slots=1)
+        name, about = f"the noise of {where}", of_rows(noise)
+        rows_of_noise = checked if form.gaps.allowed else None
+        own_noise = check_noise(about, len(array), form.n_features, name, 1, rows_of_noise)
         if own_noise.shape[1:] != form.noise_shape:
             raise ValueError(
                 f"{name} must have the shape {form.noise_shape} for a row, as that of the first chunk; it "
                 f"has {own_noise.shape[1:]}. Give variances in all chunks, or covariances in all."
             )
-        measured = noise_of_rows(own_noise, 0, len(array))
-    return Rows(where, 0, array, weights, known, measured, names=form.feature_names)
+        if form.gaps.allowed:
+            own_noise = without_gaps(own_noise)
+        checked = checked._replace(noise=noise_of_rows(own_noise, 0, len(array)))
+    return checked
 
 
 def _computed(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -15,7 +15,15 @@ from fastem._sources.cache import RowsFile, check_room
 from fastem._sources.checks import check_labels, check_sample_weight, check_weight_totals
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_pass
 from fastem._sources.known import Known, known_of, with_known
-from fastem._sources.measurements import check_noise, is_noisy, noise_of_rows
+from fastem._sources.measurements import (
+    check_unambiguous,
+    check_values,
+    is_square,
+    noise_of_rows,
+    shaped_noise,
+    without_gaps,
+)
+from fastem._sources.noise_size import NO_NOISE, NoiseSize, noise_size
 from fastem._sources.passes import SlabSource, Wanted, drawn_ranks, only_wanted
 from fastem._sources.readers import Reader
 from fastem._typing import Array, RawChunk, Rows, read_only
@@ -29,21 +37,21 @@ class _Tally(NamedTuple):
     total: float = 0.0
     largest: float = 0.0
     known: Known = known_of(Rows("X", 0, np.empty((0, 1))))
-    noisy: bool = False
+    noise: NoiseSize = NO_NOISE
 
     def add(self, chunk: Rows) -> "_Tally":
         n = len(chunk.X)
         known = self.known.followed_by(known_of(chunk), self.positive)
-        noisy = self.noisy or is_noisy(chunk.noise)
+        noise = self.noise + noise_size(chunk)
         if chunk.weight is None:
-            return _Tally(self.rows + n, self.positive + n, self.total + n, 1.0, known, noisy)
+            return _Tally(self.rows + n, self.positive + n, self.total + n, 1.0, known, noise)
         return _Tally(
             self.rows + n,
             self.positive + int(np.count_nonzero(chunk.weight)),
             self.total + float(chunk.weight.sum(dtype=np.float64)),
             max(self.largest, float(chunk.weight.max(initial=0))),
             known,
-            noisy,
+            noise,
         )
 
 
@@ -75,9 +83,12 @@ class ChunkSource(SlabSource):
             if given is not None and self._n_samples is None:
                 self._n_samples = np.size(given)
         n = self._n_samples or 0
-        self.noise_shape, self._noise = form.noise_shape, None
+        self.noise_shape, self._noise, self._is_square = form.noise_shape, None, False
         if noise is not None:
-            self._noise = check_noise(noise, self._n_samples, form.n_features)
+            self._noise = shaped_noise(noise, self._n_samples, form.n_features)
+            self._is_square = is_square(noise, form.n_features)
+            if not self.gaps.allowed or len(self._noise) == 1:  # else each chunk tells what is missing
+                check_values(self._noise, "noise")
             if len(self._noise) > 1 and self._n_samples is None:
                 self._n_samples = len(self._noise)
         self._weight = check_sample_weight(sample_weight, n)
@@ -103,8 +114,8 @@ class ChunkSource(SlabSource):
         return self._counted().known
 
     @property
-    def measured(self) -> bool:
-        return self.has_noise and self._counted().noisy
+    def noise_size(self) -> NoiseSize:
+        return self._counted().noise
 
     def _counted(self) -> _Tally:
         if self._tally is None:
@@ -131,23 +142,33 @@ class ChunkSource(SlabSource):
             if self._labels is not None:
                 chunk = chunk._replace(labels=self._labels[start:stop])
             if self._noise is not None:
-                chunk = chunk._replace(noise=noise_of_rows(self._noise, start, stop))
+                chunk = chunk._replace(noise=self._noise_of(chunk, start, stop))
             if self._wanted is not None:
                 chunk = only_wanted(chunk._replace(start=start), self._wanted)
             tally = tally.add(chunk)
             yield chunk
         check_rows_of_pass(where, tally.rows, self._n_samples, ended=True)
+        if self._is_square:
+            check_unambiguous(tally.rows, self.n_features)
         if self._tally is None:
             check_weight_totals(tally.total, tally.largest)
             self._tally, self._n_samples = tally, tally.rows
+
+    def _noise_of(self, chunk: Rows, start: int, stop: int) -> Array | None:
+        """Return the noise of a chunk where it is given beside X."""
+        noise = noise_of_rows(self._noise, start, stop)
+        if noise is None or noise.strides[0] == 0 or not self.gaps.allowed:
+            return noise
+        if self._tally is None:
+            check_values(noise, f"the noise of {chunk.where}", rows=chunk)
+        return without_gaps(noise)
 
     def part(self, wanted: Wanted) -> "ChunkSource | ArraySource":
         if self._cached is not None:
             return self._cached.part(wanted)
         form = self._form._replace(weighted=True)
-        about = self._labels, self._noise
-        part = ChunkSource(self._reader, form, self._weight, self.n_threads, iter(()), None, *about)
-        part._begun, part._wanted = None, wanted
+        part = ChunkSource(self._reader, form, self._weight, self.n_threads, iter(()), None, self._labels)
+        part._begun, part._wanted, part._noise = None, wanted, self._noise
         return part
 
     def slabs(self, rows: int) -> Iterator[Rows]:

@@ -36,7 +36,16 @@ from fastem._sources.dask_graph import Blocks
 from fastem._sources.distinct import Distinct
 from fastem._sources.few import Few
 from fastem._sources.known import Known, with_known
-from fastem._sources.measurements import check_noise, shape_of_noise
+from fastem._sources.measurements import (
+    OfRows,
+    check_names_of_noise,
+    check_unambiguous,
+    check_values,
+    is_square,
+    shape_of_noise,
+    shaped_noise,
+)
+from fastem._sources.noise_size import NoiseSize
 from fastem._sources.passes import ScoreRows, Source, Sweep, Wanted, drawn_ranks
 from fastem._sources.tables import as_table
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, has_text
@@ -89,8 +98,9 @@ class DaskSource(Source):
             beside.append(self._in_blocks(sample_weight, "sample_weight", check_sample_weight))
         if labels is not None:
             beside.append(self._in_blocks(labels, "labels", partial(check_labels, k=k)))
-        self._noise = None  # blocks of it, or an array for all rows
+        self._noise, self._is_square = None, False  # blocks of it, or an array for all rows
         if noise is not None:
+            self._is_square = not is_dask(noise) and is_square(noise, self.n_features)
             self._noise = self._noise_in_blocks(noise)
             self.noise_shape = self._noise.shape[1:]
             if is_dask(self._noise):
@@ -130,12 +140,15 @@ class DaskSource(Source):
             check_blocks(self._X, noise, "noise")
             if not _is_frame(noise):
                 check_whole_rows(noise, "noise")
-            shape_of_noise(np.empty((2 * d + 1, *noise.shape[1:])), d, "noise")
+            shape_of_noise(OfRows(np.empty((2, *noise.shape[1:]))), d, "noise")
             return noise
-        array = check_noise(noise, None, d)
+        n = None if self._block_rows is None else sum(self._block_rows)
+        array = shaped_noise(noise, n, d)
+        if not self.gaps.allowed or len(array) == 1:  # else blocks tell what is missing
+            check_values(array, "noise")
         if len(array) == 1:
             return array
-        return self._in_blocks(array, "noise", lambda given, n: check_noise(given, n, d))
+        return self._in_blocks(array, "noise", lambda given, n: shaped_noise(OfRows(given), n, d))
 
     def _of_blocks(self, function: Callable[..., Any]) -> Any:
         """Return the sum of a function over all blocks as they are, before any check."""
@@ -156,6 +169,8 @@ class DaskSource(Source):
         survey: tasks.Survey = self._total(tasks.survey, self.gaps)
         check_rows_of_pass("X", sum(survey.rows), None, ended=True)
         self._block_rows = survey.rows
+        if self._is_square:
+            check_unambiguous(sum(survey.rows), self.n_features)
         moments = survey.moments
         check_weight_totals(0.0 if moments is None else moments.weight, survey.largest)
         return survey
@@ -173,8 +188,8 @@ class DaskSource(Source):
         return self._survey.known
 
     @property
-    def measured(self) -> bool:
-        return self._survey.noisy
+    def noise_size(self) -> NoiseSize:
+        return self._survey.noise
 
     def part(self, wanted: Wanted) -> "DaskSource":
         assert self.n_samples > 0  # which counts the rows of each block
@@ -303,5 +318,7 @@ def _selected(
     columns = columns or tuple(name for name in names if name not in named)
     check_named_columns([*columns, *named], names)
     weight, labels = (X[given] if isinstance(given, str) else given for given in about[:2])
+    if about.named[2]:
+        check_names_of_noise(about.named[2], len(columns))
     noise = X[list(about.named[2])] if about.named[2] else about.noise
     return X[list(columns)], About(weight, labels, noise)

@@ -17,7 +17,8 @@ from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
 from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.few import Few
 from fastem._sources.known import Known, known_of
-from fastem._sources.measurements import is_noisy
+from fastem._sources.measurements import OfRows
+from fastem._sources.noise_size import NoiseSize, noise_size
 from fastem._sources.passes import Sweep, Wanted, only_wanted
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, merged_vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
@@ -33,7 +34,7 @@ class Survey:
     moments: Moments | None  # None if all weights are 0
     known: Known
     few: Few
-    noisy: bool  # whether the noise of any row is more than 0
+    noise: NoiseSize
 
     def __add__(self, other: "Survey") -> "Survey":
         moments = self.moments or other.moments
@@ -42,8 +43,8 @@ class Survey:
         largest = max(self.largest, other.largest)
         known = self.known.followed_by(other.known, sum(self.positive))
         rows, positive, few = self.rows + other.rows, self.positive + other.positive, self.few + other.few
-        noisy = self.noisy or other.noisy
-        return Survey(rows, positive, largest, moments, known, few, noisy)
+        noise = self.noise + other.noise
+        return Survey(rows, positive, largest, moments, known, few, noise)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class OnChunks:
         weight, labels = (next(parts, None) if has else None for has in given)
         noise = next(parts, None) if self.form.noise_of_chunks and self.noise is None else self.noise
         if noise is not None:
-            noise = np.asarray(noise) if self.noise is None else noise[0]
+            noise = OfRows(noise)
         chunk = check_chunk(RawChunk(f"block {i} of X", rows, weight, labels, noise), self.form)
         if self.rows is not None:
             check_rows_of_block(chunk, self.rows[i])
@@ -96,8 +97,8 @@ def survey(chunk: Rows, gaps: Gaps) -> Survey:
         moments = source.moments()
         few = source.few if largest > 0 else few
     positive = n if weight is None else int(np.count_nonzero(weight))
-    noisy = is_noisy(chunk.noise)
-    return Survey((n,), (positive,), largest, moments if largest > 0 else None, known_of(chunk), few, noisy)
+    about = known_of(chunk), few, noise_size(chunk)
+    return Survey((n,), (positive,), largest, moments if largest > 0 else None, *about)
 
 
 def distinct(chunk: Rows, columns: Array) -> Distinct:

@@ -107,9 +107,11 @@ def source_of(
         if weights is not None and has_text(vocabulary):
             array = check(vocabulary=vocabulary, weight=weights)
     known = None if labels is None else check_labels(labels, len(array), k)
-    own = None if noise is None else check_noise(noise, *array.shape)
     names = names or column_names(X)
-    rows = Rows("X", 0, array, weights, known, noise_of_rows(own, 0, len(array)), names=names)
+    rows = Rows("X", 0, array, weights, known, names=names)
+    if noise is not None:
+        own = check_noise(noise, len(array), array.shape[1], rows=rows if missing else None)
+        rows = rows._replace(noise=noise_of_rows(own, 0, len(array)))
     return ArraySource(rows, n_threads, names, vocabulary, gaps)
 
 

@@ -19,6 +19,7 @@ from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.few import Few, few_of
 from fastem._sources.known import Known
 from fastem._sources.moments import MAX_SLOTS, new_totals
+from fastem._sources.noise_size import NoiseSize
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary
 from fastem._typing import Array, FloatArray, Rows
 
@@ -81,9 +82,14 @@ class Source(ABC):
         return len(self.noise_shape) > 0
 
     @property
-    @abstractmethod
     def measured(self) -> bool:
         """Whether the noise of any row is more than 0. To find it may take a first pass."""
+        return self.has_noise and bool((self.noise_size.sums > 0).any())
+
+    @property
+    @abstractmethod
+    def noise_size(self) -> NoiseSize:
+        """How much noise each column has. To find it may take a first pass."""
 
     @property
     @abstractmethod
