@@ -275,3 +275,16 @@ def test_infinite_numbers_are_errors():
         fastem.e_step(X, model)
     with pytest.raises(ValueError, match="row 20"):
         model.score_samples(X)
+
+
+def test_mixed_columns_are_imputed_whatever_the_order_of_numbers_in_memory():
+    rng = np.random.default_rng(0)
+    X = np.stack([rng.normal(size=60), rng.poisson(3.0, 60), rng.normal(size=60)], axis=1)
+    X[::7, 0] = X[::5, 2] = np.nan
+    kinds = {0: "gaussian", 1: "poisson", 2: "gaussian"}
+    model = fastem.fit(X, 1, distribution=kinds, covariance_type="full", max_iter=3, tol=0, **MISSING)
+    means, covariances = (model.parameters[f"gaussian_{name}"] for name in ("means", "covariances"))
+    alone = fastem.GaussianMixture([1.0], means, covariances, **MISSING)
+    close(model.impute(X)[:, [0, 2]], alone.impute(X[:, [0, 2]]), 1e-12)
+    assert not np.isnan(model.impute(X, rng=0)).any()
+    assert incomplete.patterns_of(np.asfortranarray(X), 1, None).begins.tolist() == [0, 41, 51, 58, 60]

@@ -336,7 +336,7 @@ def _imputed(
     rng: np.random.Generator | None,
 ) -> FloatArray:
     """Return rows in user units with expectations, or draws, in place of NaN."""
-    out = X.copy()
+    X, out = np.ascontiguousarray(X), np.array(X, order="C")
     patterns = patterns_of(X, 1, None)
     if patterns is None:
         return out

@@ -37,7 +37,7 @@ class Sorted(NamedTuple):
 
 def patterns_of(X: Array, slots: int, n_threads: int | None) -> Patterns | None:
     """Find the patterns of X (m, d), or return None if nothing is missing."""
-    m, d = X.shape
+    X, (m, d) = np.ascontiguousarray(X), X.shape  # the kernel reads vectors of numbers that lie side by side
     words, found = np.empty((m, -(-d // int(WORD))), np.int64), np.zeros(slots, np.int64)
     run_slots(slot_missing, (X, words, found), slots, n_threads)
     if not found.any():
