@@ -112,8 +112,8 @@ class VVE(_Aligned):
 def _above_rounding(spreads: FloatArray) -> FloatArray:
     """Return sums of squares (K, d) along axes that are no less than their rounding errors.
 
-    Axes are found in arithmetic that rounds by a part of the largest sum. So one that is much smaller may come
-    out below zero, which has no logarithm.
+    Axes are found in arithmetic that rounds by a part of the largest sum. So one that is much smaller may
+    come out below zero, which has no logarithm.
     """
     rounding = spreads.shape[1] * np.finfo(np.float64).eps
-    return np.maximum(spreads, rounding * spreads.max(axis=1, keepdims=True))
+    return np.asarray(np.maximum(spreads, rounding * spreads.max(axis=1, keepdims=True)))
