@@ -214,6 +214,11 @@ class WarningCause(_Advice):
         'onto single values. Fit such columns as "bernoulli" (0 and 1), "categorical" (codes) or "poisson" '
         "(counts); a dict tells the distribution of each column (see distribution). Or leave them out."
     )
+    NEVER_TOGETHER = (
+        "No row has a number in both columns, so the likelihood does not know their covariance: it stays "
+        "near what the start made it. Do not read it, nor what is imputed by it alone. Use covariance_type="
+        '"diag", a prior, or rows that have both.'
+    )
     FAILED = (
         "The arithmetic of a start left the range of its numbers; the best valid mixture is returned. "
         "Rescale the columns, use float64, or raise reg_covar."
