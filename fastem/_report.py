@@ -219,6 +219,11 @@ class WarningCause(_Advice):
         "alone. Give noise in the squares of the units of X, as variances and covariances: standard errors "
         "are squared once."
     )
+    NEVER_TOGETHER = (
+        "No row has a number in both columns, so the likelihood does not know their covariance: it stays "
+        "near what the start made it. Do not read it, nor what is imputed by it alone. Use covariance_type="
+        '"diag", a prior, or rows that have both.'
+    )
     FAILED = (
         "The arithmetic of a start left the range of its numbers; the best valid mixture is returned. "
         "Rescale the columns, use float64, or raise reg_covar."

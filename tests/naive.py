@@ -344,8 +344,14 @@ def joints_of_observed(X, weights, log_density, *parameters):
     return joints
 
 
+def telling(X, sample_weight):
+    """The weights of rows, which are 0 for those without any number."""
+    return np.array([0.0 if np.isnan(x).all() else w for x, w in zip(X, sample_weight, strict=True)])
+
+
 def observed_sums(X, sample_weight, r, statistic):
     """Sums over rows of w r, and for each feature of w r and w r t(x) where it is observed."""
+    sample_weight = telling(X, sample_weight)
     (n, d), k = X.shape, r.shape[1]
     n_k, observed, first = np.zeros(k), np.zeros((k, d)), np.zeros((k, d))
     for i in range(n):
@@ -360,7 +366,7 @@ def observed_sums(X, sample_weight, r, statistic):
 def expected_moments(X, sample_weight, r, means, variances):
     """Sums over rows of w r z and w r z^2 with z = x - mean, or what the component expects of a gap."""
     first, second = np.zeros(means.shape), np.zeros(means.shape)
-    for x, weight, row in zip(X, sample_weight, r, strict=True):
+    for x, weight, row in zip(X, telling(X, sample_weight), r, strict=True):
         for k, share in enumerate(row):
             for j, value in enumerate(x):
                 z, square = 0.0, variances[k, j]
@@ -390,7 +396,7 @@ def expected_student_sums(X, sample_weight, r, means, variances, degrees):
 
     k, d = means.shape
     n_k, logarithms, scaled, first, second = (np.zeros((k, *shape)) for shape in ((), (), (), (d,), (d,)))
-    for x, weight, row in zip(X, sample_weight, r, strict=True):
+    for x, weight, row in zip(X, telling(X, sample_weight), r, strict=True):
         there = ~np.isnan(x)
         for c in range(k):
             nu, z = degrees[c], np.where(there, x - means[c], 0.0)
@@ -704,6 +710,7 @@ def incomplete_statistics(X, sample_weight, weights, means, matrices, degrees=No
             joints[i, j] = math.log(weights[j]) + log_p
             expected.append((R @ z, V - R @ V[o], u))
     r, log_p = shares(joints.tolist())
+    sample_weight = telling(X, sample_weight)
     for i in range(len(X)):
         for j in range(k):
             z, B, u = expected[i * k + j]
@@ -720,6 +727,7 @@ def em_by_pattern(X, weights, means, covariances):
 
     Returns the new parameters, and the log-likelihood of the old ones.
     """
+    X = X[~np.isnan(X).all(axis=1)]
     k, d = means.shape
     n_k, first, second, log_likelihood = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d)), 0.0
     patterns, of_row = np.unique(np.isnan(X) @ (1 << np.arange(d)), return_inverse=True)
@@ -793,7 +801,7 @@ def observed_e_step(X, noise, sample_weight, weights, means, matrices):
 
 def observed_em(X, noise, sample_weight, weights, means, matrices, shape, iterations):
     """Parameters and log-likelihoods of EM (eq. 25). `shape` makes (k, d, d) covariances obey their type."""
-    history = []
+    history, sample_weight = [], telling(X, sample_weight)
     for iteration in range(iterations + 1):
         _, log_p, _, (n_k, first, scatter) = observed_e_step(
             X, noise, sample_weight, weights, means, matrices

@@ -256,6 +256,21 @@ def test_nothing_that_moves_is_no_leap():
         assert squarem.leap(current, SLOW_HISTORY) is None
 
 
+@pytest.mark.parametrize("longest", [1e3, 1e18, np.inf])
+def test_a_run_that_gains_nothing_is_settled_at_any_rate(longest):
+    squarem = Squarem(GAUSSIANS["spherical"])
+    squarem._leaping, squarem._longest = True, longest
+    assert squarem.settled([1.0, 1.0, 1.0], tol=1e-6)
+    assert not squarem.settled([1.0, 1.0, 1.0 + 1e-7], tol=1e-6)
+
+
+def test_one_row_of_two_columns_ends():
+    X = [[1, np.nan], [2, np.nan], [3, 5.0], [4, np.nan]]
+    model = fastem.fit(X, 1, missing="marginalise", reg_covar=0)
+    assert model.report.status is FitStatus.CONVERGED
+    np.testing.assert_allclose(model.means, [[2.5, 5.0]], rtol=1e-6)
+
+
 # --- distributions of a user
 
 

@@ -145,3 +145,23 @@ def test_select_tells_why_types_cannot_be_chosen():
     assert details.startswith("All fits of 'full', 'tied', 'diag', none of which can be chosen: ")
     assert "column 3 is constant" in details
     assert told(fastem.select, X, [1, 2], rng=0) == {}
+
+
+@pytest.mark.parametrize("cut", [np.asarray, in_chunks])
+def test_columns_that_are_never_observed_together(cut):
+    rows = np.column_stack([X, X[:, 0] + RNG.normal(size=400)])
+    rows[:200, 0] = rows[200:, 3] = np.nan
+    rows[7, 2], weights = np.nan, np.ones(400)
+    options = {"max_iter": 0, "init": np.arange(400) % 2, "missing": "marginalise"}
+    cause = WarningCause.NEVER_TOGETHER
+    for kind in ({}, {"covariance_type": "tied"}, {"distribution": "student"}):
+        details = told(fastem.fit, cut(rows), 2, **options, **kind)[cause]
+        assert details == "Columns 0 and 3 are never observed together."
+    own_kinds = {"distribution": dict.fromkeys(range(4), "gaussian")}
+    silent = ({"covariance_type": "diag"}, own_kinds, {"prior": "default"})
+    assert not any(cause in told(fastem.fit, cut(rows), 2, **options, **kind) for kind in silent)
+    chosen = {"rng": 0, "missing": "marginalise", "covariance_type": ["diag", "full"]}
+    assert cause in told(fastem.select, cut(rows), [1], **chosen)
+    rows[5, 0], weights[5] = 1.0, 0
+    assert cause in told(fastem.fit, rows, 2, sample_weight=weights, **options)
+    assert cause not in told(fastem.fit, cut(rows), 2, **options)

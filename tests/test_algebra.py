@@ -113,6 +113,33 @@ def test_regression_is_the_mean_and_covariance_given_each_row(covariance_type, d
         np.testing.assert_allclose(given.weights @ given.means[:, [2, 0]], mean, **tolerance)
 
 
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_rows_with_gaps_are_regressed_on_what_they_have(covariance_type):
+    base = random_model(0, covariance_type, 3, 5)
+    given, targets = [4, 0, 1], [3, 2]
+    X = base.sample(12, rng=0)[0][:, given]
+    X[1, 0] = X[2, 2] = X[5, 0] = X[5, 1] = X[6] = X[7] = np.nan
+    model = fastem.GaussianMixture(
+        base.weights, base.means, base.covariances, covariance_type, missing="marginalise"
+    )
+    means, covs = model.regress(X, given, targets, return_cov=True)
+    for x, mean, cov in zip(X, means, covs, strict=True):
+        known = {j: value for j, value in zip(given, x, strict=True) if not np.isnan(value)}
+        about = (base.condition(known) if known else base).marginal
+        left = [j for j in range(5) if j not in known]
+        about = about([left.index(j) for j in targets])
+        expected = moments(about.weights, about.means, dense(about))
+        np.testing.assert_allclose(mean, expected[0], rtol=1e-9)
+        np.testing.assert_allclose(cov, expected[1], rtol=1e-9)
+    alone = list(model.regress(lambda: iter([X[:6], X[6:7], X[7:]]), given, targets))
+    np.testing.assert_array_equal(np.concatenate(alone), means)
+    assert model.regress(np.empty((0, 3)), given, targets).shape == (0, 2)
+    with pytest.raises(ValueError, match="row 3, column 1 is inf"):
+        model.regress(np.where(np.arange(36).reshape(12, 3) == 10, np.inf, X), given, targets)
+    with pytest.raises(ValueError, match=r'row 1, column 0 is nan.*made with missing="marginalise"'):
+        base.regress(X, given, targets)
+
+
 def test_regression_is_the_integral_over_the_density():
     model = random_model(1, "full", 3, 2)
     y = np.linspace(-60, 60, 40_001)

@@ -320,18 +320,34 @@ HOLE = np.column_stack([X[:, 0], np.full(len(X), np.nan)])
     ("call", "message"),
     [
         (lambda: fastem.fit(X, 2), r'row .* is nan.* in 300 rows\. Or pass missing="marginalise"'),
-        (lambda: fastem.fit(X, 2, missing="drop"), r"missing must be one of .*got 'drop'"),
+        (
+            lambda: fastem.fit(X, 2, missing="drop"),
+            r"got 'drop'\. .* To drop rows, do so before",
+        ),
+        (
+            lambda: fastem.fit(X, 2, missing="marginalize"),
+            r'got .marginalize.\. Did you mean "marginalise"\?',
+        ),
+        (lambda: fastem.fit(X, 2, missing=True), r"got True. With .* impute of the model fills them in"),
+        (lambda: fastem.kmeans(X, 2), r"column 2 has .* fill the gaps by fastem.fit\(.*\).impute\(X\)"),
+        (lambda: fastem.silhouette_score(X, LABELS), r"fill the gaps by fastem.fit\(.*\).impute\(X\)"),
         (lambda: fastem.fit(X, 2, noise_component=True, **ASKED), 'error" with noise_component=True'),
         (lambda: fastem.fit(X, 2, inference="variational", **ASKED), 'error" with inference="variational"'),
         (lambda: fastem.fit(HOLE, 2, **ASKED), "a number in each column.*column 1 has none"),
         (lambda: fastem.fit(np.where(GAPS, np.inf, X), 2, **ASKED), "is inf.* column 0 has .* inf, "),
         (lambda: fastem.partial_fit(None, X, k=2, **ASKED), 'missing must be "error" in partial_fit'),
-        (lambda: fastem.kmeans(X, 2), r"is nan.*in 300 rows\.$"),
     ],
 )
 def test_mistakes(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_wrong_arguments_of_impute(model):
+    with pytest.raises(TypeError, match=r"^GaussianMixture.impute\(\) got .*'random_state'. .* pass rng=0"):
+        model.impute(X, random_state=0)
+    with pytest.raises(TypeError, match="The arguments are X, rng, n_threads"):
+        model.impute(X, strategy="mean")
 
 
 def test_functions_without_the_option_say_so():

@@ -275,3 +275,45 @@ def test_infinite_numbers_are_errors():
         fastem.e_step(X, model)
     with pytest.raises(ValueError, match="row 20"):
         model.score_samples(X)
+
+
+def test_mixed_columns_are_imputed_whatever_the_order_of_numbers_in_memory():
+    rng = np.random.default_rng(0)
+    X = np.stack([rng.normal(size=60), rng.poisson(3.0, 60), rng.normal(size=60)], axis=1)
+    X[::7, 0] = X[::5, 2] = np.nan
+    kinds = {0: "gaussian", 1: "poisson", 2: "gaussian"}
+    model = fastem.fit(X, 1, distribution=kinds, covariance_type="full", max_iter=3, tol=0, **MISSING)
+    means, covariances = (model.parameters[f"gaussian_{name}"] for name in ("means", "covariances"))
+    alone = fastem.GaussianMixture([1.0], means, covariances, **MISSING)
+    close(model.impute(X)[:, [0, 2]], alone.impute(X[:, [0, 2]]), 1e-12)
+    assert not np.isnan(model.impute(X, rng=0)).any()
+    assert incomplete.patterns_of(np.asfortranarray(X), 1, None).begins.tolist() == [0, 41, 51, 58, 60]
+
+
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")
+@pytest.mark.parametrize("kind", ["full", "diag", "student", "poisson", "mixed"])
+def test_rows_without_numbers_leave_the_fit_alone(kind):
+    """In the sums of a component of one row they would make it shrink in every iteration, and never end."""
+    distributions = {"mixed": {0: "gaussian", 1: "poisson"}, "student": "student", "poisson": "poisson"}
+    options = {"distribution": distributions[kind]} if kind in distributions else {"covariance_type": kind}
+    X = np.concatenate([np.random.default_rng(0).poisson(4, (30, 2)), [[50, 50]]]).astype(float)
+    X[3, 0] = np.nan
+    labels = np.repeat([0, 1], [30, 1])
+    options |= {} if kind == "poisson" else {"reg_covar": 0}
+    options |= {"tol": 0, "max_iter": 30, "acceleration": None, **MISSING}
+    alone = fastem.fit(X, 2, init=labels, **options)
+    gaps = np.full((6, 2), np.nan)
+    model = fastem.fit(np.concatenate([X, gaps]), 2, init=np.append(labels, [0, 1] * 3), **options)
+    close(model.report.history, alone.report.history, 1e-12)
+    for name, values in alone.parameters.items():
+        close(model.parameters[name], values, 1e-9)
+    close(model.weights, alone.weights, 1e-12)
+    more = model.bic(np.concatenate([X, gaps])) - model.bic(X)
+    assert more == pytest.approx(model.n_parameters * np.log(37 / 31))  # it counts them
+    known = fastem.fit(np.concatenate([X, gaps]), 2, labels=np.repeat([0, 1], [30, 7]), **options)
+    close(known.weights, [30 / 37, 7 / 37], 1e-12)  # a label tells of the weights
+    statistics = fastem.e_step(gaps, model)
+    assert statistics.log_likelihood == 0
+    with pytest.raises(ValueError, match="at least one row with a number"):
+        fastem.m_step(statistics)
+    assert fastem.m_step(statistics + fastem.e_step(X, model)).n_components == 2

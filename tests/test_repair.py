@@ -207,3 +207,12 @@ def test_ratios_to_the_floor_decide_as_eigenvalues_do(d, least):
     for bound in (0.5, 3.0):
         np.testing.assert_array_equal((ratios > bound).all(axis=1), least > bound)
     assert (ratios.min(axis=1) <= 1.001 * np.sqrt(d) * least).all()
+
+
+@pytest.mark.parametrize("covariance_type", ["EVE", "VVE", "EEV", "VEV"])
+def test_axes_are_found_though_scales_differ_by_more_than_rounding(covariance_type):
+    """The smallest sums of squares along axes come out below zero, which has no logarithm."""
+    X = np.random.default_rng(0).normal(size=(40, 6)) * 10.0 ** np.array([-6, 6, 0, 3, -3, 6])
+    model = fastem.fit(X, 1, covariance_type=covariance_type, reg_covar=0)
+    assert np.isfinite(model.score_samples(X)).all()
+    assert model.covariances[0][1, 1] == pytest.approx(X[:, 1].var(), rel=1e-6)

@@ -1,28 +1,31 @@
 """What a fit tells the user about the columns of X."""
 
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from fastem._checks import row_ranges
 from fastem._em.flat import Flat, flat_columns
 from fastem._em.objective import Likelihood
 from fastem._families.base import Family
 from fastem._families.steps import P
 from fastem._report import WarningCause, warn
 from fastem._sources.passes import Source
-from fastem._typing import FloatArray
+from fastem._typing import Array, FloatArray, Rows
 
 _MOST_COLUMNS = 8  # in a message
 _MOST_COMPONENTS = 5
 _DEVIATIONS = 3  # by which noise exceeds the variance of the rows if that is no chance
+_LOOKED_AT = 4096  # rows
 
 
 def warn_of_few_values(source: Source, family: Family[Any, Any]) -> None:
     """Warn of columns of few values that shall be Gaussian, or Student."""
     if not family.has_covariances:
         return
-    matrices = next(name for name in family.parameter_names if name.endswith(("covariances", "scales")))
-    own = family.columns_of(matrices)
+    own = _columns_with_covariances(family)
     found = source.few.columns()
     if own is not None:
         found = {j: values for j, values in found.items() if j in own}
@@ -60,6 +63,53 @@ def warn_of_large_noise(source: Source) -> None:
         own = [f", and rows of variance {variance[j]:.3g}" for j in found[:_MOST_COLUMNS]]
         details = "; ".join(f"column {one}{other}" for one, other in zip(told, own, strict=True))
         warn(WarningCause.NOISE, f"On average, {details}.")
+
+
+def _columns_with_covariances(family: Family[Any, Any]) -> Array | None:
+    """Return the numbers of the columns that are Gaussian, or Student, or None if all are."""
+    matrices = next(name for name in family.parameter_names if name.endswith(("covariances", "scales")))
+    return family.columns_of(matrices)
+
+
+def warn_of_pairs(source: Source, families: Iterable[Family[Any, Any]]) -> None:
+    """Warn of two columns that are never observed together, if one of the families has their covariance."""
+    if not (source.missing and source.moments().gaps):
+        return
+    family = next((one for one in families if one.with_missing().by_pattern), None)
+    if family is None:
+        return
+    own = _columns_with_covariances(family)
+    columns = np.arange(source.n_features) if own is None else own
+    if not source.lazy:  # the first rows cost little, and as a rule they have all pairs
+        apart = _never_together(next(iter(source.chunks())), columns)
+        columns = columns[apart.any(axis=1)]
+    if not len(columns):
+        return
+    found = source.total(partial(_together, columns=columns))[:-1].reshape(len(columns), -1)
+    pairs = np.argwhere(np.triu(found == 0))
+    if not len(pairs):
+        return
+    names: tuple[str | int, ...] = source.feature_names or tuple(range(source.n_features))
+    first, second = (repr(names[columns[j]]) for j in pairs[0])
+    more = f", nor are {len(pairs) - 1} other pairs" if len(pairs) > 1 else ""
+    warn(WarningCause.NEVER_TOGETHER, f"Columns {first} and {second} are never observed together{more}.")
+
+
+def _together(rows: Rows, n_threads: int | None, columns: Array) -> FloatArray:
+    """Return how many rows have a number in both of each two columns, and the weight of all."""
+    counts = np.zeros((len(columns), len(columns)))
+    for part in row_ranges(len(rows.X)):
+        observed = ~np.isnan(rows.X[part][:, columns])
+        if rows.weight is not None:
+            observed &= rows.weight[part, None] > 0
+        counts += observed.T.astype(np.float32) @ observed.astype(np.float32)
+    return np.append(counts, rows.total_weight)
+
+
+def _never_together(rows: Rows, columns: Array) -> Array:
+    """Return which pairs of columns are never observed together in some of the rows."""
+    some = rows.part(slice(None, None, max(1, len(rows.X) // _LOOKED_AT)))
+    return np.asarray(_together(some, None, columns)[:-1].reshape(len(columns), -1) == 0)
 
 
 def _kind(values: FloatArray) -> str:

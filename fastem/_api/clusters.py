@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 import numpy as np
 
 from fastem import _io
+from fastem._api.missing import HOW_TO_FILL
 from fastem._api.scores import Clusters
 from fastem._api.scoring import Scorer
 from fastem._api.translations import HOLDS_CENTERS, KMEANS_NAMES, advised
@@ -131,7 +132,7 @@ class KMeans(Clusters, Generic[KR, L]):
             inertia=None if inertia is None else _checked_inertia(inertia),
             report=report,
             feature_names=check_feature_names(feature_names, d),
-            _scorer=Scorer(KMEANS, user),
+            _scorer=Scorer(KMEANS, user, remedy=HOW_TO_FILL),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -201,7 +202,13 @@ class KMeans(Clusters, Generic[KR, L]):
     ) -> Source:
         names = self.feature_names
         return source_of(
-            X, sample_weight, n_threads, n_features=self.n_features, feature_names=names, empty=empty
+            X,
+            sample_weight,
+            n_threads,
+            n_features=self.n_features,
+            feature_names=names,
+            empty=empty,
+            remedy=HOW_TO_FILL,
         )
 
     def _distances(self, rows: Rows, n_threads: int | None) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem._api.advice import singular_in_words, warn_of_few_values, warn_of_large_noise
+from fastem._api.advice import singular_in_words, warn_of_few_values, warn_of_large_noise, warn_of_pairs
 from fastem._api.held import held_of
 from fastem._api.inside import in_frame
 from fastem._api.missing import how_to_ask
@@ -75,6 +75,8 @@ def fit_by(
     likelihood = likelihood_of(source, options, given)
     warn_of_few_values(source, options.family)
     warn_of_large_noise(source)
+    if options.prior is None:
+        warn_of_pairs(source, [options.family])
     names = source.feature_names
     bound = None
     begin: Any = partial(_start, likelihood, given)

@@ -214,7 +214,8 @@ class GaussianMixture(Mixture[R], Denoises):
         ----------
         X : array of shape (n, g), table, or anything else that `fit` takes
             The given features, in the order of `given`. Of tables and files that have names, these columns
-            are taken if the model has names.
+            are taken if the model has names. If the model has ``missing="marginalise"``, each row is
+            regressed on those of them that it has; one with none of them gets the mean of the whole mixture.
         given : sequence of g str or int
             Names or numbers of the features in X.
         targets : sequence of t str or int, optional
@@ -237,7 +238,8 @@ class GaussianMixture(Mixture[R], Denoises):
         ------
         ValueError, TypeError
             If features are unknown, given twice, or both given and targets; if none are left to predict; or
-            if X is not a finite (n, g) array of real numbers, or a table that lacks one of the columns.
+            if X is not an (n, g) array of real numbers that are finite, or may be missing; or if it is a
+            table that lacks one of the columns.
 
         Examples
         --------

@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from fastem._api.scoring import Scorer
+from fastem._api.translations import advised
 from fastem._checks import check_rng, row_ranges
 from fastem._families.base import Family
 from fastem._sources.passes import Source
@@ -65,6 +66,7 @@ class Imputes:
     @overload
     def impute(self, X: Chunked, *, rng: RngLike = None, n_threads: int | None = None) -> Iterator[Array]: ...
 
+    @advised()
     def impute(self, X: Any, *, rng: RngLike = None, n_threads: int | None = None) -> Any:
         """Return the rows with the missing numbers filled in, (n, d).
 

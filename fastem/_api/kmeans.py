@@ -13,6 +13,7 @@ import numpy as np
 
 from fastem._api.clusters import KMeans
 from fastem._api.interrupted import Kept
+from fastem._api.missing import HOW_TO_FILL
 from fastem._api.progress import Progress, progress_bar
 from fastem._api.signatures import CentersInit, KMeansOptions
 from fastem._api.translations import advised
@@ -182,6 +183,7 @@ def kmeans(
         columns=columns,
         cache_dir=cache_dir,
         feature_names=init.feature_names if isinstance(init, KMeans) else None,
+        remedy=HOW_TO_FILL,
     )
     check_enough_rows(k, source.n_samples, source.n_positive)
     if not isinstance(given, str) and given.shape[1] != source.n_features:

@@ -2,15 +2,24 @@
 
 from typing import Any, Literal, TypeAlias
 
-from fastem._checks import check_one_of
 from fastem._families.base import Family
 
 Missing: TypeAlias = Literal["error", "marginalise"]
+# What to do about NaN where a function takes none, as a part of an error.
+HOW_TO_FILL = 'fill the gaps by fastem.fit(X, k, missing="marginalise").impute(X)'
+_WHAT_ELSE = (
+    'With "marginalise" rows with NaN stay as they are, by the likelihood of what is observed, and the '
+    "method impute of the model fills them in. To drop rows, do so before."
+)
 
 
 def check_missing(missing: Any, family: Family[Any, Any]) -> bool:
     """Return whether numbers may be missing. Raise an error if the family does not allow that."""
-    allowed = check_one_of("missing", missing, ("error", "marginalise")) == "marginalise"
+    if missing not in ("error", "marginalise"):
+        near = isinstance(missing, str) and missing.lower().startswith("marginal")
+        words = 'Did you mean "marginalise"?' if near else _WHAT_ELSE
+        raise ValueError(f'missing must be "error" or "marginalise"; got {missing!r}. {words}')
+    allowed = bool(missing == "marginalise")
     if allowed:
         family.with_missing()
     return allowed

@@ -8,7 +8,7 @@ from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
-from fastem._api.advice import singular_in_words, warn_of_few_values, warn_of_large_noise
+from fastem._api.advice import singular_in_words, warn_of_few_values, warn_of_large_noise, warn_of_pairs
 from fastem._api.compared import (
     check_held_out,
     check_ks,
@@ -235,6 +235,7 @@ def select(
         one.family.n_parameters(ks[-1], source.n_features)
     warn_of_few_values(source, next(iter(kinds.values())).family)
     warn_of_large_noise(source)
+    warn_of_pairs(source, [one.family for one in kinds.values() if one.prior is None])
     work = _Work(source, kinds, ks, init, criterion, callback)
     with counting_bar(progress, work.steps(max(1, int(splits)) if splits else 0), "select") as advance:
         return work.selection(options.rng, splits, advance)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from fastem._api.missing import HOW_TO_FILL
 from fastem._api.translations import advised
 from fastem._checks import check_integer, check_rng, row_ranges
 from fastem._kernels._parallel import run_slots
@@ -153,7 +154,7 @@ def _checked(X: Any, labels: Any, sample_weight: Any) -> Rows:
         with np.errstate(over="ignore"):  # a longdouble may be too large for float64
             finite = np.isfinite(np.asarray(array[part], dtype=_dtype_of(array))).all()
         if not finite:
-            raise_not_finite([rows])
+            raise_not_finite([rows], remedy=HOW_TO_FILL)
     return rows
 
 

@@ -140,12 +140,18 @@ def m_step(statistics: Statistics[M] | Literal[0], *, reg_covar: RegCovar = "aut
     Raises
     ------
     ValueError, TypeError
-        If an argument is not valid, or if ``reseed=False`` and a component has weight 0 in statistics from
-        the bytes of an old version, which do not hold the parameters of the E-step.
+        If an argument is not valid, if all rows are NaN throughout, or if ``reseed=False`` and a component
+        has weight 0 in statistics from the bytes of an old version, which do not hold the parameters of the
+        E-step.
     """
     if not isinstance(statistics, Statistics):
         raise TypeError(f"statistics must be made by fastem.e_step; got {type(statistics).__name__}.")
     family = statistics.family
+    if not statistics.total_weight > 0:
+        raise ValueError(
+            "statistics must be of at least one row with a number that is observed; all rows are NaN "
+            "throughout. Add those of other rows."
+        )
     absolute, names = check_reg_covar(reg_covar, family), statistics.feature_names
     if check_bool("reseed", reseed):
         parameters = maximise(statistics, absolute).parameters

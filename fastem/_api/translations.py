@@ -125,7 +125,9 @@ def advised(
             try:
                 signature.bind(*args, **kwargs)
             except TypeError as error:
-                name = function.__qualname__.removesuffix(".__init__")
+                owner = type(args[0]) if "self" in signature.parameters and args else None
+                name = function.__name__ if owner is None else f"{owner.__name__}.{function.__name__}"
+                name = name.removesuffix(".__init__")
                 raise TypeError(f"{name}() {advice(kwargs, error)}") from None
             return function(*args, **kwargs)
 

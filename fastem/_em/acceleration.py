@@ -92,9 +92,10 @@ class Squarem(Generic[P]):
         """
         if not self._leaping:
             return True
-        rate = (1 - 1 / self._longest) ** 2
-        to_come = (means[-1] - means[-2]) * rate / (1 - rate)
-        return to_come < tol and means[-1] - means[-1 - min(_WINDOW, len(means) - 1)] < tol
+        rate, gain = (1 - 1 / self._longest) ** 2, means[-1] - means[-2]
+        # By rounding the rate may be 1. Then only a run that gains nothing has nothing left to gain.
+        to_come_is_little = gain <= 0 or gain * rate < tol * (1 - rate)
+        return to_come_is_little and means[-1] - means[-1 - min(_WINDOW, len(means) - 1)] < tol
 
 
 def _is_slow(history: Sequence[float]) -> bool:

@@ -82,6 +82,8 @@ class Family(ABC, Generic[P, S]):
     extra: ClassVar[int] = 0  # components after the k that users ask for; arrays of weights have them too
     box: FloatArray | None = None  # (2, d) of a component of uniform noise
     missing: bool = False  # whether NaN in a row means not observed
+    # Whether what is observed of a row tells of what is missing, given the component, by their covariance.
+    by_pattern: bool = False
     discrete: ClassVar[bool] = False  # whether rows hold whole numbers alone
     # The values that rows may have in each column (None for a column without such), or None if no column has.
     categories: tuple[Any, ...] | None = None

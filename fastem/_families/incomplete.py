@@ -51,8 +51,8 @@ class Incomplete(NamedTuple):
 class IncompleteFamily(CompiledFamily[P, S]):
     """An elliptical family, whose rows may have missing numbers if `missing`."""
 
-    # Correlations let what is observed tell of what is missing. Without, a kernel leaves out what is missing.
-    by_pattern: bool  # whether rows may have missing numbers, and covariances are matrices
+    # It is `by_pattern` if rows may have missing numbers, and covariances are matrices. Without correlations,
+    # a kernel leaves out what is missing.
     feature_constant: ClassVar[float]  # what the kernels leave out of a log-density for each feature
 
     def log_constant(self, frame: Frame) -> float:
@@ -399,7 +399,7 @@ def _imputed(
     rng: np.random.Generator | None,
 ) -> FloatArray:
     """Return rows in user units with expectations, or draws, in place of NaN."""
-    out = X.copy()
+    X, out = np.ascontiguousarray(X), np.array(X, order="C")
     patterns = patterns_of(X, 1, None)
     if patterns is None:
         return out

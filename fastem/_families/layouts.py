@@ -139,11 +139,11 @@ class _Matrices(Layout):
             # The trace of the precision is the sum of the inverse eigenvalues. No row of the precision is
             # longer than the largest of them.
             large = np.einsum("kij,kij->k", inverses, inverses) < 1 / _LARGE
-        inverses = inverses[large]
-        ratios = np.empty_like(variances)
+        inverses, small = inverses[large], ~large & np.isfinite(scaled).all(axis=(1, 2))
+        ratios = np.full_like(variances, np.nan)  # that of what is no number
         with np.errstate(divide="ignore"):  # a ratio beyond some 1e154 is infinite
             ratios[large] = 1 / np.linalg.norm(inverses.transpose(0, 2, 1) @ inverses, axis=2)
-        ratios[~large] = np.linalg.eigvalsh(scaled[~large])
+        ratios[small] = np.linalg.eigvalsh(scaled[small])
         return ratios
 
     def logarithms(self, covariances: FloatArray) -> FloatArray:

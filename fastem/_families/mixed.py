@@ -52,7 +52,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
         `family_of` returns the family of a kind, given the covariance type of Gaussians.
         """
         self._family_of, self._covariance_type, self._blocks = family_of, covariance_type, blocks
-        self.missing = missing
+        self.missing, self.by_pattern = missing, any(block.family.by_pattern for block in blocks)
         self.refinements = max((block.family.refinements for block in blocks), default=1)
         self.distribution = dict(distribution)
         self.has_covariances = "gaussian" in self.distribution.values()

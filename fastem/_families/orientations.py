@@ -32,7 +32,7 @@ class _Turned(Constraint):
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
     ) -> FloatArray:
         spreads, axes = np.linalg.eigh(own_scatters(sums, shift, weights))
-        variances = self._variances(spreads, weights)
+        variances = self._variances(_above_rounding(spreads), weights)
         return np.asarray((axes * variances[:, None, :]) @ axes.transpose(0, 2, 1))
 
     @abstractmethod
@@ -76,7 +76,7 @@ class _Aligned(Constraint):
         axes = np.ascontiguousarray(np.linalg.eigh(shared)[1])
         turned = np.ascontiguousarray(axes.T @ scatters @ axes)
         turn_axes(turned, axes, weights, self.one_volume, _SWEEPS, _ANGLE)
-        variances = self._variances(diagonals(turned), weights)
+        variances = self._variances(_above_rounding(diagonals(turned)), weights)
         return np.asarray((axes * variances[:, None, :]) @ axes.T)
 
     @abstractmethod
@@ -107,3 +107,13 @@ class VVE(_Aligned):
 
     def n_parameters(self, k: int, d: int) -> int:
         return k * d + d * (d - 1) // 2
+
+
+def _above_rounding(spreads: FloatArray) -> FloatArray:
+    """Return sums of squares (K, d) along axes that are no less than their rounding errors.
+
+    Axes are found in arithmetic that rounds by a part of the largest sum. So one that is much smaller may
+    come out below zero, which has no logarithm.
+    """
+    rounding = spreads.shape[1] * np.finfo(np.float64).eps
+    return np.asarray(np.maximum(spreads, rounding * spreads.max(axis=1, keepdims=True)))

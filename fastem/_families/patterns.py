@@ -16,7 +16,7 @@ _COMMON = 0.0, 3.0, 0.05
 
 
 class Patterns(NamedTuple):
-    """The patterns of the rows of a slab, m. Those with more rows come first."""
+    """The patterns of the rows of a slab, m. Those with more rows come first, but the one without numbers."""
 
     numbers: Array  # (m,) the number of the pattern of each row, as they first appear
     ranks: Array  # (P,) the place of each pattern
@@ -38,7 +38,7 @@ class Sorted(NamedTuple):
 
 def patterns_of(X: Array, slots: int, n_threads: int | None) -> Patterns | None:
     """Find the patterns of X (m, d), or return None if nothing is missing."""
-    m, d = X.shape
+    X, (m, d) = np.ascontiguousarray(X), X.shape  # the kernel reads vectors of numbers that lie side by side
     words, found = np.empty((m, -(-d // int(WORD))), np.int64), np.zeros(slots, np.int64)
     run_slots(slot_missing, (X, words, found), slots, n_threads)
     if not found.any():
@@ -47,11 +47,13 @@ def patterns_of(X: Array, slots: int, n_threads: int | None) -> Patterns | None:
     numbers, firsts = np.empty(m, np.int64), np.empty(m, np.int64)
     count = number_patterns(words, table, numbers, firsts)
     sizes = np.bincount(numbers, minlength=count)
-    ranked = np.argsort(-sizes, kind="stable")
+    observed = ~np.isnan(X[firsts[:count]])
+    # Of rows without numbers nothing is to be computed. So they must not end the search for common patterns.
+    ranked = np.argsort(-sizes * observed.any(axis=1), kind="stable")
     ranks = np.empty(count, np.int64)
     ranks[ranked] = np.arange(count)
     begins = np.concatenate([[0], np.cumsum(sizes[ranked])])
-    return Patterns(numbers, ranks, begins, ~np.isnan(X[firsts[ranked]]))
+    return Patterns(numbers, ranks, begins, observed[ranked])
 
 
 def sort(

@@ -190,6 +190,7 @@ class SlabSource(Source):
     """
 
     _few: Few
+    _all_tell = False  # whether it is known that no row is without numbers
 
     def __init__(
         self,
@@ -226,11 +227,13 @@ class SlabSource(Source):
     def _moments(self) -> Moments:
         total = new_totals(self.n_features, self.missing)
         few: Few | None = None
+        all_tell = self.missing
         for slab in self.slabs(self._slab_rows(1, self.n_features, MAX_SLOTS, self.dtype.itemsize)):
             total.add(slab, self.n_threads)
+            all_tell = all_tell and telling(slab) is slab
             if few is None or few.values or not few.seen:
                 few = few_of(slab) if few is None else few + few_of(slab)
-        self._few = few or Few(0)
+        self._few, self._all_tell = few or Few(0), all_tell
         moments = total.moments()
         if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
             self.raise_not_finite()
@@ -245,7 +248,7 @@ class SlabSource(Source):
         slots = self._slots(family.bytes_per_slot(k, self.n_features))
         running = family.begin_pass(sweep.packed, k, sweep.frame, sweep.hard, slots, self.n_threads)
         base = 0.0
-        for slab in self.slabs(self._rows_of(sweep, slots)):
+        for slab in self._telling(family, self._rows_of(sweep, slots)):
             given = None if sweep.given is None else sweep.given(slab.start, slab.start + len(slab.X))
             running.add(slab, given)
             if sweep.with_base_measure and family.has_base_measure:
@@ -267,9 +270,14 @@ class SlabSource(Source):
 
     def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
         total = 0.0
-        for slab in self.slabs(self._slab_rows(1, self.n_features, 1, self.dtype.itemsize)):
+        for slab in self._telling(family, self._slab_rows(1, self.n_features, 1, self.dtype.itemsize)):
             total += slab.weighted_sum(family.base_measure(slab, frame, self.n_threads))
         return total
+
+    def _telling(self, family: Family[Any, Any], rows: int) -> Iterator[Rows]:
+        """Yield slabs of `rows` rows. If numbers may be missing, rows that tell nothing have weight 0."""
+        asks = family.missing and not self._all_tell
+        return (telling(slab) if asks else slab for slab in self.slabs(rows))
 
     def total(self, score: ScoreRows) -> Array:
         return reduce(add, (score(chunk, self.n_threads) for chunk in self.chunks()))
@@ -314,4 +322,29 @@ def drawn_ranks(n: int, size: int, rng: np.random.Generator) -> Array:
 def only_wanted(rows: Rows, wanted: Wanted) -> Rows:
     """Return rows where those that are not wanted have weight 0."""
     weights = rows.weights * wanted(rows.start, rows.start + len(rows.X))
+    return _weighing(rows, weights)
+
+
+def telling(rows: Rows) -> Rows:
+    """Return rows where those of which neither a number nor the label is known have weight 0.
+
+    Their log-density is 0 under any parameters. Expected sums would have of them what the parameters of the
+    pass say. That moves no maximum, but holds components back, a small one so much that it cannot move.
+    """
+    blank = np.flatnonzero(np.isnan(rows.X[:, 0]))
+    for j in range(1, rows.X.shape[1]):
+        if not len(blank):
+            break
+        blank = blank[np.isnan(rows.X[blank, j])]
+    if rows.labels is not None:
+        blank = blank[rows.labels[blank] < 0]
+    if not len(blank):
+        return rows
+    weights = rows.weights
+    weights[blank] = 0
+    return _weighing(rows, weights)
+
+
+def _weighing(rows: Rows, weights: FloatArray) -> Rows:
+    """Return rows with these weights, in the dtype of kernels."""
     return rows._replace(weight=weights.astype(np.float32 if rows.X.dtype == np.float32 else np.float64))
