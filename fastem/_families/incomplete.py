@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from fastem._families.alike import Alike, Known, Place, known_of
 from fastem._families.compiled import IMPOSSIBLE_MEAN, CompiledFamily, KernelPass, kernel_scores
 from fastem._families.frame import Frame
 from fastem._families.gaps import of_missing
@@ -28,7 +29,7 @@ from fastem._kernels._incomplete import (
 from fastem._kernels._layout import TILE_BYTES
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._params import FullParams, ScreenedFullParams
-from fastem._kernels._pattern_passes import of_group, slot_groups
+from fastem._kernels._pattern_passes import of_group
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 _LN2 = float(np.log(2))
@@ -145,67 +146,6 @@ class IncompleteFamily(CompiledFamily[P, S]):
         return params._replace(constants=params.constants + packed.raised)
 
 
-class _Alike:
-    """Common patterns with as many features observed, whose passes are made together."""
-
-    def __init__(
-        self, family: IncompleteFamily[Any, Any], observed: list[Array], packed: Any, k: int, slots: int
-    ) -> None:
-        self.observed, self.packed, self._slots = np.array(observed), packed, slots
-        self._sums = stacked([family.new_sums(slots, k, len(observed[0]))] * len(observed))
-
-    def add(
-        self, about: tuple[Array, ...], places: Array, begins: Array, hard: Array, n_threads: int | None
-    ) -> None:
-        """Add rows: `about` is what `slot_groups` takes of all rows."""
-        numbers, weight, labels, given = about
-        arguments = (numbers, places, weight, labels, given, begins, self.packed, hard, self._sums)
-        run_slots(slot_groups, arguments, len(self.observed) * self._slots, n_threads)
-
-    def end(self) -> list[Any] | None:
-        """Return the sums of each pattern, as the kernels take them, or None if they are not finite."""
-        merged = type(self._sums)(*(array.sum(axis=1) for array in self._sums))
-        if not all(np.isfinite(array).all() for array in merged):
-            return None
-        return [of_group(merged, g) for g in range(len(self.observed))]
-
-
-class _Place(NamedTuple):
-    """Where a common pattern is."""
-
-    alike: _Alike
-    group: int
-
-
-class _Known(NamedTuple):
-    """What is known of the rows of a slab, in the order of their patterns."""
-
-    rows: Rows
-    given: Array | None
-    k: int
-
-    def rows_of(self, ordered: Sorted, pattern: int) -> Rows:
-        """Return the rows of one pattern, with what is observed of them."""
-        first, stop = ordered.begins[pattern], ordered.begins[pattern + 1]
-        weight = None if self.rows.weight is None else self.rows.weight[first:stop]
-        labels = None if self.rows.labels is None else self.rows.labels[first:stop]
-        return self.rows._replace(X=ordered.observed[pattern], weight=weight, labels=labels)
-
-    def given_of(self, ordered: Sorted, pattern: int) -> Array | None:
-        first, stop = ordered.begins[pattern], ordered.begins[pattern + 1]
-        return None if self.given is None else self.given[first:stop]
-
-    def arrays(self, dtype: np.dtype[Any]) -> tuple[Array, Array, Array]:
-        """Return weights, labels and responsibilities as kernels take them."""
-        weight, labels = self.rows.weight, self.rows.labels
-        given = np.empty((0, self.k), dtype) if self.given is None else self.given
-        return (
-            read_only(np.empty(0, dtype) if weight is None else weight.astype(dtype)),
-            read_only(np.empty(0, np.int64) if labels is None else labels),
-            read_only(np.ascontiguousarray(given, dtype=dtype)),
-        )
-
-
 class IncompletePass(Pass[S]):
     """A pass over rows of a family with missing numbers. Slabs without any make an ordinary pass."""
 
@@ -223,8 +163,8 @@ class IncompletePass(Pass[S]):
         self._hard = np.array([hard], np.int64)
         self._slots, self._n_threads = slots, n_threads
         self._plain = KernelPass(family, packed.plain, k, frame, hard, slots, n_threads)
-        self._alike: list[_Alike] = []
-        self._places: dict[bytes, _Place] = {}
+        self._alike: list[Alike] = []
+        self._places: dict[bytes, Place] = {}
         self._rare: IncompleteSums | None = None
         self._params: IncompleteParams | None = None
         self._free = _MEMORY
@@ -242,10 +182,10 @@ class IncompletePass(Pass[S]):
         ordered = sort(rows.X, patterns, len(common), self._memory, self._slots, self._n_threads)
         if rows.labels is not None:
             self._impossible = max(self._impossible, IMPOSSIBLE_MEAN)
-        self._add_common(common, _known_of(rows, given, ordered.order, self._k), ordered)
+        self._add_common(common, known_of(rows, given, ordered.order, self._k), ordered)
         self._add_rare(rows, given, ordered)
 
-    def _common(self, patterns: Patterns) -> list[_Place | None]:
+    def _common(self, patterns: Patterns) -> list[Place | None]:
         """Return the places of the first patterns, which are common enough. None is the complete one."""
         k, d = self._k, patterns.observed.shape[1]
         tile = _tile_rows(self._family, self._packed)
@@ -273,11 +213,11 @@ class IncompletePass(Pass[S]):
         """Begin the passes of patterns with as many observed features and slots."""
         observed = [np.flatnonzero(np.frombuffer(key, np.bool_)) for key in keys]
         packed = self._family.of_patterns(self._packed, self._frame, observed)
-        alike = _Alike(self._family, observed, packed, self._k, slots)
+        alike = Alike(self._family, observed, packed, self._k, slots)
         self._alike.append(alike)
-        self._places |= {key: _Place(alike, group) for group, key in enumerate(keys)}
+        self._places |= {key: Place(alike, group) for group, key in enumerate(keys)}
 
-    def _add_common(self, common: list[_Place | None], about: _Known, ordered: Sorted) -> None:
+    def _add_common(self, common: list[Place | None], about: Known, ordered: Sorted) -> None:
         places: dict[int, list[tuple[int, int]]] = {}
         for p, place in enumerate(common):
             if place is None:
@@ -433,12 +373,6 @@ def _new_sums(params: IncompleteParams, most: int) -> IncompleteSums:
         log_likelihood=np.zeros(slots),
         failures=np.zeros(slots, np.int64),
     )
-
-
-def _known_of(rows: Rows, given: Array | None, order: Array, k: int) -> _Known:
-    weight = None if rows.weight is None else rows.weight[order]
-    labels = None if rows.labels is None else rows.labels[order]
-    return _Known(rows._replace(weight=weight, labels=labels), None if given is None else given[order], k)
 
 
 def _empty(wanted: Scores, rows: int) -> Scores:
