@@ -13,7 +13,11 @@ from problems import random_covariances, random_model
 from test_kernels import INTERPRETED, TOLERANCE, close
 
 import fastem
+from fastem._em.objective import Likelihood
 from fastem._families import incomplete
+from fastem._families.registry import family_of
+from fastem._sources.arrays import ArraySource
+from fastem._typing import Rows
 
 MISSING = {"missing": "marginalise"}
 MCLUST = [
@@ -317,3 +321,16 @@ def test_rows_without_numbers_leave_the_fit_alone(kind):
     with pytest.raises(ValueError, match="at least one row with a number"):
         fastem.m_step(statistics)
     assert fastem.m_step(statistics + fastem.e_step(X, model)).n_components == 2
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_a_sample_of_rows_without_numbers_moves_nothing(covariance_type):
+    model = mixture(covariance_type, 2, 3, False)
+    family = family_of("gaussian", covariance_type).with_missing()
+    start = family.check(model.weights, {"means": model.means, "covariances": model.covariances}, None)
+    frame = family.own_frame(start, np.dtype(np.float64))
+    source = ArraySource(Rows("X", 0, np.full((50, 3), np.nan)), None)
+    likelihood = Likelihood(source, family, 2, frame, 0.0)
+    found = likelihood.m_step(likelihood.e_step(family.from_user(start, frame))).parameters
+    for own, other in zip(family.to_user(found, frame), start, strict=True):
+        close(own, other, 1e-12)

@@ -73,7 +73,7 @@ def e_step(
         may be the name of a column.
     missing : {"error", "marginalise"}, optional
         The same as in `fit`. The sums are then expected ones, given what is observed (Ghahramani and Jordan
-        1994). The default is that of the model.
+        1994), without the rows of which nothing is observed. The default is that of the model.
     noise : array or sequence of str, optional
         The same as in `fit`. The sums are those that are expected of the values without noise, so they can be
         added to others that an E-step with the same model computed in float64.

@@ -80,11 +80,18 @@ class Likelihood(Objective[P]):
         if self.family.working_dtype(packed) != np.float64:
             again = partial(self._in_float64, pack, given)
         sweep = Sweep(self.family, self.k, packed, self.frame, given, again, hard=self.hard)
-        return self.source.reduce(sweep)
+        return self._reduced(sweep)
 
     def _in_float64(self, pack: Pack, given: Responsibilities | None) -> Statistics[Any]:
         packed = pack(np.dtype(np.float64))
-        return self.source.reduce(Sweep(self.family, self.k, packed, self.frame, given, hard=self.hard))
+        return self._reduced(Sweep(self.family, self.k, packed, self.frame, given, hard=self.hard))
+
+    def _reduced(self, sweep: Sweep) -> Statistics[Any]:
+        found = self.source.reduce(sweep)
+        if found.total_weight > 0:
+            return found
+        # By chance a sample may have rows without numbers alone. Their sums leave all parameters as they are.
+        return self.source.reduce(sweep._replace(blank=True))
 
     def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[P]:
         given: dict[str, Any] = {"held": self.fixed, "prior": self.prior}

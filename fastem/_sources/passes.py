@@ -55,6 +55,7 @@ class Sweep(NamedTuple):
     origin: str = ""  # digest of the parameters, if the sums may be merged with those of other calls
     with_base_measure: bool = False  # whether the log-likelihood includes the base measure
     hard: bool = False  # whether each row belongs to its likeliest component alone
+    blank: bool = False  # whether rows without numbers have their weight in the sums (see `telling`)
 
 
 class Source(ABC):
@@ -248,7 +249,7 @@ class SlabSource(Source):
         slots = self._slots(family.bytes_per_slot(k, self.n_features))
         running = family.begin_pass(sweep.packed, k, sweep.frame, sweep.hard, slots, self.n_threads)
         base = 0.0
-        for slab in self._telling(family, self._rows_of(sweep, slots)):
+        for slab in self._telling(family, self._rows_of(sweep, slots), sweep.blank):
             given = None if sweep.given is None else sweep.given(slab.start, slab.start + len(slab.X))
             running.add(slab, given)
             if sweep.with_base_measure and family.has_base_measure:
@@ -274,9 +275,9 @@ class SlabSource(Source):
             total += slab.weighted_sum(family.base_measure(slab, frame, self.n_threads))
         return total
 
-    def _telling(self, family: Family[Any, Any], rows: int) -> Iterator[Rows]:
-        """Yield slabs of `rows` rows. If numbers may be missing, rows that tell nothing have weight 0."""
-        asks = family.missing and not self._all_tell
+    def _telling(self, family: Family[Any, Any], rows: int, blank: bool = False) -> Iterator[Rows]:
+        """Yield slabs of `rows` rows. Those that tell nothing have weight 0, unless `blank` ones count."""
+        asks = family.missing and not (self._all_tell or blank)
         return (telling(slab) if asks else slab for slab in self.slabs(rows))
 
     def total(self, score: ScoreRows) -> Array:
