@@ -22,6 +22,7 @@ from fastem._kernels._target import describe_target
 from fastem._tools.arguments import (
     add_data,
     add_missing,
+    add_noise,
     add_results,
     add_rows_output,
     add_stopping,
@@ -144,6 +145,7 @@ def _add_fit(commands: _Commands) -> None:
         help=f"{', '.join(INIT_NAMES)}, or a model .npz to go on from (default auto)",
     )
     add_missing(fit)
+    add_noise(fit)
     add_stopping(fit, max_iter=200)
     add_results(fit, "save the model to this .npz")
     fit.set_defaults(run=run_fit)
@@ -191,6 +193,7 @@ def _add_scores(commands: _Commands) -> None:
     predict = commands.add_parser("predict", help="write the component of each row of a file")
     predict.add_argument("model", metavar="MODEL", type=Path, help="what fit, select or kmeans has saved")
     add_data(predict)
+    add_noise(predict)
     predict.add_argument("--proba", action="store_true", help="write the responsibilities too")
     add_rows_output(predict, required=True)
     predict.set_defaults(run=run_predict)
@@ -198,6 +201,7 @@ def _add_scores(commands: _Commands) -> None:
     score = commands.add_parser("score", help="write the log-density of each row, and flag the lowest")
     score.add_argument("model", metavar="MODEL", type=Path, help="what fit or select has saved")
     add_data(score)
+    add_noise(score)
     line = score.add_mutually_exclusive_group()
     line.add_argument("--flag", type=float, metavar="SHARE", help="flag this share of the rows: the lowest")
     line.add_argument("--below", type=float, metavar="DENSITY", help="flag rows of a log-density below this")

@@ -483,3 +483,22 @@ def test_mistakes_are_one_line_and_status_1(command, message, folder, capsys):
     assert captured.err.startswith("fastem: ")
     assert captured.err.count("\n") == 1
     assert not list(folder.glob("o.*"))
+
+
+def test_columns_of_variances_are_known_noise(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    X, v = rng.normal(size=(60, 2)), rng.random((60, 2)) + 0.1
+    table = np.c_[v[:, 0], X, v[:, 1]]
+    np.savetxt("named.csv", table, "%.17g", ",", header="vx,x,y,vy", comments="")
+    np.savetxt("bare.csv", table, "%.17g", ",")
+    np.save("rows.npy", table)
+    model = fastem.fit(X, 1, noise=v, rng=0)
+    for file, noise in (("named.csv", "vx,vy"), ("bare.csv", "0,3"), ("rows.npy", "0,3")):
+        run(capsys, "fit", file, "-k", "1", "--seed", "0", "--noise", noise, "-o", "m.npz")
+        np.testing.assert_allclose(fastem.load("m.npz").covariances, model.covariances, rtol=1e-12)
+        out = run(capsys, "score", "m.npz", file, "--noise", noise, "--flag", "0.1")
+        assert f"{model.score(X, noise=v):.9g}" in out
+        assert "6 rows flagged" in out
+        run(capsys, "predict", "m.npz", file, "--noise", noise, "-o", "labels.npy")
+        assert len(np.load("labels.npy")) == 60

@@ -19,6 +19,7 @@ from fastem._tools.outputs import check_written, naming, replacing
 _OPTIONS = [
     (r"columns=\[\.\.\.\]", "--columns"),
     (r"^columns must", "--columns must"),
+    (r"^noise must", "--noise must"),
     (r"\bfit\(X, k, init=(?:error\.)?model\)", "fit --init MODEL.npz"),
     (r"\binit=(?:error\.)?model\b", "--init MODEL.npz"),
     (r"^init as a model", "--init as a model"),
@@ -39,10 +40,24 @@ def add_data(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--columns",
-        type=lambda text: tuple(name.strip() for name in text.split(",")),
+        type=_names_of,
         metavar="A,B,...",
         help="use these columns: names, or numbers from 0 if the file has no names",
     )
+
+
+def add_noise(command: argparse.ArgumentParser) -> None:
+    """--noise, as in `fit`."""
+    command.add_argument(
+        "--noise",
+        type=_names_of,
+        metavar="VA,VB,...",
+        help="columns with the known variances of the noise, in the order of the features",
+    )
+
+
+def _names_of(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
 
 
 def add_results(command: argparse.ArgumentParser, saved: str) -> None:

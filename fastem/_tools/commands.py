@@ -30,7 +30,7 @@ _SHOWN = 20  # flagged rows that are printed
 def run_fit(options: argparse.Namespace) -> None:
     check_results(options)
     init = _init_of(options)
-    data = open_file(options.file, options.columns)
+    data = open_file(options.file, options.columns, options.noise)
     try:
         model = fit(
             data.X,
@@ -40,6 +40,7 @@ def run_fit(options: argparse.Namespace) -> None:
             columns=data.columns,
             init=init,
             missing=options.missing,
+            noise=data.noise,
             **_common(options),
         )
     except FitInterrupted as error:
@@ -180,6 +181,8 @@ def run_predict(options: argparse.Namespace) -> None:
         raise ValueError(
             "--proba needs a mixture: k-means has no responsibilities. Leave it out to write the clusters."
         )
+    if options.noise and isinstance(model, KMeans):
+        raise ValueError("--noise needs a mixture of Gaussians: k-means takes no noise. Leave it out.")
     data = _data_for(model, options, options.keep)
     chunks = components(model, data, proba=options.proba)
     n = _write(chunks, data, options, "component_" if options.proba else "label")
@@ -195,7 +198,8 @@ def _data_for(model: Mixture | KMeans, options: argparse.Namespace, keep: bool =
     texts = isinstance(model, Mixture) and model.categories is not None
     missing = isinstance(model, Mixture) and model.missing == "marginalise"
     about = model.feature_names, texts, missing, keep
-    return open_for_model(options.file, options.columns, *about)
+    noise = getattr(options, "noise", None)  # which select and kmeans do not have
+    return open_for_model(options.file, options.columns, *about, noise)
 
 
 def _write(chunks: Iterator[Columns], data: DataFile, options: argparse.Namespace, numbers: str) -> int:
@@ -221,7 +225,7 @@ def run_score(options: argparse.Namespace) -> None:
     data = _data_for(model, options, options.keep)
     threshold: float | None = options.below
     if options.flag is not None:
-        threshold = model.threshold(data.X, options.flag)
+        threshold = model.threshold(data.X, options.flag, noise=data.noise)
     tally = _Tally()
     chunks = tally.counted(densities(model, data, threshold))
     if options.output is not None:

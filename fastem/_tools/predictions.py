@@ -11,6 +11,7 @@ from fastem._api.inside import with_feature_names
 from fastem._api.mixture import Mixture
 from fastem._api.models import load
 from fastem._checks import row_ranges
+from fastem._sources.measurements import OfRows
 from fastem._tools.files import DataFile
 from fastem._tools.written import Columns
 from fastem._typing import Array
@@ -64,12 +65,17 @@ def densities(model: Mixture, data: DataFile, threshold: float | None) -> Iterat
         yield {"log_density": log_densities, **flagged}
 
 
-def _chunks(score: Callable[[Any], Any], data: DataFile) -> Iterator[Array]:
+def _chunks(score: Callable[..., Any], data: DataFile) -> Iterator[Array]:
     if isinstance(data.X, np.ndarray):
         for rows in row_ranges(len(data.X)):
-            yield score(data.X[rows])
+            if data.noise is None:
+                yield score(data.X[rows])
+            else:
+                yield score(data.X[rows], noise=OfRows(data.noise.values[rows]))
         return
-    found = score(data.X)  # an array for what has been read into memory, as a .csv is
+    found = (
+        score(data.X) if data.noise is None else score(data.X, noise=data.noise)
+    )  # an array for what has been read into memory, as a .csv is
     if isinstance(found, np.ndarray):
         yield from (found[rows] for rows in row_ranges(len(found)))
     else:
