@@ -69,6 +69,16 @@ def test_gaps_and_noise_of_each_data_set():
     np.testing.assert_array_equal(one.means, fastem.fit(sets[0], 2, noise=alone, **options).means)
 
 
+def test_noise_of_groups_with_as_many_rows_as_features_belongs_to_the_rows():
+    X, noise = clusters(42, 0), np.random.default_rng(1).uniform(0.1, 0.5, (42, 2))
+    groups = np.r_[np.zeros(40), 1, 1]
+    _, small = fastem.fit_many(X, 1, groups=groups, noise=noise, rng=0)
+    matrices = noise[-2:, :, None] * np.eye(2)
+    np.testing.assert_allclose(small.means, fastem.fit(X[-2:], 1, noise=matrices, rng=0).means, rtol=1e-9)
+    one, _ = fastem.fit_many(X, 1, groups=groups, noise=np.eye(2)[None], rng=0)
+    np.testing.assert_array_equal(one.means, fastem.fit(X[:40], 1, noise=np.eye(2), rng=0).means)
+
+
 def test_a_bad_data_set_raises_its_error_or_keeps_it_in_its_place():
     sets = [clusters(50, 0), np.full((50, 2), np.nan), clusters(1, 0), clusters(50, 1)]
     with pytest.raises(ValueError, match="NaN") as caught:

@@ -58,7 +58,7 @@ def fit_many(
         is a table, it may be the name of a column.
     sample_weight, labels : sequence of arrays, or array of shape (n,) with `groups`, optional
         The weights and the known components of the rows of each data set, as in `fit`.
-    noise : array of shape (d,) or (d, d), or one for each data set, optional
+    noise : array of shape (d,) or (1, d, d), or one for each data set, optional
         The known noise of the rows, as in `fit`: one array or list of d variances for all rows of all data
         sets, names of columns, or a sequence with that of each data set. With `groups`, arrays (n, d) or
         (n, d, d) have that of each row.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastem._sources.measurements import OfRows, check_unambiguous, is_square
 from fastem._sources.tables import as_table, column_array
 from fastem._typing import Array
 
@@ -72,15 +73,23 @@ class _OneForAll:
 
 
 def _taken(values: Any, rows: Array) -> Any:
-    return values.value if isinstance(values, _OneForAll) else values[rows]
+    if isinstance(values, _OneForAll):
+        return values.value
+    return OfRows(values.values[rows]) if isinstance(values, OfRows) else values[rows]
 
 
 def _of_rows(name: str, values: Any, n: int, d: int) -> Any:
     if values is None or isinstance(values, str):
         return _OneForAll(values)
-    array = np.asarray(values)
-    if array.dtype.kind in "UO" or (name == "noise" and array.shape in ((d,), (d, d))):
+    array = np.asanyarray(values)
+    if array.dtype.kind in "UO":  # names of columns
         return _OneForAll(values)
+    if name == "noise":
+        if is_square(array, d):
+            check_unambiguous(n, d)
+            return _OneForAll(array[None])
+        if array.ndim < 2 or len(array) == 1:
+            return _OneForAll(values)
     if array.shape[:1] != (n,):
         raise ValueError(f"{name} must have shape ({n},), one a row; got shape {array.shape}.")
-    return array
+    return OfRows(array) if name == "noise" else array
