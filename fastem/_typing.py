@@ -150,17 +150,18 @@ class Rows(NamedTuple):
     noise: Array | None = None  # known noise covariances (m, d, d) or variances (m, d)
     columns: Array | None = None  # (d,) the numbers of the columns, if they are not all of X
     names: tuple[str, ...] | None = None  # of the columns of X, for messages
+    kept: Any = None  # a dict of what passes keep about the numbers of these rows, for the next one
 
     def part(self, chosen: slice) -> "Rows":
         """Return some of these rows, with all that is known about them."""
         start, _, _ = chosen.indices(len(self.X))
         known = (None if array is None else array[chosen] for array in self[2:6])
-        return Rows(self.where, self.start + start, *known, *self[6:])  # type: ignore[arg-type,call-arg]
+        return Rows(self.where, self.start + start, *known, *self[6:8])  # type: ignore[arg-type,call-arg]
 
     def known(self) -> dict[str, Array]:
         """Return the arrays that are not None, by name. X comes first."""
         arrays = self._asdict()
-        del arrays["where"], arrays["start"], arrays["columns"], arrays["names"]
+        del arrays["where"], arrays["start"], arrays["columns"], arrays["names"], arrays["kept"]
         return {name: array for name, array in arrays.items() if array is not None}
 
     def column(self, j: int) -> str:

@@ -17,7 +17,7 @@ from fastem._families.compiled import IMPOSSIBLE_MEAN, CompiledFamily, KernelPas
 from fastem._families.frame import Frame
 from fastem._families.gaps import of_missing
 from fastem._families.marginals import of_columns, parted, stacked
-from fastem._families.patterns import Patterns, Sorted, is_worth_it, patterns_of, sort
+from fastem._families.patterns import Patterns, Sorted, is_worth_it, kept_patterns, patterns_of, sort
 from fastem._families.steps import P, Pass, S, Scores, Summed
 from fastem._kernels._incomplete import (
     IncompleteParams,
@@ -35,6 +35,7 @@ from fastem._typing import Array, FloatArray, Rows, read_only
 _LN2 = float(np.log(2))
 _MEMORY = 16 << 20  # bytes for the sums of all patterns, and for those of the slots that go row by row
 _TILES_PER_SLOT = 8  # of the rows of one pattern
+_RARE_ROWS = 64  # of each slot that goes row by row, since each begins with a pattern anew
 # Nanoseconds for a common pattern beside its rows, as measured: in the first slab, and in later ones.
 _FIRST, _LATER = 8e4, 1e4
 
@@ -172,7 +173,7 @@ class IncompletePass(Pass[S]):
         self._impossible = family.impossible
 
     def add(self, rows: Rows, given: Array | None) -> None:
-        patterns = patterns_of(rows.X, self._slots, self._n_threads)
+        patterns = kept_patterns(rows, self._slots, self._n_threads)
         if patterns is None:
             self._plain.add(rows, given)
             return
@@ -247,8 +248,9 @@ class IncompletePass(Pass[S]):
         known = np.empty((0, self._k)) if given is None else given[order].astype(np.float64)
         assert self._rare is not None
         arguments = (rows.X, order, begins, weight, labels, known, self._params)
-        slots = len(self._rare.failures)
-        run_slots(slot_incomplete, (*arguments, self._hard, self._rare), slots, self._n_threads)
+        slots = max(1, min(len(self._rare.failures), len(order) // _RARE_ROWS))
+        sums = IncompleteSums(*(array[:slots] for array in self._rare))
+        run_slots(slot_incomplete, (*arguments, self._hard, sums), slots, self._n_threads)
 
     def end(self) -> Summed[S] | None:
         family, parameters = self._family, self._packed.parameters
@@ -288,7 +290,7 @@ def score_with_missing(
     n_threads: int | None,
 ) -> bool:
     """Fill the wanted scores. Return False if a number is infinite or too large."""
-    patterns = patterns_of(rows.X, slots, n_threads)
+    patterns = kept_patterns(rows, slots, n_threads)
     if patterns is None:
         return kernel_scores(family, packed.plain, frame, rows, wanted, slots, n_threads)
     k, d = len(packed.log2_weights), rows.X.shape[1]

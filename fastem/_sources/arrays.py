@@ -21,6 +21,7 @@ from fastem._typing import Array, FloatArray, Rows, read_only
 
 _RANK_CHUNK = 65536
 _SCORED_ROWS = 1 << 20
+_KEPT_ROWS = 1 << 21  # passes keep 8 bytes about each row, if there are no more
 
 
 class ArraySource(SlabSource):
@@ -40,6 +41,7 @@ class ArraySource(SlabSource):
         super().__init__(rows.X.shape[1], rows.X.dtype, feature_names, n_threads)
         self._rows, self.vocabulary, self.gaps = rows, vocabulary, gaps
         self._as_is = self.is_slab(rows.X)
+        self._kept: dict[tuple[int, int], dict[Any, Any]] = {}
         self.noise_shape = () if rows.noise is None else rows.noise.shape[1:]
 
     @property
@@ -60,7 +62,9 @@ class ArraySource(SlabSource):
         for parts in zip(*known.values(), strict=True):
             start = self._rows.start + parts[0][0]
             arrays = {name: self._converted(name, part) for name, (_, part) in zip(known, parts, strict=True)}
-            yield Rows(self._rows.where, start, **arrays, names=self._rows.names)
+            kept = self._kept.setdefault((start, len(parts[0][1])), {})
+            about = self._rows.names, kept if self.n_samples <= _KEPT_ROWS else None
+            yield Rows(self._rows.where, start, **arrays, names=about[0], kept=about[1])
 
     def _converted(self, name: str, array: Array) -> Array:
         """Return an array that kernels can read."""
