@@ -137,7 +137,7 @@ class PassWithMeasurementNoise:
         d, k, n = size
         self.X = clusters(n, d, k, "float64")
         self.model = start(self.X, k, "full" if noise == "matrices" else "diag")
-        factors = np.random.default_rng(0).normal(size=(n, d, d)) / d
+        factors = np.random.default_rng(0).normal(size=(len(self.X), d, d)) / d
         self.noise = factors @ factors.transpose(0, 2, 1)
         if noise == "variances":
             self.noise = np.einsum("nii->ni", self.noise).copy()
