@@ -221,3 +221,23 @@ class SmallAuto:
         return -fit.report.log_likelihood
 
     track_negative_log_likelihood.unit = "nats"
+
+
+class ManyFits:
+    """Small fits to many data sets, side by side in threads if they are worth it."""
+
+    params = ([200, 1000],)
+    param_names = ("rows",)
+
+    def setup(self, rows):
+        d, k = (2, 2) if rows == 200 else (4, 4)
+        X = clusters(60 * rows, d, k)
+        self.sets, self.k = np.array_split(X, 60), k
+        fastem.fit_many(self.sets[:2], k, rng=0)
+
+    def time_fit_many(self, rows):
+        fastem.fit_many(self.sets, self.k, rng=0)
+
+    def time_loop(self, rows):
+        for X in self.sets:
+            fastem.fit(X, self.k, rng=0)

@@ -64,6 +64,27 @@ class PassWithMissing:
         fastem.m_step(fastem.e_step(self.X, self.model))
 
 
+class PassesOfFitWithMissing:
+    """Ten passes of a fit, which remembers the patterns that its first pass has found."""
+
+    params = ([0.0, 0.1],)
+    param_names = ("missing",)
+
+    def setup(self, missing):
+        X = clusters(500_000, 8, 16, "float64")
+        model = start(X, 16, "full")
+        self.X = X.copy()
+        self.X[np.random.default_rng(0).random(X.shape) < missing] = np.nan
+        self.model = fastem.GaussianMixture(
+            model.weights, model.means, model.covariances, missing="marginalise"
+        )
+        self.options = {"missing": "marginalise", "tol": 0, "acceleration": None}
+        fastem.fit(self.X, 16, init=self.model, max_iter=1, **self.options)
+
+    def time_passes(self, *_):
+        fastem.fit(self.X, 16, init=self.model, max_iter=10, **self.options)
+
+
 class PassesOfMclust:
     """Six passes of models whose M-steps are more than a division, to compare with full and diag."""
 

@@ -13,7 +13,8 @@ from fastem._typing import Array, FloatArray, Rows
 
 _DONORS = 1024  # rows that numbers are taken from
 _BLOCK = 1 << 20  # distances that are computed at a time
-# Of rows that are equally near, as many are where columns hold few values, chance chooses.
+# Many rows are equally near where columns hold few values. Chance then chooses one, by adding random numbers
+# below this to the distances.
 _TIE = 1e-6
 
 

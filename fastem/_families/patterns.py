@@ -60,7 +60,8 @@ def patterns_of(X: Array, slots: int, n_threads: int | None) -> Patterns | None:
     count = number_patterns(words, table, numbers, firsts)
     sizes = np.bincount(numbers, minlength=count)
     observed = ~np.isnan(X[firsts[:count]])
-    # Of rows without numbers nothing is to be computed. So they must not end the search for common patterns.
+    # Rows without numbers need no pass. Their pattern comes last, since the search for common patterns ends
+    # at the first one that is not.
     ranked = np.argsort(-sizes * observed.any(axis=1), kind="stable")
     ranks = np.empty(count, np.int64)
     ranks[ranked] = np.arange(count)
