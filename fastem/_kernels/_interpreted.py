@@ -6,7 +6,7 @@ nothing. Here it is an error if it would access another place than the one that 
 
 import numpy as np
 
-from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
+from fastem._kernels._layout import BLOCK, STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
 
 
 class AddressError(Exception):
@@ -140,6 +140,22 @@ def absent(X, i, j):
 
 def lowest_bit(word):
     return int(word & -word).bit_length() - 1
+
+
+def multiply_block(packed, offsets, block, space, top, b, out):
+    _check_c_order(packed, space.dtype, 3)
+    _check_c_order(offsets, space.dtype, 1)
+    _, columns, components = packed.shape
+    _check(columns > 0, "a product over {} columns", columns)
+    _check(components == BLOCK, "a block of {} components", components)
+    _check_range("blocks", block, 1, min(len(packed), len(offsets) // BLOCK))
+    for vector in range(2):
+        place = b + vector * lanes(space)
+        _check_tile(space, top, columns, place)
+        points = space[top : top + columns, place : place + lanes(space)]
+        sums = packed[block].T @ points + offsets[block * BLOCK : (block + 1) * BLOCK, None]
+        for r in range(BLOCK):
+            store(space, out + r, place, sums[r])
 
 
 maximum, minimum, lane_minimum, count_bits = np.fmax, np.fmin, np.min, int.bit_count
