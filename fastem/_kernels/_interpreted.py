@@ -158,6 +158,19 @@ def multiply_block(packed, offsets, block, space, top, b, out):
             store(space, out + r, place, sums[r])
 
 
+def squared_gap(X, i, places, k, scale):
+    _check_c_order(X, X.dtype, 2)
+    _check_c_order(places, np.float64, 2)
+    _check(X.shape[1] == places.shape[1], "a row of {} and a centre of {}", X.shape[1], places.shape[1])
+    z = (X[i] - places[k]) * scale
+    return z @ z
+
+
+def add_gap(X, i, places, k, scale, weight, first, slot):
+    _check_c_order(first, np.float64, 3)
+    first[slot, k] += weight * ((X[i] - places[k]) * scale)
+
+
 maximum, minimum, lane_minimum, count_bits = np.fmax, np.fmin, np.min, int.bit_count
 square_root = np.sqrt
 
