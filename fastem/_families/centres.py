@@ -190,15 +190,16 @@ def _kept(rows: Rows, packed: LloydParams) -> LloydKept:
     if rows.kept is None:
         return LloydKept(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0))
     before = rows.kept.get("centers")
-    rows.kept["centers"] = packed.places
     if before is None or before.shape != packed.places.shape:
+        before = packed.places
         rows.kept["nearest"] = np.zeros(m, np.int32), np.zeros(m, np.float32)
-        return LloydKept(*rows.kept["nearest"], np.zeros(k))
+    rows.kept["centers"] = packed.places
     steps = np.linalg.norm((packed.places - before) * float(packed.inverse_scale[0]), axis=1)
     farthest = steps.argmax()
     drifts = np.full(k, steps[farthest])
     drifts[farthest] = np.delete(steps, farthest).max(initial=0.0)
-    return LloydKept(*rows.kept["nearest"], drifts * _MORE)
+    labels, bounds = rows.kept["nearest"]
+    return LloydKept(labels, bounds, drifts * _MORE)
 
 
 class _LloydPass(Pass[CentreSums]):
@@ -216,7 +217,7 @@ class _LloydPass(Pass[CentreSums]):
         dtype = self._packed.shift.dtype
         weight = np.empty(0, dtype) if rows.weight is None else rows.weight
         points = self._slots * (TILE_BYTES // dtype.itemsize)
-        found = LloydFound(np.zeros(points, np.int64), np.empty(points, np.int64), np.empty(points))
+        found = LloydFound(np.zeros(points, np.int64), np.empty(points, np.int64))
         weight = read_only(weight.astype(dtype, copy=False))
         kept = _kept(rows, self._packed)
         arguments = (rows.X, weight, self._packed, kept, found, labels, self._sums)

@@ -6,7 +6,7 @@ from numba.extending import intrinsic
 
 from fastem._kernels import _interpreted
 from fastem._kernels._jit import INTERPRETED
-from fastem._kernels._vector import FAST, I32, Vector, array_struct, broadcast, nothing, shuffle
+from fastem._kernels._vector import FAST, I32, Vector, array_struct, broadcast, shuffle
 
 _DOUBLE = ir.DoubleType()
 
@@ -25,14 +25,11 @@ def _add_gap(typingctx, X, i, places, k, scale, weight, first, slot):
         return _gap(context, builder, signature, arguments)
 
     kinds = X, types.intp, places, types.intp, types.float64, types.float64, first, types.intp
-    return types.void(*kinds), codegen
+    return types.float64(*kinds), codegen
 
 
 def _gap(context, builder, signature, arguments):
-    """Go through the features, first vector by vector and then one by one.
-
-    Either add what they differ by to sums, or return the sum of the squares of that.
-    """
+    """Go through the features, first by vectors and then one by one. Return the sum of their squares."""
     kinds = signature.args
     X, places = (array_struct(context, builder, kinds[a], arguments[a]) for a in (0, 2))
     d = builder.extract_value(X.shape, 1)
@@ -49,7 +46,7 @@ def _gap(context, builder, signature, arguments):
     stored = context.get_data_type(kinds[0].dtype)
 
     def step(j, wide):
-        """Return the squares for one feature or for a vector of them."""
+        """Return the squares of one feature or of a vector of them, after adding them to the sums."""
 
         def address(start, kind):
             scalar = builder.gep(start, [j], inbounds=True)
@@ -91,8 +88,6 @@ def _gap(context, builder, signature, arguments):
     whole = builder.sub(d, builder.srem(d, ir.Constant(d.type, lanes)))
     squares = loop(none, whole, lanes, ir.Constant(vector_type, [0.0] * lanes))
     rest = loop(whole, d, 1, ir.Constant(_DOUBLE, 0.0))
-    if adding:
-        return nothing(context)
     # Not FAST: LLVM would make one chain of additions of these.
     while lanes > 1:
         lanes //= 2
@@ -103,5 +98,5 @@ def _gap(context, builder, signature, arguments):
 
 # squared_gap(X, i, places, k, scale): |(X[i] - places[k]) * scale|^2. places (K, d) and scale are float64.
 squared_gap = _interpreted.squared_gap if INTERPRETED else _squared_gap
-# add_gap(X, i, places, k, scale, weight, first, slot): first[slot, k] += weight * (X[i] - places[k]) * scale.
+# add_gap(X, i, places, k, scale, weight, first, slot): the same, after first[slot, k] += weight * (...).
 add_gap = _interpreted.add_gap if INTERPRETED else _add_gap

@@ -169,6 +169,7 @@ def squared_gap(X, i, places, k, scale):
 def add_gap(X, i, places, k, scale, weight, first, slot):
     _check_c_order(first, np.float64, 3)
     first[slot, k] += weight * ((X[i] - places[k]) * scale)
+    return squared_gap(X, i, places, k, scale)
 
 
 maximum, minimum, lane_minimum, count_bits = np.fmax, np.fmin, np.min, int.bit_count

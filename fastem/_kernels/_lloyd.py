@@ -88,7 +88,7 @@ def list_undecided(X, start, size, params, kept, found, first):
     """Return how many rows of a tile have to be compared with all centres.
 
     OUT found.points[first :]: which ones
-    OUT found.labels[first :], found.gaps[first :], kept.bounds: of the others
+    OUT found.labels[first :], kept.bounds: of the others
     """
     labels, bounds, drifts = kept.labels, kept.bounds, kept.drifts
     places, scale = params.places, np.float64(params.inverse_scale[0])
@@ -102,8 +102,7 @@ def list_undecided(X, start, size, params, kept, found, first):
         k = labels[i]
         bound = np.float64(bounds[i]) - drifts[k]
         gap = squared_gap(X, i, places, k, scale) if bound > 0 else np.inf
-        found.labels[first + b], found.gaps[first + b] = k, gap
-        bounds[i] = bound * _LESS
+        found.labels[first + b], bounds[i] = k, bound * _LESS
         count += 0 if gap < bound * bound * _LESS else 1
     return count
 
@@ -112,7 +111,7 @@ def list_undecided(X, start, size, params, kept, found, first):
 def decide(X, start, params, kept, found, first, count, space):
     """Find the nearest centres of the points that `list_undecided` has found.
 
-    OUT found.labels[first :], found.gaps[first :], kept: of these points
+    OUT found.labels[first :], kept: of these points
     """
     places, scale = params.places, np.float64(params.inverse_scale[0])
     assign_tile(params, space, count)
@@ -122,7 +121,6 @@ def decide(X, start, params, kept, found, first, count, space):
         if not space[PEAKS, p] > 0:
             k, bound = nearest_of_all(X, start + b, places, scale), 0.0
         found.labels[first + b] = k
-        found.gaps[first + b] = squared_gap(X, start + b, places, k, scale)
         if kept.bounds.shape[0] > 0:
             kept.labels[start + b] = k
             kept.bounds[start + b] = min(np.sqrt(bound) * _LESS, _FAR) if bound > 0 else 0.0
@@ -153,11 +151,11 @@ def slot_lloyd(X, sample_weight, params, kept, found, labels, sums, slot):
             pack_rows(params, X, t, size, space, found.points, own, count, POINTS)
         decide(X, t, params, kept, found, own, count, space)
         for b in range(size):
-            i, k, q = t + b, found.labels[own + b], found.gaps[own + b]
+            i, k = t + b, found.labels[own + b]
             if labels.shape[0] > 0:
                 labels[i] = k
             weight = np.float64(sample_weight[i]) if sample_weight.shape[0] > 0 else 1.0
-            add_gap(X, i, places, k, scale, weight, first, slot)
+            q = add_gap(X, i, places, k, scale, weight, first, slot)
             totals[slot, k] += weight
             errors[slot, k] += weight * q
             if q > reach[slot, k] and weight > 0:

@@ -188,7 +188,6 @@ class LloydFound(NamedTuple):
 
     points: np.ndarray  # (G T,) int64, those that are compared with all centres
     labels: np.ndarray  # (G T,) int64
-    gaps: np.ndarray  # (G T,) |z|^2
 
 
 class Sums(NamedTuple):

@@ -10,6 +10,8 @@ The loop over features is written in LLVM's language. Written in Python, its 16 
 long to compile.
 """
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -21,10 +23,12 @@ from fastem._kernels._layout import BLOCK
 from fastem._kernels._simd import lanes, tile_address
 from fastem._kernels._vector import FAST, Vector, array_struct, broadcast, nothing
 
+Array = np.ndarray[Any, Any]
+
 _VECTORS = 2
 
 
-def pack_components(rows, dtype):
+def pack_components(rows: Array, dtype: np.dtype[Any]) -> Array:
     """Return rows (K, columns) as blocks (blocks, columns, BLOCK), with zeros after the last row."""
     k, columns = rows.shape
     padded = np.zeros((-(-k // BLOCK) * BLOCK, columns), dtype)
@@ -32,7 +36,7 @@ def pack_components(rows, dtype):
     return np.ascontiguousarray(padded.reshape(-1, BLOCK, columns).transpose(0, 2, 1))
 
 
-def pad_components(numbers, padding, dtype):
+def pad_components(numbers: Array, padding: float, dtype: np.dtype[Any]) -> Array:
     """Return one number for each component (K,) as (blocks * BLOCK,), with `padding` after the last."""
     padded = np.full(-(-len(numbers) // BLOCK) * BLOCK, padding, dtype)
     padded[: len(numbers)] = numbers
