@@ -110,7 +110,8 @@ def kmeans(
 
         - ``"auto"``: breathing k-means (Fritzke 2020) on a sample of the rows. It adds and removes centers
           until that no longer helps, and so leaves poor optima. Of small X all rows are in the sample, and
-          the best of several such runs begins.
+          the best of several such runs begins. Iterations on all rows then have momentum (Nesterov 1983)
+          where Lloyd's steps are slow, and never raise the inertia.
         - ``"k-means++"``: seeds in a sample of the rows, drawn greedily (Arthur and Vassilvitskii 2007).
           Restarts alternate between plain and greedy choice.
         - ``"random_from_data"``: k rows drawn at random.
@@ -118,9 +119,9 @@ def kmeans(
     n_init : int
         Number of starts. The result of the lowest inertia is returned. Given centers are one start.
     tol : float
-        Stop when the inertia has less than this part of it left to fall: in the last iteration, and in all
-        that would follow if the falls went on to shrink at the same rate. 0: stop when no row changes its
-        cluster.
+        Stop when the inertia has less than this part of it left to fall: in the last iteration (with
+        momentum, in the last five), and in all that would follow if the falls went on to shrink at the same
+        rate. 0: stop when no row changes its cluster.
     max_iter : int
         Maximum number of iterations. 0 returns the first centers.
     rng : None, int or numpy.random.Generator
