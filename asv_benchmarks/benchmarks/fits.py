@@ -78,7 +78,9 @@ class KMeansWide:
         self.time_lloyd()
 
     def time_lloyd(self):
-        fastem.kmeans(self.X, 256, init=self.X[:256], tol=0, max_iter=5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fastem.kmeans(self.X, 256, init=self.X[:256], tol=0, max_iter=5)
 
 
 class KMeansCloud:
