@@ -812,3 +812,10 @@ def observed_em(X, noise, sample_weight, weights, means, matrices, shape, iterat
             matrices = shape(scatter / n_k[:, None, None] - shift[:, :, None] * shift[:, None, :], n_k)
             weights, means = n_k / n_k.sum(), means + shift
     return weights, means, matrices, history
+
+
+def component_products(rows, offsets, points):
+    """Offset + row . point for each component and each point (points are columns)."""
+    return np.array(
+        [[offset + sum(row * x) for x in points.T] for row, offset in zip(rows, offsets, strict=True)]
+    )

@@ -5,6 +5,7 @@ import numpy as np
 from fastem._kernels._blocks import accumulate_by_four, accumulate_by_two
 from fastem._kernels._jit import entry_kernel
 from fastem._kernels._math import exp2, log2, log2_reciprocal
+from fastem._kernels._products import multiply_tile
 from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 from fastem._kernels._tile import least_exponent
 
@@ -53,3 +54,8 @@ def add_product_by_four(space, columns, out):
 @entry_kernel
 def add_product_by_two(space, columns, out):
     accumulate_by_two(space, 3, 8, columns, tile_rows(space), out, 0, 1, 2)
+
+
+@entry_kernel
+def product_with_components(packed, offsets, space, top, out, stop):
+    multiply_tile(packed, offsets, space, top, out, stop)

@@ -11,12 +11,14 @@ from small_kernels import (
     exp2_row,
     log2_less_rows,
     log2_reciprocal_rows,
+    product_with_components,
     sums_of_four_rows,
 )
 
 import fastem
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
-from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
+from fastem._kernels._layout import BLOCK, STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
+from fastem._kernels._products import pack_components, pad_components
 from fastem._kernels._regression import slot_regression
 from fastem._sources.arrays import ArraySource
 from fastem._typing import Rows, read_only
@@ -240,6 +242,30 @@ def test_products_over_a_tile(add_product, columns, dtype):
     expected = np.zeros_like(out)
     expected[0, 1, 2:6, :columns] = left @ right.T
     np.testing.assert_allclose(out, expected, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("k", "columns"), [(1, 1), (5, 3), (8, 2), (17, 17), (24, 4)])
+def test_products_with_components_match_the_loops(k, columns, dtype):
+    rng = np.random.default_rng(k)
+    rows, offsets = rng.normal(size=(k, columns)), rng.normal(size=k)
+    packed, begun = pack_components(rows, dtype), pad_components(offsets, -np.inf, dtype)
+    top, out = np.int64(2), np.int64(3 + columns)
+    space = new_rows(out + len(begun) + 1, dtype)
+    points = space[top : top + columns].copy()
+    for stop in (0, 1, points_of(space)):
+        space[out - 1 :] = 7
+        product_with_components(packed, begun, space, top, out, stop)
+        width = 2 * VECTOR_BYTES // space.itemsize
+        end = -(-stop // width) * width
+        products, padding = space[out : out + k], space[out + k : out + len(begun)]
+        expected = naive.component_products(rows, offsets, points[:, :end].astype(float))
+        np.testing.assert_allclose(products[:, :end], expected, atol=columns * TOLERANCE[dtype])
+        assert (padding[:, :end] == -np.inf).all()
+        assert (space[out : out + len(begun), end:] == 7).all()
+        assert (space[[out - 1, -1]] == 7).all()
+        assert len(begun) % BLOCK == 0
+    np.testing.assert_array_equal(space[top : top + columns], points)
 
 
 def naive_kmeans_plus_plus(points, weights, uniforms):

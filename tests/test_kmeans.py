@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastem
 from fastem._families.centres import KMEANS, Centres
+from fastem._families.steps import Scores
 from fastem._sources.open import source_of
 from fastem._sources.passes import Sweep
 
@@ -39,6 +40,52 @@ def test_a_pass_matches_the_loops(n, d, k, dtype, weighted):
     assert_allclose(sums["weights"], weights, rtol=1e-12)
     assert_allclose(sums["first"], first, rtol=1e-9, atol=1e-9 * np.abs(first).max())
     assert found == pytest.approx(inertia, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("n", "d", "k"), [(257, 3, 2), (600, 1, 5), (520, 17, 9), (40, 2, 1)])
+def test_passes_that_remember_bounds_match_the_loops(n, d, k, dtype):
+    """Most rows stay with their center without a comparison. Then the centers jump."""
+    rng = np.random.default_rng(n)
+    X = (100 + rng.normal(size=(n, d)) + 4 * rng.integers(0, 3, (n, 1))).astype(dtype)
+    weight = rng.uniform(0, 2, n).astype(dtype)
+    X[-1], weight[-1] = 1e4, 0
+    source = source_of(X, weight, None)
+    frame = KMEANS.frame(source.moments(), source.dtype)
+    centers = X[:k].astype(np.float64)
+    for iteration in range(8):
+        packed = KMEANS.pack(Centres(np.ones(k), centers), frame, source.dtype)
+        sums = source.reduce(Sweep(KMEANS, k, packed, frame)).sums()
+        labels = np.empty(n, np.int64)
+        source.score(Sweep(KMEANS, k, packed, frame), Scores(labels=labels))
+        expected, weights, first, _ = naive.lloyd_pass(
+            X.astype(np.float64), weight.astype(np.float64), centers
+        )
+        assert_array_equal(labels, expected)
+        assert_allclose(sums["weights"], weights, rtol=1e-12)
+        assert_allclose(sums["first"], first, rtol=1e-9, atol=1e-9 * n)
+        centers = centers + first / np.where(weights > 0, weights, 1)[:, None]
+        if iteration == 5:
+            centers = centers[::-1] + rng.normal(size=(k, d))
+
+
+def test_a_row_that_its_bound_decides_is_not_compared():
+    X = np.array([[0.0], [1.0], [10.0], [11.0]])
+    source = source_of(X, None, None)
+    frame = KMEANS.frame(source.moments(), source.dtype)
+    packed = KMEANS.pack(Centres(np.ones(2), np.array([[0.5], [10.5]])), frame, source.dtype)
+    sweep = Sweep(KMEANS, 2, packed, frame)
+    source.reduce(sweep)
+    (slab,) = source.slabs(len(X))
+    labels, bounds = slab.kept["nearest"]
+    assert_array_equal(labels, [0, 0, 1, 1])
+    # It is below the distance to the other center, by no more than float32 rounds.
+    assert_allclose(bounds * frame.scale[0], [10.5, 9.5, 9.5, 10.5], rtol=1e-6)
+    assert (bounds * frame.scale[0] < [10.5, 9.5, 9.5, 10.5]).all()
+    labels[0], bounds[0] = 1, 1000
+    found = np.empty(4, np.int64)
+    source.score(sweep, Scores(labels=found))
+    assert_array_equal(found, [1, 0, 1, 1])
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -78,6 +125,22 @@ def test_one_default_fit_finds_the_best_inertia_known(iris, faithful):
         best = KMeans(k, n_init=50, tol=0, random_state=0).fit(X).inertia_
         for seed in range(4):
             assert fastem.kmeans(X, k, rng=seed).inertia <= best * 1.0005
+
+
+def test_momentum_leads_down_to_a_fixed_point_of_Lloyd_in_fewer_iterations():
+    X = np.random.default_rng(0).uniform(size=(20_000, 4))
+    model = fastem.kmeans(X, 8, rng=0, tol=0, max_iter=1000)
+    start = fastem.kmeans(X, 8, rng=0, max_iter=0)
+    plain = fastem.kmeans(X, 8, init=start, tol=0, max_iter=1000)
+    assert model.report.converged
+    assert plain.report.converged
+    assert model.report.history[0] == plain.report.history[0]
+    assert (np.diff(model.report.history) <= 1e-12 * model.inertia).all()
+    assert model.report.n_iter < 0.7 * plain.report.n_iter
+    assert model.inertia <= plain.inertia * (1 + 1e-6)
+    again = fastem.kmeans(X, 8, init=model, tol=0, max_iter=1)
+    assert_allclose(again.centers, model.centers, rtol=1e-12)
+    assert_array_equal(again.labels, model.labels)
 
 
 def test_model_and_report_agree():

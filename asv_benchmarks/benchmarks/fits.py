@@ -70,6 +70,35 @@ class KMeans:
     track_inertia.unit = "squared units"
 
 
+class KMeansWide:
+    """Five iterations of Lloyd with many centers in many features, from rows drawn at random."""
+
+    def setup(self):
+        self.X = clusters(20_000, 128, 256).astype("float32")
+        self.time_lloyd()
+
+    def time_lloyd(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fastem.kmeans(self.X, 256, init=self.X[:256], tol=0, max_iter=5)
+
+
+class KMeansCloud:
+    """k-means where there are no clusters, and gains are small for long; the inertia that it reaches."""
+
+    def setup(self):
+        self.X = np.random.default_rng(0).normal(size=(50_000, 16))
+        self.time_kmeans()
+
+    def time_kmeans(self):
+        fastem.kmeans(self.X, 64, rng=0)
+
+    def track_inertia(self):
+        return fastem.kmeans(self.X, 64, rng=0).inertia
+
+    track_inertia.unit = "squared units"
+
+
 class Overlapping:
     """A fit to clusters 1.1 deviations apart, where EM converges slowly, with and without acceleration."""
 

@@ -25,6 +25,7 @@ from fastem._checks import (
     check_rng,
 )
 from fastem._em.loop import KEPT, RESEEDED, Limits, Run, ascend
+from fastem._em.momentum import Momentum
 from fastem._em.objective import Likelihood
 from fastem._em.seeds import INIT_NAMES, first_centers, relative_gain_below
 from fastem._families.centres import KMEANS, Centres
@@ -47,6 +48,7 @@ from fastem._typing import (
     RowsLike,
 )
 
+_WINDOW = 5  # of iterations with momentum, whose gains tell what is left to gain
 MOVED = "moved: no rows left; took the row farthest from its center"
 LEFT = "kept: no rows left, and no other row is away from its center"
 
@@ -108,7 +110,8 @@ def kmeans(
 
         - ``"auto"``: breathing k-means (Fritzke 2020) on a sample of the rows. It adds and removes centers
           until that no longer helps, and so leaves poor optima. Of small X all rows are in the sample, and
-          the best of several such runs begins.
+          the best of several such runs begins. Iterations on all rows then have momentum (Nesterov 1983)
+          where Lloyd's steps are slow, and never raise the inertia.
         - ``"k-means++"``: seeds in a sample of the rows, drawn greedily (Arthur and Vassilvitskii 2007).
           Restarts alternate between plain and greedy choice.
         - ``"random_from_data"``: k rows drawn at random.
@@ -116,9 +119,9 @@ def kmeans(
     n_init : int
         Number of starts. The result of the lowest inertia is returned. Given centers are one start.
     tol : float
-        Stop when the inertia has less than this part of it left to fall: in the last iteration, and in all
-        that would follow if the falls went on to shrink at the same rate. 0: stop when no row changes its
-        cluster.
+        Stop when the inertia has less than this part of it left to fall: in the last iteration (with
+        momentum, in the last five), and in all that would follow if the falls went on to shrink at the same
+        rate. 0: stop when no row changes its cluster.
     max_iter : int
         Maximum number of iterations. 0 returns the first centers.
     rng : None, int or numpy.random.Generator
@@ -170,7 +173,10 @@ def kmeans(
     # The loop knows `tol` as a loss of mean log-likelihood, of which k-means has none.
     # Each re-seeding lowers the inertia, so that there may be any number of them.
     max_iter = check_integer("max_iter", max_iter, 0)
-    limits = Limits(relative_gain_below(tol), 0.0, max_iter, reseeds=max_iter)
+    # Momentum makes gains rise and fall. From centers that the user gives, and seeds, steps are plain.
+    accelerated = isinstance(given, str) and given == "auto"
+    stopping = relative_gain_below(tol, _WINDOW if accelerated else 1)
+    limits = Limits(stopping, 0.0, max_iter, reseeds=max_iter)
     if callback is not None and not callable(callback):
         raise TypeError(
             f"callback must be callable as callback(iteration, inertia, model); got {callback!r}."
@@ -196,7 +202,7 @@ def kmeans(
     likelihood = Likelihood(source, KMEANS, k, KMEANS.frame(moments, source.dtype), None, hard=True)
     restarts = n_init if isinstance(given, str) else 1
     with progress_bar(progress, restarts, limits.max_iter, "k-means", "inertia") as shown:
-        descents = _Descents(likelihood, given, limits, callback, source.feature_names, shown)
+        descents = _Descents(likelihood, given, limits, callback, source.feature_names, shown, accelerated)
         with descents.kept.in_error(descents.model):
             best = descents.best(rng, restarts)
             return _model(likelihood, best, source.feature_names, began)
@@ -225,6 +231,7 @@ class _Descents:
     callback: Callable[[int, float, KMeans], Any] | None
     feature_names: tuple[str, ...] | None
     progress: Progress
+    accelerated: bool
     kept: Kept[Centres] = field(default_factory=Kept)
 
     def best(self, rng: np.random.Generator, restarts: int) -> Run[Centres]:
@@ -235,7 +242,10 @@ class _Descents:
     def _best(self, rng: np.random.Generator, restarts: int) -> Run[Centres]:
         for restart, own in enumerate(rng.spawn(restarts)):
             start = partial(self._start, restart, own)
-            run = ascend(self.likelihood, start, self.limits, k=self.likelihood.k, watch=self._watch)
+            leaps = Momentum(self.limits.converged) if self.accelerated else None
+            run = ascend(
+                self.likelihood, start, self.limits, k=self.likelihood.k, watch=self._watch, squarem=leaps
+            )
             if run.failure is not None and not self.kept.best.history and not run.history:
                 raise run.failure
             if run.status is FitStatus.STOPPED:

@@ -7,7 +7,7 @@ log-likelihood there is lower than at x1, that E-step was in vain, and the one a
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic
+from typing import Any, Generic, Protocol
 
 import numpy as np
 
@@ -23,6 +23,18 @@ _LIMIT, _GROWTH, _SHRINKAGE = 4.0, 4.0, 2.0
 # Gains after a leap are no geometric series. So a run that leaps ends only if all of the last so many
 # iterations together gained less than `tol`.
 _WINDOW = 5
+
+
+class Leaps(Protocol[P]):
+    """What the loop asks of an acceleration."""
+
+    def leap(self, current: Maximised[P], history: Sequence[float]) -> Maximised[P] | None: ...
+
+    def accept(self) -> None: ...
+
+    def reject(self, current: Maximised[P]) -> None: ...
+
+    def settled(self, means: Sequence[float], tol: float) -> bool: ...
 
 
 class Squarem(Generic[P]):

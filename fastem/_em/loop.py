@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 from numpy.linalg import LinAlgError
 
-from fastem._em.acceleration import Squarem
+from fastem._em.acceleration import Leaps
 from fastem._em.objective import Objective
 from fastem._families.statistics import Statistics
 from fastem._families.steps import Maximised, P
@@ -117,7 +117,7 @@ def ascend(
     k: int,
     watch: Watch[P],
     at_saddle: Callable[[P], bool] = lambda _: False,
-    squarem: Squarem[P] | None = None,
+    squarem: Leaps[P] | None = None,
 ) -> Run[P]:
     """Alternate E-steps and M-steps until converged.
 
@@ -168,7 +168,7 @@ def ascend(
             run.status = FitStatus.STOPPED
             return run
         rounding = _rounding(statistics, means[-1])
-        stop = limits.converged(means)
+        stop = limits.converged(means) and leapt is None
         if run.n_iter > 0 and not current.reseeded:
             fall = means[-2] - means[-1]
             if limits.tol > 0:
@@ -193,7 +193,7 @@ def ascend(
 
 
 def _leap(
-    objective: Objective[P], current: Maximised[P], run: Run[P], limits: Limits, squarem: Squarem[P]
+    objective: Objective[P], current: Maximised[P], run: Run[P], limits: Limits, squarem: Leaps[P]
 ) -> tuple[Maximised[P], Statistics[Any]] | None:
     """Return parameters farther on the path than `current`, and their E-step, unless the objective falls."""
     leap = squarem.leap(current, run.history)

@@ -31,22 +31,25 @@ _SETTLING = 300
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
 
-def relative_gain_below(tol: float) -> StoppingRule:
+def relative_gain_below(tol: float, window: int = 1) -> StoppingRule:
     """Return a rule that stops when the inertia has no more to fall than the part `tol` of it.
 
-    What is still to come is foretold as in `loop.gain_to_come_below`. With 0 it stops when no row changes its
-    cluster, up to rounding. The means are minus the mean squared distances.
+    What is still to come is foretold as in `loop.gain_to_come_below`, from the gains of the last iterations
+    and of as many before them, at most `window`. With 0 it stops when no row changes its cluster, up to
+    rounding. The means are minus the mean squared distances.
     """
 
     def converged(means: Sequence[float]) -> bool:
         if len(means) < 2:
             return False
-        gain, whole = means[-1] - means[-2], abs(means[-1])
-        if gain <= _ROUNDING * whole:
+        whole = abs(means[-1])
+        if means[-1] - means[-2] <= _ROUNDING * whole:
             return True
         if tol == 0 or len(means) < 3:
             return False
-        before = means[-2] - means[-3]
+        width = min(window, (len(means) - 1) // 2)
+        gain = means[-1] - means[-1 - width]
+        before = means[-1 - width] - means[-1 - 2 * width]
         return gain < tol * whole and gain * gain < tol * whole * (before - gain)
 
     return converged

@@ -228,6 +228,10 @@ class Family(ABC, Generic[P, S]):
     def bytes_per_slot(self, k: int, d: int) -> int:
         """Return the memory that one slot of a pass needs for its sums."""
 
+    def bytes_per_scoring_slot(self, k: int, d: int) -> int:
+        """Return the memory that one slot needs to fill scores."""
+        return 8 * k
+
     @abstractmethod
     def multiply_adds(self, d: int) -> int:
         """Return a bound on the multiply-adds for one row and component. It limits the length of a slab."""

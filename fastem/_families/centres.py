@@ -12,14 +12,17 @@ from fastem._families.base import check_sums
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.steps import Maximised, Pass, Rule, Scores, Summed
 from fastem._families.unscaled import Unscaled
+from fastem._kernels._layout import TILE_BYTES
 from fastem._kernels._lloyd import slot_distances, slot_lloyd
 from fastem._kernels._parallel import run_slots
-from fastem._kernels._params import LloydParams, LloydSums
+from fastem._kernels._params import LloydFound, LloydKept, LloydParams, LloydSums
+from fastem._kernels._products import pack_components, pad_components
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 # The scores of a row x are sums of d + 1 products of rounded numbers. Each of their rounding errors is at
 # most so many times that of |x|^2 or of the squared length of the longest center.
 _ROUNDINGS = 4
+_MORE = 1 + 1e-9  # the steps of centers are rounded upwards
 # The distances of rows to centers are divided between slots of so many numbers.
 _MOST_SLOTS, _NUMBERS_PER_SLOT = 64, 65536
 
@@ -78,25 +81,26 @@ class KMeansFamily(Unscaled[Centres, CentreSums]):
 
     def pack(self, parameters: Centres | None, frame: Frame, dtype: np.dtype[Any]) -> LloydParams:
         assert parameters is not None
-        k, d = parameters.centers.shape
-        centers = np.zeros((1, -(-k // 4) * 4, d))
-        centers[0, :k] = frame.standardise(parameters.centers)
-        lengths = np.square(centers[0]).sum(axis=1)
+        d = parameters.centers.shape[1]
+        centers = frame.standardise(parameters.centers)
+        lengths = np.square(centers).sum(axis=1)
         slack = _ROUNDINGS * (d + 2) * float(np.finfo(dtype).eps) * np.array([1.0, lengths.max()])
-        halves = lengths / 2
-        halves[k:] = np.inf
         with np.errstate(over="ignore"):  # rows for which float32 does not reach are looked at in float64
             return LloydParams(
                 frame.shift.astype(dtype),
                 (1 / frame.scale).astype(dtype),
-                centers.astype(dtype),
-                halves.astype(dtype),
+                pack_components(centers, dtype),
+                pad_components(-lengths / 2, -np.inf, dtype),
                 slack.astype(dtype),
                 parameters.centers,
             )
 
     def bytes_per_slot(self, k: int, d: int) -> int:
         return 8 * k * (2 * d + 3)
+
+    def bytes_per_scoring_slot(self, k: int, d: int) -> int:
+        """Labels come from the slabs of a pass, about which the passes of a fit keep something."""
+        return self.bytes_per_slot(k, d)
 
     def multiply_adds(self, d: int) -> int:
         return d
@@ -180,6 +184,24 @@ def distances(X: Array, centers: FloatArray, n_threads: int | None) -> Array:
     return out
 
 
+def _kept(rows: Rows, packed: LloydParams) -> LloydKept:
+    """Return what earlier passes have kept about rows, and how far the centers have moved since."""
+    k, m = len(packed.places), len(rows.X)
+    if rows.kept is None:
+        return LloydKept(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0))
+    before = rows.kept.get("centers")
+    if before is None or before.shape != packed.places.shape:
+        before = packed.places
+        rows.kept["nearest"] = np.zeros(m, np.int32), np.zeros(m, np.float32)
+    rows.kept["centers"] = packed.places
+    steps = np.linalg.norm((packed.places - before) * float(packed.inverse_scale[0]), axis=1)
+    farthest = steps.argmax()
+    drifts = np.full(k, steps[farthest])
+    drifts[farthest] = np.delete(steps, farthest).max(initial=0.0)
+    labels, bounds = rows.kept["nearest"]
+    return LloydKept(labels, bounds, drifts * _MORE)
+
+
 class _LloydPass(Pass[CentreSums]):
     def __init__(self, packed: LloydParams, slots: int, n_threads: int | None) -> None:
         k, d = packed.places.shape
@@ -194,7 +216,11 @@ class _LloydPass(Pass[CentreSums]):
         """Add rows, and find their labels unless the array is of length 0."""
         dtype = self._packed.shift.dtype
         weight = np.empty(0, dtype) if rows.weight is None else rows.weight
-        arguments = (rows.X, read_only(weight.astype(dtype, copy=False)), self._packed, labels, self._sums)
+        points = self._slots * (TILE_BYTES // dtype.itemsize)
+        found = LloydFound(np.zeros(points, np.int64), np.empty(points, np.int64))
+        weight = read_only(weight.astype(dtype, copy=False))
+        kept = _kept(rows, self._packed)
+        arguments = (rows.X, weight, self._packed, kept, found, labels, self._sums)
         run_slots(slot_lloyd, arguments, self._slots, self._n_threads)
 
     def end(self) -> Summed[CentreSums] | None:

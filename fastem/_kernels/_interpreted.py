@@ -6,7 +6,7 @@ nothing. Here it is an error if it would access another place than the one that 
 
 import numpy as np
 
-from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
+from fastem._kernels._layout import BLOCK, STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
 
 
 class AddressError(Exception):
@@ -140,6 +140,36 @@ def absent(X, i, j):
 
 def lowest_bit(word):
     return int(word & -word).bit_length() - 1
+
+
+def multiply_block(packed, offsets, block, space, top, b, out):
+    _check_c_order(packed, space.dtype, 3)
+    _check_c_order(offsets, space.dtype, 1)
+    _, columns, components = packed.shape
+    _check(columns > 0, "a product over {} columns", columns)
+    _check(components == BLOCK, "a block of {} components", components)
+    _check_range("blocks", block, 1, min(len(packed), len(offsets) // BLOCK))
+    for vector in range(2):
+        place = b + vector * lanes(space)
+        _check_tile(space, top, columns, place)
+        points = space[top : top + columns, place : place + lanes(space)]
+        sums = packed[block].T @ points + offsets[block * BLOCK : (block + 1) * BLOCK, None]
+        for r in range(BLOCK):
+            store(space, out + r, place, sums[r])
+
+
+def squared_gap(X, i, places, k, scale):
+    _check_c_order(X, X.dtype, 2)
+    _check_c_order(places, np.float64, 2)
+    _check(X.shape[1] == places.shape[1], "a row of {} and a centre of {}", X.shape[1], places.shape[1])
+    z = (X[i] - places[k]) * scale
+    return z @ z
+
+
+def add_gap(X, i, places, k, scale, weight, first, slot):
+    _check_c_order(first, np.float64, 3)
+    first[slot, k] += weight * ((X[i] - places[k]) * scale)
+    return squared_gap(X, i, places, k, scale)
 
 
 maximum, minimum, lane_minimum, count_bits = np.fmax, np.fmin, np.min, int.bit_count

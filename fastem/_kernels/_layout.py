@@ -39,6 +39,8 @@ def target_features():
 
 # AVX2 and SSE have 16 vector registers; AVX-512 and NEON have 32.
 REGISTERS = 32 if {"avx512f", "neon"} & target_features() else 16
+# Products with many components take so many components at a time (see `_products`).
+BLOCK = np.int64(8 if REGISTERS == 32 else 6)
 VECTOR_BYTES = next((width for flag, width in _WIDTHS if flag in target_features()), 16)
 
 # The bytes of one row of a tile, and the distance to the next row. With a power of two as the distance, all

@@ -164,15 +164,30 @@ class StudentGapsParams(NamedTuple):
 class LloydParams(NamedTuple):
     """k-means. All features have the same scale.
 
-    The centres are padded to a multiple of four, with halves that no score can beat.
+    The centres are packed for products, with offsets after the last one that no score can be below.
     """
 
     shift: np.ndarray
     inverse_scale: np.ndarray
-    centres: np.ndarray  # (1, K', d) in standard coordinates
-    halves: np.ndarray  # (K',) half of their squared lengths
+    centres: np.ndarray  # (blocks, d, BLOCK) in standard coordinates
+    offsets: np.ndarray  # (blocks * BLOCK,) minus half of their squared lengths
     slack: np.ndarray  # (2,) scores of a row x may be wrong by slack[0] |x|^2 + slack[1]
     places: np.ndarray  # (K, d) the centres in float64 and in user units
+
+
+class LloydKept(NamedTuple):
+    """What passes of k-means keep about rows, or arrays of length 0 if they keep nothing."""
+
+    labels: np.ndarray  # (n,) int32
+    bounds: np.ndarray  # (n,) float32; at the last pass no other centre was nearer, in standard coordinates
+    drifts: np.ndarray  # (K,) how far the others have moved since, at most
+
+
+class LloydFound(NamedTuple):
+    """What a pass of k-means knows of the tile of each slot, G slots of T points."""
+
+    points: np.ndarray  # (G T,) int64, those that are compared with all centres
+    labels: np.ndarray  # (G T,) int64
 
 
 class Sums(NamedTuple):

@@ -98,7 +98,7 @@ class ArraySource(SlabSource):
     def score(self, sweep: Sweep, wanted: Scores) -> None:
         """Fill the wanted scores. Log-densities are in user units."""
         family = sweep.family
-        slots = self._slots(sweep.k * 8)
+        slots = self._slots(family.bytes_per_scoring_slot(sweep.k, self.n_features))
         for slab in self.slabs(self._rows_of(sweep, slots)):
             first = slab.start - self._rows.start
             part = wanted.part(slice(first, first + len(slab.X)))
