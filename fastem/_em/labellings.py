@@ -18,7 +18,7 @@ from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.matrices import gram, times
 from fastem._kernels._breathing import labels_of, new_tiles, slot_breathe
-from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
+from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray, Rows
 
@@ -66,7 +66,7 @@ def labellings(
     if masses and not weights[~np.any(masses, axis=0)].any():  # as where those in sparse places do not count
         masses = []
     found = _around(geometries, weights, masses, k, rng, n_threads)
-    clear = any(_agreement(*pair, k) >= _CLEAR for pair in combinations(found[:-1], 2))
+    clear = any(agreement(*pair, k) >= _CLEAR for pair in combinations(found[:-1], 2))
     if masses:
         found += breathe([scaled], weights, k, rng, n_threads)
     if k > len(masses) + 1:
@@ -79,7 +79,7 @@ def distinct(found: list[Array], k: int) -> list[Array]:
     """Return the labellings that differ from all before them."""
     different: list[Array] = []
     for labels in found:
-        if not any(_agreement(labels, other, k) == 1 for other in different):
+        if not any(agreement(labels, other, k) == 1 for other in different):
             different.append(labels)
     return different
 
@@ -101,10 +101,14 @@ def weights_of_dense(points: FloatArray, weights: FloatArray, rng: np.random.Gen
     return np.where(reach <= np.quantile(reach[positive], 1 - _SPARSE_SHARE), weights, 0.0)
 
 
-def random_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator) -> Array:
-    """Return the nearest of k seeds of each point (d, m)."""
-    seeds = kmeans_plus_plus(points, weights, rng.random((k, 1)))
-    return lloyd(points, weights, np.ascontiguousarray(points[:, seeds].T), 0)
+def random_labels(
+    points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator, count: int
+) -> list[Array]:
+    """Return the nearest of k seeds of each point (d, m), so many times."""
+    if count == 0:
+        return []
+    which, uniforms = np.zeros(count, np.int64), rng.random((count, k, 1))
+    return [*labels_from_seeds(points[None], which, weights, uniforms, 0)]
 
 
 def nearest_known(points: FloatArray, weights: FloatArray, known: Array, k: int) -> Array:
@@ -243,7 +247,7 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
     return np.asarray((gaps <= reach[densest]) & (weights > 0))
 
 
-def _agreement(labels: Array, others: Array, k: int) -> float:
+def agreement(labels: Array, others: Array, k: int) -> float:
     """Return the share of clusters that have a counterpart with nearly the same rows."""
     shared = np.bincount(labels * k + others, minlength=k * k).reshape(k, k)
     most = np.maximum(shared.sum(axis=1)[:, None], shared.sum(axis=0))

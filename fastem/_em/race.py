@@ -61,7 +61,7 @@ def raced(
     A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
     Fits to more rows do not use it, since it takes two seconds to compile.
     """
-    ascents = _ascents_of(sample, rows, found, n_threads)
+    ascents = ascents_of(sample, rows, found, n_threads)
     if ascents is None:
         return None
     chosen = list(range(len(found)))
@@ -73,7 +73,7 @@ def raced(
     return ascents, chosen[0]
 
 
-def _ascents_of(
+def ascents_of(
     sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None
 ) -> Ascents[P] | None:
     source, frame = sample.source, sample.frame
@@ -95,7 +95,7 @@ def shortlisted(
     Where the family has no rough one, these are all, unless there is a prior that the ascents do not know.
     """
     rough = sample.family.rough or (sample.family if sample.prior else None)
-    ascents = _ascents_of(replace(sample, family=rough), rows, found, n_threads) if rough else None
+    ascents = ascents_of(replace(sample, family=rough), rows, found, n_threads) if rough else None
     if ascents is None:
         return found
     (iterations, most), chosen = heat, list(range(len(found)))

@@ -7,6 +7,7 @@ import numpy as np
 from fastem._families.base import Ascents
 from fastem._families.floor import NEAR, repair
 from fastem._families.layouts import GaussianParameters, Layout
+from fastem._families.normalise import LN2
 from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING
 from fastem._families.steps import Maximised, Rule
@@ -89,6 +90,13 @@ class GaussianAscents(Ascents[GaussianParameters]):
 
     def objective(self, start: int) -> float | None:
         return None if self._outcomes[start, FAILED] else float(self._outcomes[start, MEAN])
+
+    def doubt(self, start: int) -> float:
+        # The expected log-density given the labels, where squared distances to the means are d on average,
+        # is less than the log-likelihood by the entropy of the labels.
+        weights, d = self._weights[start], self._means.shape[2]
+        expected = LN2 * float(weights @ self._constants[start]) - 0.5 * d
+        return (float(self._outcomes[start, MEAN]) - expected) / float(weights.min())
 
     def singular(self, start: int) -> list[int]:
         far = (self._ratios[start] > NEAR).all()  # it costs little to see that none is
