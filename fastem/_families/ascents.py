@@ -7,11 +7,12 @@ import numpy as np
 from fastem._families.base import Ascents
 from fastem._families.floor import NEAR, repair
 from fastem._families.layouts import GaussianParameters, Layout
+from fastem._families.matrices import gram
 from fastem._families.normalise import LN2
 from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING
 from fastem._families.steps import Maximised, Rule
-from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, slot_ascend, tiles_of
+from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, n_features, products_of, slot_ascend, tiles_of
 from fastem._kernels._layout import STRIDE_BYTES
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray
@@ -47,7 +48,13 @@ class GaussianAscents(Ascents[GaussianParameters]):
             variance[:] = variance.mean()
         self._variance = np.where(variance > rounding, variance, 1.0)
         floor = RELATIVE_FLOOR * self._variance
-        self._fixed = tiles_of(points, weights), np.ascontiguousarray(labels)
+        products = products_of(points, m < k, layout.matrices, layout.isotropic)
+        self._fixed = (
+            tiles_of(points, products, weights),
+            np.ascontiguousarray(labels),
+            self._second(points, weights, m < k),
+        )
+        self._n_features = n_features(d, len(products))
         self._amounts = floor if isinstance(added, str) else np.broadcast_to(added, d).copy(), floor
         self._limits = np.array([0, 0, LEAST_ROWS * rule.mean_row_weight, rounding, layout.isotropic])
         self._weights, self._constants = np.zeros((2, s, k))
@@ -56,21 +63,27 @@ class GaussianAscents(Ascents[GaussianParameters]):
         self._ratios = np.zeros((s, m))
         self._outcomes = np.zeros((s, 4))
 
+    def _second(self, points: FloatArray, weights: FloatArray, shared: bool) -> FloatArray:
+        """Return the sums of products over all points, (d, d) or (d, 1), where components share them."""
+        d = len(points)
+        if not shared:
+            return np.empty((0, 0))
+        if self._layout.matrices:
+            return gram(points * weights, points)
+        return np.asarray(np.square(points) @ weights).reshape(d, 1)
+
     @staticmethod
-    def fit_in_memory(layout: Layout, s: int, k: int, d: int) -> bool:
-        """Return whether the arrays of s ascents are small."""
-        return s * k * d * (d if layout.matrices else 1) <= _MOST_NUMBERS
+    def fit_in_memory(layout: Layout, s: int, k: int, d: int, m: int = 0) -> bool:
+        """Return whether the arrays of s ascents over m points are small."""
+        columns = d if layout.matrices else 1
+        products = 0 if layout.shape(k, d)[0] < k else columns * (d + 1) // 2
+        return max(s * k * d * columns, m * (1 + d + products)) <= _MOST_NUMBERS
 
     def go_on(self, chosen: list[int], iterations: int, tol: float) -> None:
         self._limits[:2] = iterations, tol
-        g, (_, k, d), (_, _, _, columns) = len(chosen), self._means.shape, self._covariances.shape
-        scratch = (
-            np.empty((g, k + 1, STRIDE_BYTES // 8)),
-            np.empty((g, k)),
-            np.empty((g, k, d)),
-            np.empty((g, k, d, columns)),
-            np.empty((g, k, d)),
-        )
+        g, (_, k, d) = len(chosen), self._means.shape
+        sums = np.empty((2, g, k, self._n_features))
+        scratch = np.empty((g, k, STRIDE_BYTES // 8)), *sums, np.empty((g, 2, d))
         given = *self._fixed, np.array(chosen), self._limits, *self._amounts
         arguments = *given, *self._state, self._ratios, self._outcomes, *scratch
         numbers = self._fixed[1].shape[1] * g * k * d
