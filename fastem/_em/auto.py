@@ -184,7 +184,8 @@ def best_start(
     extra, heat = _effort(n, m, work, len(found), alone) if k > 1 else (0, _HEAT)
     if k > 1 and not likelihood.family.shows_clusters:
         extra, heat = max(extra, _BLIND), _LONGEST_HEAT
-    few = n <= _MOST_ROWS and extra > 0
+    small = n <= _MOST_ROWS
+    few = small and extra > 0
     if few and filled is not rows:
         heat = _GAPPED_HEAT
     # Kernels of whole ascents know no more than complete rows and weights. Where there is more, they still
@@ -202,8 +203,8 @@ def best_start(
     sample, whole = (replace(likelihood, source=ArraySource(these, threads)) for these in (rows, filled))
     plain = not (partly_known or likelihood.hard or likelihood.fixed)
     ascended = None
-    if few and plain and not more and likelihood.prior is None:
-        ascended = best_ascent(sample, rows, found, n_threads)
+    if small and plain and not more and likelihood.prior is None:
+        ascended = best_ascent(sample, rows, found, n_threads, few)
     if ascended is None:
         if few and plain:
             found = shortlisted(whole, filled, found, n_threads, _BLIND_HEAT if more else ROUGH_HEAT)

@@ -29,6 +29,8 @@ _ALIKE = 1e-5
 # Ascents by one kernel: the iterations of each heat, and how many go on: a number, or one in so many if that
 # is more. With 8 or 12 iterations in the first heat, the start that would have been best is often dropped.
 _ASCENT_HEATS = ((20, 4, 8), (60, 2, 16), (150, 1, 1000))
+# The same where a pass over the sample takes long, and there are no random starts.
+_SHORT_HEATS = ((5, 1, 3), (10, 1, 9), (50, 1, 1000))
 _ASCENT_TOL = 1e-6
 # The heat of a rough family has this many iterations, and leaves this many labellings. With 6 or 12 of them
 # left, the best one for mclust's models was often missed.
@@ -36,10 +38,10 @@ ROUGH_HEAT = (20, 20)
 
 
 def best_ascent(
-    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None
+    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None, long: bool
 ) -> Maximised[P] | None:
     """Return the end of the best of the ascents, or None if there is none."""
-    ended = raced(sample, rows, found, n_threads, _ASCENT_HEATS)
+    ended = raced(sample, rows, found, n_threads, _ASCENT_HEATS if long else _SHORT_HEATS)
     return None if ended is None else ended[0].parameters(ended[1])
 
 

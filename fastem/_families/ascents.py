@@ -48,6 +48,8 @@ class GaussianAscents(Ascents[GaussianParameters]):
             variance[:] = variance.mean()
         self._variance = np.where(variance > rounding, variance, 1.0)
         floor = RELATIVE_FLOOR * self._variance
+        near = np.argsort(labels[0], kind="stable")  # points of one cluster side by side
+        points, weights, labels = points[:, near], weights[near], labels[:, near]
         products = products_of(points, m < k, layout.matrices, layout.isotropic)
         self._fixed = (
             tiles_of(points, products, weights),

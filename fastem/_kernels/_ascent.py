@@ -20,7 +20,7 @@ import numpy as np
 from fastem._kernels._jit import entry_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
 from fastem._kernels._math import exp2, log2_reciprocal
-from fastem._kernels._simd import lanes, load, maximum, splat, store, sum4, tile_rows
+from fastem._kernels._simd import above, lanes, load, maximum, splat, store, sum4, tile_rows
 from fastem._kernels._tile import least_exponent
 
 # Columns of the outcomes.
@@ -32,6 +32,9 @@ FAILED = np.int64(3)  # 1 if a component has lost its rows, or has no covariance
 _LN2 = np.log(2.0)
 _HALF_LOG2_E = 0.5 / np.log(2.0)
 _LOWEST = np.float64(-1e300)
+# The exponent of a responsibility that changes no sum. Neighbouring points are of one cluster (see
+# `GaussianAscents`), so that most components have less of all points of a vector, and need no exponentials.
+_NEGLIGIBLE = np.float64(-60.0)
 _BLOCK = 4  # features that the M-step sums side by side
 
 
@@ -105,7 +108,7 @@ def share_points(tile, rows, coefficients, used, shares):
     """
     K, step = coefficients.shape[0], lanes(tile)
     least, zero, lowest = splat(least_exponent(tile)), splat(np.float64(0)), splat(_LOWEST)
-    likelihood = zero
+    negligible, likelihood = splat(_NEGLIGIBLE), zero
     for b in range(0, rows, 4 * step):
         b1, b2, b3 = b + step, b + 2 * step, b + 3 * step
         for k in range(0, K, 2):
@@ -131,9 +134,13 @@ def share_points(tile, rows, coefficients, used, shares):
             for k in range(K):
                 peak = maximum(load(shares, k, c), peak)
             for k in range(K):
-                share = exp2(load(shares, k, c) - peak, least)
-                store(shares, k, c, share)
-                total = total + share
+                share = load(shares, k, c) - peak
+                if above(share, negligible) != 0:
+                    share = exp2(share, least)
+                    total = total + share
+                    store(shares, k, c, share)
+                else:
+                    store(shares, k, c, zero)
             logarithm, factor = log2_reciprocal(total)
             weight = load(tile, 0, c)
             likelihood = likelihood + weight * (logarithm + peak)
