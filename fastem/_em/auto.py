@@ -130,7 +130,8 @@ def _clear(likelihood: Likelihood[P], drawn: "Drawn", rng: np.random.Generator) 
     if likelihood.prior is not None or likelihood.family.plain is not likelihood.family or not _plain(likelihood, rows):
         return None
     sample = replace(likelihood, source=ArraySource(rows, 1))
-    return clear_start(sample, rows, geometries, weights, rng, likelihood.source.n_threads)
+    ended = clear_start(sample, rows, geometries, weights, rng, likelihood.source.n_threads)
+    return None if ended is None else ended[0].parameters(ended[1])
 
 
 def _plain(likelihood: Likelihood[P], rows: Rows) -> bool:

@@ -15,7 +15,7 @@ from fastem._em.masses import repeated_rows
 from fastem._em.objective import Likelihood
 from fastem._em.race import ascents_of, points_of
 from fastem._families.base import Ascents
-from fastem._families.steps import Maximised, P
+from fastem._families.steps import P
 from fastem._kernels._kmeans import labels_from_seeds
 from fastem._typing import Array, FloatArray, Rows
 
@@ -41,8 +41,8 @@ def clear_start(
     weights: FloatArray,
     rng: np.random.Generator,
     n_threads: int | None,
-) -> Maximised[P] | None:
-    """Return where EM on the sample ends if clusters are clear, or None."""
+) -> tuple[Ascents[P], int] | None:
+    """Return ascents on the sample, and which of them ends where EM does if clusters are clear, or None."""
     k = sample.k
     found = _quick_labels(geometries, weights, k, rng)
     agreed = next((one for one, other in combinations(found, 2) if agreement(one, other, k) == 1), None)
@@ -66,7 +66,7 @@ def clear_start(
     if _more_clusters(ascents, sample, rows, geometries[0], weights, rng):
         return None
     ascents.go_on([0], _REST, _TOL)
-    return ascents.parameters(0)
+    return ascents, 0
 
 
 def _more_clusters(
@@ -90,7 +90,7 @@ def _more_clusters(
     more = ascents_of(replace(sample, k=k + 1), few, [*found], 1)
     if more is None:
         return True
-    same = ascents.moved(0, points_of(sample, few), own)
+    same = ascents if len(own) == len(weights) else ascents.moved(0, points_of(sample, few), own)
     same.go_on([0], _HEAT, _TOL)
     more.go_on([*range(_SEEDS)], _HEAT, _TOL)
     reached = same.objective(0)

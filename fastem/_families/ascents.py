@@ -12,7 +12,7 @@ from fastem._families.normalise import LN2
 from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING
 from fastem._families.steps import Maximised, Rule
-from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, n_features, products_of, slot_ascend, tiles_of
+from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, slot_ascend, tiles_of
 from fastem._kernels._layout import STRIDE_BYTES
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray
@@ -49,14 +49,11 @@ class GaussianAscents(Ascents[GaussianParameters]):
         self._variance = np.where(variance > rounding, variance, 1.0)
         floor = RELATIVE_FLOOR * self._variance
         near = np.argsort(labels[0], kind="stable")  # points of one cluster side by side
-        points, weights, labels = points[:, near], weights[near], labels[:, near]
-        products = products_of(points, m < k, layout.matrices, layout.isotropic)
         self._fixed = (
-            tiles_of(points, products, weights),
-            np.ascontiguousarray(labels),
+            tiles_of(points, weights, near, columns, m < k, layout.isotropic),
+            labels[:, near],
             self._second(points, weights, m < k),
         )
-        self._n_features = n_features(d, len(products))
         self._amounts = floor if isinstance(added, str) else np.broadcast_to(added, d).copy(), floor
         self._limits = np.array([0, 0, LEAST_ROWS * rule.mean_row_weight, rounding, layout.isotropic])
         self._weights, self._constants = np.zeros((2, s, k))
@@ -84,7 +81,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
     def go_on(self, chosen: list[int], iterations: int, tol: float) -> None:
         self._limits[:2] = iterations, tol
         g, (_, k, d) = len(chosen), self._means.shape
-        sums = np.empty((2, g, k, self._n_features))
+        sums = np.empty((2, g, k, self._fixed[0].shape[1] - 1))
         scratch = np.empty((g, k, STRIDE_BYTES // 8)), *sums, np.empty((g, 2, d))
         given = *self._fixed, np.array(chosen), self._limits, *self._amounts
         arguments = *given, *self._state, self._ratios, self._outcomes, *scratch

@@ -38,33 +38,38 @@ _NEGLIGIBLE = np.float64(-60.0)
 _BLOCK = 4  # features that the M-step sums side by side
 
 
-def products_of(points: np.ndarray, shared: bool, matrices: bool, isotropic: bool) -> np.ndarray:
-    """Return the G products (G, m) of the coordinates of points (d, m)."""
-    if shared:
-        return points[:0]
-    if matrices:
-        rows, columns = np.tril_indices(len(points))
-        return np.asarray(points[rows] * points[columns])
-    squares = np.square(points)
-    return squares.sum(axis=0)[None] if isotropic else squares
+def tiles_of(
+    points: np.ndarray, weights: np.ndarray, order: np.ndarray, columns: int, shared: bool, isotropic: bool
+) -> np.ndarray:
+    """Tiles (T, 1 + F, stride) of points (d, m) and weights (m,), in this order.
 
-
-def n_features(d: int, products: int) -> int:
-    """F: how many features there are, zeros included."""
-    return -(-(1 + d + products) // _BLOCK) * _BLOCK
-
-
-def tiles_of(points: np.ndarray, products: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Tiles (T, 1 + F, stride). The last is padded with points of weight 0."""
+    The covariances have so many columns C. The last tile is padded with points of weight 0.
+    """
     (d, m), rows = points.shape, TILE_BYTES // 8
-    top = 2 + d
-    tiles = np.zeros((-(-m // rows), 1 + n_features(d, len(products)), STRIDE_BYTES // 8))
-    for t, tile in enumerate(tiles):
-        part = slice(t * rows, (t + 1) * rows)
-        own = len(weights[part])
-        tile[0, :own], tile[1, :own], tile[2:top, :own] = weights[part], 1.0, points[:, part]
-        tile[top : top + len(products), :own] = products[:, part]
+    products = 0 if shared else 1 if isotropic else d * (columns + 1) // 2
+    features = -(-(1 + d + products) // _BLOCK) * _BLOCK
+    tiles = np.zeros((-(-m // rows), 1 + features, STRIDE_BYTES // 8))
+    lay_out(points, weights, order, products, tiles)
     return tiles
+
+
+@entry_kernel
+def lay_out(points, weights, order, products, tiles):
+    """OUT tiles"""
+    (d, m), size = points.shape, tile_rows(tiles)
+    for t in range(tiles.shape[0]):
+        tile, chosen = tiles[t], order[t * size : min((t + 1) * size, m)]
+        own, top = chosen.shape[0], 2 + d
+        for b in range(own):
+            tile[0, b], tile[1, b] = weights[chosen[b]], 1.0
+        for i in range(d):
+            for b in range(own):
+                tile[2 + i, b] = points[i, chosen[b]]
+        for i in range(d if products > 0 else 0):
+            for j in range(0 if products > d or d == 1 else i, i + 1):
+                for b in range(own):
+                    tile[top, b] += tile[2 + i, b] * tile[2 + j, b]
+                top += 0 if products == 1 else 1
 
 
 @spliced_kernel
