@@ -127,7 +127,11 @@ def _clear(likelihood: Likelihood[P], drawn: "Drawn", rng: np.random.Generator) 
     rows, geometries, weights, filled = drawn
     if likelihood.k == 1 or likelihood.source.n_positive > _MOST_ROWS or filled is not rows:
         return None
-    if likelihood.prior is not None or likelihood.family.plain is not likelihood.family or not _plain(likelihood, rows):
+    if (
+        likelihood.prior is not None
+        or likelihood.family.plain is not likelihood.family
+        or not _plain(likelihood, rows)
+    ):
         return None
     sample = replace(likelihood, source=ArraySource(rows, 1))
     ended = clear_start(sample, rows, geometries, weights, rng, likelihood.source.n_threads)

@@ -25,10 +25,10 @@ from fastem._typing import Array, FloatArray, Rows
 # Breathing takes so many rows for each centre, and at least as many as the second number says, or, where EM
 # goes on from all of several labellings, as the third one.
 _ROWS_PER_CENTRE, _LEAST_ROWS, _FEW_ROWS = 128, 2048, 512
-# Centres that the first breath adds, or a part of k if that is less and EM goes on from several labellings. Of
-# 900 fits with 2 to 12 components, 707 in 1000 were best with 5 centres, 712 with none, 748 and 747 when one
-# of these was 1.
-_DEPTH, _DEPTH_PART = 5, 4
+# Centres that the first breath adds. Where EM goes on from several labellings, it is fewer than k, since
+# there a few clusters need no more: of 900 fits with 2 to 12 components as many were best with one centre as
+# with five. Eight clusters of which some are 20 times as large as others need five.
+_DEPTH = 5
 # Lloyd's iterations in each geometry end after this many. Most data need a quarter of them.
 _LLOYD_ITERATIONS = 200
 _NOISE = 64  # directions in which new centres are put beside others
@@ -190,7 +190,7 @@ def _breathed(
     geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
 ) -> Iterator[Array]:
     """Yield what k-means finds in each geometry where EM decides, and so less will do for few clusters."""
-    depth = max(1, min(_DEPTH, k // _DEPTH_PART))
+    depth = max(1, min(_DEPTH, k - 1))
     return breathe(geometries, weights, k, rng, n_threads, depth=depth, least=_FEW_ROWS)
 
 

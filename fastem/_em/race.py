@@ -111,17 +111,19 @@ def _leaders(
 ) -> list[int]:
     """Return the best of the chosen starts, which must have ended apart. Singular ones come last.
 
-    Those on a mass are not meant by that.
+    Those on a mass are not meant by that. Of those that ended alike the first one counts, since which of
+    them is ahead by a rounding error says nothing.
     """
     reached = {start: value for start in chosen if (value := ascents.objective(start)) is not None}
-    order = sorted(reached, key=lambda start: -reached[start])
+    alike: list[list[int]] = []
+    for start in sorted(reached, key=lambda start: -reached[start]):
+        if alike and reached[alike[-1][0]] - reached[start] <= _ALIKE:
+            alike[-1].append(start)
+        else:
+            alike.append([start])
     sound: list[int] = []
     unsound: list[int] = []
-    last = np.inf
-    for start in order:
-        if last - reached[start] <= _ALIKE:
-            continue
-        last = reached[start]
+    for start in map(min, alike):
         singular = ascents.singular(start)
         if not singular or set(singular) <= set(_masses_at(ascents, sample, rows, start)):
             sound.append(start)

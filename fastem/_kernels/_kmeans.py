@@ -144,7 +144,16 @@ def label_starts(
         if max_iter > 0:
             two[0] = -1
             iterate(
-                points, weights, own, max_iter, two[0, :f], two[1, :f], rows[0, :f], rows[1, :f], totals, centres[1]
+                points,
+                weights,
+                own,
+                max_iter,
+                two[0, :f],
+                two[1, :f],
+                rows[0, :f],
+                rows[1, :f],
+                totals,
+                centres[1],
             )
         assign(geometries[which[s]], own, labels[s], two[1], rows[0], rows[1])
 
