@@ -53,7 +53,7 @@ def brief_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximise
         return softened(likelihood, given_start(sample, np.zeros(len(rows.X), np.int64)))
     whole = len(rows.X) == likelihood.source.n_positive
     found = list(breathe(geometries[:1], weights, k, rng, 1))
-    others = geometries[1:-1] if whole else geometries[1:-1][-1:]
+    others = geometries[1:-1] if whole else geometries[1:-1][:1]
     found += [_lloyd_labels(points, weights, k, rng) for points in others]
     found = distinct(found, k)
     affordable = _PASSES * likelihood.source.n_samples // (_HEATS[0][0] * len(rows.X)) - len(found)

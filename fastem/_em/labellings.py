@@ -137,9 +137,10 @@ def geometries_of(
 ) -> tuple[list[FloatArray], FloatArray]:
     """Return the rows in each geometry, (d, m) or (1, m), and their weights (m,).
 
-    First with a scale for each feature, then with one scale for all, then whitened. If k-means cannot tell
-    these apart, the first comes twice. Last comes only the direction of least kurtosis, in which clusters are
-    apart most (Pena and Prieto 2001). It is an eigenvector of the fourth moments of Cardoso (1989).
+    First with a scale for each feature, then whitened, then with one scale for all, which alone depends on
+    units. If k-means cannot tell these apart, the first comes twice. Last comes only the direction of least
+    kurtosis, in which clusters are apart most (Pena and Prieto 2001). It is an eigenvector of the fourth
+    moments of Cardoso (1989).
     """
     scaled, weights = standardised(rows, dtype, family, frame, isotropic=False)
     if len(scaled) == 1:
@@ -149,17 +150,17 @@ def geometries_of(
     common, _ = standardised(rows, dtype, family, one_scale, isotropic=True)
     total = weights.sum()
     variances = np.einsum("ji,ji,i->j", common, common, weights)
-    if variances.max() > _ROUND * variances.min():
-        geometries.append(common)
+    units = [common] if variances.max() > _ROUND * variances.min() else []
     d, m = scaled.shape
     if d > min(_MOST_WHITENED, m // 2):
-        return [*geometries, scaled], weights
+        return [scaled, *units, scaled], weights
     eigenvalues, directions = np.linalg.eigh(gram(scaled * weights, scaled) / total)
     least = _LEAST_EIGENVALUE * eigenvalues[-1]
     deviations = np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0))
     whitened = times((directions / deviations).T, scaled)
     if eigenvalues[-1] > _ROUND * eigenvalues[0]:
         geometries.append(whitened)
+    geometries += units
     if len(geometries) == 1:
         geometries.append(scaled)
     fourth = gram(whitened * (weights * np.square(whitened).sum(axis=0)), whitened) / total
