@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import fastem
+from fastem._em import auto
 from fastem._families.ascents import GaussianAscents
 from fastem._families.frame import Frame
 from fastem._families.layouts import Full
@@ -72,7 +73,7 @@ def test_it_goes_on_where_it_stopped_by_any_number_of_threads():
 
 
 def test_it_goes_on_with_other_rows():
-    """On the same rows as if it had not moved, and on others from the same parameters."""
+    """On the same rows as if it had not moved, but for rounding, and on others from the same parameters."""
     X, weights, labels = problem(300, 2, 3)
     stays = ascents_of(X, weights, labels, "full", 3)
     stays.go_on([1], 7, -np.inf)
@@ -82,8 +83,9 @@ def test_it_goes_on_with_other_rows():
     for going, start in ((stays, 1), (moves, 0), (elsewhere, 0)):
         going.go_on([start], 5, -np.inf)
     for mine, others in zip(stays.parameters(1).parameters, moves.parameters(0).parameters, strict=True):
-        np.testing.assert_array_equal(mine, others)
-    assert stays.objective(1) == moves.objective(0) != elsewhere.objective(0)
+        np.testing.assert_allclose(mine, others, rtol=1e-9, atol=1e-12)
+    assert stays.objective(1) == pytest.approx(moves.objective(0), rel=1e-12)
+    assert abs(stays.objective(1) - elsewhere.objective(0)) > 0.1
 
 
 def test_it_stops_when_an_iteration_gains_little():
@@ -159,6 +161,40 @@ def test_covariances_are_positive_definite_whatever_the_floor():
             np.linalg.cholesky(found.parameters.covariances)
             floored += found.floored
     assert floored
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_doubt_is_the_entropy_of_the_labels(covariance_type):
+    X, weights, labels = problem(300, 2, 3)
+    ascents = ascents_of(X, weights, labels, covariance_type, 3, 0.0)
+    ascents.go_on([0], 3000, -np.inf)
+    found = ascents.parameters(0).parameters
+    dense = np.squeeze(naive.dense(found.covariances, covariance_type, 3, 2))
+    covariances = np.broadcast_to(dense, (3, 2, 2))
+    joint = np.stack(
+        [
+            np.log(w) - 0.5 * (np.linalg.slogdet(c)[1] + ((X - m) @ np.linalg.inv(c) * (X - m)).sum(axis=1))
+            for w, m, c in zip(found.weights, found.means, covariances, strict=True)
+        ],
+        axis=1,
+    )
+    r = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
+    entropy = -(weights @ (r * np.log(np.maximum(r, 1e-300))).sum(axis=1)) / weights.sum()
+    assert ascents.doubt(0) == pytest.approx(entropy / found.weights.min(), abs=1e-4)
+
+
+@compiled_only
+@pytest.mark.parametrize(("clusters", "clear"), [(3, True), (4, False)])
+def test_the_start_ends_early_where_each_component_has_a_cluster_of_its_own(monkeypatch, clusters, clear):
+    rng = np.random.default_rng(0)
+    places = np.array([[0.0, 0], [12, 0], [0, 14], [13, 13]])[:clusters]
+    X = places[rng.integers(clusters, size=600)] + rng.normal(size=(600, 2))
+    called, labellings = [], auto.labellings
+    monkeypatch.setattr(auto, "labellings", lambda *given: called.append(1) or labellings(*given))
+    model = fastem.fit(X, 3, rng=0)
+    assert bool(called) is not clear
+    best = fastem.fit(X, 3, rng=0, n_init=10, init="k-means++").report.log_likelihood
+    assert model.report.log_likelihood > best - 0.1
 
 
 def test_large_samples_are_left_to_the_passes():

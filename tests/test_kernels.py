@@ -16,7 +16,7 @@ from small_kernels import (
 )
 
 import fastem
-from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
+from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds, lloyd
 from fastem._kernels._layout import BLOCK, STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
 from fastem._kernels._products import pack_components, pad_components
 from fastem._kernels._regression import slot_regression
@@ -296,6 +296,21 @@ def test_kmeans_plus_plus_matches_the_loops(seed):
     expected = naive_kmeans_plus_plus(points, weights, uniforms)
     actual = kmeans_plus_plus(np.ascontiguousarray(points.T), weights, uniforms)
     np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_labels_of_many_starts_are_those_of_each(step):
+    rng = np.random.default_rng(step)
+    geometries, weights = rng.normal(size=(2, 3, 101)), rng.uniform(0.5, 2, 101)
+    which, uniforms = np.array([0, 1, 1]), rng.random((3, 4, 2))
+    found = labels_from_seeds(geometries, which, weights, uniforms, 5, step)
+    for start, geometry in enumerate(which):
+        points, few = geometries[geometry], np.ascontiguousarray(geometries[geometry][:, ::step])
+        own = np.ascontiguousarray(weights[::step])
+        centres = np.ascontiguousarray(few[:, kmeans_plus_plus(few, own, uniforms[start])].T)
+        lloyd(few, own, centres, 5)
+        gaps = np.square(points[None] - centres[:, :, None]).sum(axis=1)
+        np.testing.assert_array_equal(found[start], gaps.argmin(axis=0))
 
 
 def test_kmeans_plus_plus_survives_fewer_distinct_points_than_seeds():

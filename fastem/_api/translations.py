@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -123,17 +123,29 @@ def advised(
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:
+                return function(*args, **kwargs)
+            except TypeError:
+                # To bind them first would take longer than anything else that is asked of the arguments.
+                error = _binding_error(signature, args, kwargs)
+                if error is None:
+                    raise
                 owner = type(args[0]) if "self" in signature.parameters and args else None
                 name = function.__name__ if owner is None else f"{owner.__name__}.{function.__name__}"
                 name = name.removesuffix(".__init__")
                 raise TypeError(f"{name}() {advice(kwargs, error)}") from None
-            return function(*args, **kwargs)
 
         return call
 
     return decorate
+
+
+def _binding_error(signature: inspect.Signature, args: Any, kwargs: Any) -> TypeError | None:
+    """Return the error of arguments that the signature does not take."""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        return error
+    return None
 
 
 def _either(words: str, about: str) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastem._em.clear import clear_start
 from fastem._em.labellings import (
     distinct,
     geometries_of,
@@ -102,6 +103,8 @@ def partial_start(
 def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: int = 0) -> Maximised[P]:
     drawn = draw(likelihood, rows_to_draw(likelihood), rng)
     source, k = likelihood.source, likelihood.k
+    if restart == 0 and (found_clear := _clear(likelihood, drawn, rng)) is not None:
+        return softened(likelihood, found_clear)
     found, clear = labellings(drawn.geometries, drawn.weights, k, rng, source.n_threads)
     bare: list[Array] = []
     if likelihood.family.box is not None:
@@ -117,6 +120,27 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: 
         bare = [np.where(dense > 0, labels, k) for labels in others]
     thorough = _AGAIN if restart > 0 and likelihood.family.has_ascents else 1
     return best_start(likelihood, drawn, found, clear, rng, thorough, bare)
+
+
+def _clear(likelihood: Likelihood[P], drawn: "Drawn", rng: np.random.Generator) -> Maximised[P] | None:
+    """Return the start from clear clusters of few rows, if they are clear."""
+    rows, geometries, weights, filled = drawn
+    if likelihood.k == 1 or likelihood.source.n_positive > _MOST_ROWS or filled is not rows:
+        return None
+    if (
+        likelihood.prior is not None
+        or likelihood.family.plain is not likelihood.family
+        or not _plain(likelihood, rows)
+    ):
+        return None
+    sample = replace(likelihood, source=ArraySource(rows, 1))
+    ended = clear_start(sample, rows, geometries, weights, rng, likelihood.source.n_threads)
+    return None if ended is None else ended[0].parameters(ended[1])
+
+
+def _plain(likelihood: Likelihood[P], rows: Rows) -> bool:
+    known = rows.labels is not None and bool((rows.labels >= 0).any())
+    return not (known or likelihood.hard or likelihood.fixed)
 
 
 class Drawn(NamedTuple):
@@ -165,7 +189,8 @@ def best_start(
     extra, heat = _effort(n, m, work, len(found), alone) if k > 1 else (0, _HEAT)
     if k > 1 and not likelihood.family.shows_clusters:
         extra, heat = max(extra, _BLIND), _LONGEST_HEAT
-    few = n <= _MOST_ROWS and extra > 0
+    small = n <= _MOST_ROWS
+    few = small and extra > 0
     if few and filled is not rows:
         heat = _GAPPED_HEAT
     # Kernels of whole ascents know no more than complete rows and weights. Where there is more, they still
@@ -174,7 +199,7 @@ def best_start(
     if few:
         free = more or likelihood.family.rough is None
         extra *= thorough if free else max(thorough, _CONSTRAINED)
-    found = [*found, *(random_labels(geometries[0], weights, k, rng) for _ in range(extra))]
+    found = [*found, *random_labels(geometries[0], weights, k, rng, extra)]
     partly_known = rows.labels is not None and bool((rows.labels >= 0).any())
     if rows.labels is not None and partly_known:
         found, bare = ([matched(labels, rows, k) for labels in group] for group in (found, bare))
@@ -183,8 +208,8 @@ def best_start(
     sample, whole = (replace(likelihood, source=ArraySource(these, threads)) for these in (rows, filled))
     plain = not (partly_known or likelihood.hard or likelihood.fixed)
     ascended = None
-    if few and plain and not more and likelihood.prior is None:
-        ascended = best_ascent(sample, rows, found, n_threads)
+    if small and plain and not more and likelihood.prior is None:
+        ascended = best_ascent(sample, rows, found, n_threads, few)
     if ascended is None:
         if few and plain:
             found = shortlisted(whole, filled, found, n_threads, _BLIND_HEAT if more else ROUGH_HEAT)

@@ -53,14 +53,14 @@ def brief_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximise
         return softened(likelihood, given_start(sample, np.zeros(len(rows.X), np.int64)))
     whole = len(rows.X) == likelihood.source.n_positive
     found = list(breathe(geometries[:1], weights, k, rng, 1))
-    others = geometries[1:-1] if whole else geometries[1:-1][-1:]
+    others = geometries[1:-1] if whole else geometries[1:-1][:1]
     found += [_lloyd_labels(points, weights, k, rng) for points in others]
     found = distinct(found, k)
     affordable = _PASSES * likelihood.source.n_samples // (_HEATS[0][0] * len(rows.X)) - len(found)
     clear = len(found) == 1 and len(geometries) > 2
     in_any_case = min(_EXTRA, _EXTRA_WORK // work) if whole else 0
     extra = max(0 if clear else min(affordable, _MOST_EXTRA), in_any_case)
-    found += [random_labels(geometries[0], weights, k, rng) for _ in range(extra)]
+    found += random_labels(geometries[0], weights, k, rng, extra)
     heats = _WHOLE_HEATS if whole else _HEATS
     return softened(likelihood, _best(likelihood, rows, found, work, heats, rng))
 

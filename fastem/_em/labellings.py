@@ -18,13 +18,17 @@ from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.matrices import gram, times
 from fastem._kernels._breathing import labels_of, new_tiles, slot_breathe
-from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
+from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray, Rows
 
-# Breathing takes so many rows for each centre, and at least as many as the second number says.
-_ROWS_PER_CENTRE, _LEAST_ROWS = 128, 2048
-_DEPTH = 5  # centres that the first breath adds
+# Breathing takes so many rows for each centre, and at least as many as the second number says, or, where EM
+# goes on from all of several labellings, as the third one.
+_ROWS_PER_CENTRE, _LEAST_ROWS, _FEW_ROWS = 128, 2048, 512
+# Centres that the first breath adds. Where EM goes on from several labellings, it is fewer than k, since
+# there a few clusters need no more: of 900 fits with 2 to 12 components as many were best with one centre as
+# with five. Eight clusters of which some are 20 times as large as others need five.
+_DEPTH = 5
 # Lloyd's iterations in each geometry end after this many. Most data need a quarter of them.
 _LLOYD_ITERATIONS = 200
 _NOISE = 64  # directions in which new centres are put beside others
@@ -44,7 +48,7 @@ _ROUND = 1.5
 _SPOT_SHARE = 0.03
 _WIDER = 4
 _SPOTS = 48
-_SPOT_ROWS = 2048
+_SPOT_ROWS = 1024
 # Where noise is expected, this share of the rows, farthest from so many neighbours, is sparse. Without that,
 # fits missed the best optimum known of 4 in 30 data sets of 3 to 5 clusters and 20 % noise; with it, of none.
 _SPARSE_SHARE, _NEIGHBOURS = 0.3, 10
@@ -66,9 +70,9 @@ def labellings(
     if masses and not weights[~np.any(masses, axis=0)].any():  # as where those in sparse places do not count
         masses = []
     found = _around(geometries, weights, masses, k, rng, n_threads)
-    clear = any(_agreement(*pair, k) >= _CLEAR for pair in combinations(found[:-1], 2))
+    clear = any(agreement(*pair, k) >= _CLEAR for pair in combinations(found[:-1], 2))
     if masses:
-        found += breathe([scaled], weights, k, rng, n_threads)
+        found += _breathed([scaled], weights, k, rng, n_threads)
     if k > len(masses) + 1:
         spot = _dense_spot(scaled, np.where(np.any(masses, axis=0), 0.0, weights) if masses else weights, rng)
         found += _around([scaled], weights, [*masses, spot], k, rng, n_threads)
@@ -79,7 +83,7 @@ def distinct(found: list[Array], k: int) -> list[Array]:
     """Return the labellings that differ from all before them."""
     different: list[Array] = []
     for labels in found:
-        if not any(_agreement(labels, other, k) == 1 for other in different):
+        if not any(agreement(labels, other, k) == 1 for other in different):
             different.append(labels)
     return different
 
@@ -101,10 +105,14 @@ def weights_of_dense(points: FloatArray, weights: FloatArray, rng: np.random.Gen
     return np.where(reach <= np.quantile(reach[positive], 1 - _SPARSE_SHARE), weights, 0.0)
 
 
-def random_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator) -> Array:
-    """Return the nearest of k seeds of each point (d, m)."""
-    seeds = kmeans_plus_plus(points, weights, rng.random((k, 1)))
-    return lloyd(points, weights, np.ascontiguousarray(points[:, seeds].T), 0)
+def random_labels(
+    points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator, count: int
+) -> list[Array]:
+    """Return the nearest of k seeds of each point (d, m), so many times."""
+    if count == 0:
+        return []
+    which, uniforms = np.zeros(count, np.int64), rng.random((count, k, 1))
+    return [*labels_from_seeds(points[None], which, weights, uniforms, 0)]
 
 
 def nearest_known(points: FloatArray, weights: FloatArray, known: Array, k: int) -> Array:
@@ -129,9 +137,10 @@ def geometries_of(
 ) -> tuple[list[FloatArray], FloatArray]:
     """Return the rows in each geometry, (d, m) or (1, m), and their weights (m,).
 
-    First with a scale for each feature, then with one scale for all, then whitened. If k-means cannot tell
-    these apart, the first comes twice. Last comes only the direction of least kurtosis, in which clusters are
-    apart most (Pena and Prieto 2001). It is an eigenvector of the fourth moments of Cardoso (1989).
+    First with a scale for each feature, then whitened, then with one scale for all, which alone depends on
+    units. If k-means cannot tell these apart, the first comes twice. Last comes only the direction of least
+    kurtosis, in which clusters are apart most (Pena and Prieto 2001). It is an eigenvector of the fourth
+    moments of Cardoso (1989).
     """
     scaled, weights = standardised(rows, dtype, family, frame, isotropic=False)
     if len(scaled) == 1:
@@ -141,17 +150,17 @@ def geometries_of(
     common, _ = standardised(rows, dtype, family, one_scale, isotropic=True)
     total = weights.sum()
     variances = np.einsum("ji,ji,i->j", common, common, weights)
-    if variances.max() > _ROUND * variances.min():
-        geometries.append(common)
+    units = [common] if variances.max() > _ROUND * variances.min() else []
     d, m = scaled.shape
     if d > min(_MOST_WHITENED, m // 2):
-        return [*geometries, scaled], weights
+        return [scaled, *units, scaled], weights
     eigenvalues, directions = np.linalg.eigh(gram(scaled * weights, scaled) / total)
     least = _LEAST_EIGENVALUE * eigenvalues[-1]
     deviations = np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0))
     whitened = times((directions / deviations).T, scaled)
     if eigenvalues[-1] > _ROUND * eigenvalues[0]:
         geometries.append(whitened)
+    geometries += units
     if len(geometries) == 1:
         geometries.append(scaled)
     fourth = gram(whitened * (weights * np.square(whitened).sum(axis=0)), whitened) / total
@@ -169,18 +178,26 @@ def _around(
 ) -> list[Array]:
     """Return the labels of k-means in each geometry. The last clusters are known."""
     if not known:
-        return list(breathe(geometries, weights, k, rng, n_threads))
+        return list(_breathed(geometries, weights, k, rng, n_threads))
     others = np.where(np.any(known, axis=0), 0.0, weights)
-    found = list(breathe(geometries, others, k - len(known), rng, n_threads))
+    found = list(_breathed(geometries, others, k - len(known), rng, n_threads))
     for labels in found:
         for label, own in enumerate(known, start=k - len(known)):
             labels[own] = label
     return found
 
 
-def breathing_rows(k: int) -> int:
+def _breathed(
+    geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
+) -> Iterator[Array]:
+    """Yield what k-means finds in each geometry where EM decides, and so less will do for few clusters."""
+    depth = max(1, min(_DEPTH, k - 1))
+    return breathe(geometries, weights, k, rng, n_threads, depth=depth, least=_FEW_ROWS)
+
+
+def breathing_rows(k: int, least: int = _LEAST_ROWS) -> int:
     """Return how many rows suffice to tell where k centres are. Breathing takes fewer than twice as many."""
-    return max(_ROWS_PER_CENTRE * k, _LEAST_ROWS)
+    return max(_ROWS_PER_CENTRE * k, least)
 
 
 def breathe(
@@ -190,15 +207,17 @@ def breathe(
     rng: np.random.Generator,
     n_threads: int | None,
     iterations: int = _LLOYD_ITERATIONS,
+    depth: int = _DEPTH,
+    least: int = _LEAST_ROWS,
 ) -> Iterator[Array]:
     """Yield the labels (m,) that k-means finds in each geometry, which may leave clusters without rows.
 
-    They end after so many of Lloyd's `iterations`, or some more. If there are many rows for each cluster,
-    a part of them tells where the centres are.
+    They end after so many of Lloyd's `iterations`, or some more. The first breath adds `depth` centres. If
+    there are many rows for each cluster, a part of them tells where the centres are, but `least` rows.
     """
-    part = slice(None, None, max(1, len(weights) // breathing_rows(k)))
+    part = slice(None, None, max(1, len(weights) // breathing_rows(k, least)))
     few = np.ascontiguousarray(weights[part])
-    m, most = len(few), k + _DEPTH
+    m, most = len(few), k + depth
     for d, alike in groupby(geometries, key=len):
         same = list(alike)
         noise = rng.standard_normal((_NOISE, d))
@@ -212,7 +231,7 @@ def breathe(
             more, sums = np.empty((2, g, most, d))
             totals, errors, uses = np.empty((3, g, most))
             scratch = more, totals, sums, errors, uses, np.zeros((g, most), np.int64)
-            limits = np.array([_DEPTH, iterations])
+            limits = np.array([depth, iterations])
             arguments = (tiles, centres, noise, limits, *scratch, np.zeros((g, 2)))
             run_in_threads(slot_breathe, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
             for tile, there, points in zip(tiles, centres, same[i : i + together], strict=True):
@@ -243,7 +262,7 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
     return np.asarray((gaps <= reach[densest]) & (weights > 0))
 
 
-def _agreement(labels: Array, others: Array, k: int) -> float:
+def agreement(labels: Array, others: Array, k: int) -> float:
     """Return the share of clusters that have a counterpart with nearly the same rows."""
     shared = np.bincount(labels * k + others, minlength=k * k).reshape(k, k)
     most = np.maximum(shared.sum(axis=1)[:, None], shared.sum(axis=0))

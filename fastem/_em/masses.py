@@ -28,6 +28,9 @@ _NARROW = 2e-3
 def repeated_rows(points: FloatArray, weights: FloatArray, most: int) -> list[Array]:
     """Return the masks (m,) of at most `most` masses of equal points (d, m), the heaviest first."""
     keys = (points * np.random.default_rng(0).uniform(1, 2, (len(points), 1))).sum(axis=0)
+    ordered = np.sort(keys)
+    if not (ordered[_LEAST_ROWS - 1 :] == ordered[: 1 - _LEAST_ROWS]).any():
+        return []  # no point repeats so often
     _, first, which = np.unique(keys, return_index=True, return_inverse=True)
     totals: FloatArray = np.bincount(which, weights).astype(np.float64)
     counts = np.bincount(which[weights > 0], minlength=len(first))

@@ -29,6 +29,8 @@ _ALIKE = 1e-5
 # Ascents by one kernel: the iterations of each heat, and how many go on: a number, or one in so many if that
 # is more. With 8 or 12 iterations in the first heat, the start that would have been best is often dropped.
 _ASCENT_HEATS = ((20, 4, 8), (60, 2, 16), (150, 1, 1000))
+# The same where a pass over the sample takes long, and there are no random starts.
+_SHORT_HEATS = ((5, 1, 3), (10, 1, 9), (50, 1, 1000))
 _ASCENT_TOL = 1e-6
 # The heat of a rough family has this many iterations, and leaves this many labellings. With 6 or 12 of them
 # left, the best one for mclust's models was often missed.
@@ -36,10 +38,10 @@ ROUGH_HEAT = (20, 20)
 
 
 def best_ascent(
-    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None
+    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None, long: bool
 ) -> Maximised[P] | None:
     """Return the end of the best of the ascents, or None if there is none."""
-    ended = raced(sample, rows, found, n_threads, _ASCENT_HEATS)
+    ended = raced(sample, rows, found, n_threads, _ASCENT_HEATS if long else _SHORT_HEATS)
     return None if ended is None else ended[0].parameters(ended[1])
 
 
@@ -61,7 +63,7 @@ def raced(
     A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
     Fits to more rows do not use it, since it takes two seconds to compile.
     """
-    ascents = _ascents_of(sample, rows, found, n_threads)
+    ascents = ascents_of(sample, rows, found, n_threads)
     if ascents is None:
         return None
     chosen = list(range(len(found)))
@@ -73,7 +75,7 @@ def raced(
     return ascents, chosen[0]
 
 
-def _ascents_of(
+def ascents_of(
     sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None
 ) -> Ascents[P] | None:
     source, frame = sample.source, sample.frame
@@ -95,7 +97,7 @@ def shortlisted(
     Where the family has no rough one, these are all, unless there is a prior that the ascents do not know.
     """
     rough = sample.family.rough or (sample.family if sample.prior else None)
-    ascents = _ascents_of(replace(sample, family=rough), rows, found, n_threads) if rough else None
+    ascents = ascents_of(replace(sample, family=rough), rows, found, n_threads) if rough else None
     if ascents is None:
         return found
     (iterations, most), chosen = heat, list(range(len(found)))
@@ -109,17 +111,19 @@ def _leaders(
 ) -> list[int]:
     """Return the best of the chosen starts, which must have ended apart. Singular ones come last.
 
-    Those on a mass are not meant by that.
+    Those on a mass are not meant by that. Of those that ended alike the first one counts, since which of
+    them is ahead by a rounding error says nothing.
     """
     reached = {start: value for start in chosen if (value := ascents.objective(start)) is not None}
-    order = sorted(reached, key=lambda start: -reached[start])
+    alike: list[list[int]] = []
+    for start in sorted(reached, key=lambda start: -reached[start]):
+        if alike and reached[alike[-1][0]] - reached[start] <= _ALIKE:
+            alike[-1].append(start)
+        else:
+            alike.append([start])
     sound: list[int] = []
     unsound: list[int] = []
-    last = np.inf
-    for start in order:
-        if last - reached[start] <= _ALIKE:
-            continue
-        last = reached[start]
+    for start in map(min, alike):
         singular = ascents.singular(start)
         if not singular or set(singular) <= set(_masses_at(ascents, sample, rows, start)):
             sound.append(start)

@@ -7,6 +7,8 @@ import numpy as np
 from fastem._families.base import Ascents
 from fastem._families.floor import NEAR, repair
 from fastem._families.layouts import GaussianParameters, Layout
+from fastem._families.matrices import gram
+from fastem._families.normalise import LN2
 from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING
 from fastem._families.steps import Maximised, Rule
@@ -46,7 +48,12 @@ class GaussianAscents(Ascents[GaussianParameters]):
             variance[:] = variance.mean()
         self._variance = np.where(variance > rounding, variance, 1.0)
         floor = RELATIVE_FLOOR * self._variance
-        self._fixed = tiles_of(points, weights), np.ascontiguousarray(labels)
+        near = np.argsort(labels[0], kind="stable")  # points of one cluster side by side
+        self._fixed = (
+            tiles_of(points, weights, near, columns, m < k, layout.isotropic),
+            labels[:, near],
+            self._second(points, weights, m < k),
+        )
         self._amounts = floor if isinstance(added, str) else np.broadcast_to(added, d).copy(), floor
         self._limits = np.array([0, 0, LEAST_ROWS * rule.mean_row_weight, rounding, layout.isotropic])
         self._weights, self._constants = np.zeros((2, s, k))
@@ -55,21 +62,27 @@ class GaussianAscents(Ascents[GaussianParameters]):
         self._ratios = np.zeros((s, m))
         self._outcomes = np.zeros((s, 4))
 
+    def _second(self, points: FloatArray, weights: FloatArray, shared: bool) -> FloatArray:
+        """Return the sums of products over all points, (d, d) or (d, 1), where components share them."""
+        d = len(points)
+        if not shared:
+            return np.empty((0, 0))
+        if self._layout.matrices:
+            return gram(points * weights, points)
+        return np.asarray(np.square(points) @ weights).reshape(d, 1)
+
     @staticmethod
-    def fit_in_memory(layout: Layout, s: int, k: int, d: int) -> bool:
-        """Return whether the arrays of s ascents are small."""
-        return s * k * d * (d if layout.matrices else 1) <= _MOST_NUMBERS
+    def fit_in_memory(layout: Layout, s: int, k: int, d: int, m: int = 0) -> bool:
+        """Return whether the arrays of s ascents over m points are small."""
+        columns = d if layout.matrices else 1
+        products = 0 if layout.shape(k, d)[0] < k else columns * (d + 1) // 2
+        return max(s * k * d * columns, m * (1 + d + products)) <= _MOST_NUMBERS
 
     def go_on(self, chosen: list[int], iterations: int, tol: float) -> None:
         self._limits[:2] = iterations, tol
-        g, (_, k, d), (_, _, _, columns) = len(chosen), self._means.shape, self._covariances.shape
-        scratch = (
-            np.empty((g, k + 1, STRIDE_BYTES // 8)),
-            np.empty((g, k)),
-            np.empty((g, k, d)),
-            np.empty((g, k, d, columns)),
-            np.empty((g, k, d)),
-        )
+        g, (_, k, d) = len(chosen), self._means.shape
+        sums = np.empty((2, g, k, self._fixed[0].shape[1] - 1))
+        scratch = np.empty((g, k, STRIDE_BYTES // 8)), *sums, np.empty((g, 2, d))
         given = *self._fixed, np.array(chosen), self._limits, *self._amounts
         arguments = *given, *self._state, self._ratios, self._outcomes, *scratch
         numbers = self._fixed[1].shape[1] * g * k * d
@@ -89,6 +102,13 @@ class GaussianAscents(Ascents[GaussianParameters]):
 
     def objective(self, start: int) -> float | None:
         return None if self._outcomes[start, FAILED] else float(self._outcomes[start, MEAN])
+
+    def doubt(self, start: int) -> float:
+        # The expected log-density given the labels, where squared distances to the means are d on average,
+        # is less than the log-likelihood by the entropy of the labels.
+        weights, d = self._weights[start], self._means.shape[2]
+        expected = LN2 * float(weights @ self._constants[start]) - 0.5 * d
+        return (float(self._outcomes[start, MEAN]) - expected) / float(weights.min())
 
     def singular(self, start: int) -> list[int]:
         far = (self._ratios[start] > NEAR).all()  # it costs little to see that none is

@@ -35,6 +35,10 @@ class Ascents(ABC, Generic[P]):
         """Return the mean log-density at the last E-step, up to a constant. None means that it failed."""
 
     @abstractmethod
+    def doubt(self, start: int) -> float:
+        """Return the mean entropy of the responsibilities, as a part of the least weight of a component."""
+
+    @abstractmethod
     def singular(self, start: int) -> list[int]:
         """Return the components of a start that would be singular without the floor."""
 

@@ -244,7 +244,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         if not (
             self.has_ascents
             and self._constraint.direct
-            and GaussianAscents.fit_in_memory(self._layout, len(labels), k, len(points))
+            and GaussianAscents.fit_in_memory(self._layout, len(labels), k, *points.shape)
         ):
             return None
         return GaussianAscents(

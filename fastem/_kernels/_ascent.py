@@ -4,8 +4,15 @@ On a few hundred rows what Python does between two passes takes fifty times as l
 "auto" makes many ascents on such a sample, and each is one slot of this kernel. Where they end need not be
 exact, because the fit goes on from the best.
 
-Tiles (T, 1 + d, stride) hold the weight and the coordinates of the points. Covariances are (M, d, C), M = K
-or one for all, and C = d or only the diagonals. The entry (i, j), j <= i, is at [i, j - first(i)].
+A log-density of a Gaussian is linear in the coordinates of a point and their products. So these are computed
+once for all ascents, and both steps of EM are products of small matrices: the E-step of coefficients and
+features, the M-step of responsibilities and features. Components that share a covariance need no products in
+either: these cancel in the responsibilities, and the sum over all components does not change.
+
+Tiles (T, 1 + F, stride) hold the weight and the features of the points: a one, the d coordinates, and G
+products: those of each two coordinates, the squares, their sum, or none. Zeros fill F up to a multiple of 4.
+Covariances are (M, d, C), M = K or one for all, and C = d or only the diagonals. The entry (i, j), j <= i, is
+at [i, j - first(i)].
 """
 
 import numpy as np
@@ -13,7 +20,7 @@ import numpy as np
 from fastem._kernels._jit import entry_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
 from fastem._kernels._math import exp2, log2_reciprocal
-from fastem._kernels._simd import lanes, load, maximum, splat, store, sum4, tile_rows
+from fastem._kernels._simd import above, lanes, load, maximum, splat, store, sum4, tile_rows
 from fastem._kernels._tile import least_exponent
 
 # Columns of the outcomes.
@@ -25,18 +32,44 @@ FAILED = np.int64(3)  # 1 if a component has lost its rows, or has no covariance
 _LN2 = np.log(2.0)
 _HALF_LOG2_E = 0.5 / np.log(2.0)
 _LOWEST = np.float64(-1e300)
+# The exponent of a responsibility that changes no sum. Neighbouring points are of one cluster (see
+# `GaussianAscents`), so that most components have less of all points of a vector, and need no exponentials.
+_NEGLIGIBLE = np.float64(-60.0)
+_BLOCK = 4  # features that the M-step sums side by side
 
 
-def tiles_of(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Tiles (T, 1 + d, stride) for points (d, m) and weights (m,). The last is padded with zeros."""
-    d, m = points.shape
-    rows = TILE_BYTES // 8
-    tiles = np.zeros((-(-m // rows), 1 + d, STRIDE_BYTES // 8))
-    for t, tile in enumerate(tiles):
-        part = slice(t * rows, (t + 1) * rows)
-        own = len(weights[part])
-        tile[0, :own], tile[1:, :own] = weights[part], points[:, part]
+def tiles_of(
+    points: np.ndarray, weights: np.ndarray, order: np.ndarray, columns: int, shared: bool, isotropic: bool
+) -> np.ndarray:
+    """Tiles (T, 1 + F, stride) of points (d, m) and weights (m,), in this order.
+
+    The covariances have so many columns C. The last tile is padded with points of weight 0.
+    """
+    (d, m), rows = points.shape, TILE_BYTES // 8
+    products = 0 if shared else 1 if isotropic else d * (columns + 1) // 2
+    features = -(-(1 + d + products) // _BLOCK) * _BLOCK
+    tiles = np.zeros((-(-m // rows), 1 + features, STRIDE_BYTES // 8))
+    lay_out(points, weights, order, products, tiles)
     return tiles
+
+
+@entry_kernel
+def lay_out(points, weights, order, products, tiles):
+    """OUT tiles"""
+    (d, m), size = points.shape, tile_rows(tiles)
+    for t in range(tiles.shape[0]):
+        tile, chosen = tiles[t], order[t * size : min((t + 1) * size, m)]
+        own, top = chosen.shape[0], 2 + d
+        for b in range(own):
+            tile[0, b], tile[1, b] = weights[chosen[b]], 1.0
+        for i in range(d):
+            for b in range(own):
+                tile[2 + i, b] = points[i, chosen[b]]
+        for i in range(d if products > 0 else 0):
+            for j in range(0 if products > d or d == 1 else i, i + 1):
+                for b in range(own):
+                    tile[top, b] += tile[2 + i, b] * tile[2 + j, b]
+                top += 0 if products == 1 else 1
 
 
 @spliced_kernel
@@ -46,54 +79,73 @@ def first(i, C):
 
 
 @kernel
-def whiten_means(means, whiteners, offsets):
-    """OUT offsets (K, d): whitener @ mean"""
-    (K, d), (M, _, C) = means.shape, whiteners.shape
+def weigh_features(means, whiteners, constants, isotropic, coefficients):
+    """OUT coefficients (K, F): by which features are multiplied to give log2-densities.
+
+    Products are left out if components share a covariance.
+    """
+    (K, d), (M, _, C), F = means.shape, whiteners.shape, coefficients.shape[1]
     for k in range(K):
-        g = k if M == K else 0
+        g, own = k if M == K else 0, coefficients[k]
+        for f in range(F):
+            own[f] = 0.0
+        own[0] = constants[k]
         for i in range(d):
-            low, total = first(i, C), 0.0
-            for j in range(low, i + 1):
-                total += whiteners[g, i, j - low] * means[k, j]
-            offsets[k, i] = total
+            for j in range(first(i, C), i + 1):
+                precision = 0.0
+                for t in range(i, d if C > 1 else i + 1):
+                    low = first(t, C)
+                    precision += whiteners[g, t, i - low] * whiteners[g, t, j - low]
+                factor = _HALF_LOG2_E * precision * (1.0 if i == j else 2.0)
+                own[0] -= factor * means[k, i] * means[k, j]
+                own[1 + i] += factor * means[k, j]
+                own[1 + j] += factor * means[k, i]
+                if M == K and not (isotropic and i > 0):  # the sum of all squares is one product
+                    own[1 + d + (i if C == 1 else i * (i + 1) // 2 + j)] -= factor
 
 
 @kernel
-def share_points(tile, rows, offsets, whiteners, constants, shares):
+def share_points(tile, rows, coefficients, used, shares):
     """Return the weighted sum of log2-densities.
 
-    OUT shares (K + 1, stride): responsibilities times weights; the last row is scratch
+    IN coefficients (K, F), of which the first `used` count
+    OUT shares (K, stride): responsibilities times weights
     """
-    (K, d), (M, _, C), step = offsets.shape, whiteners.shape, lanes(tile)
+    K, step = coefficients.shape[0], lanes(tile)
     least, zero, lowest = splat(least_exponent(tile)), splat(np.float64(0)), splat(_LOWEST)
-    likelihood = zero
+    negligible, likelihood = splat(_NEGLIGIBLE), zero
     for b in range(0, rows, 4 * step):
         b1, b2, b3 = b + step, b + 2 * step, b + 3 * step
-        for k in range(K):
-            g, q0, q1, q2, q3 = k if M == K else 0, zero, zero, zero, zero
-            for i in range(d):
-                low = first(i, C)
-                y0 = y1 = y2 = y3 = splat(-offsets[k, i])
-                for j in range(low, i + 1):
-                    factor = whiteners[g, i, j - low]
-                    y0, y1 = y0 + load(tile, 1 + j, b) * factor, y1 + load(tile, 1 + j, b1) * factor
-                    y2, y3 = y2 + load(tile, 1 + j, b2) * factor, y3 + load(tile, 1 + j, b3) * factor
-                q0, q1, q2, q3 = q0 + y0 * y0, q1 + y1 * y1, q2 + y2 * y2, q3 + y3 * y3
-            constant = constants[k]
-            q0, q1 = constant - q0 * _HALF_LOG2_E, constant - q1 * _HALF_LOG2_E
-            q2, q3 = constant - q2 * _HALF_LOG2_E, constant - q3 * _HALF_LOG2_E
+        for k in range(0, K, 2):
+            t = min(k + 1, K - 1)
+            q0 = q1 = q2 = q3 = splat(coefficients[k, 0])
+            r0 = r1 = r2 = r3 = splat(coefficients[t, 0])
+            for f in range(1, used):
+                one, other = coefficients[k, f], coefficients[t, f]
+                x0, x1 = load(tile, 1 + f, b), load(tile, 1 + f, b1)
+                x2, x3 = load(tile, 1 + f, b2), load(tile, 1 + f, b3)
+                q0, q1, q2, q3 = q0 + x0 * one, q1 + x1 * one, q2 + x2 * one, q3 + x3 * one
+                r0, r1, r2, r3 = r0 + x0 * other, r1 + x1 * other, r2 + x2 * other, r3 + x3 * other
             store(shares, k, b, q0)
             store(shares, k, b1, q1)
             store(shares, k, b2, q2)
             store(shares, k, b3, q3)
+            store(shares, t, b, r0)
+            store(shares, t, b1, r1)
+            store(shares, t, b2, r2)
+            store(shares, t, b3, r3)
         for c in range(b, b + 4 * step, step):
             peak, total = lowest, zero
             for k in range(K):
                 peak = maximum(load(shares, k, c), peak)
             for k in range(K):
-                share = exp2(load(shares, k, c) - peak, least)
-                store(shares, k, c, share)
-                total = total + share
+                share = load(shares, k, c) - peak
+                if above(share, negligible) != 0:
+                    share = exp2(share, least)
+                    total = total + share
+                    store(shares, k, c, share)
+                else:
+                    store(shares, k, c, zero)
             logarithm, factor = log2_reciprocal(total)
             weight = load(tile, 0, c)
             likelihood = likelihood + weight * (logarithm + peak)
@@ -104,68 +156,70 @@ def share_points(tile, rows, offsets, whiteners, constants, shares):
 
 
 @kernel
-def add_moments(tile, rows, means, shares, totals, sums, scatters):
-    """Add the moments of points about the means. OUT totals (K,), sums (K, d), scatters (K, d, C)
-
-    sum(r z z') = sum(r z x') - sum(r z) mean', so only one factor is centred. Columns come in pairs.
-    """
-    (K, d), C, step, zero = means.shape, scatters.shape[2], lanes(tile), splat(np.float64(0))
-    for k in range(K):
-        weight = zero
-        for b in range(0, rows, step):
-            weight = weight + load(shares, k, b)
-        for i in range(d):
-            low, total = first(i, C), zero
+def add_moments(tile, rows, shares, moments):
+    """Add the sums of responsibilities times features. OUT moments (K, F)"""
+    (K, F), step, zero = moments.shape, lanes(tile), splat(np.float64(0))
+    for f in range(0, F, _BLOCK):
+        for k in range(0, K, 2):
+            t = min(k + 1, K - 1)
+            q0 = q1 = q2 = q3 = r0 = r1 = r2 = r3 = zero
             for b in range(0, rows, step):
-                product = load(shares, k, b) * (load(tile, 1 + i, b) - means[k, i])
-                store(shares, K, b, product)
-                total = total + product
-            heavy, linear, _, _ = sum4(weight, total, zero, zero)
-            for j in range(low, i + 1, 2):
-                t = min(j + 1, i)
-                one = other = one2 = other2 = zero
-                for b in range(0, rows, 2 * step):
-                    c = b + step
-                    left, right = load(shares, K, b), load(shares, K, c)
-                    one, one2 = one + left * load(tile, 1 + j, b), one2 + right * load(tile, 1 + j, c)
-                    other, other2 = other + left * load(tile, 1 + t, b), other2 + right * load(tile, 1 + t, c)
-                even, odd, even2, odd2 = sum4(one, other, one2, other2)
-                scatters[k, i, j - low] += even + even2 - linear * means[k, j]
-                if t > j:
-                    scatters[k, i, t - low] += odd + odd2 - linear * means[k, t]
-            sums[k, i] += linear
-        totals[k] += heavy
+                one, other = load(shares, k, b), load(shares, t, b)
+                x0, x1 = load(tile, 1 + f, b), load(tile, 2 + f, b)
+                x2, x3 = load(tile, 3 + f, b), load(tile, 4 + f, b)
+                q0, q1, q2, q3 = q0 + x0 * one, q1 + x1 * one, q2 + x2 * one, q3 + x3 * one
+                r0, r1, r2, r3 = r0 + x0 * other, r1 + x1 * other, r2 + x2 * other, r3 + x3 * other
+            s0, s1, s2, s3 = sum4(q0, q1, q2, q3)
+            moments[k, f] += s0
+            moments[k, f + 1] += s1
+            moments[k, f + 2] += s2
+            moments[k, f + 3] += s3
+            if t > k:
+                s0, s1, s2, s3 = sum4(r0, r1, r2, r3)
+                moments[t, f] += s0
+                moments[t, f + 1] += s1
+                moments[t, f + 2] += s2
+                moments[t, f + 3] += s3
 
 
 @kernel
-def estimate(totals, sums, scatters, isotropic, means, covariances):
-    """OUT means, and covariances before anything is added to them. The scatters are used up."""
+def estimate(moments, second, isotropic, means, covariances):
+    """OUT means, and covariances before anything is added to them.
+
+    IN second (d, C): the sum of the products of all points, for components that share a covariance
+    """
     (K, d), (M, _, C) = means.shape, covariances.shape
     weight = 0.0
     for k in range(K):
-        weight += totals[k]
-    covariances[:] = 0.0
-    for k in range(K):
-        g, divisor = k if M == K else 0, totals[k] if M == K else weight
+        weight += moments[k, 0]
+        for i in range(d):
+            means[k, i] = moments[k, 1 + i] / moments[k, 0]
+    for g in range(M):
         for i in range(d):
             low = first(i, C)
             for j in range(low, i + 1):
-                between = sums[k, i] * sums[k, j] / totals[k]
-                covariances[g, i, j - low] += (scatters[k, i, j - low] - between) / divisor
-        for i in range(d):
-            means[k, i] += sums[k, i] / totals[k]
+                total = 0.0
+                if M < K:
+                    for k in range(K):
+                        total += moments[k, 1 + i] * means[k, j]
+                    total = (second[i, j - low] - total) / weight
+                elif not isotropic:
+                    total = moments[g, 1 + d + (i if C == 1 else i * (i + 1) // 2 + j)] / moments[g, 0]
+                    total -= means[g, i] * means[g, j]
+                covariances[g, i, j - low] = total
         if isotropic:
-            mean = 0.0
+            mean = moments[g, 1 + d] / moments[g, 0] if M == K else 0.0
             for i in range(d):
-                mean += covariances[g, i, 0] / d
-            covariances[g, :, 0] = mean
+                mean += covariances[g, i, 0] if M < K else -means[g, i] * means[g, i]
+            covariances[g, :, 0] = mean / d
 
 
 @kernel
-def whiten(covariance, added, floor, rounding, whitener, row):
+def whiten(covariance, squares, added, floor, rounding, whitener, row):
     """Invert the Cholesky factor, row by row, and repair the covariance where that needs it.
 
-    IN added (d,) to the variances; floor (d,) to add in addition where that is not enough
+    IN squares (d,): the mean squares of which the variances are what is left; added (d,) to the variances;
+    floor (d,) to add in addition where that is not enough
     OUT whitener (d, C). Returns its log2-determinant, and the least ratio of a variance of a feature, given
     those before it, to what was added. The ratio is -1 if the covariance cannot be repaired.
     `row` (d,) is scratch.
@@ -176,7 +230,7 @@ def whiten(covariance, added, floor, rounding, whitener, row):
         last = i - low
         covariance[i, last] += added[i]
         pivot = covariance[i, last]
-        least = max(added[i], rounding * pivot, rounding * rounding * floor[i])
+        least = max(added[i], rounding * max(pivot, squares[i]), rounding * rounding * floor[i])
         for j in range(low, i):
             row[j] = 0.0
             for t in range(j + 1):
@@ -203,6 +257,7 @@ def whiten(covariance, added, floor, rounding, whitener, row):
 def slot_ascend(
     tiles,
     labels,
+    second,
     chosen,
     limits,
     added,
@@ -215,38 +270,39 @@ def slot_ascend(
     ratios,
     outcomes,
     shares,
-    totals,
-    sums,
-    scatters,
-    offsets,
+    moments,
+    coefficients,
+    rows_of_matrices,
     slot,
 ):
     """Serial: one ascent, that of the start chosen[slot]. S starts of m points.
 
-    IN     labels (S, m); chosen (G,); limits (5,): iterations, least gain, least weight of a component,
-           rounding of variances, 1 if features share a variance
+    IN     labels (S, m); second (d, C), see `estimate`; chosen (G,)
+    IN     limits (5,): iterations, least gain, least weight of a component, rounding of variances, 1 if
+           features share a variance
     IN     added and floor (d,): see `whiten`
     IN/OUT means (S, K, d), covariances and whiteners (S, M, d, C), constants (S, K); outcomes (S, 4) with
            zeros at first. An ascent can go on later.
     OUT    weights (S, K); ratios (S, M), see `whiten`
-    Scratch: shares (G, K + 1, stride), totals (G, K), sums (G, K, d), scatters (G, K, d, C),
-    offsets (G, K, d)
+    Scratch: shares (G, K, stride), moments and coefficients (G, K, F), rows_of_matrices (G, 2, d)
     """
     start, size = chosen[slot], tile_rows(tiles)
     labels, weights, means, covariances = labels[start], weights[start], means[start], covariances[start]
     whiteners, constants, ratios = whiteners[start], constants[start], ratios[start]
     outcome = outcomes[start]
-    shares, totals, sums, scatters = shares[slot], totals[slot], sums[slot], scatters[slot]
-    offsets = offsets[slot]
-    K, M, m, step = means.shape[0], covariances.shape[0], labels.shape[0], lanes(tiles)
+    shares, moments, coefficients = shares[slot], moments[slot], coefficients[slot]
+    squares, row = rows_of_matrices[slot, 0], rows_of_matrices[slot, 1]
+    (K, d), (M, _, C), m, step = means.shape, covariances.shape, labels.shape[0], lanes(tiles)
+    isotropic = limits[4] > 0
+    used = 1 + d
+    if M == K:
+        used += 1 if isotropic else d if C == 1 else d * (d + 1) // 2
     for _ in range(int(limits[0])):
         if outcome[SETTLED] + outcome[FAILED] > 0:
             return
-        totals[:] = 0.0
-        sums[:] = 0.0
-        scatters[:] = 0.0
+        moments[:] = 0.0
         likelihood = 0.0
-        whiten_means(means, whiteners, offsets)
+        weigh_features(means, whiteners, constants, isotropic, coefficients)
         for t in range(tiles.shape[0]):
             tile, rows = tiles[t], min(size, -(-(m - t * size) // (4 * step)) * (4 * step))
             if outcome[ITERATIONS] == 0:
@@ -254,26 +310,37 @@ def slot_ascend(
                     for b in range(rows):
                         shares[k, b] = tile[0, b] if labels[min(t * size + b, m - 1)] == k else 0.0
             else:
-                likelihood += share_points(tile, rows, offsets, whiteners, constants, shares)
-            add_moments(tile, rows, means, shares, totals, sums, scatters)
+                likelihood += share_points(tile, rows, coefficients, used, shares)
+            add_moments(tile, rows, shares, moments)
         weight = 0.0
         for k in range(K):
-            weight += totals[k]
-            if not totals[k] > limits[2]:
+            weight += moments[k, 0]
+            if not moments[k, 0] > limits[2]:
                 outcome[FAILED] = 1
                 return
+        if M < K:  # what products would have added
+            for i in range(d):
+                for j in range(first(i, C), i + 1):
+                    low, precision = first(i, C), 0.0
+                    for t in range(i, d if C > 1 else i + 1):
+                        after = first(t, C)
+                        precision += whiteners[0, t, i - after] * whiteners[0, t, j - after]
+                    likelihood -= _HALF_LOG2_E * precision * second[i, j - low] * (1.0 if i == j else 2.0)
         likelihood *= _LN2 / weight
         if outcome[ITERATIONS] > 1 and likelihood - outcome[MEAN] < limits[1]:
             outcome[SETTLED] = 1
         outcome[MEAN] = likelihood
         outcome[ITERATIONS] += 1
-        estimate(totals, sums, scatters, limits[4] > 0, means, covariances)
+        estimate(moments, second, isotropic, means, covariances)
         logarithm = 0.0
         for k in range(K):
-            weights[k] = totals[k] / weight
+            weights[k] = moments[k, 0] / weight
             if k < M:
+                for i in range(d):
+                    own = second[i, 0 if C == 1 else i] / weight if M < K else means[k, i] * means[k, i]
+                    squares[i] = own + covariances[k, i, i - first(i, C)]
                 logarithm, ratios[k] = whiten(
-                    covariances[k], added, floor, limits[3], whiteners[k], offsets[0]
+                    covariances[k], squares, added, floor, limits[3], whiteners[k], row
                 )
                 if ratios[k] < 0:
                     outcome[FAILED] = 1

@@ -101,6 +101,63 @@ def lloyd(points: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter
     return labels
 
 
+def labels_from_seeds(
+    geometries: np.ndarray,
+    which: np.ndarray,
+    weights: np.ndarray,
+    uniforms: np.ndarray,
+    max_iter: int = 0,
+    step: int = 1,
+) -> np.ndarray:
+    """Return the labels (S, m) of S starts: seeds by greedy k-means++, and then Lloyd's iterations.
+
+    Start s takes the points geometries[which[s]], (d, m), and the uniforms (K, T) of its own. Every `step`th
+    point tells where the centres are.
+    """
+    (_, d, m), (S, K, _) = geometries.shape, uniforms.shape
+    few = np.ascontiguousarray(geometries[:, :, ::step]), np.ascontiguousarray(weights[::step])
+    labels, two = np.full((S, m), -1), np.empty((2, m), np.int64)
+    scratch = two, np.empty((4, m)), np.empty(K, np.int64), np.empty(K), np.empty((2, K, d))
+    label_starts(geometries, *few, which, uniforms, max_iter, labels, *scratch)
+    return labels
+
+
+@entry_kernel
+def label_starts(
+    geometries, few, weights, which, uniforms, max_iter, labels, two, rows, seeds, totals, centres
+):
+    """OUT labels (S, m), which must be -1 before
+
+    few (G, d, f) and weights (f,) are a part of the points and their weights. two (2, m), rows (4, m),
+    seeds and totals (K,) and centres (2, K, d) are scratch.
+    """
+    f = few.shape[2]
+    for s in range(labels.shape[0]):
+        points, own = few[which[s]], centres[0]
+        rows[0] = 1.0
+        choose_seeds(
+            points, weights, uniforms[s], own, seeds, rows[0, :f], rows[1, :f], rows[2, :f], rows[3, :f]
+        )
+        for k in range(seeds.shape[0]):
+            for j in range(points.shape[0]):
+                own[k, j] = points[j, seeds[k]]
+        if max_iter > 0:
+            two[0] = -1
+            iterate(
+                points,
+                weights,
+                own,
+                max_iter,
+                two[0, :f],
+                two[1, :f],
+                rows[0, :f],
+                rows[1, :f],
+                totals,
+                centres[1],
+            )
+        assign(geometries[which[s]], own, labels[s], two[1], rows[0], rows[1])
+
+
 @entry_kernel
 def iterate(points, weights, centres, max_iter, labels, nearest, distances, candidate, totals, sums):
     """OUT centres, and labels, which must be -1 before

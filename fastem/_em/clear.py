@@ -1,0 +1,117 @@
+"""The start "auto" where clusters are clear: a few labellings agree, and EM stays with them.
+
+Where each row belongs to one component all but for certain, components that share a cluster would show, since
+their rows would be in doubt. So there are as many clusters as components, or more, and each component has its
+own. Then nothing is left to look for, and most of what the start does otherwise would be in vain.
+"""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from fastem._em.labellings import agreement, random_labels
+from fastem._em.masses import repeated_rows
+from fastem._em.objective import Likelihood
+from fastem._em.race import ascents_of, points_of
+from fastem._families.base import Ascents
+from fastem._families.steps import P
+from fastem._kernels._kmeans import labels_from_seeds
+from fastem._typing import Array, FloatArray, Rows
+
+# Rows for each centre of k-means, and at least so many, from which its iterations find where centres are.
+_PER_CENTRE, _LEAST_ROWS = 32, 512
+_LLOYD_ITERATIONS = 20
+_SEEDS = 2  # of k-means in the first geometry
+# Random starts that must not end higher, if a pass takes so few multiply-adds.
+_RANDOM, _RANDOM_WORK = 4, 1 << 17
+_HEAT, _REST, _TOL = 20, 150, 1e-6
+# The mean entropy of responsibilities is below this part of the least weight. Two components that share a
+# cluster add about half of the weight of both to it.
+_DOUBT = 0.2
+# One component more gains at most so much for each of its parameters where rows are Gaussian.
+_GAIN = 3.0
+_ALIKE = 1e-5  # as in `race`
+
+
+def clear_start(
+    sample: Likelihood[P],
+    rows: Rows,
+    geometries: list[FloatArray],
+    weights: FloatArray,
+    rng: np.random.Generator,
+    n_threads: int | None,
+) -> tuple[Ascents[P], int] | None:
+    """Return ascents on the sample, and which of them ends where EM does if clusters are clear, or None."""
+    k = sample.k
+    found = _quick_labels(geometries, weights, k, rng)
+    agreed = next((one for one, other in combinations(found, 2) if agreement(one, other, k) == 1), None)
+    if agreed is None or repeated_rows(geometries[0], weights, k - 1):
+        return None
+    work = len(weights) * k * sample.family.multiply_adds(sample.source.n_features)
+    others = [labels for labels in found if agreement(agreed, labels, k) < 1]
+    others += random_labels(geometries[0], weights, k, rng, min(_RANDOM, _RANDOM_WORK // work))
+    ascents = ascents_of(sample, rows, [agreed, *others], n_threads)
+    if ascents is None:
+        return None
+    ascents.go_on([0], _HEAT, _TOL)
+    reached = ascents.objective(0)
+    if reached is None or ascents.doubt(0) > _DOUBT or ascents.singular(0):
+        return None
+    if others:
+        ascents.go_on([*range(1, len(others) + 1)], _HEAT, _TOL)
+        ended = (ascents.objective(start) for start in range(1, len(others) + 1))
+        if any(value is not None and value > reached + _ALIKE for value in ended):
+            return None
+    if _more_clusters(ascents, sample, rows, geometries[0], weights, rng):
+        return None
+    ascents.go_on([0], _REST, _TOL)
+    return ascents, 0
+
+
+def _more_clusters(
+    ascents: Ascents[P],
+    sample: Likelihood[P],
+    rows: Rows,
+    points: FloatArray,
+    weights: FloatArray,
+    rng: np.random.Generator,
+) -> bool:
+    """Return whether one component more is as certain of its rows, or fits them far better.
+
+    Then some component has two clusters, or rows that are not Gaussian, and another labelling may be better.
+    """
+    k, d = sample.k, sample.source.n_features
+    part = slice(None, None, _step(len(weights), k))
+    few, own = rows.part(part), np.ascontiguousarray(weights[part])
+    which, uniforms = np.zeros(_SEEDS, np.int64), rng.random((_SEEDS, k + 1, 2 + int(np.log(k + 1))))
+    cloud = np.ascontiguousarray(points[:, part])
+    found = labels_from_seeds(cloud[None], which, own, uniforms, _LLOYD_ITERATIONS)
+    more = ascents_of(replace(sample, k=k + 1), few, [*found], 1)
+    if more is None:
+        return True
+    same = ascents if len(own) == len(weights) else ascents.moved(0, points_of(sample, few), own)
+    same.go_on([0], _HEAT, _TOL)
+    more.go_on([*range(_SEEDS)], _HEAT, _TOL)
+    reached = same.objective(0)
+    if reached is None:
+        return True
+    parameters = sample.family.n_parameters(k + 1, d) - sample.family.n_parameters(k, d)
+    limit = reached + _GAIN * parameters / len(own)
+    ended = [(value, start) for start in range(_SEEDS) if (value := more.objective(start)) is not None]
+    return any(value > limit or more.doubt(start) < _DOUBT for value, start in ended)
+
+
+def _step(m: int, k: int) -> int:
+    return max(1, m // max(_PER_CENTRE * k, _LEAST_ROWS))
+
+
+def _quick_labels(
+    geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator
+) -> list[Array]:
+    """Return the labels of the rows by k-means in each geometry but the last, several of the first."""
+    seen = np.stack(geometries[:-1])
+    which = np.append(np.zeros(_SEEDS, np.int64), np.arange(1, len(seen)))
+    uniforms = rng.random((len(which), k, 2 + int(np.log(k))))
+    step = _step(len(weights), k)
+    return [*labels_from_seeds(seen, which, weights, uniforms, _LLOYD_ITERATIONS, step)]
