@@ -39,6 +39,9 @@ def target_features():
 
 # AVX2 and SSE have 16 vector registers; AVX-512 and NEON have 32.
 REGISTERS = 32 if {"avx512f", "neon"} & target_features() else 16
+# Products of whole matrices (see `_panels`) have blocks of so many rows, and of so many vectors in each row.
+BLOCK_ROWS = np.int64(6)
+BLOCK_VECTORS = np.int64(4 if REGISTERS == 32 else 2)
 VECTOR_BYTES = next((width for flag, width in _WIDTHS if flag in target_features()), 16)
 
 # The bytes of one row of a tile, and the distance to the next row. With a power of two as the distance, all
