@@ -26,7 +26,6 @@ from fastem._families.steps import Maximised, Rule
 from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
 from fastem._families.wide import collected
 from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
-from fastem._kernels._wide_tile import WideParams
 from fastem._typing import Array, FloatArray
 
 _HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
@@ -262,7 +261,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         return Gaussian(self.name, self._layout, constraint)
 
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
-        return collected(packed, merged) if isinstance(packed, WideParams) else self._passes.collect(packed, merged)
+        return collected(packed, merged) or self._passes.collect(packed, merged)
 
     def imputed(
         self,

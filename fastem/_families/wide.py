@@ -1,8 +1,8 @@
 """When passes of Gaussians are matrix products: many components in many features, none of them too narrow.
 
-A product computes |x|^2 - 2 <x, m> + |m|^2 in place of |x - m|^2. It loses as many digits as the first two are
-larger than a variance. So components for which they are too much larger are computed by differences, and if
-there are many of those, the whole pass is.
+A product computes |x|^2 - 2 <x, m> + |m|^2 in place of |x - m|^2. It loses digits where these terms are
+larger than a variance. So components for which they are much larger are computed by differences, and if there
+are many of those, the whole pass is.
 """
 
 from typing import Any, NamedTuple
@@ -57,8 +57,13 @@ def new_wide_sums(params: WideParams, slots: int) -> WideSums:
     return _new_sums(slots, params.kind[0], *params.means.shape)
 
 
-def collected(params: WideParams, sums: WideSums) -> GaussianSums:
-    """Convert the sums of a pass, which are about zero as a rule, to sums about the means."""
+def collected(params: Any, sums: Any) -> GaussianSums | None:
+    """Convert the sums of a wide pass, which are about zero as a rule, to sums about the means.
+
+    Return None if the pass was not wide.
+    """
+    if not isinstance(params, WideParams):
+        return None
     weights, means = sums.weights[:, None], params.means.astype(np.float64)
     if params.kind[0] == TIED:
         first = sums.first - weights * means
@@ -68,22 +73,20 @@ def collected(params: WideParams, sums: WideSums) -> GaussianSums:
         whitener = params.whiteners.transpose(0, 2, 1).reshape(-1, d)[:d]
         colour = invert_lower(whitener[None].astype(np.float64))[0]
         scatter = colour @ scatter @ colour.T
-        return GaussianSums(
-            means @ colour.T, sums.weights, first @ colour.T, (scatter + scatter.T)[None] / 2
-        )
+        return GaussianSums(means @ colour.T, sums.weights, first @ colour.T, (scatter + scatter.T)[None] / 2)
     about = np.where(params.places[:, None] < 0, means, 0.0)
     first = sums.first - weights * about
     gaps = about * (2 * first + weights * about)
-    if params.kind[0] == SPHERICAL:
-        scatter = sums.second[:, 0] - gaps.sum(axis=1)
-    else:
-        scatter = sums.second - gaps
+    second = sums.second[:, 0] if params.kind[0] == SPHERICAL else sums.second
+    scatter = second - (gaps.sum(axis=1) if params.kind[0] == SPHERICAL else gaps)
     return GaussianSums(means, sums.weights, first, np.maximum(scatter, 0.0))
 
 
 def _new_sums(slots: int, kind: int, k: int, d: int) -> WideSums:
     second = {int(SPHERICAL): (k, 1), int(DIAGONAL): (k, d), int(TIED): (d, d)}[int(kind)]
-    return WideSums(np.zeros((slots, k)), np.zeros((slots, k, d)), np.zeros((slots, *second)), np.zeros(slots))
+    return WideSums(
+        np.zeros((slots, k)), np.zeros((slots, k, d)), np.zeros((slots, *second)), np.zeros(slots)
+    )
 
 
 def _terms(packed: Any) -> _Terms | None:

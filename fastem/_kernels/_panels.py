@@ -1,15 +1,15 @@
 """Blocks of matrix products of arrays in C order, and transposed squares.
 
-A block of BLOCK_ROWS times BLOCK_VECTORS vectors of sums stays in registers. A step loads that many vectors and numbers, and makes
-the product of the two counts of multiply-adds, so that these decide the time: 24 for 10 loads where there are 32 registers, 12
-for 8 where there are 16. The other operand is read in panels as wide as a block, from start to end.
+BLOCK_ROWS times BLOCK_VECTORS vectors of sums stay in registers. A step loads BLOCK_VECTORS vectors and
+BLOCK_ROWS numbers. For these 10 loads there are 24 multiply-adds where there are 32 registers, and 12 for
+8 where there are 16, so that multiply-adds decide the time. Panels as wide as a block are read from start to
+end.
 
 Offsets count numbers from the first of an array, whatever its shape.
 """
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastem._kernels import _interpreted
@@ -17,6 +17,7 @@ from fastem._kernels._jit import INTERPRETED
 from fastem._kernels._layout import BLOCK_ROWS, BLOCK_VECTORS
 from fastem._kernels._simd import transposed
 from fastem._kernels._vector import FAST, Vector, array_struct, broadcast, nothing
+
 
 def _pointers(context, builder, kind, array, offset, stride, count):
     """Return pointers to `count` vectors of an array, `stride` numbers apart."""
@@ -134,17 +135,16 @@ def _transpose(typingctx, A, a, row, B, b, width):
         align, count = A.dtype.bitwidth // 8, Vector(A.dtype).lanes
         rows = _pointers(context, builder, A, *arguments[:3], count)
         values = transposed(builder, [builder.load(pointer, align=align) for pointer in rows])
-        for value, pointer in zip(
-            values, _pointers(context, builder, B, *arguments[3:], count), strict=True
-        ):
+        for value, pointer in zip(values, _pointers(context, builder, B, *arguments[3:], count), strict=True):
             builder.store(value, pointer, align=align)
         return nothing(context)
 
     return types.void(A, i, i, B, i, i), codegen
 
 
-# add_product(A, a, row, step, B, b, width, count, C, c, stride): for i < BLOCK_ROWS and the numbers v of
-# BLOCK_VECTORS vectors, C[c + i stride + v] += the sum over t < count of A[a + i row + t step] B[b + t width + v].
+# add_product(A, a, row, step, B, b, width, count, C, c, stride): for i < BLOCK_ROWS and each number v of
+# BLOCK_VECTORS vectors, C[c + i stride + v] += the sum of
+# A[a + i row + t step] B[b + t width + v] over t < count.
 add_product = _interpreted.add_product if INTERPRETED else _add_product
 # set_product(..., offsets, o): the same, but C[c + i stride + v] becomes offsets[o + i] plus that sum.
 set_product = _interpreted.set_product if INTERPRETED else _set_product

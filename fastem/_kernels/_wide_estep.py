@@ -1,8 +1,8 @@
 """The E-step of Gaussians with many components in many features (see `_wide_tile`).
 
-The near part of all log-densities is a matrix product. It bounds each of them from above. Where few pairs of a
-point and a component may matter by that bound, only these are finished, one by one. Else the far part is a
-matrix product too.
+The near part of all log-densities is a matrix product. It bounds each of them from above. Where few pairs of
+a point and a component may matter by that bound, only these are finished, one by one. Else the far part is
+a matrix product too.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ from fastem._kernels._simd import (
     sum4,
 )
 from fastem._kernels._tile import least_exponent
-from fastem._kernels._wide_tile import DIAGONAL, SIZE, WORDS, features_width, near_features, panel_width
+from fastem._kernels._wide_tile import SIZE, WORDS, features_width, near_features, panel_width
 
 _HUGE = np.float32(1e37)  # as in `_tile`
 _KNOWN = np.float32(-1e36)  # as in `_assignment`

@@ -80,9 +80,7 @@ def accumulate_tile(params, tile, sums, slot):
             count += counts[i]
         if count > dense:
             for j in range(0, width, panel):
-                add_product(
-                    shares, k * SIZE, SIZE, 1, points, j, width, SIZE, first, k * width + j, width
-                )
+                add_product(shares, k * SIZE, SIZE, 1, points, j, width, SIZE, first, k * width + j, width)
         elif count > 0:
             for i in range(k, min(K, k + BLOCK_ROWS)):
                 if counts[i] > 0:
