@@ -181,9 +181,11 @@ def accumulate_scatter(params, tile):
         if counts[k] > 0:
             for b in range(SIZE):
                 totals[b] += shares[k * SIZE + b]
+    # The end of a row is overwritten by the next.
     for b in range(SIZE):
-        for j in range(d):
-            weighted[b * d + j] = totals[b] * points[b * width + j]
+        total = splat(totals[b])
+        for j in range(0, d, lanes(points)):
+            store_flat(weighted, b * d + j, total * load_flat(points, b * width + j))
     # Blocks are whole. Of the numbers beyond the last feature and above the diagonal none counts.
     for i in range(0, rows, BLOCK_ROWS):
         for j in range(0, min(i + BLOCK_ROWS, d), panel):

@@ -19,7 +19,7 @@ from fastem._kernels._flat import load_flat, store_flat
 from fastem._kernels._jit import allocating_kernel, inlined_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import BLOCK_ROWS, BLOCK_VECTORS
 from fastem._kernels._panels import set_product, transpose
-from fastem._kernels._simd import lanes, splat
+from fastem._kernels._simd import lanes, maximum, minimum, splat
 
 SPHERICAL, DIAGONAL, TIED = np.int64(0), np.int64(1), np.int64(2)
 SIZE = np.int64(64)  # the points of a tile
@@ -149,10 +149,14 @@ def load_weights(sample_weight, first, size, tile):
 def load_rows(params, X, first, size, tile):
     """OUT the points: rows of X in standard coordinates for b < size, then 0"""
     shift, scale, points, width = params.shift, params.inverse_scale, tile.points, params.rows.shape[1]
-    bound = X.dtype.type(_BOUND)
+    bound, d, step = X.dtype.type(_BOUND), X.shape[1], lanes(X)
+    least, most, whole = splat(-bound), splat(bound), d - d % step
     for b in range(size):
-        o = b * width
-        for j in range(X.shape[1]):
+        o, i = b * width, (first + b) * d
+        for j in range(0, whole, step):
+            x = (load_flat(X, i + j) - load_flat(shift, j)) * load_flat(scale, j)
+            store_flat(points, o + j, minimum(maximum(x, least), most))
+        for j in range(whole, d):
             points[o + j] = min(max((X[first + b, j] - shift[j]) * scale[j], -bound), bound)
     for o in range(size * width, SIZE * width):
         points[o] = 0
@@ -181,8 +185,9 @@ def load_statistics(params, X, first, size, tile):
     if kind == DIAGONAL:
         for b in range(SIZE):
             o = b * width
-            for j in range(features):
-                points[o + features + j] = points[o + j] * points[o + j]
+            for j in range(0, features, step):
+                x = load_flat(points, o + j)
+                store_flat(points, o + features + j, x * x)
 
 
 @inlined_kernel
