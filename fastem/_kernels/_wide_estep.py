@@ -33,7 +33,8 @@ _KNOWN = np.float32(-1e36)  # as in `_assignment`
 _MOST = np.int64(8)
 # A responsibility counts as zero where it adds less than 2 ** -80 to a sum, as in `_tile`, or less than
 # 2 ** -50 to one that begins in float32. Then 2 ** 30 points add at most 2 ** -26 to a weight, and 2 ** -20
-# to a whitened scatter. One point of 32 features or more has 1 and 32 there, and float32 knows 2 ** -24 of it.
+# to a whitened scatter. One point of 32 features or more has 1 and 32 there, of which float32
+# knows 2 ** -24.
 _OFFSET_64, _OFFSET_32 = np.float64(85.1 * 64 / 63), np.float32(55.1 * 64 / 63)
 _SLOPE = np.float32(1 / 63)
 
