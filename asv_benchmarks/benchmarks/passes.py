@@ -186,6 +186,26 @@ class PassOfManyTied:
         fastem.m_step(fastem.e_step(self.X, self.model))
 
 
+class PassOfMany:
+    """A pass of many components in many features, whose steps are matrix products."""
+
+    params = (["spherical", "diag", "tied"], [256, 1024], [0.6, 1.2])
+    param_names = ("covariance_type", "k", "spread")
+
+    def setup(self, covariance_type, k, spread):
+        rng, d = np.random.default_rng(0), 128
+        means = rng.standard_normal((k, d)) * spread
+        self.X = (means[rng.integers(k, size=rows(20_000))] + rng.standard_normal((rows(20_000), d))).astype(
+            np.float32
+        )
+        covariances = {"spherical": np.ones(k), "diag": np.ones((k, d)), "tied": np.eye(d)}[covariance_type]
+        self.model = fastem.GaussianMixture(np.full(k, 1 / k), means, covariances, covariance_type)
+        self.time_pass()
+
+    def time_pass(self, *_):
+        fastem.m_step(fastem.e_step(self.X, self.model))
+
+
 class PassOfFewRows:
     """Passes over 200 rows, of which the kernel takes a twentieth."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from fastem._families.frame import Frame, Moments
 from fastem._families.given import ConjugatePrior
 from fastem._families.reseed import with_rows
-from fastem._families.steps import Maximised, P, Pass, Rule, S, Scores
+from fastem._families.steps import Cost, Maximised, P, Pass, Rule, S, Scores
 from fastem._typing import Array, FloatArray, Rows
 
 
@@ -239,6 +239,10 @@ class Family(ABC, Generic[P, S]):
     @abstractmethod
     def multiply_adds(self, d: int) -> int:
         """Return a bound on the multiply-adds for one row and component. It limits the length of a slab."""
+
+    def cost(self, packed: Any, k: int, d: int) -> Cost:
+        """Return what a pass with these parameters costs, which decides on its slots and slabs."""
+        return Cost(self.bytes_per_slot(k, d), self.multiply_adds(d))
 
     @abstractmethod
     def begin_pass(

@@ -1,6 +1,7 @@
 """Families whose passes are numba kernels. The type that `pack` returns selects the kernel."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -100,11 +101,15 @@ class KernelPass(Pass[S]):
         hard: bool,
         slots: int,
         n_threads: int | None,
+        kernel: Callable[..., None] = slot_statistics,
+        sums: Any = None,
     ) -> None:
+        """`kernel` and its `sums` may be others than the family has as a rule."""
         self._family, self._packed, self._k, self._frame = family, packed, k, frame
         self._hard = np.array([hard], np.int64)
         self.slots, self._n_threads = slots, n_threads
-        self._sums = family.new_sums(slots, k, len(packed.shift))
+        self._kernel = kernel
+        self._sums = family.new_sums(slots, k, len(packed.shift)) if sums is None else sums
         self._impossible = family.impossible
 
     def add(self, rows: Rows, given: Array | None) -> None:
@@ -116,7 +121,7 @@ class KernelPass(Pass[S]):
         known = np.empty((0, k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
         about = read_only(weight), read_only(labels), read_only(known)
         arguments = (_in_dtype(rows.X, dtype), *about, self._packed, self._hard, self._sums)
-        run_slots(slot_statistics, arguments, self.slots, self._n_threads)
+        run_slots(self._kernel, arguments, self.slots, self._n_threads)
 
     def end(self) -> Summed[S] | None:
         alone = self.slots == 1  # a sum of one costs more than the pass over a few hundred rows

@@ -24,6 +24,7 @@ from fastem._families.reseed import with_rows
 from fastem._families.settling import REFINEMENTS, settled
 from fastem._families.steps import Maximised, Rule
 from fastem._families.variational import VariationalGaussians, VariationalPosterior, expectations_of
+from fastem._families.wide import collected
 from fastem._kernels._incomplete import IncompleteParams, IncompleteSums
 from fastem._typing import Array, FloatArray
 
@@ -260,7 +261,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         return Gaussian(self.name, self._layout, constraint)
 
     def collect(self, packed: Any, merged: Any) -> GaussianSums:
-        return self._passes.collect(packed, merged)
+        return collected(packed, merged) or self._passes.collect(packed, merged)
 
     def imputed(
         self,

@@ -15,7 +15,7 @@ from fastem._families.base import Facts, Family, check_sums, weights_of
 from fastem._families.frame import Frame, Moments
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import GaussianParameters, GaussianSums
-from fastem._families.steps import Maximised, Pass, Rule, Scores, Summed
+from fastem._families.steps import Cost, Maximised, Pass, Rule, Scores, Summed
 from fastem._typing import Array, FloatArray, Rows
 
 # How much of each row is noise at the start, whatever the start says.
@@ -144,6 +144,9 @@ class Noise(Family[GaussianParameters, GaussianSums]):
 
     def multiply_adds(self, d: int) -> int:
         return self._gaussian.multiply_adds(d)
+
+    def cost(self, packed: Any, k: int, d: int) -> Cost:
+        return self._gaussian.cost(packed, k + 1, d)
 
     def begin_pass(
         self, packed: Any, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None

@@ -22,6 +22,13 @@ P = TypeVar("P", bound=Weighted)
 S = TypeVar("S", bound=Weighted)
 
 
+class Cost(NamedTuple):
+    """What decides on the slots and the slabs of a pass."""
+
+    bytes_per_slot: int  # for the sums of a slot
+    multiply_adds: int  # a bound on those for one row and component
+
+
 class Scores(NamedTuple):
     """Arrays to fill for some rows. None means that the scores are not wanted."""
 

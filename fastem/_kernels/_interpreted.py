@@ -6,7 +6,14 @@ nothing. Here it is an error if it would access another place than the one that 
 
 import numpy as np
 
-from fastem._kernels._layout import BLOCK, STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
+from fastem._kernels._layout import (
+    BLOCK,
+    BLOCK_ROWS,
+    BLOCK_VECTORS,
+    STRIDE_BYTES,
+    TILE_BYTES,
+    VECTOR_BYTES,
+)
 
 
 class AddressError(Exception):
@@ -170,6 +177,34 @@ def add_gap(X, i, places, k, scale, weight, first, slot):
     _check_c_order(first, np.float64, 3)
     first[slot, k] += weight * ((X[i] - places[k]) * scale)
     return squared_gap(X, i, places, k, scale)
+
+
+def _places(array, first, stride, count, run):
+    """Return the numbers of an array, as a copy, and their places: `count` runs of `run`, `stride` apart."""
+    _check(array.flags.c_contiguous, "an array that is not in C order")
+    places = first + stride * np.arange(count)[:, None] + np.arange(run)
+    if places.size:
+        _check_range("numbers", places.min(), int(np.ptp(places)) + 1, array.size)
+    return array.reshape(-1)[places], places
+
+
+def add_product(A, a, row, step, B, b, width, count, C, c, stride):
+    run = int(BLOCK_VECTORS) * lanes(B)
+    lines = [_places(A, a + i * row, step, count, 1)[0][:, 0] for i in range(BLOCK_ROWS)]
+    before, places = _places(C, c, stride, int(BLOCK_ROWS), run)
+    C.reshape(-1)[places] = before + np.array(lines) @ _places(B, b, width, count, run)[0]
+
+
+def set_product(A, a, row, step, B, b, width, count, C, c, stride, offsets, o):
+    begun = _places(offsets, o, 1, int(BLOCK_ROWS), 1)[0]
+    places = _places(C, c, stride, int(BLOCK_ROWS), int(BLOCK_VECTORS) * lanes(B))[1]
+    C.reshape(-1)[places] = begun
+    add_product(A, a, row, step, B, b, width, count, C, c, stride)
+
+
+def transpose(A, a, row, B, b, width):
+    square, _ = _places(A, a, row, lanes(A), lanes(A))
+    B.reshape(-1)[_places(B, b, width, lanes(A), lanes(A))[1]] = square.T
 
 
 maximum, minimum, lane_minimum, count_bits = np.fmax, np.fmin, np.min, int.bit_count

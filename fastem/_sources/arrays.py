@@ -99,7 +99,7 @@ class ArraySource(SlabSource):
         """Fill the wanted scores. Log-densities are in user units."""
         family = sweep.family
         slots = self._slots(family.bytes_per_scoring_slot(sweep.k, self.n_features))
-        for slab in self.slabs(self._rows_of(sweep, slots)):
+        for slab in self.slabs(self._rows_of(sweep, family.multiply_adds(self.n_features), slots)):
             first = slab.start - self._rows.start
             part = wanted.part(slice(first, first + len(slab.X)))
             if not family.score(sweep.packed, sweep.frame, slab, part, slots, self.n_threads):

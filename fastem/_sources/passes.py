@@ -246,10 +246,11 @@ class SlabSource(Source):
 
     def reduce(self, sweep: Sweep) -> Statistics[Any]:
         family, k = sweep.family, sweep.k
-        slots = self._slots(family.bytes_per_slot(k, self.n_features))
+        cost = family.cost(sweep.packed, k, self.n_features)
+        slots = self._slots(cost.bytes_per_slot)
         running = family.begin_pass(sweep.packed, k, sweep.frame, sweep.hard, slots, self.n_threads)
         base = 0.0
-        for slab in self._telling(family, self._rows_of(sweep, slots), sweep.blank):
+        for slab in self._telling(family, self._rows_of(sweep, cost.multiply_adds, slots), sweep.blank):
             given = None if sweep.given is None else sweep.given(slab.start, slab.start + len(slab.X))
             running.add(slab, given)
             if sweep.with_base_measure and family.has_base_measure:
@@ -290,10 +291,10 @@ class SlabSource(Source):
         by_memory = _SUMS_BYTES // max(bytes_per_slot, 1)
         return int(max(1, min(MAX_SLOTS, tiles // _TILES_PER_SLOT, by_work, by_memory)))
 
-    def _rows_of(self, sweep: Sweep, slots: int) -> int:
+    def _rows_of(self, sweep: Sweep, multiplies: int, slots: int) -> int:
         """Rows of one slab of this pass."""
         itemsize = sweep.family.working_dtype(sweep.packed).itemsize
-        rows = self._slab_rows(sweep.k, sweep.family.multiply_adds(self.n_features), slots, itemsize)
+        rows = self._slab_rows(sweep.k, multiplies, slots, itemsize)
         if sweep.given is None and not sweep.family.holds_responsibilities:
             return rows
         return min(rows, max(self._tile_rows, _SLAB_BYTES // (sweep.k * itemsize)))

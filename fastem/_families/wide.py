@@ -1,0 +1,173 @@
+"""When passes of Gaussians are matrix products: many components in many features, none of them too narrow.
+
+A product computes |x|^2 - 2 <x, m> + |m|^2 in place of |x - m|^2. It loses digits where these terms are
+larger than a variance. So components for which they are much larger are computed by differences, and if there
+are many of those, the whole pass is.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastem._families.layouts import ROOT, GaussianSums
+from fastem._families.matrices import invert_lower
+from fastem._families.steps import Cost
+from fastem._kernels._layout import BLOCK_ROWS, VECTOR_BYTES
+from fastem._kernels._params import DiagParams, SphericalParams, TiedParams
+from fastem._kernels._wide_tile import DIAGONAL, NEAR, SPHERICAL, TIED, WideParams, WideSums
+from fastem._typing import Array, FloatArray
+
+# With fewer, the other kernels are as fast or need less compilation.
+_LEAST_COMPONENTS, _LEAST_FEATURES, _LEAST_PAIRS = 48, 32, 8192
+# How much larger the squares of coordinates may be than the variance of a component: in one feature, and in
+# the mean of all.
+_ONE_32, _ALL_32 = 128.0, 32.0
+_ONE_64, _ALL_64 = 2.0**22, 2.0**20
+_MOST_NARROW = 1 / 8
+_NEAR_SHARE = 5 / 8  # of the features. With fewer, bounds exclude too few pairs where clusters are apart.
+
+
+class _Terms(NamedTuple):
+    """What log2 p = log2_weight - sum_j scales_j (x_j - means_j)^2 takes."""
+
+    kind: np.int64
+    means: FloatArray  # (K, d)
+    scales: FloatArray  # (K, d) or (K, 1)
+    narrow: Array  # (K,) of bool
+
+
+def widened(packed: Any) -> WideParams | None:
+    """Return what the wide kernels need for the same densities, or None if other kernels suit better."""
+    terms = _terms(packed)
+    return None if terms is None else _packed(packed, terms)
+
+
+def wide_cost(packed: Any) -> Cost | None:
+    """Return what a pass costs, or None if other kernels suit better."""
+    terms = _terms(packed)
+    if terms is None:
+        return None
+    k, d = terms.means.shape
+    size = sum(array.nbytes for array in _new_sums(1, int(terms.kind), k, d))
+    # Tied covariances take three halves of d^2 for each row. Products take half of the time of other kernels.
+    return Cost(size, 2 * d if terms.kind == DIAGONAL else d + 3 * d * d // (4 * k))
+
+
+def new_wide_sums(params: WideParams, slots: int) -> WideSums:
+    return _new_sums(slots, params.kind[0], *params.means.shape)
+
+
+def collected(params: Any, sums: Any) -> GaussianSums | None:
+    """Convert the sums of a wide pass, which are about zero as a rule, to sums about the means.
+
+    Return None if the pass was not wide.
+    """
+    if not isinstance(params, WideParams):
+        return None
+    weights, means = sums.weights[:, None], params.means.astype(np.float64)
+    if params.kind[0] == TIED:
+        first = sums.first - weights * means
+        products = means.T @ (first + weights * means / 2)
+        scatter = np.tril(sums.second) + np.tril(sums.second, -1).T - products - products.T
+        d = means.shape[1]
+        whitener = params.whiteners.transpose(0, 2, 1).reshape(-1, d)[:d]
+        colour = invert_lower(whitener[None].astype(np.float64))[0]
+        scatter = colour @ scatter @ colour.T
+        return GaussianSums(means @ colour.T, sums.weights, first @ colour.T, (scatter + scatter.T)[None] / 2)
+    about = np.where(params.places[:, None] < 0, means, 0.0)
+    first = sums.first - weights * about
+    gaps = about * (2 * first + weights * about)
+    second = sums.second[:, 0] if params.kind[0] == SPHERICAL else sums.second
+    scatter = second - (gaps.sum(axis=1) if params.kind[0] == SPHERICAL else gaps)
+    return GaussianSums(means, sums.weights, first, np.maximum(scatter, 0.0))
+
+
+def _new_sums(slots: int, kind: int, k: int, d: int) -> WideSums:
+    second = {int(SPHERICAL): (k, 1), int(DIAGONAL): (k, d), int(TIED): (d, d)}[int(kind)]
+    return WideSums(
+        np.zeros((slots, k)), np.zeros((slots, k, d)), np.zeros((slots, *second)), np.zeros(slots)
+    )
+
+
+def _terms(packed: Any) -> _Terms | None:
+    if not isinstance(packed, (SphericalParams, DiagParams, TiedParams)):
+        return None
+    k, d = packed.means.shape
+    if k < _LEAST_COMPONENTS or d < _LEAST_FEATURES or k * d < _LEAST_PAIRS:
+        return None
+    means = packed.means.astype(np.float64)
+    squares = np.square(means)
+    if isinstance(packed, TiedParams):
+        kind, scales = TIED, packed.precisions.astype(np.float64)[:, None]
+        # In whitened coordinates the variance of a component is ROOT^2 in each direction.
+        sizes = 1 + squares / ROOT**2
+        if not _are_small(sizes, packed.means.dtype).all():
+            return None
+        return _Terms(kind, means, scales, np.zeros(k, bool))
+    if isinstance(packed, SphericalParams):
+        kind, scales = SPHERICAL, packed.precisions.astype(np.float64)[:, None]
+    else:
+        kind, scales = DIAGONAL, np.square(packed.whiteners.astype(np.float64))
+    # Standard coordinates have a variance of 1/2 to 2 over all rows.
+    narrow = ~_are_small((1 + squares) * scales / ROOT**2, packed.means.dtype)
+    return None if narrow.sum() > _MOST_NARROW * k else _Terms(kind, means, scales, narrow)
+
+
+def _are_small(sizes: FloatArray, dtype: np.dtype[Any]) -> Array:
+    """Return whether products lose few digits, (K,). `sizes` (K, d) are squares relative to variances."""
+    one, every = (_ONE_32, _ALL_32) if dtype == np.float32 else (_ONE_64, _ALL_64)
+    return np.asarray((sizes.max(axis=1) <= one) & (sizes.mean(axis=1) <= every))
+
+
+def _packed(packed: Any, terms: _Terms) -> WideParams:
+    kind, means, scales, narrow = terms
+    (k, d), dtype = means.shape, packed.means.dtype
+    half = max(int(NEAR), int(d * _NEAR_SHARE) // int(NEAR) * int(NEAR))
+    scales = np.broadcast_to(np.where(narrow[:, None], 0.0, scales), (k, scales.shape[1]))
+    etas = 2 * scales * means
+    constants = -0.5 * etas * means
+    offsets = np.array([constants[:, :half].sum(axis=1), constants[:, half:].sum(axis=1)])
+    offsets[0] += packed.log2_weights
+    features = _up(d, 4 * VECTOR_BYTES // dtype.itemsize)
+    diagonal = kind == DIAGONAL
+    rows = np.zeros((k, features * (2 if diagonal else 1)), dtype)
+    rows[:, :d] = etas
+    if diagonal:
+        rows[:, features : features + d] = -scales
+    near, far = (
+        _blocks(np.hstack([etas[:, part], -scales[:, part] if diagonal else -scales]), dtype)
+        for part in (slice(0, half), slice(half, d))
+    )
+    places = np.where(narrow, np.cumsum(narrow) - 1, -1)
+    centres, factors = np.zeros((2, int(narrow.sum()), rows.shape[1]), dtype)
+    centres[:, :d] = means[narrow]
+    factors[:, :d] = np.sqrt(terms.scales[narrow]) if narrow.any() else 0
+    tied = kind == TIED
+    return WideParams(
+        shift=packed.shift,
+        inverse_scale=packed.inverse_scale,
+        log2_weights=packed.log2_weights,
+        kind=np.array([kind], np.int64),
+        whiteners=_blocks(packed.whiteners[0], dtype) if tied else np.zeros((0, 0, 0), dtype),
+        means=packed.means,
+        near=near,
+        far=far,
+        offsets=np.pad(offsets, ((0, 0), (0, _up(k, int(BLOCK_ROWS)) - k))).astype(dtype),
+        rows=rows,
+        slopes=np.zeros(k, dtype) if diagonal else -scales[:, 0].astype(dtype),
+        places=places.astype(np.int64),
+        centres=centres,
+        factors=factors,
+    )
+
+
+def _up(count: int, step: int) -> int:
+    return -(-count // step) * step
+
+
+def _blocks(matrix: FloatArray, dtype: np.dtype[Any]) -> Array:
+    """Return the rows of a matrix (m, T) in blocks (m' / BLOCK_ROWS, T, BLOCK_ROWS), padded with zeros."""
+    m, width = matrix.shape
+    padded = np.zeros((_up(m, int(BLOCK_ROWS)), width), dtype)
+    padded[:m] = matrix
+    return np.ascontiguousarray(padded.reshape(-1, int(BLOCK_ROWS), width).transpose(0, 2, 1))

@@ -1,0 +1,228 @@
+"""Gaussians with many components in many features: their parameters, sums and tiles.
+
+Log-densities are linear in a few statistics of a point, and each part of the features adds to them:
+
+    log2 p = (offset + <eta, t>) of the near features + (offset + <eta, t>) of the far ones,
+    t = (x, |x|^2) for spherical, (x, x^2) for diagonal, (y, |y|^2) for tied covariances, with y = A x.
+
+Without the weight neither part is positive. So the near part bounds the log-density from above.
+
+A tile has so few points that the shares of all components stay in the second-level cache. Its statistics lie
+in panels, as wide as a block of `_panels`, for the E-step, and as rows for the M-step.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem._kernels._flat import load_flat, store_flat
+from fastem._kernels._jit import allocating_kernel, inlined_kernel, kernel, spliced_kernel
+from fastem._kernels._layout import BLOCK_ROWS, BLOCK_VECTORS
+from fastem._kernels._panels import set_product, transpose
+from fastem._kernels._simd import lanes, maximum, minimum, splat
+
+SPHERICAL, DIAGONAL, TIED = np.int64(0), np.int64(1), np.int64(2)
+SIZE = np.int64(64)  # the points of a tile
+WORDS = np.int64(2)  # how many words have a bit for each of them
+NEAR = np.int64(16)  # the number of near features is a multiple of this, and so of all vectors
+_BOUND = np.float32(1e18)  # as in `_tile`: what is farther out counts as if it were there
+
+
+class WideParams(NamedTuple):
+    """Components come in blocks of BLOCK_ROWS, the last of which may be padded; then K' is more than K.
+
+    The log-densities of some components, whose variances are small, are differences of large numbers.
+    They are computed from x - mean. All their etas and offsets are 0, but for the log-weight.
+    """
+
+    shift: np.ndarray  # (d,)
+    inverse_scale: np.ndarray  # (d,)
+    log2_weights: np.ndarray  # (K,)
+    kind: np.ndarray  # (1,) int64: SPHERICAL, DIAGONAL or TIED
+    whiteners: np.ndarray  # tied: A in blocks of rows (d' / BLOCK_ROWS, d, BLOCK_ROWS); else (0, 0, 0)
+    means: np.ndarray  # (K, d) in the coordinates of the statistics
+    near: np.ndarray  # (K' / BLOCK_ROWS, T, BLOCK_ROWS) etas of the near features
+    far: np.ndarray  # the same of the others
+    offsets: np.ndarray  # (2, K') of the near features, with the log-weight, and of the others
+    rows: np.ndarray  # (K, width) etas of x, and then of x^2 if they are diagonal
+    slopes: np.ndarray  # (K,) the eta of |x|^2, or 0 if they are diagonal
+    places: np.ndarray  # (K,) int64: the place of a narrow component among these, or -1
+    centres: np.ndarray  # (narrow, width) their means
+    factors: np.ndarray  # (narrow, width) their inverse deviations
+
+
+class WideSums(NamedTuple):
+    """Sums about zero in the coordinates of the statistics; those of narrow components about their means."""
+
+    weights: np.ndarray  # (G, K) sum of r
+    first: np.ndarray  # (G, K, d) sum of r x
+    second: np.ndarray  # spherical (G, K, 1), diagonal (G, K, d); tied (G, d, d), the lower triangle
+    log2_likelihood: np.ndarray  # (G,)
+
+
+class Tile(NamedTuple):
+    """What a slot computes in. All arrays are flat; those of points have SIZE numbers."""
+
+    points: np.ndarray  # rows of `width` numbers: x, or x and x^2, each padded to whole blocks of vectors
+    near: np.ndarray  # the statistics of the near features, in panels
+    far: np.ndarray  # those of the others
+    loaded: np.ndarray  # tied: rows of X in panels
+    squares: np.ndarray  # |x|^2, if the statistics have it
+    far_squares: np.ndarray  # of the far features
+    weights: np.ndarray
+    peaks: np.ndarray  # the largest log-density of each point
+    leasts: np.ndarray  # log-densities less than this do not matter
+    totals: np.ndarray  # the sum of the densities divided by the largest
+    labels: np.ndarray  # the likeliest component
+    shares: np.ndarray  # (K', SIZE) log-densities, and then responsibilities; or scratch, (d', SIZE)
+    words: np.ndarray  # (K', WORDS) int64: a bit for each point that matters to the component
+    counts: np.ndarray  # (K',) int64: how many
+    first: np.ndarray  # (K', width) sums over a few tiles, in the dtype of the points
+    second: np.ndarray  # tied: (d', width) the same
+    zeros: np.ndarray
+
+
+@spliced_kernel
+def padded(count, step):
+    return (count + step - 1) // step * step
+
+
+@spliced_kernel
+def panel_width(X):
+    return BLOCK_VECTORS * lanes(X)
+
+
+@spliced_kernel
+def near_features(params):
+    """Return how many features are near."""
+    count = params.near.shape[1]
+    return count // 2 if params.kind[0] == DIAGONAL else count - 1
+
+
+@spliced_kernel
+def features_width(params):
+    """Return how many numbers of a row of points are features."""
+    width = params.rows.shape[1]
+    return width // 2 if params.kind[0] == DIAGONAL else width
+
+
+@allocating_kernel
+def new_tile(params, X):
+    (K, d), width, step = params.means.shape, params.rows.shape[1], lanes(X)
+    rows, tied = padded(K, BLOCK_ROWS), params.kind[0] == TIED
+    # Transposed squares may reach beyond the last feature of a panel, and blocks beyond that of a row.
+    beyond = SIZE * step
+    loaded = SIZE * d + beyond if tied else 0
+    second = padded(d, BLOCK_ROWS) * width if tied else 0
+    return Tile(
+        points=np.zeros(SIZE * width, X.dtype),
+        near=np.zeros(SIZE * params.near.shape[1] + beyond, X.dtype),
+        far=np.zeros(SIZE * params.far.shape[1] + beyond, X.dtype),
+        loaded=np.zeros(loaded, X.dtype),
+        squares=np.zeros(SIZE, X.dtype),
+        far_squares=np.zeros(SIZE, X.dtype),
+        weights=np.zeros(SIZE, X.dtype),
+        peaks=np.zeros(SIZE, X.dtype),
+        leasts=np.zeros(SIZE, X.dtype),
+        totals=np.zeros(SIZE, X.dtype),
+        labels=np.zeros(SIZE, X.dtype),
+        shares=np.zeros(max(rows, padded(d, BLOCK_ROWS)) * SIZE, X.dtype),
+        words=np.zeros(rows * WORDS, np.int64),
+        counts=np.zeros(rows, np.int64),
+        first=np.zeros(rows * width, X.dtype),
+        second=np.zeros(second, X.dtype),
+        zeros=np.zeros(BLOCK_ROWS, X.dtype),
+    )
+
+
+@kernel
+def load_weights(sample_weight, first, size, tile):
+    """OUT the weights: sample_weight, or 1 if there is none, for b < size, then 0"""
+    weights = tile.weights
+    for b in range(size):
+        weights[b] = sample_weight[first + b] if sample_weight.shape[0] > 0 else 1
+    for b in range(size, SIZE):
+        weights[b] = 0
+
+
+@kernel
+def load_rows(params, X, first, size, tile):
+    """OUT the points: rows of X in standard coordinates for b < size, then 0"""
+    shift, scale, points, width = params.shift, params.inverse_scale, tile.points, params.rows.shape[1]
+    bound, d, step = X.dtype.type(_BOUND), X.shape[1], lanes(X)
+    least, most, whole = splat(-bound), splat(bound), d - d % step
+    for b in range(size):
+        o, i = b * width, (first + b) * d
+        for j in range(0, whole, step):
+            x = (load_flat(X, i + j) - load_flat(shift, j)) * load_flat(scale, j)
+            store_flat(points, o + j, minimum(maximum(x, least), most))
+        for j in range(whole, d):
+            points[o + j] = min(max((X[first + b, j] - shift[j]) * scale[j], -bound), bound)
+    for o in range(size * width, SIZE * width):
+        points[o] = 0
+
+
+@kernel
+def load_statistics(params, X, first, size, tile):
+    """OUT the points, the panels near and far, and the squares"""
+    points, near, far, squares, far_squares = tile.points, tile.near, tile.far, tile.squares, tile.far_squares
+    kind, width, features = params.kind[0], params.rows.shape[1], features_width(params)
+    d, half, step, panel = X.shape[1], near_features(params), lanes(X), panel_width(X)
+    nears, fars = params.near.shape[1], params.far.shape[1]
+    load_rows(params, X, first, size, tile)
+    if kind == TIED:
+        whiten(params, tile)
+    for b in range(0, SIZE, step):
+        column, top = b % panel, b // panel * panel
+        for j in range(0, half, step):
+            transpose(points, b * width + j, width, near, top * nears + j * panel + column, panel)
+        for j in range(half, d, step):
+            transpose(points, b * width + j, width, far, top * fars + (j - half) * panel + column, panel)
+        q = add_squares(kind, near, top * nears + column, half, panel)
+        p = add_squares(kind, far, top * fars + column, d - half, panel)
+        store_flat(far_squares, b, p)
+        store_flat(squares, b, p + q)
+    if kind == DIAGONAL:
+        for b in range(SIZE):
+            o = b * width
+            for j in range(0, features, step):
+                x = load_flat(points, o + j)
+                store_flat(points, o + features + j, x * x)
+
+
+@inlined_kernel
+def add_squares(kind, panel, o, count, width):
+    """Write the squares of `count` rows of a panel, or else their sum, below. Return that sum."""
+    q = splat(panel.dtype.type(0))
+    for j in range(count):
+        x = load_flat(panel, o + j * width)
+        if kind == DIAGONAL:
+            store_flat(panel, o + (count + j) * width, x * x)
+        else:
+            q = q + x * x
+    if kind != DIAGONAL:
+        store_flat(panel, o + count * width, q)
+    return q
+
+
+@kernel
+def whiten(params, tile):
+    """Replace the points x by y = A x. The shares are overwritten."""
+    A, points, loaded, scratch, zeros = params.whiteners, tile.points, tile.loaded, tile.shares, tile.zeros
+    d, width, step, panel = params.means.shape[1], params.rows.shape[1], lanes(points), panel_width(points)
+    for top in range(0, SIZE, panel):
+        for b in range(top, top + panel, step):
+            for j in range(0, d, step):
+                transpose(points, b * width + j, width, loaded, top * d + j * panel + b - top, panel)
+        # Rows of A are zero beyond the diagonal.
+        for i in range(0, d, BLOCK_ROWS):
+            end = min(d, i + BLOCK_ROWS)
+            set_product(
+                A, i * d, 1, BLOCK_ROWS, loaded, top * d, panel, end, scratch, i * panel, panel, zeros, 0
+            )
+        for b in range(top, top + panel, step):
+            for j in range(0, d - d % step, step):
+                transpose(scratch, j * panel + b - top, panel, points, b * width + j, width)
+            for p in range(b, b + step):
+                for j in range(d - d % step, d):
+                    points[p * width + j] = scratch[j * panel + p - top]

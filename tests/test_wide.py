@@ -1,0 +1,138 @@
+"""Gaussians with many components in many features, by matrix products. This file also runs interpreted."""
+
+import naive
+import numba
+import numpy as np
+import pytest
+
+import fastem
+from fastem._families import wide
+
+INTERPRETED = bool(numba.config.DISABLE_JIT)
+# Neither is a multiple of a block or of a vector.
+D, K = 55, 53
+KINDS = ["spherical", "diag", "tied"]
+TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """A list of how many components are narrow in each wide pass."""
+    seen = []
+    packed = wide._packed
+    monkeypatch.setattr(wide, "_LEAST_PAIRS", K * D)
+    monkeypatch.setattr(wide, "_packed", lambda *a: seen.append(int(a[1].narrow.sum())) or packed(*a))
+    return seen
+
+
+def model_of(covariance_type, spread, narrow=0):
+    """Return a mixture. The first `narrow` components have a thousandth of the variance of the others."""
+    rng = np.random.default_rng(1)
+    means = rng.standard_normal((K, D)) * spread
+    if covariance_type == "tied":
+        factor = np.tril(rng.standard_normal((D, D)) * 0.1) + np.eye(D)
+        covariances = factor @ factor.T
+    else:
+        covariances = rng.uniform(0.7, 1.4, K if covariance_type == "spherical" else (K, D))
+        covariances[:narrow] /= 1000
+    weights = rng.dirichlet(np.full(K, 3.0))
+    return fastem.GaussianMixture(weights, means, covariances, covariance_type=covariance_type)
+
+
+def rows_of(model, n, dtype):
+    """Return rows, some of them far out, and weights, some of them 0."""
+    X = model.sample(n, rng=0)[0]
+    X[:5] = model.means[:5]
+    X[::40] *= 30
+    weight = np.random.default_rng(2).uniform(0, 2, n)
+    weight[10:20] = 0
+    return X.astype(dtype), weight
+
+
+def close(actual, expected, tolerance):
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("spread", "narrow"), [(0.2, 0), (2.5, 5)])
+@pytest.mark.parametrize("covariance_type", KINDS)
+def test_statistics_match_the_loops(covariance_type, spread, narrow, dtype, passes):
+    """Where clusters overlap all pairs matter; where they are apart bounds leave most of them out."""
+    n = 70 if INTERPRETED else 150
+    model = model_of(covariance_type, spread, narrow)
+    X, weight = rows_of(model, n, dtype)
+    statistics = fastem.e_step(X, model, weight)
+    assert passes == [narrow if dtype == np.float32 and covariance_type != "tied" else 0]
+    r, log_p = naive.responsibilities(
+        X.astype(np.float64),
+        model.weights,
+        model.means,
+        naive.dense(model.covariances, covariance_type, K, D),
+    )
+    r, sums = weight[:, None] * r, statistics.sums()
+    z = X[:, None] - sums["means"]
+    second = (r[:, :, None] * z * z).sum(axis=0)
+    scatter = {"spherical": lambda: second.sum(axis=1), "diag": lambda: second}.get(
+        covariance_type, lambda: np.einsum("nk,nki,nkj->ij", r, z, z, optimize=True)[None]
+    )()
+    tolerance = TOLERANCE[dtype]
+    close(statistics.weights, r.sum(axis=0), tolerance)
+    close(sums["first"], np.einsum("nk,nkj->kj", r, z), tolerance)
+    close(sums["scatter"], scatter, tolerance)
+    close(statistics.log_likelihood, float(weight @ log_p), tolerance)
+
+
+def both_ways(X, monkeypatch, passes, **options):
+    """Return the models of a fit by wide passes and by the other kernels."""
+    own = fastem.fit(X, K, max_iter=3, tol=0, acceleration=None, **options)
+    assert passes
+    monkeypatch.setattr(wide, "_LEAST_COMPONENTS", K + 1)
+    return own, fastem.fit(X, K, max_iter=3, tol=0, acceleration=None, **options)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="fits")
+@pytest.mark.parametrize("covariance_type", [*KINDS, "VEI"])
+@pytest.mark.parametrize("how", ["labels", "hard", "given"])
+def test_fits_agree_with_those_by_the_other_kernels(covariance_type, how, monkeypatch, passes):
+    model = model_of("diag", 1.0)
+    X, z = model.sample(3000, rng=3)
+    options = {"covariance_type": covariance_type, "rng": 0}
+    if how == "labels":
+        options |= {"labels": np.where(np.arange(3000) % 3, -1, z), "init": {"means": model.means}}
+    elif how == "hard":
+        options |= {"assignment": "hard", "init": {"means": model.means}}
+    else:
+        options |= {"init": np.eye(K)[z] * 0.9 + 0.1 / K}
+    own, other = both_ways(X, monkeypatch, passes, **options)
+    close(own.means, other.means, 1e-9)
+    close(own.covariances, other.covariances, 1e-9)
+    close(own.report.history, other.report.history, 1e-11)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="fits")
+@pytest.mark.parametrize("covariance_type", KINDS)
+def test_the_likelihood_rises_in_float32_and_threads_change_no_bit(covariance_type, passes):
+    model = model_of(covariance_type, 0.4)
+    X = (model.sample(12_000, rng=4)[0] + 1000).astype(np.float32)
+    options = {
+        "covariance_type": covariance_type,
+        "init": {"means": model.means + 1000.3},
+        "max_iter": 5,
+        "rng": 0,
+        "tol": 0,
+    }
+    one, two = (fastem.fit(X, K, n_threads=n, acceleration=None, **options) for n in (1, 2))
+    assert passes
+    for a, b in ((one.means, two.means), (one.covariances, two.covariances), (one.weights, two.weights)):
+        assert a.tobytes() == b.tobytes()
+    history = np.array(one.report.history)
+    assert np.diff(history).min() > -1e-6 * len(X)
+    assert one.score(X) * len(X) == pytest.approx(history[-1], rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_narrow_components_are_left_to_other_kernels_if_they_are_many(dtype, passes):
+    model = model_of("diag", 1.0, narrow=K // 4)
+    X, _ = rows_of(model, 64, dtype)
+    fastem.e_step(X, model)
+    assert len(passes) == (dtype == np.float64)
