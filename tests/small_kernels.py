@@ -4,8 +4,9 @@ import numpy as np
 
 from fastem._kernels._blocks import accumulate_by_four, accumulate_by_two
 from fastem._kernels._jit import entry_kernel
+from fastem._kernels._layout import BLOCK_ROWS, STRIDE_BYTES
 from fastem._kernels._math import exp2, log2, log2_reciprocal
-from fastem._kernels._products import multiply_tile
+from fastem._kernels._panels import set_pair_product
 from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 from fastem._kernels._tile import least_exponent
 
@@ -58,4 +59,10 @@ def add_product_by_two(space, columns, out):
 
 @entry_kernel
 def product_with_components(packed, offsets, space, top, out, stop):
-    multiply_tile(packed, offsets, space, top, out, stop)
+    columns, stride = packed.shape[1], STRIDE_BYTES // space.itemsize
+    for b in range(0, stop, 2 * lanes(space)):
+        for block in range(packed.shape[0]):
+            set_pair_product(
+                packed, block * columns * BLOCK_ROWS, 1, BLOCK_ROWS, space, top * stride + b, stride, columns,
+                space, (out + block * BLOCK_ROWS) * stride + b, stride, offsets, block * BLOCK_ROWS,
+            )  # fmt: skip

@@ -14,9 +14,9 @@ from fastem._families.steps import Maximised, Pass, Rule, Scores, Summed
 from fastem._families.unscaled import Unscaled
 from fastem._kernels._layout import TILE_BYTES
 from fastem._kernels._lloyd import slot_distances, slot_lloyd
+from fastem._kernels._panels import pack_rows_in_blocks, pad_to_blocks
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._params import LloydFound, LloydKept, LloydParams, LloydSums
-from fastem._kernels._products import pack_components, pad_components
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 # The scores of a row x are sums of d + 1 products of rounded numbers. Each of their rounding errors is at
@@ -89,8 +89,8 @@ class KMeansFamily(Unscaled[Centres, CentreSums]):
             return LloydParams(
                 frame.shift.astype(dtype),
                 (1 / frame.scale).astype(dtype),
-                pack_components(centers, dtype),
-                pad_components(-lengths / 2, -np.inf, dtype),
+                pack_rows_in_blocks(centers, dtype),
+                pad_to_blocks(-lengths / 2, -np.inf, dtype),
                 slack.astype(dtype),
                 parameters.centers,
             )

@@ -12,7 +12,8 @@ import numpy as np
 from fastem._families.layouts import ROOT, GaussianSums
 from fastem._families.matrices import invert_lower
 from fastem._families.steps import Cost
-from fastem._kernels._layout import BLOCK_ROWS, VECTOR_BYTES
+from fastem._kernels._layout import VECTOR_BYTES
+from fastem._kernels._panels import pack_rows_in_blocks, pad_to_blocks
 from fastem._kernels._params import DiagParams, SphericalParams, TiedParams
 from fastem._kernels._wide_tile import DIAGONAL, NEAR, SPHERICAL, TIED, WideParams, WideSums
 from fastem._typing import Array, FloatArray
@@ -135,7 +136,7 @@ def _packed(packed: Any, terms: _Terms) -> WideParams:
     if diagonal:
         rows[:, features : features + d] = -scales
     near, far = (
-        _blocks(np.hstack([etas[:, part], -scales[:, part] if diagonal else -scales]), dtype)
+        pack_rows_in_blocks(np.hstack([etas[:, part], -scales[:, part] if diagonal else -scales]), dtype)
         for part in (slice(0, half), slice(half, d))
     )
     places = np.where(narrow, np.cumsum(narrow) - 1, -1)
@@ -148,11 +149,11 @@ def _packed(packed: Any, terms: _Terms) -> WideParams:
         inverse_scale=packed.inverse_scale,
         log2_weights=packed.log2_weights,
         kind=np.array([kind], np.int64),
-        whiteners=_blocks(packed.whiteners[0], dtype) if tied else np.zeros((0, 0, 0), dtype),
+        whiteners=pack_rows_in_blocks(packed.whiteners[0], dtype) if tied else np.zeros((0, 0, 0), dtype),
         means=packed.means,
         near=near,
         far=far,
-        offsets=np.pad(offsets, ((0, 0), (0, _up(k, int(BLOCK_ROWS)) - k))).astype(dtype),
+        offsets=pad_to_blocks(offsets, 0.0, dtype),
         rows=rows,
         slopes=np.zeros(k, dtype) if diagonal else -scales[:, 0].astype(dtype),
         places=places.astype(np.int64),
@@ -163,11 +164,3 @@ def _packed(packed: Any, terms: _Terms) -> WideParams:
 
 def _up(count: int, step: int) -> int:
     return -(-count // step) * step
-
-
-def _blocks(matrix: FloatArray, dtype: np.dtype[Any]) -> Array:
-    """Return the rows of a matrix (m, T) in blocks (m' / BLOCK_ROWS, T, BLOCK_ROWS), padded with zeros."""
-    m, width = matrix.shape
-    padded = np.zeros((_up(m, int(BLOCK_ROWS)), width), dtype)
-    padded[:m] = matrix
-    return np.ascontiguousarray(padded.reshape(-1, int(BLOCK_ROWS), width).transpose(0, 2, 1))

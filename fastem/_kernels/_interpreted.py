@@ -4,10 +4,11 @@ Compiled code computes addresses from constants and shapes, not from the strides
 nothing. Here it is an error if it would access another place than the one that the indices mean.
 """
 
+import functools
+
 import numpy as np
 
 from fastem._kernels._layout import (
-    BLOCK,
     BLOCK_ROWS,
     BLOCK_VECTORS,
     STRIDE_BYTES,
@@ -149,22 +150,6 @@ def lowest_bit(word):
     return int(word & -word).bit_length() - 1
 
 
-def multiply_block(packed, offsets, block, space, top, b, out):
-    _check_c_order(packed, space.dtype, 3)
-    _check_c_order(offsets, space.dtype, 1)
-    _, columns, components = packed.shape
-    _check(columns > 0, "a product over {} columns", columns)
-    _check(components == BLOCK, "a block of {} components", components)
-    _check_range("blocks", block, 1, min(len(packed), len(offsets) // BLOCK))
-    for vector in range(2):
-        place = b + vector * lanes(space)
-        _check_tile(space, top, columns, place)
-        points = space[top : top + columns, place : place + lanes(space)]
-        sums = packed[block].T @ points + offsets[block * BLOCK : (block + 1) * BLOCK, None]
-        for r in range(BLOCK):
-            store(space, out + r, place, sums[r])
-
-
 def squared_gap(X, i, places, k, scale):
     _check_c_order(X, X.dtype, 2)
     _check_c_order(places, np.float64, 2)
@@ -188,18 +173,21 @@ def _places(array, first, stride, count, run):
     return array.reshape(-1)[places], places
 
 
-def add_product(A, a, row, step, B, b, width, count, C, c, stride):
-    run = int(BLOCK_VECTORS) * lanes(B)
+def add_product(A, a, row, step, B, b, width, count, C, c, stride, vectors=int(BLOCK_VECTORS)):
+    run = vectors * lanes(B)
     lines = [_places(A, a + i * row, step, count, 1)[0][:, 0] for i in range(BLOCK_ROWS)]
     before, places = _places(C, c, stride, int(BLOCK_ROWS), run)
     C.reshape(-1)[places] = before + np.array(lines) @ _places(B, b, width, count, run)[0]
 
 
-def set_product(A, a, row, step, B, b, width, count, C, c, stride, offsets, o):
+def set_product(A, a, row, step, B, b, width, count, C, c, stride, offsets, o, vectors=int(BLOCK_VECTORS)):
     begun = _places(offsets, o, 1, int(BLOCK_ROWS), 1)[0]
-    places = _places(C, c, stride, int(BLOCK_ROWS), int(BLOCK_VECTORS) * lanes(B))[1]
+    places = _places(C, c, stride, int(BLOCK_ROWS), vectors * lanes(B))[1]
     C.reshape(-1)[places] = begun
-    add_product(A, a, row, step, B, b, width, count, C, c, stride)
+    add_product(A, a, row, step, B, b, width, count, C, c, stride, vectors)
+
+
+set_pair_product = functools.partial(set_product, vectors=2)
 
 
 def transpose(A, a, row, B, b, width):

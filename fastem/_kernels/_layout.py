@@ -39,8 +39,6 @@ def target_features():
 
 # AVX2 and SSE have 16 vector registers; AVX-512 and NEON have 32.
 REGISTERS = 32 if {"avx512f", "neon"} & target_features() else 16
-# Products with many components take so many components at a time (see `_products`).
-BLOCK = np.int64(8 if REGISTERS == 32 else 6)
 # Products of whole matrices (see `_panels`) have blocks of so many rows, and of so many vectors in each row.
 BLOCK_ROWS = np.int64(6)
 BLOCK_VECTORS = np.int64(4 if REGISTERS == 32 else 2)

@@ -18,9 +18,9 @@ import numpy as np
 
 from fastem._kernels._gap import add_gap, squared_gap
 from fastem._kernels._jit import entry_kernel, inlined_kernel, kernel
-from fastem._kernels._layout import BLOCK, LEASTS, PEAKS, POINTS, TOTALS, first_scratch
+from fastem._kernels._layout import BLOCK_ROWS, LEASTS, PEAKS, POINTS, STRIDE_BYTES, TOTALS, first_scratch
 from fastem._kernels._packing import pack_rows
-from fastem._kernels._products import multiply_block
+from fastem._kernels._panels import set_pair_product
 from fastem._kernels._simd import choose, lanes, load, maximum, minimum, splat, store, tile_rows
 from fastem._kernels._tile import load_rows, new_space, slot_range
 
@@ -48,13 +48,17 @@ def assign_tile(params, space, stop):
     centres, offsets, slack = params.centres, params.offsets, params.slack
     blocks, d = centres.shape[:2]
     step, scores = lanes(space), first_scratch(d, _NO_SHARES)
+    stride = STRIDE_BYTES // space.itemsize
     zero, one, far = splat(space.dtype.type(0)), splat(space.dtype.type(1)), splat(space.dtype.type(-np.inf))
     for b in range(0, stop, 2 * step):
         best0 = best1 = second0 = second1 = far
         label0 = label1 = index = zero
         for block in range(blocks):
-            multiply_block(centres, offsets, block, space, POINTS, b, scores)
-            for r in range(BLOCK):
+            set_pair_product(
+                centres, block * d * BLOCK_ROWS, 1, BLOCK_ROWS, space, POINTS * stride + b, stride, d,
+                space, scores * stride + b, stride, offsets, block * BLOCK_ROWS,
+            )  # fmt: skip
+            for r in range(BLOCK_ROWS):
                 score0, score1 = load(space, scores + r, b), load(space, scores + r, b + step)
                 best0, second0, label0 = keep_two(score0, index, best0, second0, label0)
                 best1, second1, label1 = keep_two(score1, index, best1, second1, label1)
@@ -140,7 +144,7 @@ def slot_lloyd(X, sample_weight, params, kept, found, labels, sums, slot):
     places, scale = params.places, np.float64(params.inverse_scale[0])
     totals, first, errors, reach, outermost = sums
     start, stop = slot_range(X, slot, totals.shape[0])
-    space = new_space(_NO_SHARES, d, BLOCK, X)
+    space = new_space(_NO_SHARES, d, BLOCK_ROWS, X)
     own = slot * tile_rows(X)
     for t in range(start, stop, tile_rows(X)):
         size = min(tile_rows(X), stop - t)
