@@ -22,19 +22,23 @@ from fastem._api.selection import Candidate
 from fastem._criteria import aic_of, bic_of
 from fastem._em.auto import Drawn, best_start, draw, named_start, rows_to_draw
 from fastem._em.labellings import labellings
-from fastem._em.loop import Run, reading
-from fastem._em.neighbours import divided, joint_of, without_one
+from fastem._em.loop import Run, gain_to_come_below, reading
+from fastem._em.neighbours import divided, joint_of, nested, without_one
 from fastem._em.objective import Likelihood
 from fastem._families.steps import Maximised
 from fastem._report import Breakdown, FitReport, FitStatus, collected_warnings
 from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray
 
-# There are so many times as many random starts as in `fit`, where they cost little.
-_THOROUGH = 3
+# Where passes are short, each fit is tried so many times. The first times there are new random starts, later
+# only clusters of those fits beside it that are new since the last time.
+_ROUNDS, _RANDOM_ROUNDS = 6, 3
 
 # Where a pass takes more multiply-adds, there is one fit a cell, unless that cannot be the best.
 _LONG = 1 << 26
+
+# A fit is made if the sample promises this part of `tol`. In the end it goes on until no more is to come.
+_WORTH = 0.1
 
 Kind = str | None  # a covariance type
 Cell = tuple[int, Kind]
@@ -97,12 +101,16 @@ class Search:
     init: str
     rng: np.random.Generator
     fits: dict[Cell, Fit] = field(default_factory=dict)
+    # How many fits were better than those before, in all, and when each cell was: then, and when last tried.
+    news: int = 0
+    improved: dict[Cell, int] = field(default_factory=dict)
+    tried: dict[Cell, int] = field(default_factory=dict)
 
     def run(self) -> Iterator[Cell]:
         """Make the fits. Yield the cell of each when it is finished, also of one that is fitted again.
 
-        With "auto" there are two rounds, so that the second can begin from fits with more components too.
-        In each there are two fits: from the clusters that k-means sees, and from the fits beside it.
+        With "auto" there are several rounds, up from the fewest components and down again, so that each fit
+        can begin from those with more components too.
         """
         likelihoods = {}
         for kind, options in self.kinds.items():
@@ -113,23 +121,40 @@ class Search:
                     here = replace(likelihood, k=k)
                     yield self._fit(kind, here, None, partial(_named, here, self.init))
             return
-        for ks in (self.ks, self.ks[::-1]):
-            drawn = self._drawn(likelihoods)
-            for k in ks:
-                if k == 1 and ks is not self.ks:  # whose fits have one optimum
-                    yield from ((k, kind) for kind in likelihoods)
-                    continue
-                found, clear = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
-                found = found[:1] if k == 1 else found
-                for kind, likelihood in likelihoods.items():
-                    here = replace(likelihood, k=k)
-                    others = self._from_others(k, kind, drawn)
-                    if not self._is_long(here):
-                        self._fit_from(found, _THOROUGH, clear, kind, here, drawn)
-                        self._fit_from(others, 0, clear, kind, here, drawn)
-                    elif self._is_wanting(k, kind):
-                        self._fit_from([*found, *others], 1, clear, kind, here, drawn)
-                    yield k, kind
+        drawn = self._drawn(likelihoods)
+        for number in range(_ROUNDS):
+            if number == 1:
+                drawn = self._drawn(likelihoods)
+            for k in self.ks[:: -1 if number % 2 else 1]:
+                of_k = {kind: replace(likelihood, k=k) for kind, likelihood in likelihoods.items()}
+                yield from self._round(number, k, of_k, drawn)
+
+    def _round(
+        self, number: int, k: int, likelihoods: dict[Kind, Likelihood[Any]], drawn: Drawn
+    ) -> Iterator[Cell]:
+        """Try the fits with k components. Yield those that are tried for the first and for the last time."""
+        found, clear = list[Array](), False
+        short = {kind for kind, likelihood in likelihoods.items() if k > 1 and not self._is_long(likelihood)}
+        if number == 0 or (k > 1 and number < (_RANDOM_ROUNDS if short else 2)):
+            found, clear = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
+        for kind, likelihood in likelihoods.items():
+            cell = k, kind
+            before, self.tried[cell] = self.tried.get(cell, -1), self.news
+            if number == 0 and k == 1:
+                self._fit_from(found[:1], 0, clear, kind, likelihood, drawn)
+            elif kind in short:
+                others = self._from_others(k, kind, drawn, before)
+                if number < 2 or (number < _RANDOM_ROUNDS and self.improved.get(cell, -1) > before):
+                    self._fit_from([*found, *others], 1, clear, kind, likelihood, drawn)
+                else:
+                    self._fit_from(others, 0, clear, kind, likelihood, drawn)
+                if number == _ROUNDS - 1:
+                    self._finish(kind, likelihood, drawn)
+            elif k > 1 and number < 2 and self._is_wanting(k, kind):
+                others = self._from_others(k, kind, drawn, None)
+                self._fit_from([*found, *others], 1, clear, kind, likelihood, drawn)
+            if number in (0, _ROUNDS - 1 if kind in short else 1):
+                yield cell
 
     def _drawn(self, likelihoods: dict[Kind, Likelihood[Any]]) -> Drawn:
         """Return a sample for all fits, and keep what is known of its rows."""
@@ -141,18 +166,28 @@ class Search:
             fit.joint = joint_of(fit.likelihood, drawn.rows, fit.run.parameters) if fit.run.history else None
         return drawn
 
-    def _fit(self, kind: Kind, likelihood: Likelihood[Any], drawn: Drawn | None, begin: Any) -> Cell:
-        """Fit, and keep the result unless there is a better one."""
+    def _fit(
+        self, kind: Kind, likelihood: Likelihood[Any], drawn: Drawn | None, begin: Any, part: float = 1.0
+    ) -> Cell:
+        """Fit, until this part of `tol` is to come, and keep the result unless there is a better one."""
         began = time.perf_counter()
         cell = likelihood.k, kind
         options = self.kinds[kind]._replace(k=likelihood.k, rng=self.rng.spawn(1)[0])
         if cell in self.fits:
             options = options._replace(restarts=1)
+        if part < 1:
+            limits = replace(options.limits, converged=gain_to_come_below(part * options.limits.tol))
+            options = options._replace(limits=limits)
         names = self.source.feature_names
         with collected_warnings():
             run, _ = Restarts(likelihood, options, begin, names, Progress()).best()
-        if cell in self.fits and run.rank <= self.fits[cell].run.rank:
+        old = self.fits.get(cell)
+        if old is not None and run.rank <= old.run.rank:
             return cell
+        least = self.kinds[kind].limits.tol * self.source.moments().weight
+        if old is None or run.rank[:3] > old.run.rank[:3] or run.objective > old.run.objective + least:
+            self.news += 1
+            self.improved[cell] = self.news
         joint = None
         if drawn is not None and run.history:
             joint = joint_of(likelihood, drawn.rows, run.parameters)
@@ -160,24 +195,37 @@ class Search:
         self.fits[cell] = Fit(likelihood, run, time.perf_counter() - began, joint, classified)
         return cell
 
-    def _from_others(self, k: int, kind: Kind, drawn: Drawn) -> list[Array]:
-        """Return labels by the fits beside this one: of one component fewer or more, and of other types."""
+    def _finish(self, kind: Kind, likelihood: Likelihood[Any], drawn: Drawn) -> None:
+        """Go on where a fit ended that began from a part of the rows.
+
+        The best of separate fits is often the one that comes nearest to an optimum that all of them find.
+        """
+        run = self.fits[likelihood.k, kind].run
+        is_whole = len(drawn.rows.X) == self.source.n_positive
+        if run.status is FitStatus.CONVERGED and self.kinds[kind].limits.tol > 0 and not is_whole:
+            start: Maximised[Any] = Maximised(run.parameters, [], [], run.singular)
+            self._fit(kind, likelihood, drawn, partial(_first, start, likelihood), _WORTH)
+
+    def _from_others(self, k: int, kind: Kind, drawn: Drawn, since: int | None) -> list[Array]:
+        """Return labels by the fits beside this one: of one component fewer or more, and of other types.
+
+        These are the fits that are new since then. With None these are all, and there are fewer labels.
+        """
+        points, weights = drawn.geometries[0], drawn.weights
         found: list[Array] = []
-        if k == 1:
-            return found
         for (own_k, own_kind), fit in self.fits.items():
-            if fit.joint is None:
+            joint = fit.joint
+            if joint is None or (since is not None and self.improved[own_k, own_kind] <= since):
                 continue
             if own_k == k and own_kind != kind:
-                found.append(fit.joint.argmax(axis=1))
+                found.append(joint.argmax(axis=1))
             elif own_k == k - 1 and own_kind == kind:
-                labels = fit.joint.argmax(axis=1)
-                found += divided(labels, drawn.geometries[0], drawn.weights, own_k)
+                found += _with_another(joint.argmax(axis=1), joint, points, weights, since is not None)
             elif own_k == k + 1 and own_kind == kind:
-                found += without_one(fit.joint, drawn.weights)
+                found += without_one(joint, weights)
             elif own_k == k and k > 2:
-                fewer = without_one(fit.joint, drawn.weights)[0]
-                found += divided(fewer, drawn.geometries[0], drawn.weights, k - 1)
+                for labels in without_one(joint, weights)[: None if since is not None else 1]:
+                    found += _with_another(labels, joint, points, weights, since is not None, k - 1)
         return found
 
     def _fit_from(
@@ -189,22 +237,31 @@ class Search:
         likelihood: Likelihood[Any],
         drawn: Drawn,
     ) -> None:
-        """Fit from the best of some labels, unless the sample has all rows and promises no more."""
+        """Fit from the best of some labels, unless the sample promises no more.
+
+        It promises more than there is, since the start is the best for just these rows. A singular fit, whose
+        likelihood has no bound, promises nothing.
+        """
         if not labels:
             return
         current = self.fits.get((likelihood.k, kind))
         try:
-            start = best_start(likelihood, drawn, labels, clear, self.rng, thorough)
+            compiled = not self._is_long(likelihood)
+            start = best_start(likelihood, drawn, labels, clear, self.rng, thorough, compiled=compiled)
         except Breakdown:
             if current is None:
                 self.fits[likelihood.k, kind] = Fit(likelihood, Run(FitStatus.FAILED), 0.0, None, -np.inf)
+                self.improved[likelihood.k, kind] = -1
             return
-        is_whole = len(drawn.rows.X) == self.source.n_positive
-        if is_whole and current is not None and current.joint is not None:
+        if (
+            current is not None
+            and current.joint is not None
+            and not (current.degenerate > bool(start.floored))
+        ):
             promised = joint_of(likelihood, drawn.rows, start.parameters)
             gain = float(drawn.weights @ (_log_sum(promised) - _log_sum(current.joint)))
             gain += likelihood.log_prior(start.parameters) - likelihood.log_prior(current.run.parameters)
-            if gain <= self.kinds[kind].limits.tol * drawn.weights.sum():
+            if gain <= _WORTH * self.kinds[kind].limits.tol * drawn.weights.sum():
                 return
         self._fit(kind, likelihood, drawn, partial(_first, start, likelihood))
 
@@ -224,6 +281,20 @@ def _first(
 ) -> Maximised[Any]:
     """Return the start of the first restart, and one of its own for each other."""
     return start if restart == 0 else named_start(likelihood, "auto", rng, restart)
+
+
+def _with_another(
+    labels: Array,
+    joint: FloatArray,
+    points: FloatArray,
+    weights: FloatArray,
+    inside: bool,
+    k: int | None = None,
+) -> list[Array]:
+    """Return labels with a cluster more than the k there are, also of those inside others if wanted."""
+    k = joint.shape[1] if k is None else k
+    found = divided(labels, points, weights, k)
+    return found + nested(labels, np.logaddexp2.reduce(joint, axis=1), weights, k) if inside else found
 
 
 def _classified(likelihood: Likelihood[Any], parameters: Any) -> float:

@@ -170,11 +170,13 @@ def best_start(
     rng: np.random.Generator,
     thorough: int = 1,
     bare: Sequence[Array] = (),
+    compiled: bool = False,
 ) -> Maximised[P]:
     """Return where EM on the sample ends from the best of the labels `found` and of random ones.
 
     `clear` says whether k-means sees clear clusters. If X has few rows, there are `thorough` times as many
-    random ones.
+    random ones. With 0 there are none in any case. `compiled` says that there are enough fits to compile the
+    kernel of ascents for, also if X has many rows.
 
     In the labels `bare` rows in sparse places have the label k, and so are noise. A row far from all others
     makes the box so large that Gaussians, where they begin with nearly all rows, take the sparse ones before
@@ -196,7 +198,9 @@ def best_start(
     # Kernels of whole ascents know no more than complete rows and weights. Where there is more, they still
     # tell which labellings are worth a try.
     more = filled is not rows or likelihood.family.plain is not likelihood.family
-    if few:
+    if thorough == 0:
+        extra = 0
+    elif few:
         free = more or likelihood.family.rough is None
         extra *= thorough if free else max(thorough, _CONSTRAINED)
     found = [*found, *random_labels(geometries[0], weights, k, rng, extra)]
@@ -208,8 +212,8 @@ def best_start(
     sample, whole = (replace(likelihood, source=ArraySource(these, threads)) for these in (rows, filled))
     plain = not (partly_known or likelihood.hard or likelihood.fixed)
     ascended = None
-    if small and plain and not more and likelihood.prior is None:
-        ascended = best_ascent(sample, rows, found, n_threads, few)
+    if (small or compiled) and plain and not more and likelihood.prior is None:
+        ascended = best_ascent(sample, rows, found, n_threads, few or compiled)
     if ascended is None:
         if few and plain:
             found = shortlisted(whole, filled, found, n_threads, _BLIND_HEAT if more else ROUGH_HEAT)
