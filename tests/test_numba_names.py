@@ -160,7 +160,35 @@ print(*given, *_jit.KERNEL_OPTIONS, *_jit.ORDERED_OPTIONS)
 
 
 @pytest.mark.parametrize(
-    "name", ["numba.core.compiler.Compiler", "numba.core.codegen.CPUCodeLibrary._finalize_final_module"]
+    "name",
+    [
+        "numba.core.compiler_machinery.PassManager.passes",
+        "numba.core.targetconfig.ConfigStack.top_or_none",
+        "numba.core.typing.context.BaseContext._lookup_global",
+    ],
+)
+def test_without_it_numba_does_all_of_its_work(name, bits, tmp_path):
+    assert run(SMALL_PASS, tmp_path, name)[:2] == (bits[SMALL_PASS], 0)
+
+
+def test_only_entry_kernels_have_machine_code(bits, tmp_path):
+    defined = """
+from fastem._kernels._moments import slot_moments
+from fastem._kernels._tile import slot_range
+for kernel in slot_moments, slot_range:
+    (compiled,) = kernel.overloads.values()
+    print(any(not function.is_declaration for function in compiled.library._final_module.functions))
+"""
+    assert run(SMALL_PASS, tmp_path, then=defined) == (bits[SMALL_PASS], 0, ["True", "False"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "numba.core.compiler.Compiler",
+        "numba.core.codegen.CPUCodeLibrary._finalize_final_module",
+        "numba.core.codegen.CPUCodeLibrary._get_module_for_linking",
+    ],
 )
 def test_without_it_the_process_that_compiles_may_have_other_bits(name, tmp_path):
     _, hits, _ = run(SMALL_PASS, tmp_path, name)

@@ -8,7 +8,7 @@ grows with the first power of |mean| / deviation only, as that of the data does.
 """
 
 from fastem._kernels._blocks import accumulate_rows, add_first_sums, add_sums
-from fastem._kernels._jit import kernel, spliced_kernel
+from fastem._kernels._jit import inlined_kernel, kernel
 from fastem._kernels._layout import POINTS, START, first_scratch, first_share
 from fastem._kernels._packing import SMALL, close_queue, queue_share
 from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
@@ -42,7 +42,7 @@ def accumulate_tile(params, X, start, space, tile_weights, lists, last, sums, sl
                 accumulate_rows(space, scratch, top, i, stop, second, slot, k, i)
 
 
-@spliced_kernel
+@inlined_kernel
 def accumulate_diagonal(means, k, i, space, top, row, stop, scratch, first, second, slot):
     """Add the first moments of the features i to i + 3, and the second moments between them.
 
@@ -82,7 +82,7 @@ def accumulate_diagonal(means, k, i, space, top, row, stop, scratch, first, seco
     second[slot, k, i, i] += t1
 
 
-@spliced_kernel
+@inlined_kernel
 def accumulate_corner(means, k, corner, space, top, row, stop, first, second, slot):
     """Add the moments of the first `corner` (0 to 3) features in one loop over the points."""
     zero = splat(space.dtype.type(0))

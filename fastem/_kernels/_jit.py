@@ -33,6 +33,8 @@ _SPLICED, _INLINED = _known(inline="always"), _known(forceinline=True)
 # Wrappers for Python would take a fifth of the compilation. Nobody calls the wrappers for C.
 _NO_WRAPPERS = _known(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _NO_C_WRAPPER = _known(no_cfunc_wrapper=True)
+# For what only kernels call.
+_PART = {**_NO_WRAPPERS, **_own_code.PART}
 # We use prange only. The other parallel passes of numba would make compilation slower.
 _PRANGE_ONLY = {
     "prange": True,
@@ -45,10 +47,10 @@ _PRANGE_ONLY = {
     "fusion": False,
 }
 # These are for numba.extending.overload.
-KERNEL_OPTIONS = {**_COMMON, **_UNCOUNTED, "fastmath": _REASSOCIATING}
+KERNEL_OPTIONS = {**_COMMON, **_UNCOUNTED, **_PART, "fastmath": _REASSOCIATING}
 # For those that return arrays, which must be counted.
-COUNTED_OPTIONS = {**_COMMON, "fastmath": _REASSOCIATING}
-ORDERED_OPTIONS = {**_COMMON, **_UNCOUNTED, **_INLINED, "fastmath": _ORDERED}
+COUNTED_OPTIONS = {**_COMMON, **_PART, "fastmath": _REASSOCIATING}
+ORDERED_OPTIONS = {**_COMMON, **_UNCOUNTED, **_INLINED, **_PART, "fastmath": _ORDERED}
 
 
 def python_function(dispatcher):
@@ -72,13 +74,13 @@ def _jit(fastmath, **options):
     return decorate
 
 
-allocating_kernel = _jit(_REASSOCIATING, **_NO_WRAPPERS)
-kernel = _jit(_REASSOCIATING, **_UNCOUNTED, **_NO_WRAPPERS)
-ordered_kernel = _jit(_ORDERED, **_INLINED, **_UNCOUNTED, **_NO_WRAPPERS)
+allocating_kernel = _jit(_REASSOCIATING, **_PART)
+kernel = _jit(_REASSOCIATING, **_UNCOUNTED, **_PART)
+ordered_kernel = _jit(_ORDERED, **_INLINED, **_UNCOUNTED, **_PART)
 # For functions of vectors. A call would write its vectors to memory.
-inlined_kernel = _jit(_REASSOCIATING, **_INLINED, **_UNCOUNTED, **_NO_WRAPPERS)
+inlined_kernel = _jit(_REASSOCIATING, **_INLINED, **_UNCOUNTED, **_PART)
 # For short functions, and functions with one caller. To copy them takes less time than to compile them.
-spliced_kernel = _jit(_REASSOCIATING, **_SPLICED, **_UNCOUNTED, **_NO_WRAPPERS)
+spliced_kernel = _jit(_REASSOCIATING, **_SPLICED, **_UNCOUNTED, **_PART)
 # For functions that Python calls.
-entry_kernel = _jit(_REASSOCIATING, **_NO_C_WRAPPER, **_own_code.OPTION)
+entry_kernel = _jit(_REASSOCIATING, **_NO_C_WRAPPER, **_own_code.ENTRY)
 parallel_kernel = _jit(_REASSOCIATING, parallel=_PRANGE_ONLY, **_NO_C_WRAPPER)

@@ -1,35 +1,59 @@
-"""Make every process run the same machine code, whether it compiled it or loaded it from the cache.
+"""Machine code for entry kernels alone, and the same for every process, whether it compiled or loaded it.
 
 An entry kernel contains copies of the kernels that it calls. By default their symbols are weak. The process
 that compiles them also has each of these kernels by itself in memory, and calls that in place of the copy.
 A process that loads the entry kernel from the cache has only the copies. LLVM may order a sum differently
 in the two, so the results could differ in their last bits. With local symbols both processes run the copies.
 
-numba does not document most of the names that are used here. If one is missing, the symbols stay weak.
+So nobody runs the machine code of the other kernels, the parts. None is made for them, and LLVM optimises
+them where they are copied to. What remains of a part is its code as numba has lowered it.
+
+numba does not document most of the names that are used here. If one is missing, the symbols stay weak, or
+parts get machine code.
 """
 
 import contextlib
 
+from fastem._kernels._jit_passes import few_collections, needed, remembering
+
 try:
+    import llvmlite.binding as llvm
     from llvmlite.binding import Linkage
     from numba.core.compiler import Compiler
 except ImportError:
-    OPTION = {}
+    ENTRY = PART = {}
 else:
 
     class _EntryCompiler(Compiler):
+        library_of = staticmethod(lambda state: _self_contained_library(state))
+
+        def compile_extra(self, func):
+            with few_collections():
+                return super().compile_extra(func)
+
         def define_pipelines(self):
-            with contextlib.suppress(AttributeError, KeyError):
-                self.state.library = _self_contained_library(self.state)
-            return super().define_pipelines()
+            with contextlib.suppress(AttributeError, KeyError, TypeError):
+                self.state.library = self.library_of(self.state)
+            self.state.typingctx = remembering(self.state.typingctx)
+            return needed(super().define_pipelines())
 
-    OPTION = {"pipeline_class": _EntryCompiler}
+    class _PartCompiler(_EntryCompiler):
+        library_of = staticmethod(lambda state: _part_library(state))
+
+    ENTRY, PART = {"pipeline_class": _EntryCompiler}, {"pipeline_class": _PartCompiler}
+
+_ENVIRONMENT = "_ZN08NumbaEnv"  # how the names of variables begin that numba sets in code it has loaded
 
 
-def _self_contained_library(state):
+def _new_library(state):
     """Return the library that will hold the code of a kernel. numba would create the same one later."""
     library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
     library.enable_object_caching()
+    return library
+
+
+def _self_contained_library(state):
+    library = _new_library(state)
     finalize = library._finalize_final_module
 
     def make_symbols_local():
@@ -40,4 +64,29 @@ def _self_contained_library(state):
         finalize()
 
     library._finalize_final_module = make_symbols_local
+    return library
+
+
+def _part_library(state):
+    """Return a library that others can copy from, and that has no machine code beside numba's variables."""
+    library = _new_library(state)
+    finalize, _ = library._finalize_final_module, library._optimize_final_module
+    for name in ("_final_module", "_shared_module", "_get_module_for_linking", "_finalized"):
+        getattr(library, name)  # if one is missing, we do not begin
+
+    def keep_for_copies():
+        whole = library._final_module
+        library._finalized = True  # numba would otherwise finalize it, to have something to copy from
+        library._get_module_for_linking()
+        library._finalized = False
+        variables = [
+            v for v in whole.global_variables if v.name.startswith(_ENVIRONMENT) and not v.is_declaration
+        ]
+        rest = llvm.parse_assembly("\n".join(map(str, variables)))
+        rest.name, rest.triple, rest.data_layout = whole.name, whole.triple, whole.data_layout
+        library._final_module = rest
+        finalize()
+
+    library._finalize_final_module = keep_for_copies
+    library._optimize_final_module = lambda: None
     return library

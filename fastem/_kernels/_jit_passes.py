@@ -1,0 +1,85 @@
+"""numba's passes over a kernel, without those that find nothing in kernels, and what it need not find twice.
+
+numba does not document most of the names that are used here. If one is missing, numba does all of its work.
+"""
+
+import contextlib
+import gc
+import operator
+
+try:
+    from numba import types
+    from numba.core.targetconfig import ConfigStack
+except ImportError:
+    ConfigStack = None
+
+# They look for closures, comprehensions, `with` blocks, loops over tuples of different types, calls of
+# `numba.literally`, errors with arguments, expressions of whole arrays, and overloads to be spliced. Kernels
+# have none of these.
+_NOT_NEEDED = {
+    "inline_closure_likes",
+    "make_function_op_code_to_jit_function",
+    "with_lifting",
+    "literal_unroll",
+    "find_literally",
+    "LiteralPropagation",
+    "Rewrite dynamic raises",
+    "nopython_rewrites",
+    "inline_overloads",
+}
+_OPERATORS = {bool, *(value for value in vars(operator).values() if callable(value))}
+# The signatures of operators, for each set of numba's options.
+_signatures: dict[object, dict[object, object]] = {}
+
+
+@contextlib.contextmanager
+def few_collections():
+    """Let Python look for cycles among new objects only, and less often. numba makes millions of objects."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], 50_000) if before[0] else 0, 1000, 1000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def needed(pipelines):
+    """Drop the passes that kernels do not need."""
+    for pipeline in pipelines:
+        if hasattr(pipeline, "passes"):
+            pipeline.passes = [step for step in pipeline.passes if step[0].name() not in _NOT_NEEDED]
+    return pipelines
+
+
+def remembering(context):
+    """Return a typing context that resolves an operator only once for the same types and options of numba."""
+    try:
+        options = ConfigStack.top_or_none().copy()
+        return _Remembering(context, _signatures.setdefault(options, {}))
+    except (AttributeError, TypeError):
+        return context
+
+
+class _Remembering:
+    """A typing context of numba. It goes through two dozen overloads of an operator before it finds ours."""
+
+    def __init__(self, context, signatures):
+        self._context, self._signatures = context, signatures
+        self._resolve, self._type_of = context.resolve_function_type, context._lookup_global
+
+    def __getattr__(self, name):
+        return getattr(self._context, name)
+
+    def resolve_function_type(self, function, args, kws):
+        kind = function if isinstance(function, types.Type) else self._type_of(function)
+        if kws or not isinstance(kind, types.Function) or kind.typing_key not in _OPERATORS:
+            return self._resolve(function, args, kws)
+        # If an overload is added, numba makes another type of the operator.
+        key = kind, args
+        signature = self._signatures.get(key)
+        if signature is None:
+            signature = self._signatures[key] = self._resolve(function, args, kws)
+        return signature
+
+    def resolve_setitem(self, target, index, value):
+        return self.resolve_function_type(operator.setitem, (target, index, value), {})
