@@ -14,10 +14,14 @@ import numpy as np
 from fastem._families.base import Family
 from fastem._families.steps import Maximised, P
 
-# Leaps begin after so many gains, if a gain is at least this part of the one before. So short fits are those
-# of EM. Earlier leaps, or leaps at lower rates, made some fits of 13 to 20 iterations longer.
+# Leaps begin after so many gains, if a gain is at least this part of the one before, and if by Aitken's
+# estimate EM needs more than so many iterations more. After a leap a run needs some iterations to see that it
+# has ended, so leaps near the end would make fits longer. Those of few iterations are those of EM.
 _GAINS = 8
 _SLOW = 0.8
+_LEFT = 10
+# A rate below this part of the one before is falling.
+_FALLING = 0.95
 # The first limit of a. It grows when a leap that it limits succeeds, and shrinks when a leap fails.
 _LIMIT, _GROWTH, _SHRINKAGE = 4.0, 4.0, 2.0
 # Gains after a leap are no geometric series. So a run that leaps ends only if all of the last so many
@@ -28,7 +32,7 @@ _WINDOW = 5
 class Leaps(Protocol[P]):
     """What the loop asks of an acceleration."""
 
-    def leap(self, current: Maximised[P], history: Sequence[float]) -> Maximised[P] | None: ...
+    def leap(self, current: Maximised[P], means: Sequence[float]) -> Maximised[P] | None: ...
 
     def accept(self) -> None: ...
 
@@ -41,10 +45,10 @@ class Squarem(Generic[P]):
     """The leaps of one run."""
 
     def __init__(
-        self, family: Family[P, Any], held: Callable[[P], P] = lambda parameters: parameters
+        self, family: Family[P, Any], tol: float = 0.0, held: Callable[[P], P] = lambda parameters: parameters
     ) -> None:
-        """`held` returns parameters with those that are fixed as they must be."""
-        self._family, self._held = family, held
+        """`tol`: see `Limits`. `held` returns parameters with those that are fixed as they must be."""
+        self._family, self._tol, self._held = family, tol, held
         self._path: list[P] = []  # parameters of successive steps since the last leap or repair
         self._floored: list[int] = []  # on all of the path
         self._leaping = False
@@ -52,19 +56,17 @@ class Squarem(Generic[P]):
         self._limited = False  # whether the last leap was
         self._longest = 1.0  # the largest a that a leap has asked for
 
-    def leap(self, current: Maximised[P], history: Sequence[float]) -> Maximised[P] | None:
+    def leap(self, current: Maximised[P], means: Sequence[float]) -> Maximised[P] | None:
         """Return parameters farther on the path to try in place of `current`, or None.
 
-        IN the result of the last M-step, and the objective after each E-step
+        IN the result of the last M-step, and the objective per row after each E-step
         """
-        self._leaping = self._leaping or _is_slow(history)
-        if not self._leaping:
-            return None
         if current.reseeded or current.kept or current.floored != self._floored:
             self._path.clear()
             self._floored = current.floored
         self._path = [*self._path[-2:], current.parameters]
-        return self._extrapolated(current) if len(self._path) == 3 else None
+        self._leaping = self._leaping or _is_far(means, self._tol)
+        return self._extrapolated(current) if self._leaping and len(self._path) == 3 else None
 
     def _extrapolated(self, current: Maximised[P]) -> Maximised[P] | None:
         x0, x1, x2 = map(self._family.to_vector, self._path)
@@ -110,8 +112,17 @@ class Squarem(Generic[P]):
         return to_come_is_little and means[-1] - means[-1 - min(_WINDOW, len(means) - 1)] < tol
 
 
-def _is_slow(history: Sequence[float]) -> bool:
-    if len(history) <= _GAINS:
+def _is_far(means: Sequence[float], tol: float) -> bool:
+    """Return whether EM is slow, and has more than `_LEFT` iterations to go until less than `tol` is to come.
+
+    Near its end EM gains by a sum of geometric series, and so the rate of its gains does not fall. Where it
+    falls, EM still comes from elsewhere, and may be about to end.
+    """
+    if len(means) <= _GAINS:
         return False
-    before, gain = history[-2] - history[-3], history[-1] - history[-2]
-    return gain > 0 and gain >= _SLOW * before
+    first, before, gain = (means[-i] - means[-i - 1] for i in (3, 2, 1))
+    if gain <= 0 or gain < _SLOW * before or gain * first < _FALLING * before * before:
+        return False
+    # With the rate a, after n more iterations the gain is g a^n, and g a^(n + 1) / (1 - a) is to come.
+    rate = gain / before if before > 0 else 1.0
+    return rate >= 1 or gain * rate ** (_LEFT + 1) > tol * (1 - rate)

@@ -148,7 +148,7 @@ def ascend(
     while True:
         try:
             current = m_step()
-            leapt = _leap(objective, current, run, limits, squarem) if squarem else None
+            leapt = _leap(objective, current, run, means, limits, squarem) if squarem else None
             if leapt is None:
                 with reading(current.parameters):
                     statistics = objective.e_step(current.parameters)
@@ -193,10 +193,15 @@ def ascend(
 
 
 def _leap(
-    objective: Objective[P], current: Maximised[P], run: Run[P], limits: Limits, squarem: Leaps[P]
+    objective: Objective[P],
+    current: Maximised[P],
+    run: Run[P],
+    means: Sequence[float],
+    limits: Limits,
+    squarem: Leaps[P],
 ) -> tuple[Maximised[P], Statistics[Any]] | None:
     """Return parameters farther on the path than `current`, and their E-step, unless the objective falls."""
-    leap = squarem.leap(current, run.history)
+    leap = squarem.leap(current, means)
     if leap is None or len(run.history) + run.in_vain >= limits.max_iter:
         return None
     try:

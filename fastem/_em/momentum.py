@@ -21,23 +21,23 @@ class Momentum:
 
     def __init__(self, converged: StoppingRule) -> None:
         self._converged = converged
-        self._means: FloatArray | None = None  # of the clusters after the last pass
+        self._centers: FloatArray | None = None  # of the clusters after the last pass
         self._steps = 1.0
 
-    def leap(self, current: Maximised[Centres], history: Sequence[float]) -> Maximised[Centres] | None:
+    def leap(self, current: Maximised[Centres], means: Sequence[float]) -> Maximised[Centres] | None:
         """Return centers beyond the means of the clusters, or None for a step of Lloyd.
 
         A run ends with a step of Lloyd. So one is made as soon as it could end.
         """
-        means, before, steps = current.parameters.centers, self._means, self._steps
-        if current.reseeded or len(history) < _PLAIN or self._converged(history):
-            self._means = None
+        centers, before, steps = current.parameters.centers, self._centers, self._steps
+        if current.reseeded or len(means) < _PLAIN or self._converged(means):
+            self._centers = None
             return None
-        self._means = means
+        self._centers = centers
         self._steps = (1 + (1 + 4 * steps * steps) ** 0.5) / 2 if before is not None else 1.0
         if before is None:
             return None
-        beyond = means + (steps - 1) / self._steps * (means - before)
+        beyond = centers + (steps - 1) / self._steps * (centers - before)
         return Maximised(current.parameters._replace(centers=beyond), [], [], [])
 
     def accept(self) -> None:
@@ -45,7 +45,7 @@ class Momentum:
 
     def reject(self, current: Maximised[Centres]) -> None:
         """The inertia has grown. The next pass is at the means of the clusters, and momentum begins anew."""
-        self._means = None
+        self._centers = None
 
     def settled(self, means: Sequence[float], tol: float) -> bool:
         return True

@@ -52,7 +52,7 @@ def climb(
     ways = _Ways(likelihood, rng)
 
     def ascent(start: Callable[[], Maximised[P]], limits: Limits, watch: Watch[P]) -> Run[P]:
-        squarem = Squarem(likelihood.family, likelihood.held) if accelerated else None
+        squarem = Squarem(likelihood.family, limits.tol, likelihood.held) if accelerated else None
         found = ways.found if limits.leave_saddles and limits.reseeds > 0 else lambda _: False
         return ascend(
             likelihood, start, limits, k=likelihood.k, watch=watch, at_saddle=found, squarem=squarem
