@@ -211,7 +211,8 @@ def estimate(moments, second, isotropic, means, covariances):
             mean = moments[g, 1 + d] / moments[g, 0] if M == K else 0.0
             for i in range(d):
                 mean += covariances[g, i, 0] if M < K else -means[g, i] * means[g, i]
-            covariances[g, :, 0] = mean / d
+            for i in range(d):
+                covariances[g, i, 0] = mean / d
 
 
 @kernel
@@ -300,8 +301,10 @@ def slot_ascend(
     for _ in range(int(limits[0])):
         if outcome[SETTLED] + outcome[FAILED] > 0:
             return
-        moments[:] = 0.0
         likelihood = 0.0
+        for k in range(K):
+            for f in range(moments.shape[1]):
+                moments[k, f] = 0.0
         weigh_features(means, whiteners, constants, isotropic, coefficients)
         for t in range(tiles.shape[0]):
             tile, rows = tiles[t], min(size, -(-(m - t * size) // (4 * step)) * (4 * step))

@@ -155,7 +155,7 @@ def choose_least_useful(centres, uses, K, count, marks):
                 nearest = min(nearest, squared_distance(centres, k, other))
         mean += np.sqrt(nearest) / K
         marks[k] = 0
-    near = (_NEIGHBOURS * mean) ** 2
+    near = (_NEIGHBOURS * mean) * (_NEIGHBOURS * mean)
     protected = 0
     for _ in range(count):
         least = -1
