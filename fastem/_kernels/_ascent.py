@@ -17,7 +17,7 @@ at [i, j - first(i)].
 
 import numpy as np
 
-from fastem._kernels._jit import entry_kernel, kernel, spliced_kernel
+from fastem._kernels._jit import compact_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
 from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._simd import above, lanes, load, maximum, splat, store, sum4, tile_rows
@@ -53,7 +53,7 @@ def tiles_of(
     return tiles
 
 
-@entry_kernel
+@compact_kernel
 def lay_out(points, weights, order, products, tiles):
     """OUT tiles"""
     (d, m), size = points.shape, tile_rows(tiles)
@@ -254,7 +254,7 @@ def whiten(covariance, squares, added, floor, rounding, whitener, row):
     return logarithm, ratio
 
 
-@entry_kernel
+@compact_kernel
 def slot_ascend(
     tiles,
     labels,

@@ -6,7 +6,7 @@ the sample is small. The caller provides the random numbers.
 
 import numpy as np
 
-from fastem._kernels._jit import entry_kernel, kernel
+from fastem._kernels._jit import compact_kernel, kernel
 
 
 @kernel
@@ -60,7 +60,7 @@ def kmeans_plus_plus(points: np.ndarray, weights: np.ndarray, uniforms: np.ndarr
     return seeds
 
 
-@entry_kernel
+@compact_kernel
 def choose_seeds(points, weights, uniforms, centres, seeds, closest, best_distances, distances, cumulative):
     """OUT seeds (K,), see `draw_seeds`"""
     draw_seeds(points, weights, uniforms, centres, seeds, closest, best_distances, distances, cumulative)
@@ -129,7 +129,7 @@ def labels_from_seeds(
     return labels
 
 
-@entry_kernel
+@compact_kernel
 def label_starts(
     geometries, few, weights, which, uniforms, max_iter, labels, two, rows, seeds, totals, centres
 ):
@@ -165,7 +165,7 @@ def label_starts(
         assign(geometries[which[s]], own, labels[s], two[1], rows[0], rows[1])
 
 
-@entry_kernel
+@compact_kernel
 def iterate(points, weights, centres, max_iter, labels, nearest, distances, candidate, totals, sums):
     """OUT centres and labels, see `settle`"""
     settle(points, weights, centres, max_iter, labels, nearest, distances, candidate, totals, sums)
