@@ -21,9 +21,9 @@ from fastem._kernels._ascent import lay_out, slot_ascend
 from fastem._kernels._breathing import slot_breathe
 from fastem._kernels._dispatch import KERNELS
 from fastem._kernels._estep import slot_scores, slot_statistics
+from fastem._kernels._kmeans import label_starts
 from fastem._kernels._lloyd import slot_lloyd
 from fastem._kernels._mixed import slot_responsibilities
-from fastem._kernels._kmeans import label_starts
 from fastem._kernels._moments import slot_moments
 from fastem._kernels._params import SphericalParams
 
@@ -316,7 +316,6 @@ def test_what_takes_long_to_compile_is_logged_before(caplog):
     )
 
 
-@pytest.mark.skipif(not hasattr(slot_ascend, "signatures"), reason="interpreted kernels have no types")
 def test_callers_pass_arrays_in_one_order_so_that_kernels_compile_once():
     X = np.random.default_rng(0).normal(size=(700, 2)) + 9 * (np.arange(700)[:, None] % 2)
     fastem.fit(X, 2, rng=0, covariance_type="spherical")
