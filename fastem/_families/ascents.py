@@ -51,7 +51,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
         near = np.argsort(labels[0], kind="stable")  # points of one cluster side by side
         self._fixed = (
             tiles_of(points, weights, near, columns, m < k, layout.isotropic),
-            labels[:, near],
+            np.take(labels, near, axis=1),  # labels[:, near] is in another order, which is another type
             self._second(points, weights, m < k),
         )
         self._amounts = floor if isinstance(added, str) else np.broadcast_to(added, d).copy(), floor

@@ -113,15 +113,21 @@ class KernelPass(Pass[S]):
         self._impossible = family.impossible
 
     def add(self, rows: Rows, given: Array | None) -> None:
-        dtype, k = self._family.working_dtype(self._packed), self._k
-        weight = np.empty(0, dtype) if rows.weight is None else _in_dtype(rows.weight, dtype)
-        labels = np.empty(0, np.int64) if rows.labels is None else rows.labels
+        dtype = self._family.working_dtype(self._packed)
         if rows.labels is not None:
             self._impossible = max(self._impossible, IMPOSSIBLE_MEAN)
-        known = np.empty((0, k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
-        about = read_only(weight), read_only(labels), read_only(known)
-        arguments = (_in_dtype(rows.X, dtype), *about, self._packed, self._hard, self._sums)
+        weight = read_only(np.empty(0, dtype) if rows.weight is None else _in_dtype(rows.weight, dtype))
+        labels, known, hard = self._options(rows.labels, given, dtype)
+        arguments = (_in_dtype(rows.X, dtype), weight, labels, known, self._packed, hard, self._sums)
         run_slots(self._kernel, arguments, self.slots, self._n_threads)
+
+    def _options(self, labels: Array | None, given: Array | None, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+        """Return the labels, responsibilities and hard assignment as the kernel takes them."""
+        if self._kernel is slot_statistics and labels is None and given is None and not self._hard[0]:
+            return (), (), ()
+        labels = np.empty(0, np.int64) if labels is None else labels
+        known = np.empty((0, self._k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
+        return read_only(labels), read_only(known), self._hard
 
     def end(self) -> Summed[S] | None:
         alone = self.slots == 1  # a sum of one costs more than the pass over a few hundred rows

@@ -17,7 +17,7 @@ at [i, j - first(i)].
 
 import numpy as np
 
-from fastem._kernels._jit import entry_kernel, kernel, spliced_kernel
+from fastem._kernels._jit import compact_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
 from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._simd import above, lanes, load, maximum, splat, store, sum4, tile_rows
@@ -53,7 +53,7 @@ def tiles_of(
     return tiles
 
 
-@entry_kernel
+@compact_kernel
 def lay_out(points, weights, order, products, tiles):
     """OUT tiles"""
     (d, m), size = points.shape, tile_rows(tiles)
@@ -211,7 +211,8 @@ def estimate(moments, second, isotropic, means, covariances):
             mean = moments[g, 1 + d] / moments[g, 0] if M == K else 0.0
             for i in range(d):
                 mean += covariances[g, i, 0] if M < K else -means[g, i] * means[g, i]
-            covariances[g, :, 0] = mean / d
+            for i in range(d):
+                covariances[g, i, 0] = mean / d
 
 
 @kernel
@@ -253,7 +254,7 @@ def whiten(covariance, squares, added, floor, rounding, whitener, row):
     return logarithm, ratio
 
 
-@entry_kernel
+@compact_kernel
 def slot_ascend(
     tiles,
     labels,
@@ -300,8 +301,10 @@ def slot_ascend(
     for _ in range(int(limits[0])):
         if outcome[SETTLED] + outcome[FAILED] > 0:
             return
-        moments[:] = 0.0
         likelihood = 0.0
+        for k in range(K):
+            for f in range(moments.shape[1]):
+                moments[k, f] = 0.0
         weigh_features(means, whiteners, constants, isotropic, coefficients)
         for t in range(tiles.shape[0]):
             tile, rows = tiles[t], min(size, -(-(m - t * size) // (4 * step)) * (4 * step))

@@ -12,7 +12,7 @@ Points lie in tiles (T, 4 + d, stride), which the kernel also uses for what it f
 
 import numpy as np
 
-from fastem._kernels._jit import entry_kernel, kernel, spliced_kernel
+from fastem._kernels._jit import compact_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
 from fastem._kernels._simd import choose, lanes, load, maximum, minimum, splat, store, tile_rows
 
@@ -155,7 +155,7 @@ def choose_least_useful(centres, uses, K, count, marks):
                 nearest = min(nearest, squared_distance(centres, k, other))
         mean += np.sqrt(nearest) / K
         marks[k] = 0
-    near = (_NEIGHBOURS * mean) ** 2
+    near = (_NEIGHBOURS * mean) * (_NEIGHBOURS * mean)
     protected = 0
     for _ in range(count):
         least = -1
@@ -176,7 +176,7 @@ def copy_centres(source, target, K):
             target[k, j] = source[k, j]
 
 
-@entry_kernel
+@compact_kernel
 def slot_breathe(tiles, centres, noise, limits, more, totals, sums, errors, uses, marks, outcomes, slot):
     """Serial: one geometry. G geometries, at most L = K + depth centres.
 

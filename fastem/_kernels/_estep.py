@@ -19,7 +19,6 @@ from fastem._kernels import (
     _student_gaps,
     _tied,
 )
-from fastem._kernels._assignment import keep_best, keep_known
 from fastem._kernels._dispatch import (
     KERNELS,
     Kernels,
@@ -27,7 +26,6 @@ from fastem._kernels._dispatch import (
     load_tile,
     log2_prob_tile,
     more_rows,
-    screened_log2_prob_tile,
 )
 from fastem._kernels._jit import entry_kernel, kernel
 from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_share
@@ -45,6 +43,7 @@ from fastem._kernels._params import (
     StudentParams,
     TiedParams,
 )
+from fastem._kernels._shares import share_tile
 from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import (
     exponentiate,
@@ -54,9 +53,7 @@ from fastem._kernels._tile import (
     load_rows,
     load_weights,
     new_space,
-    normalise,
     slot_range,
-    weigh,
     within_bounds,
 )
 
@@ -117,30 +114,21 @@ def slot_statistics(X, sample_weight, labels, given, params, hard, sums, slot):
     IN given (n, K): responsibilities, or (0, K) if the E-step shall compute them
     IN hard (1,): 1 if each row belongs to its likeliest component alone
     OUT sums[slot]
+
+    A pass without any of these three has () for each, and code of its own.
     """
     d = X.shape[1]
     K = params.log2_weights.shape[0]
     start, stop = slot_range(X, slot, sums.weights.shape[0])
-    space, shares = new_space(K, d, more_rows(params), X), first_share(d)
-    lists = new_lists(K, X)
-    tile_weights, zeros, ones = np.zeros(K, X.dtype), np.zeros(K, X.dtype), np.ones(K, X.dtype)
-    screened = True
+    space, lists = new_space(K, d, more_rows(params), X), new_lists(K, X)
+    tile_weights, screened = np.zeros(K, X.dtype), True
     for first in range(start, stop, tile_rows(X)):
         size = min(tile_rows(X), stop - first)
         load_tile(params, X, first, size, space)
         load_weights(sample_weight, first, size, space)
-        if given.shape[0] > 0:
-            load_rows(given, first, size, zeros, ones, space, shares)
-            weigh(space, shares, WEIGHTS, tile_weights)
-        else:
-            # Screening leaves bounds in place of densities that only a known label makes matter.
-            screened = screened and labels.shape[0] == 0
-            screened = screened_log2_prob_tile(params, X, first, size, space, lists, screened)
-            if labels.shape[0] > 0:
-                keep_known(labels, first, size, space, shares, K)
-            if hard[0]:
-                keep_best(space, shares, K)
-            sums.log2_likelihood[slot] += normalise(params.log2_weights, space, shares, tile_weights)
+        screened = share_tile(
+            params, X, first, size, space, lists, screened, labels, given, hard, tile_weights, sums, slot
+        )
         last = first + tile_rows(X) >= stop
         accumulate_tile(params, X, first, space, tile_weights, lists, last, sums, slot)
 

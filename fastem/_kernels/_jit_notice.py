@@ -10,18 +10,18 @@ _logger = logging.getLogger("fastem")
 # Seconds of compiling on one core of an AMD EPYC server, by kernel and kind of params. A kernel that is not
 # here takes less than about one.
 _STATISTICS = {
-    "Full": 8,
-    "ScreenedFull": 10,
-    "Tied": 6,
-    "Student": 6,
-    "Diag": 3,
-    "Spherical": 3,
-    "Linear": 3,
-    "Categorical": 3,
+    "Full": 4,
+    "ScreenedFull": 5,
+    "Tied": 4,
+    "Student": 4,
+    "Diag": 2,
+    "Spherical": 2,
+    "Linear": 2,
+    "Categorical": 2,
 }
 _SECONDS = {
-    "slot_breathe": {"": 3},
-    "slot_ascend": {"": 3},
+    "slot_breathe": {"": 2},
+    "slot_ascend": {"": 2},
     "slot_statistics": _STATISTICS,
     "slot_scores": dict.fromkeys(_STATISTICS, 2),
     "slot_lloyd": {"Lloyd": 2},

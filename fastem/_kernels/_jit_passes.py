@@ -27,8 +27,7 @@ _NOT_NEEDED = {
     "nopython_rewrites",
     "inline_overloads",
 }
-_OPERATORS = {bool, *(value for value in vars(operator).values() if callable(value))}
-# The signatures of operators, for each set of numba's options.
+# The signatures of functions, for each set of numba's options.
 _signatures: dict[object, dict[object, object]] = {}
 
 
@@ -52,7 +51,7 @@ def needed(pipelines):
 
 
 def remembering(context):
-    """Return a typing context that resolves an operator only once for the same types and options of numba."""
+    """Return a typing context that resolves a function only once for the same types and options of numba."""
     try:
         options = ConfigStack.top_or_none().copy()
         return _Remembering(context, _signatures.setdefault(options, {}))
@@ -61,7 +60,10 @@ def remembering(context):
 
 
 class _Remembering:
-    """A typing context of numba. It goes through two dozen overloads of an operator before it finds ours."""
+    """A typing context of numba. It goes through two dozen overloads of an operator before it finds ours.
+
+    Of any function it looks into a cache for all sets of options, which it compares one by one.
+    """
 
     def __init__(self, context, signatures):
         self._context, self._signatures = context, signatures
@@ -72,7 +74,7 @@ class _Remembering:
 
     def resolve_function_type(self, function, args, kws):
         kind = function if isinstance(function, types.Type) else self._type_of(function)
-        if kws or not isinstance(kind, types.Function) or kind.typing_key not in _OPERATORS:
+        if kws or not isinstance(kind, types.Function):
             return self._resolve(function, args, kws)
         # If an overload is added, numba makes another type of the operator.
         key = kind, args

@@ -6,7 +6,7 @@ the sample is small. The caller provides the random numbers.
 
 import numpy as np
 
-from fastem._kernels._jit import entry_kernel, kernel, spliced_kernel
+from fastem._kernels._jit import compact_kernel, kernel
 
 
 @kernel
@@ -22,7 +22,7 @@ def squared_distances(points, centres, k, out):
             out[i] += z * z
 
 
-@spliced_kernel
+@kernel
 def draw_index(cumulative, uniform):
     """Return the first index whose cumulative weight is more than `uniform` times the total."""
     low, high = 0, cumulative.shape[0] - 1
@@ -60,8 +60,14 @@ def kmeans_plus_plus(points: np.ndarray, weights: np.ndarray, uniforms: np.ndarr
     return seeds
 
 
-@entry_kernel
+@compact_kernel
 def choose_seeds(points, weights, uniforms, centres, seeds, closest, best_distances, distances, cumulative):
+    """OUT seeds (K,), see `draw_seeds`"""
+    draw_seeds(points, weights, uniforms, centres, seeds, closest, best_distances, distances, cumulative)
+
+
+@kernel
+def draw_seeds(points, weights, uniforms, centres, seeds, closest, best_distances, distances, cumulative):
     """OUT seeds (K,)
 
     centres (K, d) and the last four arguments (m,) are scratch. `closest` must contain ones.
@@ -72,7 +78,8 @@ def choose_seeds(points, weights, uniforms, centres, seeds, closest, best_distan
         accumulate_weights(weights, closest, cumulative)
         exhausted = not cumulative[m - 1] > 0
         if exhausted:
-            closest[:] = 1.0
+            for i in range(m):
+                closest[i] = 1.0
             accumulate_weights(weights, closest, cumulative)
         best_potential = np.inf
         for t in range(1 if k == 0 or exhausted else T):
@@ -122,7 +129,7 @@ def labels_from_seeds(
     return labels
 
 
-@entry_kernel
+@compact_kernel
 def label_starts(
     geometries, few, weights, which, uniforms, max_iter, labels, two, rows, seeds, totals, centres
 ):
@@ -134,16 +141,16 @@ def label_starts(
     f = few.shape[2]
     for s in range(labels.shape[0]):
         points, own = few[which[s]], centres[0]
-        rows[0] = 1.0
-        choose_seeds(
+        for i in range(f):
+            rows[0, i], two[0, i] = 1.0, -1
+        draw_seeds(
             points, weights, uniforms[s], own, seeds, rows[0, :f], rows[1, :f], rows[2, :f], rows[3, :f]
         )
         for k in range(seeds.shape[0]):
             for j in range(points.shape[0]):
                 own[k, j] = points[j, seeds[k]]
         if max_iter > 0:
-            two[0] = -1
-            iterate(
+            settle(
                 points,
                 weights,
                 own,
@@ -158,8 +165,14 @@ def label_starts(
         assign(geometries[which[s]], own, labels[s], two[1], rows[0], rows[1])
 
 
-@entry_kernel
+@compact_kernel
 def iterate(points, weights, centres, max_iter, labels, nearest, distances, candidate, totals, sums):
+    """OUT centres and labels, see `settle`"""
+    settle(points, weights, centres, max_iter, labels, nearest, distances, candidate, totals, sums)
+
+
+@kernel
+def settle(points, weights, centres, max_iter, labels, nearest, distances, candidate, totals, sums):
     """OUT centres, and labels, which must be -1 before
 
     nearest, distances and candidate (m,), totals (K,) and sums (K, d) are scratch.
@@ -170,7 +183,7 @@ def iterate(points, weights, centres, max_iter, labels, nearest, distances, cand
         move(points, weights, labels, distances, totals, sums, centres)
 
 
-@spliced_kernel
+@kernel
 def assign(points, centres, labels, nearest, distances, candidate):
     """Find the nearest centre of each point. Return how many labels changed.
 
@@ -190,17 +203,19 @@ def assign(points, centres, labels, nearest, distances, candidate):
     return changed
 
 
-@spliced_kernel
+@kernel
 def move(points, weights, labels, distances, totals, sums, centres):
     """Move each centre to the mean of its points.
 
     A centre without weight moves to the point that is farthest from its own centre.
     """
     d, m = points.shape
-    totals[:] = 0.0
+    for k in range(totals.shape[0]):
+        totals[k] = 0.0
+        for j in range(d):
+            sums[k, j] = 0.0
     for i in range(m):
         totals[labels[i]] += weights[i]
-    sums[:] = 0.0
     for j in range(d):
         for i in range(m):
             sums[labels[i], j] += weights[i] * points[j, i]

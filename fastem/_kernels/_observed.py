@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from fastem._kernels._jit import entry_kernel
+from fastem._kernels._jit import compact_kernel
 from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import slot_range
 
 
-@entry_kernel
+@compact_kernel
 def slot_observed_moments(X, sample_weight, totals, weights, means, squares, gaps, slot):
     """Compute the moments of the rows of one slot in float64, as `slot_moments` does, where NaN is no number.
 

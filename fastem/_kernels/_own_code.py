@@ -8,6 +8,9 @@ in the two, so the results could differ in their last bits. With local symbols b
 So nobody runs the machine code of the other kernels, the parts. None is made for them, and LLVM optimises
 them where they are copied to. What remains of a part is its code as numba has lowered it.
 
+LLVM also writes the bodies of loops several times in a row. That is worth its time only in passes over all
+rows, so other entry kernels can do without it.
+
 numba does not document most of the names that are used here. If one is missing, the symbols stay weak, or
 parts get machine code.
 """
@@ -21,7 +24,7 @@ try:
     from llvmlite.binding import Linkage
     from numba.core.compiler import Compiler
 except ImportError:
-    ENTRY = PART = {}
+    ENTRY = COMPACT = PART = {}
 else:
 
     class _EntryCompiler(Compiler):
@@ -37,10 +40,14 @@ else:
             self.state.typingctx = remembering(self.state.typingctx)
             return needed(super().define_pipelines())
 
+    class _CompactCompiler(_EntryCompiler):
+        library_of = staticmethod(lambda state: _compact_library(state))
+
     class _PartCompiler(_EntryCompiler):
         library_of = staticmethod(lambda state: _part_library(state))
 
-    ENTRY, PART = {"pipeline_class": _EntryCompiler}, {"pipeline_class": _PartCompiler}
+    compilers = _EntryCompiler, _CompactCompiler, _PartCompiler
+    ENTRY, COMPACT, PART = ({"pipeline_class": compiler} for compiler in compilers)
 
 _ENVIRONMENT = "_ZN08NumbaEnv"  # how the names of variables begin that numba sets in code it has loaded
 
@@ -64,6 +71,30 @@ def _self_contained_library(state):
         finalize()
 
     library._finalize_final_module = make_symbols_local
+    return library
+
+
+def _compact_library(state):
+    library = _self_contained_library(state)
+    optimize = library._optimize_final_module
+
+    def without_unrolling():
+        try:
+            codegen = library._codegen
+            cheap, builder = codegen._module_pass_manager(
+                loop_vectorize=codegen._loopvect, slp_vectorize=False, opt=codegen._opt_level, cost="cheap"
+            )
+            options = llvm.create_pipeline_tuning_options(speed_level=3)
+            options.loop_vectorization, options.loop_unrolling = True, False
+            other = llvm.create_pass_builder(codegen._tm, options)
+            full = other.getModulePassManager()
+        except (AttributeError, TypeError):
+            optimize()
+        else:
+            cheap.run(library._final_module, builder)
+            full.run(library._final_module, other)
+
+    library._optimize_final_module = without_unrolling
     return library
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic
 
-from fastem._kernels._jit import INTERPRETED, parallel_kernel
+from fastem._kernels._jit import INTERPRETED, kernel, parallel_kernel
 from fastem._kernels._vector import array_struct
 
 # This lock is re-entrant, because a signal handler can run a kernel while its own thread holds the lock.
@@ -178,19 +178,27 @@ def _take(typingctx, counters, index):
     return types.int64(counters, index), codegen
 
 
+@kernel
+def _work(address, arguments, slots, taken, failed, worker):
+    """Run the slots of one worker, and then help the other workers. OUT failed: see `_sweep`"""
+    workers = taken.shape[0]
+    for i in range(workers):
+        share = (worker + i) % workers
+        first, end = share * slots // workers, (share + 1) * slots // workers
+        slot = first + _take(taken, share)
+        while slot < end:
+            if _call(address, arguments, slot) != 0:
+                failed[0] = 1
+            slot = first + _take(taken, share)
+
+
 @parallel_kernel
 def _sweep(address, arguments, slots, taken, failed):
     """Run all slots. Each worker owns a range of slots; when these are done, it helps the other workers.
 
+    numba makes four functions of this loop, so there is nothing in it but a call.
+
     OUT failed (1,): 1 if a call raised an error. The only possible error is that memory ran out.
     """
-    workers = len(taken)
-    for worker in prange(workers):
-        for i in range(workers):
-            share = (np.int64(worker) + i) % workers
-            first, end = share * slots // workers, (share + 1) * slots // workers
-            slot = first + _take(taken, share)
-            while slot < end:
-                if _call(address, arguments, slot) != 0:
-                    failed[0] = 1
-                slot = first + _take(taken, share)
+    for worker in prange(taken.shape[0]):
+        _work(address, arguments, slots, taken, failed, np.int64(worker))

@@ -25,26 +25,18 @@ def of_group(stacked: Any, g: int) -> Any:
     return type(stacked)(*(of_group(a, g) if isinstance(a, tuple) else a[g] for a in stacked))
 
 
-def _full(stacked, g):
-    return FullParams(
-        stacked.shift[g],
-        stacked.inverse_scale[g],
-        stacked.log2_weights[g],
-        stacked.means[g],
-        stacked.whiteners[g],
-        stacked.offsets[g],
-    )
+def _gaussians(kind):
+    def of(stacked, g):
+        return kind(
+            stacked.shift[g],
+            stacked.inverse_scale[g],
+            stacked.log2_weights[g],
+            stacked.means[g],
+            stacked.whiteners[g],
+            stacked.offsets[g],
+        )
 
-
-def _screened(stacked, g):
-    return ScreenedFullParams(
-        stacked.shift[g],
-        stacked.inverse_scale[g],
-        stacked.log2_weights[g],
-        stacked.means[g],
-        stacked.whiteners[g],
-        stacked.offsets[g],
-    )
+    return of
 
 
 def _tied(stacked, g):
@@ -90,8 +82,8 @@ def _student_sums(stacked, g):
 
 
 _PARTS = {
-    FullParams: _full,
-    ScreenedFullParams: _screened,
+    FullParams: _gaussians(FullParams),
+    ScreenedFullParams: _gaussians(ScreenedFullParams),
     TiedParams: _tied,
     StudentParams: _student,
     Sums: _sums,
