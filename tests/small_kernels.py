@@ -4,7 +4,7 @@ import numpy as np
 
 from fastem._kernels._blocks import accumulate_by_four, accumulate_by_two
 from fastem._kernels._jit import entry_kernel
-from fastem._kernels._layout import BLOCK_ROWS, STRIDE_BYTES
+from fastem._kernels._layout import PAIR_ROWS, STRIDE_BYTES
 from fastem._kernels._math import exp2, log2, log2_reciprocal
 from fastem._kernels._panels import set_pair_product
 from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
@@ -63,6 +63,6 @@ def product_with_components(packed, offsets, space, top, out, stop):
     for b in range(0, stop, 2 * lanes(space)):
         for block in range(packed.shape[0]):
             set_pair_product(
-                packed, block * columns * BLOCK_ROWS, 1, BLOCK_ROWS, space, top * stride + b, stride, columns,
-                space, (out + block * BLOCK_ROWS) * stride + b, stride, offsets, block * BLOCK_ROWS,
+                packed, block * columns * PAIR_ROWS, 1, PAIR_ROWS, space, top * stride + b, stride, columns,
+                space, (out + block * PAIR_ROWS) * stride + b, stride, offsets, block * PAIR_ROWS,
             )  # fmt: skip

@@ -17,7 +17,7 @@ from small_kernels import (
 
 import fastem
 from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds, lloyd
-from fastem._kernels._layout import BLOCK_ROWS, STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
+from fastem._kernels._layout import PAIR_ROWS, STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
 from fastem._kernels._panels import pack_rows_in_blocks, pad_to_blocks
 from fastem._kernels._regression import slot_regression
 from fastem._sources.arrays import ArraySource
@@ -249,7 +249,10 @@ def test_products_over_a_tile(add_product, columns, dtype):
 def test_products_with_components_match_the_loops(k, columns, dtype):
     rng = np.random.default_rng(k)
     rows, offsets = rng.normal(size=(k, columns)), rng.normal(size=k)
-    packed, begun = pack_rows_in_blocks(rows, dtype), pad_to_blocks(offsets, -np.inf, dtype)
+    packed, begun = (
+        pack_rows_in_blocks(rows, dtype, int(PAIR_ROWS)),
+        pad_to_blocks(offsets, -np.inf, dtype, int(PAIR_ROWS)),
+    )
     top, out = np.int64(2), np.int64(3 + columns)
     space = new_rows(out + len(begun) + 1, dtype)
     points = space[top : top + columns].copy()
@@ -264,7 +267,7 @@ def test_products_with_components_match_the_loops(k, columns, dtype):
         assert (padding[:, :end] == -np.inf).all()
         assert (space[out : out + len(begun), end:] == 7).all()
         assert (space[[out - 1, -1]] == 7).all()
-        assert len(begun) % BLOCK_ROWS == 0
+        assert len(begun) % PAIR_ROWS == 0
     np.testing.assert_array_equal(space[top : top + columns], points)
 
 

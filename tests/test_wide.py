@@ -136,3 +136,49 @@ def test_narrow_components_are_left_to_other_kernels_if_they_are_many(dtype, pas
     X, _ = rows_of(model, 64, dtype)
     fastem.e_step(X, model)
     assert len(passes) == (dtype == np.float64)
+
+
+def far_row(covariance_type, dtype):
+    """Return a model of so many features that the squares of 1e18 add up to more than float32 holds."""
+    k, d = 48, 352
+    means = np.random.default_rng(0).standard_normal((k, d))
+    covariances = {"spherical": np.ones(k), "diag": np.ones((k, d)), "tied": np.eye(d)}[covariance_type]
+    model = fastem.GaussianMixture(np.full(k, 1 / k), means, covariances, covariance_type=covariance_type)
+    X = model.sample(70, rng=0)[0].astype(dtype)
+    X[3] = 1e30
+    return model, X
+
+
+@pytest.mark.skipif(INTERPRETED, reason="wide")
+@pytest.mark.parametrize("covariance_type", KINDS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_row_out_of_reach_has_its_true_sums_or_an_error(covariance_type, dtype):
+    model, X = far_row(covariance_type, dtype)
+    if dtype == np.float32:
+        with pytest.raises(ValueError, match="too far from the model"):
+            fastem.e_step(X, model)
+    else:
+        sums = fastem.e_step(X, model).sums()
+        mean = sums["means"] + sums["first"] / sums["weights"][:, None]
+        np.testing.assert_allclose((sums["weights"] @ mean) / 1e30, np.ones(352), rtol=1e-12)
+    statistics = fastem.e_step(X, model, np.arange(70) != 3)
+    others = fastem.e_step(np.delete(X, 3, axis=0), model)
+    close(statistics.log_likelihood, others.log_likelihood, TOLERANCE[dtype])
+    close(statistics.sums()["scatter"], others.sums()["scatter"], TOLERANCE[dtype])
+
+
+@pytest.mark.skipif(INTERPRETED, reason="fits")
+@pytest.mark.parametrize("covariance_type", ["spherical", "diag"])
+def test_components_that_become_narrow_in_one_step_are_not_reported_as_singular(covariance_type, passes):
+    rng = np.random.default_rng(1)
+    means, z = rng.standard_normal((K, D)), rng.integers(0, K, 3000)
+    means[:3, :4] += 7
+    deviations = np.where(np.arange(K) < 6, 1e-4, 1.0)
+    X = (means[z] + deviations[z][:, None] * rng.standard_normal((3000, D))).astype(np.float32)
+    covariances = np.ones(K if covariance_type == "spherical" else (K, D))
+    init = {"weights": np.full(K, 1 / K), "means": means, "covariances": covariances}
+    model = fastem.fit(X, K, covariance_type=covariance_type, init=init, reg_covar=1e-10, max_iter=6, rng=0)
+    assert passes[0] == 0
+    assert passes[-1] == 6
+    assert model.report.repairs == ()
+    np.testing.assert_allclose(np.median(model.covariances[:6]), 1e-8, rtol=0.1)

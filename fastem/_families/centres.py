@@ -12,7 +12,7 @@ from fastem._families.base import check_sums
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.steps import Maximised, Pass, Rule, Scores, Summed
 from fastem._families.unscaled import Unscaled
-from fastem._kernels._layout import TILE_BYTES
+from fastem._kernels._layout import PAIR_ROWS, TILE_BYTES
 from fastem._kernels._lloyd import slot_distances, slot_lloyd
 from fastem._kernels._panels import pack_rows_in_blocks, pad_to_blocks
 from fastem._kernels._parallel import run_slots
@@ -89,8 +89,8 @@ class KMeansFamily(Unscaled[Centres, CentreSums]):
             return LloydParams(
                 frame.shift.astype(dtype),
                 (1 / frame.scale).astype(dtype),
-                pack_rows_in_blocks(centers, dtype),
-                pad_to_blocks(-lengths / 2, -np.inf, dtype),
+                pack_rows_in_blocks(centers, dtype, int(PAIR_ROWS)),
+                pad_to_blocks(-lengths / 2, -np.inf, dtype, int(PAIR_ROWS)),
                 slack.astype(dtype),
                 parameters.centers,
             )

@@ -20,6 +20,8 @@ from fastem._typing import Array, FloatArray
 
 # With fewer, the other kernels are as fast or need less compilation.
 _LEAST_COMPONENTS, _LEAST_FEATURES, _LEAST_PAIRS = 48, 32, 8192
+# What is left of a difference of large sums is no smaller than so many of their rounding errors.
+_ROUNDINGS = 8
 # How much larger the squares of coordinates may be than the variance of a component: in one feature, and in
 # the mean of all.
 _ONE_32, _ALL_32 = 128.0, 32.0
@@ -80,7 +82,10 @@ def collected(params: Any, sums: Any) -> GaussianSums | None:
     gaps = about * (2 * first + weights * about)
     second = sums.second[:, 0] if params.kind[0] == SPHERICAL else sums.second
     scatter = second - (gaps.sum(axis=1) if params.kind[0] == SPHERICAL else gaps)
-    return GaussianSums(means, sums.weights, first, np.maximum(scatter, 0.0))
+    # A component whose rows are much nearer to each other than it knew has lost its digits. An upper bound
+    # makes it narrow, so that the next pass has them all. Zero would count as a singular component.
+    least = _ROUNDINGS * float(np.finfo(params.means.dtype).eps) * second
+    return GaussianSums(means, sums.weights, first, np.maximum(scatter, least))
 
 
 def _new_sums(slots: int, kind: int, k: int, d: int) -> WideSums:

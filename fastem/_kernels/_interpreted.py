@@ -11,6 +11,7 @@ import numpy as np
 from fastem._kernels._layout import (
     BLOCK_ROWS,
     BLOCK_VECTORS,
+    PAIR_ROWS,
     STRIDE_BYTES,
     TILE_BYTES,
     VECTOR_BYTES,
@@ -173,21 +174,26 @@ def _places(array, first, stride, count, run):
     return array.reshape(-1)[places], places
 
 
-def add_product(A, a, row, step, B, b, width, count, C, c, stride, vectors=int(BLOCK_VECTORS)):
+def add_product(
+    A, a, row, step, B, b, width, count, C, c, stride, height=int(BLOCK_ROWS), vectors=int(BLOCK_VECTORS)
+):
     run = vectors * lanes(B)
-    lines = [_places(A, a + i * row, step, count, 1)[0][:, 0] for i in range(BLOCK_ROWS)]
-    before, places = _places(C, c, stride, int(BLOCK_ROWS), run)
+    lines = [_places(A, a + i * row, step, count, 1)[0][:, 0] for i in range(height)]
+    before, places = _places(C, c, stride, height, run)
     C.reshape(-1)[places] = before + np.array(lines) @ _places(B, b, width, count, run)[0]
 
 
-def set_product(A, a, row, step, B, b, width, count, C, c, stride, offsets, o, vectors=int(BLOCK_VECTORS)):
-    begun = _places(offsets, o, 1, int(BLOCK_ROWS), 1)[0]
-    places = _places(C, c, stride, int(BLOCK_ROWS), vectors * lanes(B))[1]
+def set_product(
+    A, a, row, step, B, b, width, count, C, c, stride, offsets, o, height=int(BLOCK_ROWS),
+    vectors=int(BLOCK_VECTORS),
+):  # fmt: skip
+    begun = _places(offsets, o, 1, height, 1)[0]
+    places = _places(C, c, stride, height, vectors * lanes(B))[1]
     C.reshape(-1)[places] = begun
-    add_product(A, a, row, step, B, b, width, count, C, c, stride, vectors)
+    add_product(A, a, row, step, B, b, width, count, C, c, stride, height, vectors)
 
 
-set_pair_product = functools.partial(set_product, vectors=2)
+set_pair_product = functools.partial(set_product, height=int(PAIR_ROWS), vectors=2)
 
 
 def transpose(A, a, row, B, b, width):

@@ -41,6 +41,8 @@ def target_features():
 REGISTERS = 32 if {"avx512f", "neon"} & target_features() else 16
 # Products of whole matrices (see `_panels`) have blocks of so many rows, and of so many vectors in each row.
 BLOCK_ROWS = np.int64(6)
+# With two vectors in each row there are registers for more rows.
+PAIR_ROWS = np.int64(8 if REGISTERS == 32 else 6)
 BLOCK_VECTORS = np.int64(4 if REGISTERS == 32 else 2)
 VECTOR_BYTES = next((width for flag, width in _WIDTHS if flag in target_features()), 16)
 

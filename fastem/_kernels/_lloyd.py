@@ -18,7 +18,7 @@ import numpy as np
 
 from fastem._kernels._gap import add_gap, squared_gap
 from fastem._kernels._jit import entry_kernel, inlined_kernel, kernel
-from fastem._kernels._layout import BLOCK_ROWS, LEASTS, PEAKS, POINTS, STRIDE_BYTES, TOTALS, first_scratch
+from fastem._kernels._layout import LEASTS, PAIR_ROWS, PEAKS, POINTS, STRIDE_BYTES, TOTALS, first_scratch
 from fastem._kernels._packing import pack_rows
 from fastem._kernels._panels import set_pair_product
 from fastem._kernels._simd import choose, lanes, load, maximum, minimum, splat, store, tile_rows
@@ -55,10 +55,10 @@ def assign_tile(params, space, stop):
         label0 = label1 = index = zero
         for block in range(blocks):
             set_pair_product(
-                centres, block * d * BLOCK_ROWS, 1, BLOCK_ROWS, space, POINTS * stride + b, stride, d,
-                space, scores * stride + b, stride, offsets, block * BLOCK_ROWS,
+                centres, block * d * PAIR_ROWS, 1, PAIR_ROWS, space, POINTS * stride + b, stride, d,
+                space, scores * stride + b, stride, offsets, block * PAIR_ROWS,
             )  # fmt: skip
-            for r in range(BLOCK_ROWS):
+            for r in range(PAIR_ROWS):
                 score0, score1 = load(space, scores + r, b), load(space, scores + r, b + step)
                 best0, second0, label0 = keep_two(score0, index, best0, second0, label0)
                 best1, second1, label1 = keep_two(score1, index, best1, second1, label1)
@@ -144,7 +144,7 @@ def slot_lloyd(X, sample_weight, params, kept, found, labels, sums, slot):
     places, scale = params.places, np.float64(params.inverse_scale[0])
     totals, first, errors, reach, outermost = sums
     start, stop = slot_range(X, slot, totals.shape[0])
-    space = new_space(_NO_SHARES, d, BLOCK_ROWS, X)
+    space = new_space(_NO_SHARES, d, PAIR_ROWS, X)
     own = slot * tile_rows(X)
     for t in range(start, stop, tile_rows(X)):
         size = min(tile_rows(X), stop - t)

@@ -5,8 +5,8 @@ BLOCK_ROWS numbers. For these 10 loads there are 24 multiply-adds where there ar
 8 where there are 16, so that multiply-adds decide the time. Panels as wide as a block are read from start to
 end.
 
-Where each block of sums is used at once, there are two vectors, and 12 multiply-adds for 8 loads. Rows that
-are packed in blocks have the numbers of one step next to each other.
+Where each block of sums is used at once, there are two vectors, and PAIR_ROWS rows: 16 multiply-adds for 10
+loads, or 12 for 8. Rows that are packed in blocks have the numbers of one step next to each other.
 
 Offsets count numbers from the first of an array, whatever its shape.
 """
@@ -20,25 +20,27 @@ from numba.extending import intrinsic
 
 from fastem._kernels import _interpreted
 from fastem._kernels._jit import INTERPRETED
-from fastem._kernels._layout import BLOCK_ROWS, BLOCK_VECTORS
+from fastem._kernels._layout import BLOCK_ROWS, BLOCK_VECTORS, PAIR_ROWS
 from fastem._kernels._simd import transposed
 from fastem._kernels._vector import FAST, Vector, array_struct, broadcast, nothing
 
 Array = np.ndarray[Any, Any]
 
 
-def pack_rows_in_blocks(rows: Array, dtype: np.dtype[Any]) -> Array:
-    """Return rows (m, T) as blocks (m' / BLOCK_ROWS, T, BLOCK_ROWS), with zeros after the last row."""
+def pack_rows_in_blocks(rows: Array, dtype: np.dtype[Any], height: int = int(BLOCK_ROWS)) -> Array:
+    """Return rows (m, T) as blocks (m' / height, T, height), with zeros after the last row."""
     m, width = rows.shape
-    padded = np.zeros((-(-m // BLOCK_ROWS) * BLOCK_ROWS, width), dtype)
+    padded = np.zeros((-(-m // height) * height, width), dtype)
     padded[:m] = rows
-    return np.ascontiguousarray(padded.reshape(-1, BLOCK_ROWS, width).transpose(0, 2, 1))
+    return np.ascontiguousarray(padded.reshape(-1, height, width).transpose(0, 2, 1))
 
 
-def pad_to_blocks(numbers: Array, padding: float, dtype: np.dtype[Any]) -> Array:
+def pad_to_blocks(
+    numbers: Array, padding: float, dtype: np.dtype[Any], height: int = int(BLOCK_ROWS)
+) -> Array:
     """Return one number for each row (..., m) as (..., m'), with `padding` after the last."""
     *others, m = numbers.shape
-    padded = np.full((*others, -(-m // BLOCK_ROWS) * BLOCK_ROWS), padding, dtype)
+    padded = np.full((*others, -(-m // height) * height), padding, dtype)
     padded[..., :m] = numbers
     return padded
 
@@ -54,22 +56,22 @@ def _pointers(context, builder, kind, array, offset, stride, count):
     return pointers
 
 
-def _block(context, builder, kind, array, offset, stride, vectors):
-    """Return BLOCK_ROWS lists of pointers to so many vectors. The rows are `stride` numbers apart."""
+def _block(context, builder, kind, array, offset, stride, height, vectors):
+    """Return `height` lists of pointers to so many vectors. The rows are `stride` numbers apart."""
     step = context.get_constant(types.intp, Vector(kind.dtype).lanes)
     rows = []
-    for _ in range(int(BLOCK_ROWS)):
+    for _ in range(height):
         rows.append(_pointers(context, builder, kind, array, offset, step, vectors))
         offset = builder.add(offset, stride)
     return rows
 
 
-def _numbers(context, builder, kind, array, offset, stride):
-    """Return BLOCK_ROWS vectors of equal numbers, which are `stride` apart."""
+def _numbers(context, builder, kind, array, offset, stride, height):
+    """Return `height` vectors of equal numbers, which are `stride` apart."""
     vector_type = context.get_value_type(Vector(kind.dtype))
     data = array_struct(context, builder, kind, array).data
     numbers = []
-    for _ in range(int(BLOCK_ROWS)):
+    for _ in range(height):
         number = builder.load(builder.gep(data, [offset], inbounds=True))
         numbers.append(broadcast(builder, number, vector_type))
         offset = builder.add(offset, stride)
@@ -96,7 +98,7 @@ def _multiply(context, builder, kinds, arguments, begun, targets):
         builder.load(pointer, align=align)
         for pointer in _pointers(context, builder, kinds[1], B, right, one, len(begun[0]))
     ]
-    numbers = _numbers(context, builder, kinds[0], A, left, row)
+    numbers = _numbers(context, builder, kinds[0], A, left, row, len(begun))
     added = [
         [
             builder.fadd(y, builder.fmul(number, x, flags=FAST), flags=FAST)
@@ -127,7 +129,7 @@ def _add_product(typingctx, A, a, row, step, B, b, width, count, C, c, stride):
     i = types.intp
 
     def codegen(context, builder, signature, arguments):
-        targets = _block(context, builder, C, *arguments[8:], int(BLOCK_VECTORS))
+        targets = _block(context, builder, C, *arguments[8:], int(BLOCK_ROWS), int(BLOCK_VECTORS))
         align = C.dtype.bitwidth // 8
         begun = [[builder.load(pointer, align=align) for pointer in line] for line in targets]
         _multiply(context, builder, (A, B), arguments[:8], begun, targets)
@@ -136,16 +138,16 @@ def _add_product(typingctx, A, a, row, step, B, b, width, count, C, c, stride):
     return types.void(A, i, i, i, B, i, i, i, C, i, i), codegen
 
 
-def _set_product_of(vectors):
+def _set_product_of(height, vectors):
     @intrinsic
     def set_product(typingctx, A, a, row, step, B, b, width, count, C, c, stride, offsets, o):
         i = types.intp
 
         def codegen(context, builder, signature, arguments):
             one = context.get_constant(types.intp, 1)
-            numbers = _numbers(context, builder, offsets, *arguments[11:], one)
+            numbers = _numbers(context, builder, offsets, *arguments[11:], one, height)
             begun = [[number] * vectors for number in numbers]
-            targets = _block(context, builder, C, *arguments[8:11], vectors)
+            targets = _block(context, builder, C, *arguments[8:11], height, vectors)
             _multiply(context, builder, (A, B), arguments[:8], begun, targets)
             return nothing(context)
 
@@ -174,8 +176,10 @@ def _transpose(typingctx, A, a, row, B, b, width):
 # A[a + i row + t step] B[b + t width + v] over t < count.
 add_product = _interpreted.add_product if INTERPRETED else _add_product
 # set_product(..., offsets, o): the same, but C[c + i stride + v] becomes offsets[o + i] plus that sum.
-set_product = _interpreted.set_product if INTERPRETED else _set_product_of(int(BLOCK_VECTORS))
-# set_pair_product: the same for the numbers v of two vectors.
-set_pair_product = _interpreted.set_pair_product if INTERPRETED else _set_product_of(2)
+set_product = (
+    _interpreted.set_product if INTERPRETED else _set_product_of(int(BLOCK_ROWS), int(BLOCK_VECTORS))
+)
+# set_pair_product: the same for i < PAIR_ROWS and the numbers v of two vectors.
+set_pair_product = _interpreted.set_pair_product if INTERPRETED else _set_product_of(int(PAIR_ROWS), 2)
 # transpose(A, a, row, B, b, width): B[b + i width + j] = A[a + j row + i] for a square as wide as a vector.
 transpose = _interpreted.transpose if INTERPRETED else _transpose

@@ -169,8 +169,8 @@ class LloydParams(NamedTuple):
 
     shift: np.ndarray
     inverse_scale: np.ndarray
-    centres: np.ndarray  # (blocks, d, BLOCK_ROWS) in standard coordinates
-    offsets: np.ndarray  # (blocks * BLOCK_ROWS,) minus half of their squared lengths
+    centres: np.ndarray  # (blocks, d, PAIR_ROWS) in standard coordinates
+    offsets: np.ndarray  # (blocks * PAIR_ROWS,) minus half of their squared lengths
     slack: np.ndarray  # (2,) scores of a row x may be wrong by slack[0] |x|^2 + slack[1]
     places: np.ndarray  # (K, d) the centres in float64 and in user units
 

@@ -23,8 +23,8 @@ def slot_wide(X, sample_weight, labels, given, params, hard, sums, slot):
     tiles, screened = 0, labels.shape[0] == 0
     for first in range(start, stop, SIZE):
         size = min(SIZE, stop - first)
-        load_statistics(params, X, first, size, tile)
         load_weights(sample_weight, first, size, tile)
+        load_statistics(params, X, first, size, tile)
         if given.shape[0] > 0:
             load_given(given, first, size, tile)
         else:

@@ -19,13 +19,14 @@ from fastem._kernels._flat import load_flat, store_flat
 from fastem._kernels._jit import allocating_kernel, inlined_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import BLOCK_ROWS, BLOCK_VECTORS
 from fastem._kernels._panels import set_product, transpose
-from fastem._kernels._simd import lanes, maximum, minimum, splat
+from fastem._kernels._simd import above, lanes, maximum, minimum, splat
 
 SPHERICAL, DIAGONAL, TIED = np.int64(0), np.int64(1), np.int64(2)
 SIZE = np.int64(64)  # the points of a tile
 WORDS = np.int64(2)  # how many words have a bit for each of them
 NEAR = np.int64(16)  # the number of near features is a multiple of this, and so of all vectors
-_BOUND = np.float32(1e18)  # as in `_tile`: what is farther out counts as if it were there
+# Coordinates whose squares, times weights and inverse variances, add up to less than the largest number.
+_BOUND_32, _BOUND_64 = np.float64(1e17), np.float64(1e120)
 
 
 class WideParams(NamedTuple):
@@ -145,26 +146,42 @@ def load_weights(sample_weight, first, size, tile):
         weights[b] = 0
 
 
+@spliced_kernel
+def bound_of(X):
+    return X.dtype.type(_BOUND_32 if X.itemsize == 4 else _BOUND_64)
+
+
 @kernel
 def load_rows(params, X, first, size, tile):
-    """OUT the points: rows of X in standard coordinates for b < size, then 0"""
+    """OUT the points: rows of X in standard coordinates for b < size, then 0
+
+    Coordinates beyond the bound count as if they were there, so that zero times their squares is zero. Sums
+    with them would be wrong. So a positive weight of such a row becomes NaN, and the pass fails.
+    """
     shift, scale, points, width = params.shift, params.inverse_scale, tile.points, params.rows.shape[1]
-    bound, d, step = X.dtype.type(_BOUND), X.shape[1], lanes(X)
+    bound, d, step, weights = bound_of(X), X.shape[1], lanes(X), tile.weights
     least, most, whole = splat(-bound), splat(bound), d - d % step
     for b in range(size):
         o, i = b * width, (first + b) * d
+        every = (1 << step) - 1
+        inside = every
         for j in range(0, whole, step):
             x = (load_flat(X, i + j) - load_flat(shift, j)) * load_flat(scale, j)
+            inside &= above(x, least) & above(most, x)
             store_flat(points, o + j, minimum(maximum(x, least), most))
         for j in range(whole, d):
-            points[o + j] = min(max((X[first + b, j] - shift[j]) * scale[j], -bound), bound)
+            y = (X[first + b, j] - shift[j]) * scale[j]
+            points[o + j] = min(max(y, -bound), bound)
+            inside = inside if abs(y) < bound else 0
+        if inside != every and weights[b] > 0:
+            weights[b] = np.nan
     for o in range(size * width, SIZE * width):
         points[o] = 0
 
 
 @kernel
 def load_statistics(params, X, first, size, tile):
-    """OUT the points, the panels near and far, and the squares"""
+    """OUT the points, the panels near and far, and the squares. The weights come first."""
     points, near, far, squares, far_squares = tile.points, tile.near, tile.far, tile.squares, tile.far_squares
     kind, width, features = params.kind[0], params.rows.shape[1], features_width(params)
     d, half, step, panel = X.shape[1], near_features(params), lanes(X), panel_width(X)
