@@ -89,7 +89,8 @@ def test_scales_apart_give_the_partition_of_the_standardised_data(covariance_typ
         fastem.fit(data, 3, covariance_type=covariance_type, rng=0)
         for data in (X / X.std(axis=0), X * factors)
     )
-    np.testing.assert_array_equal(apart.predict(X * factors), plain.predict(X / X.std(axis=0)))
+    labels = apart.predict(X * factors), plain.predict(X / X.std(axis=0))
+    assert len(np.unique(labels, axis=1).T) == 3  # the same clusters, in any order
 
 
 @pytest.mark.parametrize("reg_covar", ["auto", 0])
