@@ -83,20 +83,12 @@ class KMeansWide:
             fastem.kmeans(self.X, 256, init=self.X[:256], tol=0, max_iter=5)
 
 
-class KMeansCloud:
+class KMeansCloud(KMeans):
     """k-means where there are no clusters, and gains are small for long; the inertia that it reaches."""
 
     def setup(self):
         self.X = np.random.default_rng(0).normal(size=(50_000, 16))
         self.time_kmeans()
-
-    def time_kmeans(self):
-        fastem.kmeans(self.X, 64, rng=0)
-
-    def track_inertia(self):
-        return fastem.kmeans(self.X, 64, rng=0).inertia
-
-    track_inertia.unit = "squared units"
 
 
 class Overlapping:

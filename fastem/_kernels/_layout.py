@@ -41,9 +41,9 @@ def target_features():
 REGISTERS = 32 if {"avx512f", "neon"} & target_features() else 16
 # Products of whole matrices (see `_panels`) have blocks of so many rows, and of so many vectors in each row.
 BLOCK_ROWS = np.int64(6)
-# With two vectors in each row there are registers for more rows.
-PAIR_ROWS = np.int64(8 if REGISTERS == 32 else 6)
 BLOCK_VECTORS = np.int64(4 if REGISTERS == 32 else 2)
+# Blocks of two vectors leave registers for more rows.
+PAIR_ROWS = np.int64(8 if REGISTERS == 32 else 6)
 VECTOR_BYTES = next((width for flag, width in _WIDTHS if flag in target_features()), 16)
 
 # The bytes of one row of a tile, and the distance to the next row. With a power of two as the distance, all

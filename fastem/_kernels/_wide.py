@@ -6,8 +6,8 @@ from fastem._kernels._wide_estep import keep_best, keep_known, log2_prob_tile, n
 from fastem._kernels._wide_mstep import accumulate_tile, flush, load_given, weigh
 from fastem._kernels._wide_tile import SIZE, load_statistics, load_weights, new_tile
 
-# So many tiles have one sum in the dtype of the points. Moving it to float64 takes as long as a few tiles
-# take without a positive responsibility.
+# A slot adds up so many tiles in the dtype of the points before it moves their sums to float64. This move
+# takes as long as a few tiles in which hardly any responsibility is positive.
 _TILES = 32
 
 
