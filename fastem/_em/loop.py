@@ -1,8 +1,7 @@
 """The EM loop. It does not know about arrays: an objective makes the E-step and the M-step."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic
@@ -232,15 +231,18 @@ def _improve(
         return objective.m_step(statistics, reseeds)
 
 
-@contextmanager
-def reading(parameters: object) -> Iterator[None]:
+class reading:
     """Wrap a pass. Errors that say what is wrong with the rows go through; any other becomes `PassLost`."""
-    try:
-        yield
-    except (ValueError, TypeError, MemoryError):
-        raise
-    except Exception as error:
-        raise PassLost(error, parameters) from error
+
+    def __init__(self, parameters: object) -> None:
+        self._parameters = parameters
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, (ValueError, TypeError, MemoryError)):
+            raise PassLost(error, self._parameters) from error
 
 
 def _rounding(statistics: Statistics[Any], mean: float) -> float:

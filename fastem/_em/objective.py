@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Generic
 
 import numpy as np
@@ -14,7 +14,7 @@ from fastem._families.given import Belief, Conjugate, ConjugatePrior, Held
 from fastem._families.statistics import Statistics
 from fastem._families.steps import Maximised, P, Rule
 from fastem._sources.passes import Responsibilities, Source, Sweep
-from fastem._typing import Array
+from fastem._typing import Array, FloatArray
 
 # Returns the parameters of a pass for rows of a dtype.
 Pack = Callable[[np.dtype[Any]], Any]
@@ -94,15 +94,26 @@ class Likelihood(Objective[P]):
         return self.source.reduce(sweep._replace(blank=True))
 
     def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[P]:
-        given: dict[str, Any] = {"held": self.fixed, "prior": self.prior}
-        if self.family.missing:
-            given["constant"] = self.constant
+        constant = self.constant if self.family.missing else None
+        given: dict[str, Any] = {
+            "held": self.fixed,
+            "prior": self.prior,
+            "constant": constant,
+            "variance": self._variance,
+        }
         if self.fixed is not None and (self.fixed.parameters.weights[self.fixed.of("weights")] == 0).any():
             reseeds = 0  # it would lose its rows again
         maximised = maximise(statistics, self.reg_covar, reseeds, **given)
         if maximised.imprecise and statistics.again is not None:
             maximised = maximise(statistics.again(), self.reg_covar, reseeds, **given)
+        if self.fixed is None:
+            return maximised
         return maximised._replace(parameters=self.held(maximised.parameters))
+
+    @cached_property
+    def _variance(self) -> FloatArray | None:
+        moments = self.source.found_moments
+        return None if moments is None else self.family.total_variance(moments, self.frame)
 
     def held(self, parameters: P) -> P:
         """Return the parameters with those that are fixed as they were given."""
@@ -154,10 +165,11 @@ def maximise(
     """Make the M-step. `others` are fields of `Rule`, such as for blended sums and for what is known."""
     rule: Rule[Any] = Rule(
         statistics.frame,
-        statistics.total_weight / statistics.n_samples,
+        others.pop("mean_row_weight", statistics.total_weight / statistics.n_samples),
         statistics.precision,
         statistics.stored_precision,
         reg_covar,
         reseeds,
-    )._replace(**others)
+        **others,
+    )
     return statistics.family.maximise(statistics.summed, rule)

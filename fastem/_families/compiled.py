@@ -2,12 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastem._families.base import Family
 from fastem._families.frame import Frame
+from fastem._families.matrices import every
 from fastem._families.normalise import LN2
 from fastem._families.steps import P, Pass, S, Scores, Summed
 from fastem._kernels._estep import slot_scores, slot_statistics
@@ -17,6 +19,11 @@ from fastem._typing import Array, Rows, read_only
 # Kernels give a row that no component, or not the known one, can produce a log-density below -1e35. One such
 # row in a million makes the mean log-density less than this.
 IMPOSSIBLE_MEAN = -1e29
+
+
+@lru_cache(maxsize=16)
+def _bytes_of(family: "CompiledFamily[Any, Any]", k: int, d: int) -> int:
+    return sum(array.nbytes for array in family.new_sums(1, k, d))
 
 
 class CompiledFamily(Family[P, S]):
@@ -41,7 +48,7 @@ class CompiledFamily(Family[P, S]):
         return dtype
 
     def bytes_per_slot(self, k: int, d: int) -> int:
-        return sum(array.nbytes for array in self.new_sums(1, k, d))
+        return _bytes_of(self, k, d)
 
     def begin_pass(
         self, packed: Any, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None
@@ -106,7 +113,7 @@ class KernelPass(Pass[S]):
     ) -> None:
         """`kernel` and its `sums` may be others than the family has as a rule."""
         self._family, self._packed, self._k, self._frame = family, packed, k, frame
-        self._hard = np.array([hard], np.int64)
+        self._hard = hard
         self.slots, self._n_threads = slots, n_threads
         self._kernel = kernel
         self._sums = family.new_sums(slots, k, len(packed.shift)) if sums is None else sums
@@ -116,30 +123,35 @@ class KernelPass(Pass[S]):
         dtype = self._family.working_dtype(self._packed)
         if rows.labels is not None:
             self._impossible = max(self._impossible, IMPOSSIBLE_MEAN)
-        weight = read_only(np.empty(0, dtype) if rows.weight is None else _in_dtype(rows.weight, dtype))
+        weight = _no_weights(dtype) if rows.weight is None else read_only(_in_dtype(rows.weight, dtype))
         labels, known, hard = self._options(rows.labels, given, dtype)
         arguments = (_in_dtype(rows.X, dtype), weight, labels, known, self._packed, hard, self._sums)
         run_slots(self._kernel, arguments, self.slots, self._n_threads)
 
     def _options(self, labels: Array | None, given: Array | None, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         """Return the labels, responsibilities and hard assignment as the kernel takes them."""
-        if self._kernel is slot_statistics and labels is None and given is None and not self._hard[0]:
+        if self._kernel is slot_statistics and labels is None and given is None and not self._hard:
             return (), (), ()
         labels = np.empty(0, np.int64) if labels is None else labels
         known = np.empty((0, self._k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
-        return read_only(labels), read_only(known), self._hard
+        return read_only(labels), read_only(known), np.array([self._hard], np.int64)
 
     def end(self) -> Summed[S] | None:
         alone = self.slots == 1  # a sum of one costs more than the pass over a few hundred rows
-        merged = type(self._sums)(*(array[0] if alone else array.sum(axis=0) for array in self._sums))
+        merged = type(self._sums)(*[array[0] if alone else array.sum(axis=0) for array in self._sums])
         del self._sums  # free the largest arrays of a fit before `collect` allocates its own
-        if not all(np.isfinite(array).all() for array in merged if array.size):
+        if not all(every(np.isfinite(array)) for array in merged if array.size):
             return None
         sums = self._family.collect(self._packed, merged)
         log_likelihood, weight = LN2 * float(merged.log2_likelihood), float(sums.weights.sum())
         if log_likelihood < self._impossible * weight:
             log_likelihood = -np.inf
         return Summed(sums, log_likelihood + self._family.log_constant(self._frame) * weight)
+
+
+@cache
+def _no_weights(dtype: np.dtype[Any]) -> Array:
+    return read_only(np.empty(0, dtype))
 
 
 def _in_dtype(array: Array, dtype: np.dtype[Any]) -> Array:

@@ -8,8 +8,10 @@ import numpy as np
 
 from fastem._families.conjugate import expected_shift, moved, with_prior
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
+from fastem._families.frame import Frame, Moments
 from fastem._families.given import Conjugate
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.matrices import every
 from fastem._families.reseed import alive_components, reseed
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING, hides, noise, stored_noise
 from fastem._families.steps import Maximised, Rule
@@ -26,6 +28,8 @@ _FINEST = float(np.finfo(np.float64).eps)
 # Sums for one covariance of all components were whitened and coloured again, which rounds more. A single row
 # left a variance of up to 11 times what the others leave.
 _WHITENED = 64.0
+# In standard coordinates, rounding cannot leave so much variance of a feature that has none.
+_CLEAR = 0.25
 # We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
 # floors.
 NEAR = 1e3
@@ -78,6 +82,17 @@ def added_by(rule: Rule[GaussianParameters], layout: Layout) -> FloatArray | Lit
     return np.asarray(rule.share * (RELATIVE_FLOOR * total))
 
 
+def clear_variance(moments: Moments, frame: Frame, layout: Layout) -> FloatArray | None:
+    """Return the variance of all rows (d,), or None if a feature may be constant up to rounding.
+
+    In the frame of the rows no other feature has less than half. That of other rows may hide some.
+    """
+    variance = moments.variance / frame.scale / frame.scale
+    if layout.isotropic:
+        variance = np.full_like(variance, variance.mean())
+    return variance if every(variance > _CLEAR) else None
+
+
 def maximise_gaussian(
     layout: Layout,
     constraint: Constraint,
@@ -92,6 +107,7 @@ def maximise_gaussian(
     prior: Conjugate | None = None,
     constant: Array | None = None,
     resolved: float = 0.0,
+    variance: FloatArray | None = None,
 ) -> Maximised[GaussianParameters]:
     """Return the maximum-likelihood parameters given the sums of an E-step (Bishop 2006, eq. 9.24 to 9.26).
 
@@ -111,20 +127,23 @@ def maximise_gaussian(
     fixed : parameters that are neither estimated nor repaired, given which the others are
     constant : (d,) the features that are known to be constant, though expected sums may not show it
     resolved : the part of the variance of all rows below which a covariance is singular in any case
+    variance : (d,) that of all rows, if it is known without the sums
     """
     k, d = sums.means.shape
     m = layout.shape(k, d)[0]
-    variance = _total_variance(layout, sums, ROUNDING * precision)
+    row_weight = sums.weights.sum()
+    if variance is None:
+        variance = _total_variance(layout, sums, row_weight, ROUNDING * precision)
     if constant is not None and not (layout.isotropic and not constant.all()):
         variance = np.where(constant, 1.0, variance)
     floor = RELATIVE_FLOOR * variance
     amount = floor if isinstance(reg_covar, str) else reg_covar
     alive = alive_components(sums.weights, mean_row_weight)
-    shares, row_weight = _shares(sums.weights, prior), sums.weights.sum()
+    shares = _shares(sums.weights, row_weight, prior)
     sums, shift, known = _given(layout, sums, alive, fixed, prior)
-    weights = np.where(known, sums.weights, 1.0)
+    weights = _or_one(sums.weights, known)
 
-    repaired = np.zeros(m, bool)
+    repaired: Array | None = None
     if fixed is not None and fixed.covariances.all():
         covariances = fixed.parameters.covariances.copy()
     elif not constraint.direct:
@@ -136,40 +155,46 @@ def maximise_gaussian(
     else:
         covariances = constraint.estimate(sums, shift, weights, before)
         covariances += layout.diagonal(amount[None])
-    if m == k:
+    if m == k and not every(known):
         covariances[~known] = layout.diagonal((variance + amount)[None])
-    held = np.zeros(m, bool) if fixed is None else fixed.covariances
     if fixed is not None:
-        covariances[held] = fixed.parameters.covariances[held]
+        covariances[fixed.covariances] = fixed.parameters.covariances[fixed.covariances]
     pivots, variances = layout.pivots(covariances, d), layout.variances(covariances, d)
-    unknown = np.maximum(noise(variances, precision, variance), resolved * variance)
+    unknown = noise(variances, precision, variance)
+    if resolved:
+        unknown = np.maximum(unknown, resolved * variance)
     least = np.maximum(amount, unknown)
-    least[repaired] = np.maximum(least[repaired], floor)
+    if repaired is not None:
+        least[repaired] = np.maximum(least[repaired], floor)
     ratios = _ratios(layout, covariances, pivots, least)
-    ratios[held] = np.inf
-    floored = ~(ratios > DOMINATED).all(axis=1)
+    if fixed is not None:
+        ratios[fixed.covariances] = np.inf
+    floored = _some_below(ratios, DOMINATED)
     if stored is not None:
         # Arithmetic can cope with a variance as small as the rounding errors of rows. But it tells nothing.
         distances = np.square(sums.means + shift - stored.zero)
         squares = np.maximum(variances, 0) + (distances if m == k else weights @ distances / weights.sum())
         rounded = np.maximum(unknown, stored_noise(squares, stored.precision))
-        floored |= ~held & ~(_ratios(layout, covariances, pivots, rounded) > DOMINATED).all(axis=1)
-    on_the_floor = [int(component) for component in np.flatnonzero(floored)]
+        lost = _some_below(_ratios(layout, covariances, pivots, rounded), DOMINATED)
+        floored |= lost if fixed is None else lost & ~fixed.covariances
+    on_the_floor: list[int] = floored.nonzero()[0].tolist()
     imprecise = precision > _FINEST and (
         bool(on_the_floor and (unknown > amount)[floored].any())
         or hides(pivots, unknown, variances, None if layout.centred else sums.means)
     )
-    _mend(layout, covariances, ratios, variance)
+    if on_the_floor:
+        _mend(layout, covariances, ratios, variance)
 
     parameters = GaussianParameters(shares, sums.means + shift, covariances)
-    reseeded, kept = _reseeded(layout, parameters, ~alive, reseeds, fixed)
+    reseeded, kept = _reseeded(layout, parameters, alive, reseeds, fixed)
     # If D is added to the covariance S, the log-density of an average row loses a quarter of the trace of
     # (D inv(S + D))^2, to second order in D. In addition, rows have rounding errors, which weigh more the
     # narrower the components are.
-    ratios[floored] = np.inf
-    lost = np.square(1 / ratios).sum(axis=1)
-    slack = float(parameters.weights @ lost if m == k else lost[0])
-    slack += float(ROUNDING * precision * d / np.sqrt((ratios * least).min()))
+    if on_the_floor:
+        ratios[floored] = np.inf
+    losses = np.square(1 / ratios).sum(axis=1)
+    slack = float(shares @ losses if m == k else losses[0])
+    slack += float(ROUNDING * precision * d * (ratios * least).min() ** -0.5)
     if resolved and on_the_floor:
         slack = np.inf  # it was narrower than the floor, by any factor
     if prior is not None:
@@ -179,9 +204,16 @@ def maximise_gaussian(
     return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
 
 
-def _shares(weights: FloatArray, prior: Conjugate | None) -> FloatArray:
-    counts = weights if prior is None else weights + (prior.concentration - 1)
+def _shares(weights: FloatArray, total: float, prior: Conjugate | None) -> FloatArray:
+    if prior is None:
+        return weights / total
+    counts = weights + (prior.concentration - 1)
     return np.asarray(counts / counts.sum())
+
+
+def _or_one(weights: FloatArray, known: Array) -> FloatArray:
+    """Return the weights (K,), with 1 in place of those that are not known to be more than 0."""
+    return weights if every(known) else np.where(known, weights, 1.0)
 
 
 def _given(
@@ -191,8 +223,9 @@ def _given(
 
     Where a prior or fixed means put the means, the sums returned are about the new ones.
     """
-    weights = np.where(alive, sums.weights, 1.0)
-    shift = np.where(alive[:, None], sums.first / weights[:, None], 0.0)
+    shift = sums.first / _or_one(sums.weights, alive)[:, None]
+    if not every(alive):
+        shift[~alive] = 0.0
     if prior is None and (fixed is None or not fixed.means.any()):
         return sums, shift, alive
     if prior is not None:
@@ -208,11 +241,13 @@ def _given(
 
 
 def _reseeded(
-    layout: Layout, parameters: GaussianParameters, dead: Array, reseeds: int | None, fixed: Fixed | None
+    layout: Layout, parameters: GaussianParameters, alive: Array, reseeds: int | None, fixed: Fixed | None
 ) -> tuple[list[int], list[int]]:
     """Re-seed components without rows, in place. Fixed ones are not, and give half of theirs unmoved."""
-    stays = np.zeros(len(dead), bool) if fixed is None else fixed.components
-    return reseed(parameters.weights, dead & ~stays, reseeds, partial(_split, layout, parameters, stays))
+    if every(alive):
+        return [], []
+    stays = np.zeros(len(alive), bool) if fixed is None else fixed.components
+    return reseed(parameters.weights, ~(alive | stays), reseeds, partial(_split, layout, parameters, stays))
 
 
 def _regularised(
@@ -229,7 +264,7 @@ def _regularised(
     A singular scatter, from which no volume or shape can be told, also gets the floor. Tell which (K,).
     """
     k, d = shift.shape
-    weights = np.where(alive, sums.weights, 1.0)
+    weights = _or_one(sums.weights, alive)
     about = GaussianParameters(weights, shift, layout.diagonal(np.tile(amount, (k, 1))))
     scatter = sums.scatter + layout.scatter(about, weights)
     own = OF_THEIR_OWN[type(layout)].estimate(sums._replace(scatter=scatter), shift, weights, None)
@@ -256,12 +291,12 @@ def repair(
     least = np.maximum(amount, noise(variances, precision, variance))
     ratios = _ratios(layout, covariances, pivots, least)
     _mend(layout, covariances, ratios, variance)
-    return np.asarray(~(ratios > DOMINATED).all(axis=1))
+    return _some_below(ratios, DOMINATED)
 
 
 def _mend(layout: Layout, covariances: FloatArray, ratios: FloatArray, variance: FloatArray) -> None:
     """Repair in place the covariances whose ratios to the least variances (m, d) are too small."""
-    singular = ~(ratios > _LEAST_RATIO).all(axis=1)
+    singular = _some_below(ratios, _LEAST_RATIO)
     if singular.any():
         covariances += layout.diagonal(np.outer(singular, RELATIVE_FLOOR * variance))
         lost = ~(layout.pivots(covariances, len(variance)) > 0).all(axis=1)
@@ -275,34 +310,39 @@ def _ratios(layout: Layout, covariances: FloatArray, pivots: FloatArray, least: 
     are of the variance of each feature given the features before it, which is cheaper.
     """
     ratios = np.asarray(pivots / least)
-    near = ~(ratios > NEAR).all(axis=1)
-    if near.any():
+    if not every(ratios > NEAR):
+        near = _some_below(ratios, NEAR)
         ratios[near] = layout.ratios(covariances[near], least[near])
     return ratios
 
 
-def _total_variance(layout: Layout, sums: GaussianSums, rounding: float) -> FloatArray:
+def _some_below(ratios: FloatArray, least: float) -> Array:
+    """Return which covariances have ratios (m, d) that are not above `least`, (m,)."""
+    above = ratios > least
+    return np.zeros(len(above), bool) if every(above) else np.asarray(~above.all(axis=1))
+
+
+def _total_variance(layout: Layout, sums: GaussianSums, total: float, rounding: float) -> FloatArray:
     """Return the variance of each feature over all rows.
 
     For a feature that is constant up to rounding it is 1, since its size is known only from its scale.
     """
-    total = sums.weights.sum()
     gap = sums.means - (sums.weights @ sums.means + sums.first.sum(axis=0)) / total
+    weighted = sums.weights[:, None] * gap
     within = layout.diagonal_scatter(sums) / total
-    between = (gap * (2 * sums.first + sums.weights[:, None] * gap)).sum(axis=0) / total
-    variance = within + between
+    variance = within + (gap * (2 * sums.first + weighted)).sum(axis=0) / total
     if layout.isotropic:
         variance = np.full_like(variance, variance.mean())
     # The mean of all rows rounds with the means, and gaps between rows and means with the rows.
     sizes = np.abs(sums.means)
-    sizes = sizes + sums.weights @ sizes / total
-    errors = within + (sizes * (np.abs(sums.first) + sums.weights[:, None] * np.abs(gap))).sum(axis=0) / total
+    sizes += sums.weights @ sizes / total
+    errors = within + (sizes * (np.abs(sums.first) + np.abs(weighted))).sum(axis=0) / total
     if layout.isotropic:
         errors = np.full_like(errors, errors.mean())
     if layout.shape(*sums.means.shape)[0] < len(sums.means):
         errors = errors * _WHITENED
     known = variance > rounding * (errors + rounding)
-    return np.where(known, variance, 1.0)
+    return variance if every(known) else np.where(known, variance, 1.0)
 
 
 def _split(

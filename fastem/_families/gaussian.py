@@ -11,7 +11,7 @@ from fastem._families.base import check_sums
 from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.diag_gaps import WithGaps, independently_imputed
-from fastem._families.floor import added_by, fixed_in, maximise_gaussian, stored_in
+from fastem._families.floor import added_by, clear_variance, fixed_in, maximise_gaussian, stored_in
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.given import Belief
 from fastem._families.incomplete import Incomplete, IncompleteFamily
@@ -284,10 +284,11 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
     def blend(
         self, before: GaussianParameters, weights: FloatArray, sums: GaussianSums, gain: float
     ) -> GaussianSums:
-        scatter = self._layout.scatter(before, weights)
-        return GaussianSums(
-            sums.means, weights + gain * sums.weights, gain * sums.first, scatter + gain * sums.scatter
-        )
+        scatter = self._layout.scatter(before, weights) + gain * sums.scatter
+        return GaussianSums(sums.means, weights + gain * sums.weights, gain * sums.first, scatter)
+
+    def total_variance(self, moments: Moments, frame: Frame) -> FloatArray | None:
+        return None if self.missing else clear_variance(moments, frame, self._layout)
 
     def maximise(self, sums: GaussianSums, rule: Rule[GaussianParameters]) -> Maximised[GaussianParameters]:
         return self.maximised(sums, rule)
@@ -310,6 +311,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
             rule.prior,
             rule.constant,
             least,
+            rule.variance,
         )
 
     def keeping(

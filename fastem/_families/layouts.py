@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from fastem._families.frame import Frame
-from fastem._families.matrices import cholesky, diagonals, identity, invert_lower, lower, spread
+from fastem._families.matrices import cholesky, diagonals, every, identity, invert_lower, lower, spread
 from fastem._families.rounding import pass_dtype, pass_dtype_of_diagonals
 from fastem._kernels._full_estep import params_type
 from fastem._kernels._params import DiagParams, SphericalParams, Sums, TiedParams
@@ -208,7 +208,7 @@ class Full(_Matrices):
         means = params.means.astype(np.float64)
         # The kernel sums r z x'. The lower triangle of this minus first mean' is the scatter.
         scatter = sums.second - sums.first[:, :, None] * means[:, None, :]
-        scatter = np.where(lower(means.shape[1]), scatter, scatter.transpose(0, 2, 1))
+        scatter = np.where(lower(scatter.shape[1]), scatter, scatter.transpose(0, 2, 1))
         return GaussianSums(means, sums.weights, sums.first, scatter)
 
     def scatter(self, parameters: GaussianParameters, weights: FloatArray) -> FloatArray:
@@ -248,8 +248,8 @@ class Tied(_Matrices):
         # For points of one component the kernel sums a lower triangle, for all others a full matrix that is
         # not symmetric.
         mixed, own = sums.second
-        own = np.tril(own)
-        scatter = own + np.tril(own, -1).T + (mixed + mixed.T) / 2 + spread(whitened, sums.pivots)
+        own = np.where(lower(len(own)), own, own.T)
+        scatter = own + (mixed + mixed.T) / 2 + spread(whitened, sums.pivots)
         scatter = colour @ scatter @ colour.T
         # The products round the two triangles differently. The difference is large if the scales of the
         # features are far apart.
@@ -386,8 +386,11 @@ def _new_sums(slots: int, k: int, d: int, second: tuple[int, int, int], pivots: 
 def common(
     parameters: GaussianParameters, frame: Frame, log2_determinants: FloatArray | float, dtype: np.dtype[Any]
 ) -> dict[str, Any]:
-    with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
+    if every(parameters.weights > 0):
         log2_weights = np.log2(parameters.weights) + log2_determinants
+    else:
+        with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
+            log2_weights = np.log2(parameters.weights) + log2_determinants
     return {
         "shift": frame.shift.astype(dtype),
         "inverse_scale": (1 / frame.scale).astype(dtype),

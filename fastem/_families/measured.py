@@ -15,7 +15,7 @@ import numpy as np
 from fastem._families.compiled import IMPOSSIBLE_MEAN
 from fastem._families.constraints import Constraint
 from fastem._families.deconvolution import measured_params, measured_sums, new_sums, with_matrices
-from fastem._families.frame import Frame
+from fastem._families.frame import Frame, Moments
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.normalise import LN2
@@ -67,6 +67,9 @@ class Measured(Gaussian):
 
     def working_dtype(self, packed: Packed) -> np.dtype[Any]:
         return np.dtype(np.float64)
+
+    def total_variance(self, moments: Moments, frame: Frame) -> FloatArray | None:
+        return None  # moments have the noise of rows, and sums have not
 
     def maximise(self, sums: GaussianSums, rule: Rule[GaussianParameters]) -> Maximised[GaussianParameters]:
         """A variance that should be 0 shrinks by a factor in each iteration, and so never is 0."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
@@ -66,10 +67,10 @@ class Statistics(Generic[M]):
     def n_features(self) -> int:
         return len(self.frame.scale)
 
-    @property
+    @cached_property
     def total_weight(self) -> float:
         """Sum of the weights of all rows."""
-        return float(self.weights.sum())
+        return float(self.summed.weights.sum())
 
     @property
     def precision(self) -> float:

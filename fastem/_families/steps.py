@@ -62,6 +62,7 @@ class Rule(NamedTuple, Generic[P]):
     prior: Conjugate | None = None  # then the M-step maximises the posterior
     # (d,) of bool: the features that are constant where they are observed. In expected sums they are not.
     constant: Array | None = None
+    variance: FloatArray | None = None  # (d,) see `Family.total_variance`; None means that the sums tell
 
 
 class Maximised(NamedTuple, Generic[P]):

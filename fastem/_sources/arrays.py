@@ -14,7 +14,7 @@ from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.known import Known, known_of, with_known
 from fastem._sources.measurements import converted_noise
 from fastem._sources.noise_size import NoiseSize, noise_size
-from fastem._sources.pages import swept
+from fastem._sources.pages import is_mapped, swept
 from fastem._sources.passes import ScoreRows, SlabSource, Sweep, Wanted, drawn_ranks, only_wanted
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary
 from fastem._typing import Array, FloatArray, Rows, read_only
@@ -40,7 +40,6 @@ class ArraySource(SlabSource):
     ) -> None:
         super().__init__(rows.X.shape[1], rows.X.dtype, feature_names, n_threads)
         self._rows, self.vocabulary, self.gaps = rows, vocabulary, gaps
-        self._as_is = self.is_slab(rows.X)
         self._kept: dict[tuple[int, int], dict[Any, Any]] = {}
         self.noise_shape = () if rows.noise is None else rows.noise.shape[1:]
 
@@ -58,6 +57,19 @@ class ArraySource(SlabSource):
         return noise_size(self._rows)
 
     def slabs(self, rows: int) -> Iterator[Rows]:
+        if rows >= self.n_samples and self._whole is not None:
+            return iter((self._whole,))
+        return self._slabs(rows)
+
+    @cached_property
+    def _whole(self) -> Rows | None:
+        """All rows as one slab, if they are in memory as kernels read them: few are begun again and again."""
+        known = self._rows.known().items()
+        if not all(self._is_read(name, array) and not is_mapped(array) for name, array in known):
+            return None
+        return next(self._slabs(max(1, self.n_samples)), None)
+
+    def _slabs(self, rows: int) -> Iterator[Rows]:
         known = {name: swept(array, rows) for name, array in self._rows.known().items()}
         for parts in zip(*known.values(), strict=True):
             start = self._rows.start + parts[0][0]
@@ -66,9 +78,13 @@ class ArraySource(SlabSource):
             about = self._rows.names, kept if self.n_samples <= _KEPT_ROWS else None
             yield Rows(self._rows.where, start, **arrays, names=about[0], kept=about[1])
 
+    def _is_read(self, name: str, array: Array) -> bool:
+        """Return whether kernels can read an array as it is."""
+        return name == "labels" or (name != "noise" and self.is_slab(array))
+
     def _converted(self, name: str, array: Array) -> Array:
         """Return an array that kernels can read."""
-        if (name == "X" and self._as_is) or name == "labels":
+        if self._is_read(name, array):
             return read_only(array)
         if name == "noise":
             return converted_noise(array)

@@ -23,6 +23,11 @@ def swept(array: Array, rows: int) -> Iterator[tuple[int, Array]]:
     pages.leave()
 
 
+def is_mapped(array: Array) -> bool:
+    """Return whether `swept` advises the system about the pages of an array."""
+    return _mapping_of(array) is not None
+
+
 class _Pages:
     """Advises the operating system about the pages of a memory-mapped array during a pass.
 

@@ -111,6 +111,11 @@ class Source(ABC):
     def moments(self) -> Moments:
         """Return the moments of all rows. Raise an error if X is not finite."""
 
+    @property
+    def found_moments(self) -> Moments | None:
+        """The moments, or None if they have not been found. To find them takes a pass."""
+        return None
+
     def raise_not_finite(self) -> NoReturn:
         """Raise an error that says what is not finite."""
         raise_not_finite(self.chunks(), *self.gaps)
@@ -205,6 +210,7 @@ class SlabSource(Source):
         self.dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
         self.feature_names = feature_names
         self.n_threads = n_threads
+        self._divisions: dict[Any, tuple[int, int]] = {}
         self._tile_rows = TILE_BYTES // self.dtype.itemsize
 
     @abstractmethod
@@ -218,6 +224,10 @@ class SlabSource(Source):
 
     def moments(self) -> Moments:
         return self._moments
+
+    @property
+    def found_moments(self) -> Moments | None:
+        return vars(self).get("_moments")
 
     @property
     def few(self) -> Few:
@@ -246,11 +256,10 @@ class SlabSource(Source):
 
     def reduce(self, sweep: Sweep) -> Statistics[Any]:
         family, k = sweep.family, sweep.k
-        cost = family.cost(sweep.packed, k, self.n_features)
-        slots = self._slots(cost.bytes_per_slot)
+        slots, slab_rows = self._divided(sweep)
         running = family.begin_pass(sweep.packed, k, sweep.frame, sweep.hard, slots, self.n_threads)
         base = 0.0
-        for slab in self._telling(family, self._rows_of(sweep, cost.multiply_adds, slots), sweep.blank):
+        for slab in self._telling(family, slab_rows, sweep.blank):
             given = None if sweep.given is None else sweep.given(slab.start, slab.start + len(slab.X))
             running.add(slab, given)
             if sweep.with_base_measure and family.has_base_measure:
@@ -279,10 +288,20 @@ class SlabSource(Source):
     def _telling(self, family: Family[Any, Any], rows: int, blank: bool = False) -> Iterator[Rows]:
         """Yield slabs of `rows` rows. Those that tell nothing have weight 0, unless `blank` ones count."""
         asks = family.missing and not (self._all_tell or blank)
-        return (telling(slab) if asks else slab for slab in self.slabs(rows))
+        return map(telling, self.slabs(rows)) if asks else self.slabs(rows)
 
     def total(self, score: ScoreRows) -> Array:
         return reduce(add, (score(chunk, self.n_threads) for chunk in self.chunks()))
+
+    def _divided(self, sweep: Sweep) -> tuple[int, int]:
+        """Return the number of slots of a pass, and that of the rows of its slabs."""
+        cost = sweep.family.cost(sweep.packed, sweep.k, self.n_features)
+        # The passes of a fit are alike.
+        about = cost, sweep.k, sweep.family.working_dtype(sweep.packed), sweep.given is None, sweep.family
+        if about not in self._divisions:
+            slots = self._slots(cost.bytes_per_slot)
+            self._divisions[about] = slots, self._rows_of(sweep, cost.multiply_adds, slots)
+        return self._divisions[about]
 
     def _slots(self, bytes_per_slot: int) -> int:
         """Return the number of slots of a pass. It depends on the problem alone, never on the threads."""
