@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,11 +19,6 @@ from fastem._typing import Array, Rows, read_only
 # Kernels give a row that no component, or not the known one, can produce a log-density below -1e35. One such
 # row in a million makes the mean log-density less than this.
 IMPOSSIBLE_MEAN = -1e29
-
-
-@lru_cache(maxsize=16)
-def _bytes_of(family: "CompiledFamily[Any, Any]", k: int, d: int) -> int:
-    return sum(array.nbytes for array in family.new_sums(1, k, d))
 
 
 class CompiledFamily(Family[P, S]):
@@ -48,7 +43,7 @@ class CompiledFamily(Family[P, S]):
         return dtype
 
     def bytes_per_slot(self, k: int, d: int) -> int:
-        return _bytes_of(self, k, d)
+        return sum(array.nbytes for array in self.new_sums(1, k, d))
 
     def begin_pass(
         self, packed: Any, k: int, frame: Frame, hard: bool, slots: int, n_threads: int | None

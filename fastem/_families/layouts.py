@@ -12,7 +12,17 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from fastem._families.frame import Frame
-from fastem._families.matrices import cholesky, diagonals, every, identity, invert_lower, lower, spread
+from fastem._families.matrices import (
+    cholesky,
+    diagonals,
+    factors,
+    from_logarithms,
+    identity,
+    invert_lower,
+    logarithms_of,
+    lower,
+    spread,
+)
 from fastem._families.rounding import pass_dtype, pass_dtype_of_diagonals
 from fastem._kernels._full_estep import params_type
 from fastem._kernels._params import DiagParams, SphericalParams, Sums, TiedParams
@@ -147,24 +157,10 @@ class _Matrices(Layout):
         return ratios
 
     def logarithms(self, covariances: FloatArray) -> FloatArray:
-        """Return what is left of each feature given those before it: log-deviations and coefficients.
-
-        These are the factors of L D L' with ones on the diagonal of L. Features that are collinear stay so.
-        """
-        factors = cholesky(covariances)
-        deviations = diagonals(factors)
-        rows, columns = np.tril_indices(factors.shape[1], -1)
-        coefficients = (factors / deviations[:, None, :])[:, rows, columns]
-        return np.concatenate([np.log(deviations), coefficients], axis=1)
+        return logarithms_of(covariances)
 
     def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-        d = shape[1]
-        points = logarithms.reshape(shape[0], -1)
-        rows, columns = np.tril_indices(d, -1)
-        factors = np.tile(np.eye(d), (shape[0], 1, 1))
-        factors[:, rows, columns] = points[:, d:]
-        factors *= np.exp(points[:, None, :d])
-        return np.asarray(factors @ factors.transpose(0, 2, 1))
+        return from_logarithms(logarithms.reshape(shape[0], -1), shape[1])
 
     def diagonal(self, variances: FloatArray) -> FloatArray:
         return variances[:, :, None] * identity(variances.shape[1])
@@ -192,7 +188,7 @@ class Full(_Matrices):
         return _new_sums(slots, k, d, (k, d, d), 0)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        whiteners = invert_lower(np.linalg.cholesky(parameters.covariances))
+        whiteners = invert_lower(factors(parameters.covariances))
         dtype = pass_dtype(dtype, parameters.covariances, whiteners, parameters.means)
         log2_determinants = np.log2(diagonals(whiteners)).sum(axis=1)
         whiteners *= ROOT
@@ -229,7 +225,7 @@ class Tied(_Matrices):
         return _new_sums(slots, k, d, (2, d, d), k)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
-        inverses = invert_lower(np.linalg.cholesky(parameters.covariances))
+        inverses = invert_lower(factors(parameters.covariances))
         dtype, inverse = pass_dtype(dtype, parameters.covariances, inverses, None), inverses[0]
         whitener = (ROOT * inverse).astype(dtype)
         means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)
@@ -386,11 +382,8 @@ def _new_sums(slots: int, k: int, d: int, second: tuple[int, int, int], pivots: 
 def common(
     parameters: GaussianParameters, frame: Frame, log2_determinants: FloatArray | float, dtype: np.dtype[Any]
 ) -> dict[str, Any]:
-    if every(parameters.weights > 0):
+    with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
         log2_weights = np.log2(parameters.weights) + log2_determinants
-    else:
-        with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
-            log2_weights = np.log2(parameters.weights) + log2_determinants
     return {
         "shift": frame.shift.astype(dtype),
         "inverse_scale": (1 / frame.scale).astype(dtype),

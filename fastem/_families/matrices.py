@@ -1,7 +1,7 @@
 """Triangles, inverses and Cholesky factors of stacks of small matrices, (m, d, d). Products of wide ones."""
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from fastem._typing import Array, FloatArray, read_only
 _FEW = 1 << 18
 # Products of points up to this squared length lose at most some 1e-12 of a gap of length 1.
 _NO_LOSS = 1e4
+# Bytes of matrices whose factors are remembered.
+_REMEMBERED = 1 << 12
 _SMALL = 8  # triangular matrices of up to this size are inverted as general matrices
 
 
@@ -49,14 +51,55 @@ def invert_lower(factors: Array) -> FloatArray:
     return inverses
 
 
+def factors(matrices: FloatArray) -> FloatArray:
+    """Return the Cholesky factors. Raise an error unless all matrices are positive definite.
+
+    Those of few small matrices are remembered, since the E-step asks for what the M-step has asked for.
+    """
+    if matrices.nbytes > _REMEMBERED or matrices.dtype != np.float64:
+        return np.asarray(np.linalg.cholesky(matrices))
+    return _factors(matrices.tobytes(), matrices.shape)
+
+
+@lru_cache(maxsize=16)
+def _factors(content: bytes, shape: tuple[int, ...]) -> FloatArray:
+    return read_only(np.linalg.cholesky(np.frombuffer(content).reshape(shape)))
+
+
 def cholesky(matrices: FloatArray) -> FloatArray:
     """Return the Cholesky factors, or NaN for matrices that are not positive definite."""
     try:
-        return np.asarray(np.linalg.cholesky(matrices))
+        return factors(matrices)
     except np.linalg.LinAlgError:
         if len(matrices) == 1:
             return np.full_like(matrices, np.nan)
         return np.concatenate([cholesky(matrix[None]) for matrix in matrices])
+
+
+def logarithms_of(matrices: FloatArray) -> FloatArray:
+    """Return what is left of each feature given those before it: log-deviations and coefficients, (m, ...).
+
+    These are the factors of L D L' with ones on the diagonal of L. Features that are collinear stay so.
+    """
+    roots = cholesky(matrices)
+    deviations = diagonals(roots)
+    coefficients = (roots / deviations[:, None, :])[:, *_below(roots.shape[1])]
+    return np.concatenate([np.log(deviations), coefficients], axis=1)
+
+
+def from_logarithms(logarithms: FloatArray, d: int) -> FloatArray:
+    """Return the matrices (m, d, d) of which these are the logarithms."""
+    roots = np.tile(identity(d), (len(logarithms), 1, 1))
+    roots[:, *_below(d)] = logarithms[:, d:]
+    roots *= np.exp(logarithms[:, None, :d])
+    return np.asarray(roots @ roots.transpose(0, 2, 1))
+
+
+@cache
+def _below(d: int) -> tuple[Array, Array]:
+    """Return the rows and the columns of what is below the diagonal."""
+    rows, columns = np.tril_indices(d, -1)
+    return read_only(rows), read_only(columns)
 
 
 def spread(points: FloatArray, shares: FloatArray) -> FloatArray:
