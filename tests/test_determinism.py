@@ -120,6 +120,23 @@ def test_what_the_kernels_can_read_is_not_copied(dtype, tmp_path):
             assert not slab.X.flags.writeable
 
 
+def test_rows_in_memory_are_made_a_slab_once(tmp_path):
+    X, weight = clusters(0, 600, 3, 4), np.ones(600)
+    np.save(tmp_path / "X.npy", X)
+    (first,), (second,) = (list(source.slabs(600)) for source in [ArraySource(Rows("X", 0, X, weight))] * 2)
+    assert first is second
+    others = (
+        (X, np.ones(600, np.float32)),
+        (X[:, ::-1], weight),
+        (np.load(tmp_path / "X.npy", mmap_mode="r"),),
+    )
+    for rows in others:  # what is converted is not kept, and the system is told of each pass over a file
+        (first,), (second,) = (list(source.slabs(600)) for source in [ArraySource(Rows("X", 0, *rows))] * 2)
+        assert first is not second
+        np.testing.assert_array_equal(first.X, second.X)
+    assert [len(slab.X) for slab in ArraySource(Rows("X", 0, X)).slabs(256)] == [256, 256, 88]
+
+
 def test_a_memory_mapped_file_gives_the_same_bits(tmp_path):
     X = clusters(0, 6_000, 3, 4)
     np.save(tmp_path / "X.npy", X)

@@ -6,7 +6,10 @@ from problems import TYPES, clusters
 
 import fastem
 from fastem import FitStatus
-from fastem._families.layouts import Full
+from fastem._families.floor import clear_variance
+from fastem._families.frame import Frame, Moments
+from fastem._families.layouts import Diag, Full, Spherical
+from fastem._families.matrices import cholesky, factors
 
 pytestmark = pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 
@@ -217,3 +220,39 @@ def test_axes_are_found_though_scales_differ_by_more_than_rounding(covariance_ty
     model = fastem.fit(X, 1, covariance_type=covariance_type, reg_covar=0)
     assert np.isfinite(model.score_samples(X)).all()
     assert model.covariances[0][1, 1] == pytest.approx(X[:, 1].var(), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_the_floor_of_a_fit_is_that_of_its_sums(covariance_type, dtype):
+    """A fit knows the variance of all rows beforehand, and merged statistics do not."""
+    X = (np.repeat([[0.0, 50.0], [1.0, 10.0], [9.0, 20.0]], 20, axis=0)).astype(dtype)
+    init = np.repeat([0, 1, 2], 20)
+    model = fastem.fit(X, 3, covariance_type=covariance_type, init=init, max_iter=1, tol=0)
+    stepped = fastem.m_step(fastem.e_step(X[:30], model) + fastem.e_step(X[30:], model))
+    fitted = fastem.fit(X, 3, covariance_type=covariance_type, init=model, max_iter=1, tol=0)
+    np.testing.assert_allclose(fitted.covariances, stepped.covariances, rtol=1e-5, atol=1e-20)
+
+
+def test_no_variance_is_known_beforehand_where_a_column_may_be_constant():
+    frame = Frame(np.zeros(2), np.array([1.0, 2.0]), np.zeros(2))
+    known = Moments(10.0, np.zeros(2), np.array([1.0, 3.0]))
+    np.testing.assert_array_equal(clear_variance(known, frame, Diag()), [1.0, 0.75])
+    np.testing.assert_array_equal(clear_variance(known, frame, Spherical()), [0.875, 0.875])
+    constant = known._replace(variance=np.array([1.0, 1e-30]))
+    assert clear_variance(constant, frame, Full()) is None
+    assert clear_variance(constant, frame, Spherical()) is not None
+
+
+def test_remembered_factors_are_those_of_the_matrices():
+    matrices = np.tile(np.eye(2), (3, 1, 1))
+    before = factors(matrices)
+    matrices[1] *= 4
+    np.testing.assert_array_equal(factors(matrices), np.linalg.cholesky(matrices))
+    np.testing.assert_array_equal(before, np.tile(np.eye(2), (3, 1, 1)))
+    matrices[2] *= -1
+    for _ in range(2):
+        with pytest.raises(np.linalg.LinAlgError):
+            factors(matrices)
+        np.testing.assert_array_equal(np.isnan(cholesky(matrices)).all(axis=(1, 2)), [False, False, True])
+    assert factors(np.empty((0, 2, 2))).shape == (0, 2, 2)

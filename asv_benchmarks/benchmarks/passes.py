@@ -207,15 +207,20 @@ class PassOfMany:
 
 
 class PassOfFewRows:
-    """Passes over 200 rows, of which the kernel takes a twentieth."""
+    """A hundred passes over few rows, of which what surrounds the kernel takes most of the time."""
 
-    def setup(self):
-        self.X = clusters(200, 2, 2, "float64")
-        self.model = fastem.fit(self.X, 2, max_iter=1, rng=0)
-        self.time_passes()
+    params = (TYPES, [(200, 2, 2), (1000, 5, 5)])
+    param_names = ("covariance_type", "shape")
 
-    def time_passes(self):
-        fastem.fit(self.X, 2, init=self.model, tol=0, max_iter=100, acceleration=None, n_threads=1)
+    def setup(self, covariance_type, shape):
+        n, d, k = shape
+        self.X, self.k = clusters(n, d, k, "float64"), k
+        self.options = {"covariance_type": covariance_type, "tol": 0, "acceleration": None, "n_threads": 1}
+        self.model = fastem.fit(self.X, k, max_iter=1, rng=0, **self.options)
+        self.time_passes(covariance_type, shape)
+
+    def time_passes(self, *_):
+        fastem.fit(self.X, self.k, init=self.model, max_iter=100, **self.options)
 
 
 class PassesWithPrior:

@@ -197,7 +197,7 @@ class Full(_Matrices):
             **common(parameters, frame, log2_determinants, dtype),
             means=means,
             whiteners=whiteners.astype(dtype, copy=False),
-            offsets=np.einsum("kij,kj->ki", whiteners, means, dtype=np.float64).astype(dtype),
+            offsets=np.einsum("kij,kj->ki", whiteners, means).astype(dtype),
         )
 
     def collect(self, params: Any, sums: Sums) -> GaussianSums:

@@ -30,7 +30,7 @@ def identity(d: int) -> FloatArray:
 
 
 def every(mask: Array) -> bool:
-    """Return whether all of a mask is True. It takes a fifth of the time of `all` if the mask is small."""
+    """Return whether all of a mask is True. For a small one it takes less than half of the time of `all`."""
     return bool(np.count_nonzero(mask) == mask.size)
 
 
@@ -56,9 +56,9 @@ def factors(matrices: FloatArray) -> FloatArray:
 
     Those of few small matrices are remembered, since the E-step asks for what the M-step has asked for.
     """
-    if matrices.nbytes > _REMEMBERED or matrices.dtype != np.float64:
-        return np.asarray(np.linalg.cholesky(matrices))
-    return _factors(matrices.tobytes(), matrices.shape)
+    if 0 < matrices.nbytes <= _REMEMBERED and matrices.dtype == np.float64:
+        return _factors(matrices.tobytes(), matrices.shape)
+    return np.asarray(np.linalg.cholesky(matrices))
 
 
 @lru_cache(maxsize=16)
@@ -108,7 +108,7 @@ def spread(points: FloatArray, shares: FloatArray) -> FloatArray:
     If no point is far, this is x' (D - S) x with S = shares + shares' and D = diag(S 1), three products. It
     cancels if points are farther apart than those that share. Then each gap is squared on its own.
     """
-    points = points - points.mean(axis=0)
+    points = points - points.sum(axis=0) / len(points)
     if every(np.square(points).sum(axis=1) <= _NO_LOSS):
         both = shares + shares.T
         return np.asarray(points.T @ (both.sum(axis=1)[:, None] * points - both @ points))
