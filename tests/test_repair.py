@@ -9,7 +9,6 @@ from fastem import FitStatus
 from fastem._families.floor import clear_variance
 from fastem._families.frame import Frame, Moments
 from fastem._families.layouts import Diag, Full, Spherical
-from fastem._families.matrices import cholesky, factors
 
 pytestmark = pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 
@@ -241,17 +240,3 @@ def test_no_variance_is_known_beforehand_where_a_column_may_be_constant():
     constant = known._replace(variance=np.array([1.0, 1e-30]))
     assert clear_variance(constant, frame, Full()) is None
     assert clear_variance(constant, frame, Spherical()) is not None
-
-
-def test_remembered_factors_are_those_of_the_matrices():
-    matrices = np.tile(np.eye(2), (3, 1, 1))
-    before = factors(matrices)
-    matrices[1] *= 4
-    np.testing.assert_array_equal(factors(matrices), np.linalg.cholesky(matrices))
-    np.testing.assert_array_equal(before, np.tile(np.eye(2), (3, 1, 1)))
-    matrices[2] *= -1
-    for _ in range(2):
-        with pytest.raises(np.linalg.LinAlgError):
-            factors(matrices)
-        np.testing.assert_array_equal(np.isnan(cholesky(matrices)).all(axis=(1, 2)), [False, False, True])
-    assert factors(np.empty((0, 2, 2))).shape == (0, 2, 2)

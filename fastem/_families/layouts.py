@@ -15,7 +15,6 @@ from fastem._families.frame import Frame
 from fastem._families.matrices import (
     cholesky,
     diagonals,
-    factors,
     from_logarithms,
     identity,
     invert_lower,
@@ -188,7 +187,7 @@ class Full(_Matrices):
         return _new_sums(slots, k, d, (k, d, d), 0)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        whiteners = invert_lower(factors(parameters.covariances))
+        whiteners = invert_lower(np.linalg.cholesky(parameters.covariances))
         dtype = pass_dtype(dtype, parameters.covariances, whiteners, parameters.means)
         log2_determinants = np.log2(diagonals(whiteners)).sum(axis=1)
         whiteners *= ROOT
@@ -225,7 +224,7 @@ class Tied(_Matrices):
         return _new_sums(slots, k, d, (2, d, d), k)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
-        inverses = invert_lower(factors(parameters.covariances))
+        inverses = invert_lower(np.linalg.cholesky(parameters.covariances))
         dtype, inverse = pass_dtype(dtype, parameters.covariances, inverses, None), inverses[0]
         whitener = (ROOT * inverse).astype(dtype)
         means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)

@@ -1,7 +1,7 @@
 """Triangles, inverses and Cholesky factors of stacks of small matrices, (m, d, d). Products of wide ones."""
 
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -12,8 +12,6 @@ from fastem._typing import Array, FloatArray, read_only
 _FEW = 1 << 18
 # Products of points up to this squared length lose at most some 1e-12 of a gap of length 1.
 _NO_LOSS = 1e4
-# Bytes of matrices whose factors are remembered.
-_REMEMBERED = 1 << 12
 _SMALL = 8  # triangular matrices of up to this size are inverted as general matrices
 
 
@@ -51,25 +49,10 @@ def invert_lower(factors: Array) -> FloatArray:
     return inverses
 
 
-def factors(matrices: FloatArray) -> FloatArray:
-    """Return the Cholesky factors. Raise an error unless all matrices are positive definite.
-
-    Those of few small matrices are remembered, since the E-step asks for what the M-step has asked for.
-    """
-    if 0 < matrices.nbytes <= _REMEMBERED and matrices.dtype == np.float64:
-        return _factors(matrices.tobytes(), matrices.shape)
-    return np.asarray(np.linalg.cholesky(matrices))
-
-
-@lru_cache(maxsize=16)
-def _factors(content: bytes, shape: tuple[int, ...]) -> FloatArray:
-    return read_only(np.linalg.cholesky(np.frombuffer(content).reshape(shape)))
-
-
 def cholesky(matrices: FloatArray) -> FloatArray:
     """Return the Cholesky factors, or NaN for matrices that are not positive definite."""
     try:
-        return factors(matrices)
+        return np.asarray(np.linalg.cholesky(matrices))
     except np.linalg.LinAlgError:
         if len(matrices) == 1:
             return np.full_like(matrices, np.nan)
