@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
@@ -75,12 +75,12 @@ class Statistics(Generic[M]):
     @property
     def precision(self) -> float:
         """Spacing of numbers at 1 in the dtype of the pass."""
-        return float(np.finfo(self.dtype).eps)
+        return _spacing(self.dtype)
 
     @property
     def stored_precision(self) -> float:
         """Spacing of numbers at 1 in the dtype of the rows."""
-        return float(np.finfo(self.rows_dtype or self.dtype).eps)
+        return _spacing(self.rows_dtype or self.dtype)
 
     def sums(self) -> dict[str, Any]:
         """Return the sums by name, in the units of X.
@@ -186,6 +186,11 @@ class Statistics(Generic[M]):
             f"n_components={self.n_components}, n_features={self.n_features}, "
             f"log_likelihood={self.log_likelihood:.6g})"
         )
+
+
+@cache
+def _spacing(dtype: np.dtype[Any]) -> float:
+    return float(np.finfo(dtype).eps)
 
 
 def digest(family: Family[Any, Any], packed: Any) -> str:
