@@ -254,5 +254,7 @@ def _record(run: Run[P], current: Maximised[P]) -> None:
     iteration = len(run.history)
     run.repairs += [Repair(iteration, component, RESEEDED) for component in current.reseeded]
     for what, components in ((KEPT, current.kept), (FLOORED, current.floored)):
+        if not components:
+            continue
         known = {repair.component for repair in run.repairs if repair.what == what}
         run.repairs += [Repair(iteration, c, what) for c in components if c not in known]
