@@ -1,6 +1,6 @@
 """The posterior of a fit with a prior, whose defaults are those of Fraley and Raftery (2007), section 3."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ def posterior_of(likelihood: Likelihood[P], prior: Prior) -> Posterior[P]:
     """Return the posterior of the rows. Without `reg_covar`, the prior alone keeps covariances from 0."""
     kind = likelihood.family.conjugate_prior
     assert kind is not None
-    known = {**vars(likelihood), "reg_covar": likelihood.reg_covar or 0.0}
+    known = {field.name: getattr(likelihood, field.name) for field in fields(likelihood)}
+    known["reg_covar"] = likelihood.reg_covar or 0.0
     return Posterior(**known, kind=kind, belief=_belief(likelihood, prior, kind))
 
 

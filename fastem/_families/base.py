@@ -9,7 +9,6 @@ Letters: K components, d features, P the parameters of the family, S its sums ov
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, ClassVar, Generic, NamedTuple
 
 import numpy as np
@@ -243,7 +242,10 @@ class Family(ABC, Generic[P, S]):
 
     def cost(self, packed: Any, k: int, d: int) -> Cost:
         """Return what a pass with these parameters costs, which decides on its slots and slabs."""
-        return _cost_of(self, k, d)
+        costs: dict[tuple[int, int], Cost] = vars(self).setdefault("_costs", {})
+        if (k, d) not in costs:
+            costs[k, d] = Cost(self.bytes_per_slot(k, d), self.multiply_adds(d))
+        return costs[k, d]
 
     @abstractmethod
     def begin_pass(
@@ -367,11 +369,6 @@ class Family(ABC, Generic[P, S]):
     def advice_on_fall(self) -> str:
         """Say what may be wrong if the log-likelihood falls. An empty string means that it is not known."""
         return ""
-
-
-@lru_cache(maxsize=16)
-def _cost_of(family: Family[Any, Any], k: int, d: int) -> Cost:
-    return Cost(family.bytes_per_slot(k, d), family.multiply_adds(d))
 
 
 def weights_of(roots: FloatArray) -> FloatArray:
