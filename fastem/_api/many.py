@@ -19,7 +19,7 @@ from fastem._api.options import Options, check_options
 from fastem._api.progress import counting_bar
 from fastem._api.signatures import ManyOptions
 from fastem._api.translations import advised, unknown_argument
-from fastem._checks import check_bool, check_one_of, check_rng
+from fastem._checks import check_bool, check_one_of, check_rng, check_seed
 from fastem._report import FitReport, FitWarning, WarningCause, collected_warnings, warn
 from fastem._sources.checks import check_n_threads
 from fastem._sources.groups import parted_by_group
@@ -199,7 +199,7 @@ def _fitted(task: _Task, rng: Any, options: Options[Any], init: Any, reading: di
     about = {**task.about, **reading}
     with collected_warnings() as warnings:
         try:
-            own = options._replace(rng=check_rng(rng))
+            own = options._replace(rng=check_seed(rng))
             return _Fitted(fit_by(own, init, task.X, n_threads=1, asks=True, **about), None, warnings)
         except Exception as error:
             return _Fitted(None, error, warnings)
