@@ -126,7 +126,14 @@ def check_bool(name: str, value: Any) -> bool:
 
 
 def check_rng(rng: Any) -> np.random.Generator:
-    """Follow SPEC 7: accept None, an int or anything else that `numpy.random.default_rng` takes.
+    """Follow SPEC 7: accept None, an int or anything else that `numpy.random.default_rng` takes."""
+    return np.random.default_rng(check_seed(rng))
+
+
+def check_seed(rng: Any) -> np.random.SeedSequence | np.random.Generator:
+    """Return the generator, or the sequence of seeds from which `check_rng` makes one.
+
+    Both spawn the same. A generator that does nothing else takes as long to make as a model.
 
     A RandomState gives the seed and goes on, as where scikit-learn draws from it. Generators of restarts need
     a sequence of seeds, which it has not.
@@ -141,7 +148,8 @@ def check_rng(rng: Any) -> np.random.Generator:
     if isinstance(rng, np.random.RandomState):
         return np.random.default_rng(rng.randint(0, 2**32, 4, np.uint32))
     try:
-        return np.random.default_rng(rng)
+        is_seed = rng is None or isinstance(rng, (int, np.integer))
+        return np.random.SeedSequence(rng) if is_seed else np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
         raise type(error)(
             "rng must be None, an int of at least 0 or a numpy.random.Generator; "

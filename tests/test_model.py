@@ -80,6 +80,32 @@ def test_its_arrays_are_in_c_order():
     assert model.covariances.flags.c_contiguous
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-140, 1e140])
+@pytest.mark.parametrize("covariance_type", [*TYPES, "VEV"])
+def test_a_fit_makes_what_the_constructor_would(covariance_type, size):
+    """A fit checks what it has found only where variances come near the ends of float64."""
+    seen = []
+    model = fastem.fit(
+        size * clusters(1, 60, 2, 2),
+        2,
+        covariance_type=covariance_type,
+        rng=0,
+        callback=lambda _, __, model: seen.append((model, [array.copy() for array in _arrays(model)])),
+    )
+    checked = fastem.GaussianMixture(*_arrays(model), covariance_type)
+    for array, own in zip(_arrays(model), _arrays(checked), strict=True):
+        assert array.tobytes() == own.tobytes()
+        assert array.dtype == np.float64
+        assert array.flags.c_contiguous
+        assert not array.flags.writeable
+    for earlier, then in seen:  # no iteration writes to a model that a callback had
+        assert all(map(np.array_equal, _arrays(earlier), then))
+
+
+def _arrays(model):
+    return model.weights, model.means, model.covariances
+
+
 def test_it_copies_its_arguments():
     means = np.zeros((1, 2))
     model = fastem.GaussianMixture([1.0], means, [1.0], "spherical")

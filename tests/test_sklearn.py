@@ -18,6 +18,7 @@ from sklearn.mixture import GaussianMixture as Theirs
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -188,6 +189,15 @@ def test_equal_for_other_options(options, iris):
         assert ours.lower_bounds_ == theirs.lower_bounds_ == []
     else:
         assert_same(*both(iris, 3, random_state=0, **options))
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
+def test_random_numbers_are_scikit_learns(seed):
+    ours = _drop_in._random_state_of(GaussianMixture(random_state=seed))
+    theirs = check_random_state(seed)
+    for mine, own in zip(ours.get_state(), theirs.get_state(), strict=True):
+        assert np.array_equal(mine, own)
+    assert np.array_equal(ours.normal(size=999), theirs.normal(size=999))
 
 
 def test_a_start_given_whole_is_taken_as_it_is(iris):

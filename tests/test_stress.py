@@ -94,6 +94,8 @@ def check_fit(problem):
     for array in (model.weights, model.means, model.covariances, np.array(report.history)):
         assert np.isfinite(array).all()
     assert model.weights.sum() == pytest.approx(1)
+    kind = model.covariance_type
+    fastem.GaussianMixture(model.weights, model.means, model.covariances, kind)  # checks what fits do not
     assert len(report.repairs) <= 5 * k  # per component: re-seeded three times, kept once, floored once
     assert report.status is not fastem.FitStatus.FAILED
     proba = model.predict_proba(X, n_threads=1)

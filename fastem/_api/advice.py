@@ -25,8 +25,8 @@ def warn_of_few_values(source: Source, family: Family[Any, Any]) -> None:
     """Warn of columns of few values that shall be Gaussian, or Student."""
     if not family.has_covariances:
         return
-    own = _columns_with_covariances(family)
     found = source.few.columns()
+    own = _columns_with_covariances(family) if found else None
     if own is not None:
         found = {j: values for j, values in found.items() if j in own}
     if not found:

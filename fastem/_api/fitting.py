@@ -30,9 +30,9 @@ from fastem._families.steps import Maximised, P
 from fastem._families.variational import VariationalPosterior, expected_mixture
 from fastem._report import FitReport, FitStatus, WarningCause, warn
 from fastem._sources.checks import check_enough_rows
-from fastem._sources.chunk_checks import check_spread
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
+from fastem._sources.spread import check_spread
 from fastem._typing import Array, FloatArray
 
 # The name of a start that is not for users: see `_em.brief`.

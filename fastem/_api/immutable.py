@@ -10,8 +10,7 @@ class Immutable:
     _elsewhere: ClassVar[Mapping[str, str]] = {}  # what to use in place of names that other libraries have
 
     def _keep(self, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            object.__setattr__(self, name, value)
+        vars(self).update(attributes)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} is immutable. Make a new one to change {name!r}.")

@@ -33,9 +33,9 @@ from fastem._families.steps import Maximised, Scores
 from fastem._report import FitStatus, KMeansReport, Repair, WarningCause, warn
 from fastem._sources.arrays import ArraySource
 from fastem._sources.checks import check_enough_rows
-from fastem._sources.chunk_checks import check_spread
 from fastem._sources.open import source_of
 from fastem._sources.passes import Sweep
+from fastem._sources.spread import check_spread
 from fastem._typing import (
     Chunked,
     DaskCollection,

@@ -13,12 +13,13 @@ import numba
 import numpy as np
 
 from fastem._api.fit import fit
+from fastem._api.fitting import fit_by
 from fastem._api.mixture import Mixture
-from fastem._api.options import check_options
+from fastem._api.options import Options, check_options
 from fastem._api.progress import counting_bar
 from fastem._api.signatures import ManyOptions
 from fastem._api.translations import advised, unknown_argument
-from fastem._checks import check_bool, check_one_of, check_rng
+from fastem._checks import check_bool, check_one_of, check_rng, check_seed
 from fastem._report import FitReport, FitWarning, WarningCause, collected_warnings, warn
 from fastem._sources.checks import check_n_threads
 from fastem._sources.groups import parted_by_group
@@ -101,14 +102,13 @@ def fit_many(
     >>> [round(float(np.ptp(model.means))) for model in models]
     [6, 9, 12]
     """
-    _check(k, {**options, "noise": noise})
+    one = _checked(k, {**options, "noise": noise})
     keep = check_one_of("on_error", on_error, ("raise", "keep")) == "keep"
     threads = check_n_threads(n_threads) or numba.get_num_threads()
     progress = check_bool("progress", progress)
     about = {"sample_weight": sample_weight, "labels": labels, "noise": noise}
     tasks = _tasks(datasets, groups, about)
     generators = _generators(rng, len(tasks))
-    one = partial(_fitted, k=k, options={**options, "n_threads": 1})
     found: list[_Fitted] = []
     with counting_bar(progress, len(tasks), "EM") as advance:
         for task, fitted in zip(tasks, _each(one, tasks, generators, threads, k), strict=True):
@@ -135,17 +135,19 @@ class _Fitted(NamedTuple):
     warnings: list[FitWarning]
 
 
-def _check(k: Any, options: dict[str, Any]) -> None:
-    """Raise the error of a wrong option, which would be that of all data sets."""
+def _checked(k: Any, options: dict[str, Any]) -> partial[_Fitted]:
+    """Return what fits one data set. Raise the error of a wrong option, which would be that of all."""
     known = [*ManyOptions.__annotations__, "noise"]
     for name in options:
         if name not in known:
             advice = unknown_argument(name, ["k", "rng", "n_threads", *known])
             raise TypeError(f"fit_many() got an unexpected argument {name!r}. {advice}")
-    given = inspect.signature(fit).bind(None, k, **options)
-    given.apply_defaults()
-    given.arguments["measured"] = given.arguments["noise"] is not None
-    check_options(**{name: given.arguments[name] for name in inspect.signature(check_options).parameters})
+    bound = inspect.signature(fit).bind(None, k, **options)
+    bound.apply_defaults()
+    given = {**bound.arguments, "measured": bound.arguments["noise"] is not None}
+    checked = check_options(**{name: given[name] for name in inspect.signature(check_options).parameters})
+    reading = {name: given[name] for name in ("columns", "cache_dir")}
+    return partial(_fitted, options=checked, init=given["init"], reading=reading)
 
 
 def _tasks(datasets: Any, groups: Any, about: dict[str, Any]) -> list[_Task]:
@@ -193,10 +195,12 @@ def _generators(rng: Any, count: int) -> list[Any]:
     return [rng] * count
 
 
-def _fitted(task: _Task, rng: Any, k: int, options: dict[str, Any]) -> _Fitted:
+def _fitted(task: _Task, rng: Any, options: Options[Any], init: Any, reading: dict[str, Any]) -> _Fitted:
+    about = {**task.about, **reading}
     with collected_warnings() as warnings:
         try:
-            return _Fitted(fit(task.X, k, **task.about, rng=rng, **options), None, warnings)
+            own = options._replace(rng=check_seed(rng))
+            return _Fitted(fit_by(own, init, task.X, n_threads=1, asks=True, **about), None, warnings)
         except Exception as error:
             return _Fitted(None, error, warnings)
 

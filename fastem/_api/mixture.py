@@ -159,6 +159,16 @@ class Mixture(Thresholds, Merges, Imputes, Densities, Generic[R]):
                 f"n_features must be that of the parameters, {family.n_features(user)}; got {n_features}. "
                 "Leave it out."
             )
+        self._own(family, user, report, feature_names)
+
+    def _own(
+        self,
+        family: Family[Any, Any],
+        user: Any,
+        report: FitReport | None,
+        feature_names: Sequence[str] | None,
+    ) -> None:
+        """Set the attributes from valid parameters, whose arrays nothing else has."""
         values = family.values(user)
         for array in (user.weights, *values.values()):
             array.flags.writeable = False
@@ -295,6 +305,22 @@ def new_model(
         user.weights, family.values(user), {}, family.name, family.n_features(user), feature_names, report
     )
     return read_model(kind, family, stored)
+
+
+def fitted_model(
+    kind: type[M],
+    family: Family[Any, Any],
+    user: Any,
+    report: FitReport | None,
+    feature_names: Sequence[str] | None,
+) -> M:
+    """Make a model of this class from parameters that a fit has found, in user units."""
+    own = family.copies(user)
+    if own is None:
+        return new_model(kind, family, user, report, feature_names)
+    model = kind.__new__(kind)
+    model._own(family, own, report, feature_names)
+    return model
 
 
 def read_model(kind: type[M], family: Family[Any, Any], stored: StoredMixture) -> M:

@@ -8,7 +8,7 @@ from fastem import _io
 from fastem._api.clusters import read_clusters
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.missing import with_missing
-from fastem._api.mixture import Mixture, new_model, read_model
+from fastem._api.mixture import Mixture, fitted_model, new_model, read_model
 from fastem._families.base import Family
 from fastem._families.centres import KMEANS
 from fastem._families.distribution import Distribution
@@ -38,7 +38,7 @@ def model_of(
     user = family.to_user(parameters, frame)
     if fixed is not None:
         user = fixed.kept(user, fixed.user)
-    return model_in_user_units(family, user, report, feature_names)
+    return fitted_model(_class_of(family), family, user, report, feature_names)
 
 
 def model_in_user_units(
@@ -47,8 +47,12 @@ def model_in_user_units(
     report: FitReport | None = None,
     feature_names: Sequence[str] | None = None,
 ) -> Mixture[Any]:
-    """Make a model from parameters in user units."""
-    return new_model(_CLASSES.get(type(family), Mixture), family, user, report, feature_names)
+    """Make a model from parameters in user units, and check it."""
+    return new_model(_class_of(family), family, user, report, feature_names)
+
+
+def _class_of(family: Family[Any, Any]) -> type[Mixture[Any]]:
+    return _CLASSES.get(type(family), Mixture)
 
 
 def load(path: str | os.PathLike[str], *, distribution: Distribution | None = None) -> Any:
@@ -77,7 +81,6 @@ def load(path: str | os.PathLike[str], *, distribution: Distribution | None = No
         if stored.family == KMEANS.name:
             return read_clusters(stored)
         family = with_missing(family_named(stored.family, own, stored.state), stored.missing)
-        kind = _CLASSES.get(type(family), Mixture)
-        return read_model(kind, family, stored)
+        return read_model(_class_of(family), family, stored)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)!r} does not hold a valid model: {error}") from None

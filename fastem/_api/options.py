@@ -19,7 +19,7 @@ from fastem._checks import (
     check_numeric,
     check_one_of,
     check_responsibilities,
-    check_rng,
+    check_seed,
     row_ranges,
 )
 from fastem._em.loop import Limits, StoppingRule, gain_to_come_below
@@ -42,7 +42,7 @@ class Options(NamedTuple, Generic[P]):
     reg_covar: float | None  # None means "auto"
     accelerated: bool
     callback: Callback | None
-    rng: np.random.Generator
+    rng: np.random.SeedSequence | np.random.Generator
     hard: bool = False  # whether each row belongs to its likeliest component alone
     fixed: Mapping[str, Array] = {}  # parameters that stay as in init, with the components (K,) of bool
     sound_first: bool = True  # see `Likelihood`
@@ -109,7 +109,7 @@ def check_options(
         check_reg_covar(reg_covar, family),
         _check_acceleration(acceleration) and not hard and not variational,
         callback,
-        check_rng(rng),
+        check_seed(rng),
         hard,
         _check_fixed(fixed, family, init, k),
         prior=_check_prior(prior, family, variational),

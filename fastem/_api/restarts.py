@@ -51,8 +51,9 @@ class Restarts(Generic[P]):
         return best, failures
 
     def _best(self, failures: list[ValueError]) -> Run[P]:
-        for restart, rng in enumerate(self.options.rng.spawn(self.options.restarts)):
-            run = self._run(restart, rng)
+        seeds: list[Any] = [*self.options.rng.spawn(self.options.restarts)]
+        for restart, seed in enumerate(seeds):
+            run = self._run(restart, np.random.default_rng(seed))
             if run.failure is not None:
                 failures.append(run.failure)
             if run.status is FitStatus.STOPPED:

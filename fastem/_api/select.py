@@ -238,7 +238,7 @@ def select(
     warn_of_pairs(source, [one.family for one in kinds.values() if one.prior is None])
     work = _Work(source, kinds, ks, init, criterion, callback)
     with counting_bar(progress, work.steps(max(1, int(splits)) if splits else 0), "select") as advance:
-        return work.selection(options.rng, splits, advance)
+        return work.selection(rng, splits, advance)
 
 
 class _Work:

@@ -5,6 +5,8 @@ component that equals another is as empty as one without rows: without it the mi
 take a part of the rows of the heaviest component. If the ascent from there ends higher, it counts.
 """
 
+from __future__ import annotations  # or each call of `climb` would evaluate those of the function in it
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace

@@ -150,6 +150,13 @@ class Family(ABC, Generic[P, S]):
     def check(self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None) -> P:
         """Return float64 copies of valid parameters. Raise an error if they are not valid."""
 
+    def copies(self, parameters: P) -> P | None:
+        """Return float64 copies of parameters that a fit has found, if these cannot but be valid.
+
+        None means that they must be checked.
+        """
+        return None
+
     @abstractmethod
     def n_features(self, parameters: P) -> int:
         """Return d."""

@@ -8,6 +8,7 @@ from fastem._typing import Array, FloatArray
 
 # A millionth of the square of this is still a normal number.
 _LEAST_MAGNITUDE = 1e-148
+_SPACING = np.finfo(np.float64).eps
 
 
 class Moments(NamedTuple):
@@ -69,21 +70,22 @@ def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
     A feature that is constant up to rounding is scaled by its magnitude, or by 1 if that is almost 0.
     """
     mean = moments.mean.astype(dtype).astype(np.float64)
-    deviation = np.sqrt(moments.variance)
-    constant = deviation <= np.finfo(np.float64).eps * np.abs(moments.mean)
+    deviation, magnitude = np.sqrt(moments.variance), np.abs(moments.mean)
+    constant = deviation <= _SPACING * magnitude
     if isotropic:
         largest = deviation.max()
         common = largest * np.sqrt(np.mean(np.square(deviation / largest))) if largest > 0 else 0.0
         deviation = np.full_like(deviation, common)
         constant = np.full_like(constant, common == 0 or bool(constant.all()))
-    magnitude = np.abs(moments.mean).max() if isotropic else np.abs(moments.mean)
-    spread = np.where(constant, np.where(magnitude > _LEAST_MAGNITUDE, magnitude, 1.0), deviation)
-    return Frame(mean, power_of_two(spread, dtype), mean)
+        magnitude = magnitude.max()
+    if constant.any():
+        deviation = np.where(constant, np.where(magnitude > _LEAST_MAGNITUDE, magnitude, 1.0), deviation)
+    return Frame(mean, power_of_two(deviation, dtype), mean)
 
 
 def power_of_two(size: FloatArray, dtype: np.dtype) -> FloatArray:
     """Return the powers of two nearest to positive numbers, exact in `dtype`, as their inverses are."""
     info = np.finfo(dtype)
     # Stay one below the extreme exponents, since the inverse must be a normal number too.
-    exponent = np.clip(np.rint(np.log2(size)), info.minexp + 1, info.maxexp - 2)
+    exponent = np.minimum(np.maximum(np.rint(np.log2(size)), info.minexp + 1), info.maxexp - 2)
     return np.ldexp(1.0, exponent.astype(np.int64))

@@ -17,7 +17,7 @@ from fastem._families.given import Belief
 from fastem._families.incomplete import Incomplete, IncompleteFamily
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.points import parameters_at, point_of
-from fastem._families.proper import check_fixed, checked
+from fastem._families.proper import check_fixed, checked, copied
 from fastem._families.regressions import expanded, full_triangle, row_params
 from fastem._families.relevance import adapted, completed
 from fastem._families.reseed import with_rows
@@ -80,11 +80,13 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
     def check(
         self, weights: FloatArray, parameters: Mapping[str, Any], n_features: int | None
     ) -> GaussianParameters:
-        user = checked(self._layout, self.label, self.parameter_names[1], weights, parameters)
-        self._check_positive_definite(user)
-        return user
+        label, called = self.label, self.parameter_names[1]
+        return self._positive_definite(checked(self._layout, label, called, weights, parameters))
 
-    def _check_positive_definite(self, user: GaussianParameters) -> None:
+    def copies(self, parameters: GaussianParameters) -> GaussianParameters | None:
+        return copied(self._layout, parameters, self._stacked(parameters))
+
+    def _positive_definite(self, user: GaussianParameters) -> GaussianParameters:
         layout, (k, d) = self._layout, user.means.shape
         proper: Array = np.all(layout.variances(self._stacked(user), d) > 0, axis=1)
         if proper.all():
@@ -96,6 +98,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
                 f"{self.parameter_names[1]} must be positive definite; that{which} is not. "
                 "Add a small variance to its diagonal."
             )
+        return user
 
     def n_features(self, parameters: GaussianParameters) -> int:
         return int(parameters.means.shape[1])

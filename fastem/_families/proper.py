@@ -1,4 +1,4 @@
-"""Checks of the parameters of Gaussians as users give them."""
+"""Checks of the parameters of Gaussians, as users give them and as fits find them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,9 @@ from fastem._checks import check_finite, check_symmetric
 from fastem._families.constraints import Constraint
 from fastem._families.layouts import GaussianParameters, Layout
 from fastem._typing import Array, FloatArray
+
+# Covariances of features whose variances are within these bounds are normal numbers, or next to 0.
+_SMALLEST, _LARGEST = 1e-270, 1e270
 
 
 def checked(
@@ -29,6 +32,21 @@ def checked(
     if layout.matrices:
         check_symmetric(called, covariances)
     return GaussianParameters(weights, means, covariances)
+
+
+def copied(
+    layout: Layout, parameters: GaussianParameters, covariances: FloatArray
+) -> GaussianParameters | None:
+    """Return copies of what a fit has found in user units, whose covariances are stacked along a first axis.
+
+    In standard coordinates, an M-step and an E-step have seen that these are valid. The change of units
+    rounds nothing, unless variances come near the ends of float64. Then this returns None.
+    """
+    means = parameters.means
+    variances = layout.variances(covariances, means.shape[1])
+    if not (variances.min() > _SMALLEST and variances.max() < _LARGEST and np.isfinite(means).all()):
+        return None
+    return GaussianParameters(*(np.array(array, np.float64, order="C") for array in parameters))
 
 
 def check_fixed(constraint: Constraint, label: str, called: str, masks: Mapping[str, Array]) -> None:

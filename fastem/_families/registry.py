@@ -140,10 +140,12 @@ def _hint(distribution: Any) -> str:
 
 def _checked_type(covariance_type: Any, name: str, default: str) -> str:
     families = ELLIPTICAL[name]
-    synonyms = tuple(kind for kind, own in MCLUST.items() if own in families and own != kind)
     given = default if covariance_type is None else covariance_type
+    if isinstance(given, str) and given in families:
+        return given
+    synonyms = tuple(kind for kind, own in MCLUST.items() if own in families and own != kind)
     given = check_one_of("covariance_type", given, (*families, *synonyms))
-    return given if given in families else MCLUST[given]
+    return MCLUST[given]
 
 
 def _mixed(distribution: Mapping[Any, Any], covariance_type: Any) -> Mixed:

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture
@@ -49,6 +50,23 @@ _likelihood, _variational = MaximumLikelihood(), Variational()
 _scorers: WeakKeyDictionary[Any, tuple[list[Any], Densities]] = WeakKeyDictionary()
 
 
+class _NoSeeds(ISeedSequence):
+    """The seeds of a generator that is seeded anew. NumPy takes a tenth of a millisecond for its own."""
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Array:
+        return np.ones(n_words, dtype)
+
+
+def _random_state_of(estimator: Any) -> np.random.RandomState:
+    """Return the same as scikit-learn's `check_random_state`."""
+    if type(estimator.random_state) is not int:
+        return cast(np.random.RandomState, check_random_state(estimator.random_state))
+    seeds: Any = _NoSeeds()
+    random_state = np.random.RandomState(np.random.MT19937(seeds))
+    random_state.seed(estimator.random_state)
+    return random_state
+
+
 def _way_of(estimator: Any) -> Way:
     return _variational if isinstance(estimator, BayesianGaussianMixture) else _likelihood
 
@@ -80,7 +98,7 @@ def _estimate(estimator: Any, X: Array, weight: Array | None, n_threads: int | N
     if warm:
         _check_warm(estimator, X.shape[1])
     previous = estimator.lower_bound_ if warm else -np.inf
-    random_state = check_random_state(estimator.random_state)
+    random_state = _random_state_of(estimator)
     best: Ascent | None = None
     for restart in range(1 if warm else estimator.n_init):
         estimator._print_verbose_msg_init_beg(restart)

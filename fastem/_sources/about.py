@@ -17,6 +17,8 @@ class About(NamedTuple):
     @property
     def named(self) -> tuple[tuple[str, ...], ...]:
         """The names of the columns of each, which are none if it is an array or None."""
+        if self.sample_weight is None and self.labels is None and self.noise is None:
+            return (), (), ()
         single = ((given,) if isinstance(given, str) else () for given in self[:2])
         return (*single, names_of_noise(self.noise) or ())
 

@@ -1,14 +1,13 @@
 """Checks that chunks are finite, of one form, and the same in every pass. An array is one chunk."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from fastem._checks import row_ranges
-from fastem._families.frame import Moments
-from fastem._report import Breakdown, WarningCause, warn
+from fastem._report import Breakdown
 from fastem._sources.checks import check_labels, check_weights, check_X, columns_of_model
 from fastem._sources.measurements import (
     check_noise,
@@ -21,12 +20,7 @@ from fastem._sources.tables import column_keys, strings_in
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
 
-# Variances of components and their floor must be normal numbers, also in the user's units.
-_LEAST_DEVIATION = 1e-151
-# Rounding matters if a standard deviation has fewer steps between neighbouring numbers than this.
-_LEAST_VALUES = 64
 _MOST_NAMED = 8  # columns in a message
-_LARGEST_INTEGER = 2**53  # float64 cannot represent all integers beyond this
 
 
 class Form(NamedTuple):
@@ -238,83 +232,6 @@ def _counted(rows: Rows, absent: Array, infinite: Array) -> str:
         found.append(f"column {rows.column(j)} has {' and '.join(kinds)}")
     more = len(found) - _MOST_NAMED
     return ", ".join(found[:_MOST_NAMED]) + (f", and {more} other columns have some" if more > 0 else "")
-
-
-def check_spread(
-    chunks: Callable[[], Iterable[Rows]],
-    dtype: np.dtype[Any],
-    moments: Moments,
-    names: tuple[str, ...] | None = None,
-) -> None:
-    """Raise an error if variances leave the range of float64, or are unknown. Warn if X has too few digits.
-
-    The `chunks`, of dtype `dtype`, are read only in the rare cases in which the moments are not enough.
-    """
-    check_observed(moments, names)
-    mean, variance = moments.mean, moments.variance
-    called = range(len(mean)) if names is None else [repr(name) for name in names]
-    small = (variance > 0) & (variance < _LEAST_DEVIATION**2)
-    constant = np.flatnonzero(variance == 0)
-    if len(constant):
-        first: Array | None = None
-        for X in (chunk.X for chunk in chunks()):
-            for rows in row_ranges(len(X)):
-                columns = X[rows][:, constant]
-                if first is None:
-                    first = columns[0].copy()  # chunks may share one buffer
-                if moments.gaps:
-                    first = np.where(np.isnan(first), _first_numbers(columns), first)
-                small[constant] |= _differ_by_next_to_nothing(columns, first)
-    if small.any():
-        raise ValueError(
-            f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant columns; "
-            f"column {called[int(np.argmax(small))]} has {np.sqrt(variance[small][0]):.3g}. Rescale the "
-            "columns."
-        )
-    spacing = np.finfo(dtype if dtype.kind == "f" else np.float64).eps * np.abs(mean)
-    blurred = (variance > 0) & (np.sqrt(variance) < _LEAST_VALUES * spacing)
-    if blurred.any():
-        worst = int(np.argmax(blurred))
-        warn(
-            WarningCause.PRECISION,
-            f"Column {called[worst]} of X has mean {mean[worst]:.6g} and standard deviation "
-            f"{np.sqrt(variance[worst]):.3g}, in {dtype}.",
-        )
-    elif dtype.kind in "iu" and dtype.itemsize == 8:
-        sizes = (
-            max(abs(int(X[rows].min())), abs(int(X[rows].max())))
-            for X in (chunk.X for chunk in chunks())
-            if X.dtype.kind in "iu"
-            for rows in row_ranges(len(X))
-        )
-        largest = max(sizes, default=0)
-        if largest > _LARGEST_INTEGER:
-            warn(
-                WarningCause.PRECISION,
-                f"X holds integers up to {largest} in size; float64 holds all integers only up to 2**53.",
-            )
-
-
-def check_observed(moments: Moments, names: tuple[str, ...] | None) -> None:
-    """Raise an error if a column has no number, so that nothing can be learned about it."""
-    if moments.observed is None or (moments.observed > 0).all():
-        return
-    j = int(np.argmin(moments.observed))
-    raise ValueError(
-        f"X must have a number in each column, in a row of positive weight; column "
-        f"{j if names is None else repr(names[j])} has none. Leave it out."
-    )
-
-
-def _first_numbers(columns: Array) -> Array:
-    """Return the first number of each column, or NaN if it has none."""
-    return np.asarray(columns[np.isnan(columns).argmin(axis=0), np.arange(columns.shape[1])])
-
-
-def _differ_by_next_to_nothing(columns: Array, row: Array) -> Array:
-    """Return the columns with differences whose squares underflow, so that the variance misses them."""
-    gap = np.abs(columns.astype(np.float64) - row.astype(np.float64))
-    return np.asarray(((gap > 0) & (gap < _LEAST_DEVIATION)).any(axis=0))
 
 
 def raise_one_shot(X: Any) -> NoReturn:

@@ -10,6 +10,7 @@ _MOST_VALUES = 11  # such as the answers 0 to 10
 _ROWS = 512  # of a slab
 # Measured columns show more values than that in so many rows already, so that others need not be read.
 _FIRST_ROWS = 32
+_VERY_FIRST = 4  # most columns show it in these
 _ROWS_PER_VALUE = 20
 
 
@@ -44,17 +45,23 @@ def few_of(rows: Rows) -> Few:
     X = rows.X[::step][:_ROWS]
     if rows.weight is not None:
         X = X[rows.weight[::step][:_ROWS] > 0]
-    columns = np.arange(X.shape[1])
+    first = zip(*X[:_VERY_FIRST].tolist(), strict=True)
+    columns = np.flatnonzero([not _is_measured(numbers) for numbers in first])
     for part in (X[:_FIRST_ROWS], X):
+        if not len(columns):
+            break
         ordered = np.sort(part[:, columns], axis=0)  # NaN comes last
         numbers = ~np.isnan(ordered)
         steps = (ordered[1:] != ordered[:-1]) & numbers[1:]
         distinct = 1 + steps.sum(axis=0)
         whole = ((ordered == np.rint(ordered)) | ~numbers).all(axis=0)
         columns = columns[(distinct <= 2) | ((distinct <= _MOST_VALUES) & whole)]
-        if not len(columns):
-            break
     return Few(len(X), {j: _values(X[:, j]) for j in columns.tolist()})
+
+
+def _is_measured(numbers: tuple[float, ...]) -> bool:
+    """Return whether these are more than two values, and no NaN, and not all whole."""
+    return len(set(numbers)) > 2 and all(x == x for x in numbers) and any(x % 1 for x in numbers)
 
 
 def _values(column: Array) -> FloatArray:

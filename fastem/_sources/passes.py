@@ -14,12 +14,13 @@ from fastem._families.base import Facts, Family
 from fastem._families.frame import Frame, Moments
 from fastem._families.statistics import Statistics
 from fastem._kernels._layout import TILE_BYTES
-from fastem._sources.chunk_checks import check_observed, raise_not_finite
+from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.few import Few, few_of
 from fastem._sources.known import Known
 from fastem._sources.moments import MAX_SLOTS, new_totals
 from fastem._sources.noise_size import NoiseSize
+from fastem._sources.spread import check_observed
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary
 from fastem._typing import Array, FloatArray, Rows
 
