@@ -17,7 +17,7 @@ from fastem._families.given import Belief
 from fastem._families.incomplete import Incomplete, IncompleteFamily
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.points import parameters_at, point_of
-from fastem._families.proper import check_fixed, checked, copied
+from fastem._families.proper import check_fixed, check_proper, checked, copied
 from fastem._families.regressions import expanded, full_triangle, row_params
 from fastem._families.relevance import adapted, completed
 from fastem._families.reseed import with_rows
@@ -92,12 +92,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         if proper.all():
             frame = self.own_frame(user, np.dtype(np.float64))
             proper = np.all(layout.pivots(self.from_user(user, frame).covariances, d) > 0, axis=1)
-        if not proper.all():
-            which = f" of component {np.argmin(proper)}" if len(proper) == k else ""
-            raise ValueError(
-                f"{self.parameter_names[1]} must be positive definite; that{which} is not. "
-                "Add a small variance to its diagonal."
-            )
+        check_proper(self.parameter_names[1], proper, k)
         return user
 
     def n_features(self, parameters: GaussianParameters) -> int:

@@ -34,6 +34,15 @@ def checked(
     return GaussianParameters(weights, means, covariances)
 
 
+def check_proper(called: str, proper: Array, k: int) -> None:
+    """Raise an error unless each covariance, of which there are k or one for all, is positive definite."""
+    if not proper.all():
+        which = f" of component {np.argmin(proper)}" if len(proper) == k else ""
+        raise ValueError(
+            f"{called} must be positive definite; that{which} is not. Add a small variance to its diagonal."
+        )
+
+
 def copied(
     layout: Layout, parameters: GaussianParameters, covariances: FloatArray
 ) -> GaussianParameters | None:
