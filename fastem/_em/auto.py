@@ -17,7 +17,7 @@ from fastem._em.labellings import (
     weights_of_dense,
 )
 from fastem._em.objective import Likelihood
-from fastem._em.race import ROUGH_HEAT, best_ascent, best_run, labelled_start, shortlisted
+from fastem._em.race import ROUGH_HEATS, best_ascent, best_run, labelled_start, shortlisted
 from fastem._em.starts import (
     complete_rows,
     matched,
@@ -43,10 +43,11 @@ _MOST_NUMBERS = 1 << 19  # of the sample (4 MB), of which there are several copi
 _MOST_EXTRA = 16
 _EXTRA_WORK = 1 << 19
 # Models of mclust whose constraints the kernel of ascents does not know have this many times as many random
-# starts. So have restarts of all that this kernel makes. With three times as many, 9 of 10 fits of EVV to Old
-# Faithful with n_init=10 (7 and 8 components) reached the best optimum, where 5 did before. With twice as
-# many, 8 of 8 fits of VII to diabetes (8 components) were as good as mclust's, where 4 were before.
-_CONSTRAINED, _AGAIN = 3, 2
+# starts. So have restarts of all that this kernel makes. Of ten such cells of 2 to 4 components, on Old
+# Faithful and diabetes, one fit reached the best optimum in a third of 200 seeds with three times as many, and
+# in 197 with eight times. With twice as many, 8 of 8 fits of VII to diabetes (8 components) were as good as
+# mclust's, where 4 were before.
+_CONSTRAINED, _AGAIN = 8, 2
 # If X has more rows, and no clear clusters, the first heat of the race may cost so many passes over all of
 # them. What Python adds to an iteration on the sample costs about as much as these multiply-adds. It may be
 # more passes, if these are short. Each start has this many iterations at least and at most.
@@ -60,7 +61,7 @@ _GAPPED_HEAT = 15
 # Whole ascents on rows whose gaps are filled, or without their noise, have so many iterations, and leave so
 # many labellings. On airquality (k=2, 3) 20 and 13 of 20 fits reached the best optimum with 12 or 14 left,
 # 16 and 7 with 6 after 60 iterations, which took half as long.
-_BLIND_HEAT = (20, 12)
+_BLIND_HEATS = ((20, 12, 1000),)
 # There are at least so many random starts, whose heats are long, where k-means does not see clusters.
 _BLIND = 8
 # On a sample of fewer rows for each free parameter, the best of many random starts is one that fits noise.
@@ -119,23 +120,27 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: 
             others = labellings(again.geometries, dense, k, rng, source.n_threads)[0]
         bare = [np.where(dense > 0, labels, k) for labels in others]
     thorough = _AGAIN if restart > 0 and likelihood.family.has_ascents else 1
+    if likelihood.family.rough is not None and _is_whole(likelihood, drawn):
+        thorough = _CONSTRAINED
     return best_start(likelihood, drawn, found, clear, rng, thorough, bare)
 
 
 def _clear(likelihood: Likelihood[P], drawn: "Drawn", rng: np.random.Generator) -> Maximised[P] | None:
     """Return the start from clear clusters of few rows, if they are clear."""
-    rows, geometries, weights, filled = drawn
-    if likelihood.k == 1 or likelihood.source.n_positive > _MOST_ROWS or filled is not rows:
+    rows, geometries, weights, _ = drawn
+    if likelihood.k == 1 or likelihood.source.n_positive > _MOST_ROWS:
         return None
-    if (
-        likelihood.prior is not None
-        or likelihood.family.plain is not likelihood.family
-        or not _plain(likelihood, rows)
-    ):
+    if likelihood.prior is not None or not _is_whole(likelihood, drawn):
         return None
     sample = replace(likelihood, source=ArraySource(rows, 1))
     ended = clear_start(sample, rows, geometries, weights, rng, likelihood.source.n_threads)
     return None if ended is None else ended[0].parameters(ended[1])
+
+
+def _is_whole(likelihood: Likelihood[P], drawn: "Drawn") -> bool:
+    """Return whether whole ascents know all that there is: complete rows, and nothing beside them."""
+    complete = drawn.filled is drawn.rows and likelihood.family.plain is likelihood.family
+    return complete and _plain(likelihood, drawn.rows)
 
 
 def _plain(likelihood: Likelihood[P], rows: Rows) -> bool:
@@ -201,8 +206,7 @@ def best_start(
     if thorough == 0:
         extra = 0
     elif few:
-        free = more or likelihood.family.rough is None
-        extra *= thorough if free else max(thorough, _CONSTRAINED)
+        extra *= thorough
     found = [*found, *random_labels(geometries[0], weights, k, rng, extra)]
     partly_known = rows.labels is not None and bool((rows.labels >= 0).any())
     if rows.labels is not None and partly_known:
@@ -216,7 +220,7 @@ def best_start(
         ascended = best_ascent(sample, rows, found, n_threads, few or compiled)
     if ascended is None:
         if few and plain:
-            found = shortlisted(whole, filled, found, n_threads, _BLIND_HEAT if more else ROUGH_HEAT)
+            found = shortlisted(whole, filled, found, n_threads, _BLIND_HEATS if more else ROUGH_HEATS)
         starts = [partial(labelled_start, whole, labels) for labels in found]
         late = [*(partial(labelled_start, whole, labels) for labels in bare)]
         ascended = best_run(sample, rows, starts, heat, [*late, *_late_starts(whole, filled, rng)])

@@ -34,9 +34,9 @@ _ASCENT_HEATS = ((20, 4, 8), (60, 2, 16), (150, 1, 1000))
 # heats have 5, 10 and 50 iterations, and one start in three goes on after the first, it is 213 and 156.
 _SHORT_HEATS = ((10, 2, 3), (20, 1, 9), (100, 1, 1000))
 _ASCENT_TOL = 1e-6
-# The heat of a rough family has this many iterations, and leaves this many labellings. With 6 or 12 of them
-# left, the best one for mclust's models was often missed.
-ROUGH_HEAT = (20, 20)
+# The heats of a rough family, and how many labellings each of them leaves, in the same way. Some models of
+# mclust find their best optimum from labellings that are ahead early, and some from those ahead late.
+ROUGH_HEATS = ((3, 10, 4), (20, 20, 2))
 
 
 def best_ascent(
@@ -92,9 +92,9 @@ def shortlisted(
     rows: Rows,
     found: list[Array],
     n_threads: int | None,
-    heat: tuple[int, int] = ROUGH_HEAT,
+    heats: tuple[tuple[int, int, int], ...] = ROUGH_HEATS,
 ) -> list[Array]:
-    """Return the first of the labellings, and those from which ascents of a rough family get highest.
+    """Return the first of the labellings, and those from which ascents of a rough family are ahead at times.
 
     Where the family has no rough one, these are all, unless there is a prior that the ascents do not know.
     """
@@ -102,10 +102,11 @@ def shortlisted(
     ascents = ascents_of(replace(sample, family=rough), rows, found, n_threads) if rough else None
     if ascents is None:
         return found
-    (iterations, most), chosen = heat, list(range(len(found)))
-    ascents.go_on(chosen, iterations, _ASCENT_TOL)
-    leaders = _leaders(ascents, sample, rows, chosen, most)
-    return [found[start] for start in dict.fromkeys([0, *leaders])]
+    everyone, kept = list(range(len(found))), [0]
+    for iterations, most, share in heats:
+        ascents.go_on(everyone, iterations, _ASCENT_TOL)
+        kept += _leaders(ascents, sample, rows, everyone, max(most, len(found) // share))
+    return [found[start] for start in dict.fromkeys(kept)]
 
 
 def _leaders(
