@@ -13,7 +13,7 @@ import numpy as np
 from fastem._em.auto import draw
 from fastem._em.labellings import breathe, distinct, random_labels
 from fastem._em.objective import Likelihood
-from fastem._em.race import best_run, labelled_start, points_of, raced
+from fastem._em.race import best_run, labelled_start, polished, raced
 from fastem._em.starts import given_start, sample_size, softened
 from fastem._families.steps import Maximised, P
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
@@ -35,10 +35,8 @@ _WORTH_ASCENTS = 1 << 20
 _HEAT = 3  # iterations of the first heat otherwise
 _HEATS = ((20, 1, 1000),)  # of ascents, as in `race`
 _WHOLE_HEATS = ((20, 2, 4), (60, 1, 1000))  # the same where the sample holds all rows
-# It goes on with all rows, in place of passes, below this number of multiply-adds. So many iterations at
-# most, until one gains less than this.
-_WORTH_PASSES = 1 << 21
-_POLISH = 200, 5e-5
+# It goes on with all rows, if these are few, until an iteration gains less than this.
+_POLISH_TOL = 5e-5
 _LLOYD_ITERATIONS = 20
 
 
@@ -85,11 +83,4 @@ def _best(
     if ended is None:
         starts = [partial(labelled_start, sample, labels) for labels in found]
         return best_run(sample, rows, [*starts], _HEAT, [], refined=0)
-    ascents, best = ended
-    source = likelihood.source
-    if source.n_samples * (work // len(rows.X)) > _WORTH_PASSES:
-        return ascents.parameters(best)
-    every = source.sample(source.n_samples, rng)
-    polished = ascents.moved(best, points_of(likelihood, every), every.weights)
-    polished.go_on([0], *_POLISH)
-    return ascents.parameters(best) if polished.objective(0) is None else polished.parameters(0)
+    return polished(likelihood, *ended, len(rows.X), _POLISH_TOL)

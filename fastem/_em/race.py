@@ -28,23 +28,42 @@ _LONG = Limits(gain_to_come_below(1e-6), 1e-4, 300)
 _ALIKE = 1e-5
 # Ascents by one kernel: the iterations of each heat, and how many go on: a number, or one in so many if that
 # is more. With 8 or 12 iterations in the first heat, the start that would have been best is often dropped.
-_ASCENT_HEATS = ((20, 4, 8), (60, 2, 16), (150, 1, 1000))
+_ASCENT_HEATS = ((6, 8, 2), (14, 4, 8), (20, 2, 16), (40, 1, 1000))
 # These heats take the place of the ones above where a pass over the sample takes long, and there are no
 # random starts. Of 752 fits 161 ended lower, and 203 higher, than in a race of single passes from Python. If
 # heats have 5, 10 and 50 iterations, and one start in three goes on after the first, it is 213 and 156.
 _SHORT_HEATS = ((10, 2, 3), (20, 1, 9), (100, 1, 1000))
 _ASCENT_TOL = 1e-6
+# The winner goes on with all rows by the kernel, in place of passes, each of which costs Python half a
+# millisecond, where they take fewer multiply-adds than this. So many iterations at most.
+_WORTH_POLISH = 1 << 22
+_POLISH = 150
 # The heat of a rough family has this many iterations, and leaves this many labellings. With 6 or 12 of them
 # left, the best one for mclust's models was often missed.
 ROUGH_HEAT = (20, 20)
 
 
 def best_ascent(
-    sample: Likelihood[P], rows: Rows, found: list[Array], n_threads: int | None, long: bool
+    likelihood: Likelihood[P], sample: Likelihood[P], rows: Rows, found: list[Array], long: bool
 ) -> Maximised[P] | None:
-    """Return the end of the best of the ascents, or None if there is none."""
-    ended = raced(sample, rows, found, n_threads, _ASCENT_HEATS if long else _SHORT_HEATS)
-    return None if ended is None else ended[0].parameters(ended[1])
+    """Return the end of the best of the ascents on the sample, or None if there is none."""
+    ended = raced(sample, rows, found, likelihood.source.n_threads, _ASCENT_HEATS if long else _SHORT_HEATS)
+    return None if ended is None else polished(likelihood, *ended, len(rows.X))
+
+
+def polished(
+    likelihood: Likelihood[P], ascents: Ascents[P], best: int, m: int, tol: float = _ASCENT_TOL
+) -> Maximised[P]:
+    """Return where the best ascent on a sample of m rows ends, on all rows if these are few."""
+    source, k = likelihood.source, likelihood.k
+    going, start = ascents, best
+    if m < source.n_positive:
+        if source.n_samples * k * likelihood.family.multiply_adds(source.n_features) > _WORTH_POLISH:
+            return ascents.parameters(best)
+        rows = source.sample(source.n_samples, np.random.default_rng(0))
+        going, start = ascents.moved(best, points_of(likelihood, rows), rows.weights), 0
+    going.go_on([start], _POLISH, tol)
+    return ascents.parameters(best) if going.objective(start) is None else going.parameters(start)
 
 
 def points_of(likelihood: Likelihood[P], rows: Rows) -> FloatArray:
