@@ -180,7 +180,7 @@ def over_relaxed(X, sample_weight, r, covariance_type, iterations, reg_covar=0.0
         mean += gain
         if iteration == 1:
             gain = 0.0  # labels have no likelihood
-        stretch = min(stretch * 1.3, 16) if gain > max(0.1 * before, 0) else 1.0
+        stretch = min(stretch * 1.3, 16) if iteration == 1 or gain > max(0.1 * before, 0) else 1.0
         before = gain
         moments = (r * sample_weight[:, None]).T @ features
         if iteration == iterations - 1:

@@ -28,16 +28,19 @@ _LONG = Limits(gain_to_come_below(1e-6), 1e-4, 300)
 _ALIKE = 1e-5
 # Ascents by one kernel: the iterations of each heat, and how many go on: a number, or one in so many if that
 # is more. With 8 or 12 iterations in the first heat, the start that would have been best is often dropped.
-_ASCENT_HEATS = ((6, 8, 2), (14, 4, 8), (20, 2, 16), (40, 1, 1000))
+_ASCENT_HEATS = ((6, 6, 2), (10, 4, 8), (16, 2, 16), (28, 1, 1000))
 # These heats take the place of the ones above where a pass over the sample takes long, and there are no
 # random starts. Of 752 fits 161 ended lower, and 203 higher, than in a race of single passes from Python. If
 # heats have 5, 10 and 50 iterations, and one start in three goes on after the first, it is 213 and 156.
 _SHORT_HEATS = ((10, 2, 3), (20, 1, 9), (100, 1, 1000))
-_ASCENT_TOL = 1e-6
+_TOL = 1e-6
 # The winner goes on with all rows by the kernel, in place of passes, each of which costs Python half a
 # millisecond, where they take fewer multiply-adds than this. So many iterations at most.
 _WORTH_POLISH = 1 << 22
-_POLISH = 150
+_REST = 150
+# Each row is all but certain of its component where the mean entropy of responsibilities is below this part
+# of the least weight. Two components that share a cluster add about half of the weight of both to it.
+DOUBT = 0.2
 # The heat of a rough family has this many iterations, and leaves this many labellings. With 6 or 12 of them
 # left, the best one for mclust's models was often missed.
 ROUGH_HEAT = (20, 20)
@@ -52,18 +55,23 @@ def best_ascent(
 
 
 def polished(
-    likelihood: Likelihood[P], ascents: Ascents[P], best: int, m: int, tol: float = _ASCENT_TOL
-) -> Maximised[P]:
-    """Return where the best ascent on a sample of m rows ends, on all rows if these are few."""
+    likelihood: Likelihood[P], ascents: Ascents[P], best: int, m: int, tol: float = _TOL, rest: int = _REST
+) -> Maximised[P] | None:
+    """Return where the best ascent on a sample of m rows ends, on all rows if these are few, or None.
+
+    Where rows are certain of their components, EM ends after two passes in any case. On the sample the ascent
+    makes at most `rest` iterations.
+    """
     source, k = likelihood.source, likelihood.k
-    going, start = ascents, best
-    if m < source.n_positive:
-        if source.n_samples * k * likelihood.family.multiply_adds(source.n_features) > _WORTH_POLISH:
-            return ascents.parameters(best)
+    work = source.n_samples * k * likelihood.family.multiply_adds(source.n_features)
+    if m < source.n_positive and work <= _WORTH_POLISH and ascents.doubt(best) > DOUBT:
         rows = source.sample(source.n_samples, np.random.default_rng(0))
-        going, start = ascents.moved(best, points_of(likelihood, rows), rows.weights), 0
-    going.go_on([start], _POLISH, tol)
-    return ascents.parameters(best) if going.objective(start) is None else going.parameters(start)
+        moved = ascents.moved(best, points_of(likelihood, rows), rows.weights)
+        moved.go_on([0], _REST, tol)
+        if moved.objective(0) is not None:
+            return moved.parameters(0)
+    ascents.go_on([best], _REST if m == source.n_positive else rest, tol)
+    return None if ascents.objective(best) is None else ascents.parameters(best)
 
 
 def points_of(likelihood: Likelihood[P], rows: Rows) -> FloatArray:
@@ -81,19 +89,20 @@ def raced(
 ) -> tuple[Ascents[P], int] | None:
     """Return the ascents that the kernel of the family makes and the best of them, or None if there is none.
 
-    A pass costs Python fifty times what it costs the kernel of a small sample, so one kernel makes it all.
-    Fits to more rows do not use it, since it takes two seconds to compile.
+    A heat is the last one if one ascent is left. A pass costs Python fifty times what it costs the kernel of
+    a small sample, so one kernel makes it all. Fits to more rows do not use it, since it takes two seconds to
+    compile.
     """
     ascents = ascents_of(sample, rows, found, n_threads)
     if ascents is None:
         return None
     chosen = list(range(len(found)))
     for iterations, most, share in heats:
-        ascents.go_on(chosen, iterations, _ASCENT_TOL)
+        ascents.go_on(chosen, iterations, _TOL)
         chosen = _leaders(ascents, sample, rows, chosen, max(most, len(found) // share))
-        if not chosen:
-            return None
-    return ascents, chosen[0]
+        if len(chosen) < 2:
+            break
+    return (ascents, chosen[0]) if chosen else None
 
 
 def ascents_of(
@@ -122,7 +131,7 @@ def shortlisted(
     if ascents is None:
         return found
     (iterations, most), chosen = heat, list(range(len(found)))
-    ascents.go_on(chosen, iterations, _ASCENT_TOL)
+    ascents.go_on(chosen, iterations, _TOL)
     leaders = _leaders(ascents, sample, rows, chosen, most)
     return [found[start] for start in dict.fromkeys([0, *leaders])]
 

@@ -17,8 +17,8 @@ from fastem._kernels._layout import STRIDE_BYTES
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray
 
-# Threads take longer to start than fewer numbers (rows x features x components x ascents) take.
-_WORTH_THREADS = 1 << 16
+# Threads take longer to start than fewer numbers (rows x features x components x ascents x iterations) take.
+_WORTH_THREADS = 1 << 21
 # Steps are at most so many times as long as those of EM.
 _STRETCH = 16.0
 # The arrays of all ascents hold at most this many numbers (16 MB).
@@ -87,7 +87,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
         scratch = np.empty((g, k, STRIDE_BYTES // 8)), *sums, np.empty((g, 2, d))
         given = *self._fixed, np.array(chosen), self._limits, *self._amounts
         arguments = *given, *self._state, self._ratios, self._outcomes, *scratch
-        numbers = self._fixed[1].shape[1] * g * k * d
+        numbers = self._fixed[1].shape[1] * g * k * d * iterations
         run_in_threads(slot_ascend, arguments, g, self._n_threads if numbers > _WORTH_THREADS else 1)
 
     def moved(self, start: int, points: FloatArray, weights: FloatArray) -> "GaussianAscents":

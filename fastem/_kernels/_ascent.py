@@ -266,11 +266,12 @@ def slot_ascend(
                         precision += whiteners[0, t, i - after] * whiteners[0, t, j - after]
                     likelihood -= _HALF_LOG2_E * precision * second[i, j - low] * (1.0 if i == j else 2.0)
         likelihood *= _LN2 / weight
-        gain = likelihood - outcome[MEAN] if outcome[ITERATIONS] > 1 else 0.0  # labels have no likelihood
-        if outcome[ITERATIONS] > 1 and gain < limits[1]:
+        early = outcome[ITERATIONS] < 2  # labels have no likelihood
+        gain = 0.0 if early else likelihood - outcome[MEAN]
+        if not early and gain < limits[1]:
             outcome[SETTLED] = 1 if stretch == 1 or gain >= 0 else 0
             stretch = 1.0
-        elif gain > max(_SLOW * before, 0.0):
+        elif early or gain > max(_SLOW * before, 0.0):
             stretch = min(stretch * _GROWTH, limits[5])
         else:
             stretch = 1.0
