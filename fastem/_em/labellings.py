@@ -30,7 +30,7 @@ _ROWS_PER_CENTRE, _LEAST_ROWS, _FEW_ROWS = 128, 2048, 384
 # with five. Eight clusters of which some are 20 times as large as others need five.
 _DEPTH = 5
 # Lloyd's iterations in each geometry end after this many. Most data need a quarter of them.
-_LLOYD_ITERATIONS, _FEW_ITERATIONS = 200, 60
+_LLOYD_ITERATIONS = 200
 _NOISE = 64  # directions in which new centres are put beside others
 # Threads take longer to start than fewer numbers (rows x features x centres) take.
 _WORTH_THREADS = 1 << 14
@@ -196,7 +196,7 @@ def _breathed(
 ) -> Iterator[Array]:
     """Yield what k-means finds in each geometry where EM decides, and so less will do for few clusters."""
     depth = max(1, min(_DEPTH, k - 1))
-    return breathe(geometries, weights, k, rng, n_threads, _FEW_ITERATIONS, depth, _FEW_ROWS)
+    return breathe(geometries, weights, k, rng, n_threads, depth=depth, least=_FEW_ROWS)
 
 
 def breathing_rows(k: int, least: int = _LEAST_ROWS) -> int:

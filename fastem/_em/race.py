@@ -28,7 +28,7 @@ _LONG = Limits(gain_to_come_below(1e-6), 1e-4, 300)
 _ALIKE = 1e-5
 # Ascents by one kernel: the iterations of each heat, and how many go on: a number, or one in so many if that
 # is more. With 8 or 12 iterations in the first heat, the start that would have been best is often dropped.
-_ASCENT_HEATS = ((6, 6, 2), (10, 4, 8), (16, 2, 16), (28, 1, 1000))
+_ASCENT_HEATS = ((6, 8, 2), (14, 4, 8), (20, 2, 16), (40, 1, 1000))
 # These heats take the place of the ones above where a pass over the sample takes long, and there are no
 # random starts. Of 752 fits 161 ended lower, and 203 higher, than in a race of single passes from Python. If
 # heats have 5, 10 and 50 iterations, and one start in three goes on after the first, it is 213 and 156.
