@@ -164,6 +164,65 @@ def em(X, sample_weight, weights, means, covariances, covariance_type, iteration
     return (weights, means, covariances), history
 
 
+def over_relaxed(X, sample_weight, r, covariance_type, iterations, reg_covar=0.0):
+    """EM whose M-steps take moments beyond those of the E-step (Salakhutdinov and Roweis 2003).
+
+    Returns the parameters, and the mean log-likelihood of the last E-step.
+    """
+    k, d = r.shape[1], X.shape[1]
+    features = np.column_stack([np.ones(len(X)), X, (X[:, :, None] * X[:, None]).reshape(len(X), d * d)])
+    stretch, before, mean = 1.0, 0.0, 0.0
+    path = (r * sample_weight[:, None]).T @ features
+    parameters = parameters_of_moments(path, covariance_type, reg_covar)
+    for iteration in range(1, iterations):
+        r, log_p = broadcast_e_step(X, *parameters[:2], dense(parameters[2], covariance_type, k, d))
+        gain = float(sample_weight @ log_p) / sample_weight.sum() - mean
+        mean += gain
+        if iteration == 1:
+            gain = 0.0  # labels have no likelihood
+        stretch = min(stretch * 1.3, 16) if iteration == 1 or gain > max(0.1 * before, 0) else 1.0
+        before = gain
+        moments = (r * sample_weight[:, None]).T @ features
+        if iteration == iterations - 1:
+            stretch = 1.0
+        path = path + stretch * (moments - path)
+        parameters = parameters_of_moments(path, covariance_type, reg_covar)
+        if stretch > 1 and not is_wide(parameters, path, covariance_type, reg_covar):
+            path, stretch = moments, 1.0
+            parameters = parameters_of_moments(path, covariance_type, reg_covar)
+    return parameters, mean
+
+
+def is_wide(parameters, moments, covariance_type, reg_covar):
+    """Whether the variance of each feature, given those before it, is at least ten times what was added."""
+    k, d = parameters[1].shape
+    if (moments[:, 0] <= 0).any():
+        return False
+    for matrix in dense(parameters[2], covariance_type, k, d):
+        if (
+            np.linalg.eigvalsh(matrix)[0] <= 0
+            or (np.diag(np.linalg.cholesky(matrix)) ** 2 < 10 * reg_covar).any()
+        ):
+            return False
+    return True
+
+
+def parameters_of_moments(moments, covariance_type, reg_covar):
+    """Parameters from sums over rows of responsibilities times 1, x and x x', (K, 1 + d + d d)."""
+    n_k, d = moments[:, 0], int(np.sqrt(moments.shape[1] - 1))
+    means = moments[:, 1 : 1 + d] / n_k[:, None]
+    second = moments[:, 1 + d :].reshape(-1, d, d) / n_k[:, None, None]
+    covariances = second - means[:, :, None] * means[:, None]
+    if covariance_type == "tied":
+        covariances = np.tensordot(n_k / n_k.sum(), covariances, 1)
+    covariances += reg_covar * np.eye(d)
+    if covariance_type in ("diag", "spherical"):
+        covariances = np.diagonal(covariances, axis1=1, axis2=2)
+    if covariance_type == "spherical":
+        covariances = covariances.mean(axis=1)
+    return n_k / n_k.sum(), means, covariances
+
+
 def log_poisson(x, rates):
     """log of the product over features of Poisson(x_j; rate_j). With a rate of 0 only x_j = 0 is possible."""
     total = 0.0

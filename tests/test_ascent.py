@@ -43,7 +43,7 @@ def problem(m, d, k, seed=0):
 def test_an_ascent_is_the_textbook(m, d, k, covariance_type):
     X, weights, labels = problem(m, d, k)
     ascents = ascents_of(X, weights, labels, covariance_type, k)
-    ascents.go_on([0, 2], 6, -np.inf)
+    ascents.go_on([0, 2], 6, -np.inf, stretch=1)
     for start in (0, 2):
         one_hot = (labels[start][:, None] == np.arange(k)).astype(float)
         expected = naive.m_step(X, weights, one_hot, covariance_type, REG_COVAR)
@@ -58,12 +58,41 @@ def test_an_ascent_is_the_textbook(m, d, k, covariance_type):
         assert ascents.objective(start) - constant == pytest.approx(history[4] / weights.sum(), rel=1e-9)
 
 
+@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize(("m", "d", "k"), [(31, 2, 2), (257, 3, 4), (520, 9, 3), (400, 2, 20)])
+def test_an_over_relaxed_ascent_is_the_textbook(m, d, k, covariance_type):
+    X, weights, labels = problem(m, d, k)
+    ascents = ascents_of(X, weights, labels, covariance_type, k)
+    ascents.go_on([1], 12, -np.inf)
+    one_hot = (labels[1][:, None] == np.arange(k)).astype(float)
+    expected, mean = naive.over_relaxed(X, weights, one_hot, covariance_type, 12, REG_COVAR)
+    found = ascents.parameters(1).parameters
+    np.testing.assert_allclose(found.weights, expected[0], rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(found.means, expected[1], rtol=1e-6, atol=1e-8)
+    reshaped = found.covariances.reshape(expected[2].shape)
+    np.testing.assert_allclose(reshaped, expected[2], rtol=1e-5, atol=1e-7)
+    assert ascents.objective(1) - 0.5 * d * np.log(2 * np.pi) == pytest.approx(mean, rel=1e-8)
+
+
+def test_over_relaxed_ascents_end_sooner_and_where_em_stays():
+    X, weights, labels = problem(500, 2, 3)
+    plain, relaxed = (ascents_of(X, weights, labels, "full", 3, n_threads=n) for n in (1, 2))
+    plain.go_on([0, 1, 2], 2000, 1e-10, stretch=1)
+    relaxed.go_on([0, 1, 2], 2000, 1e-10)
+    counts = [ascents._outcomes[:, ITERATIONS] for ascents in (plain, relaxed)]
+    assert (counts[1] < 0.6 * counts[0]).all()
+    for start in range(3):
+        stays = relaxed.moved(start, X.T.copy(), weights)
+        stays.go_on([0], 50, -np.inf, stretch=1)
+        assert stays.objective(0) == pytest.approx(relaxed.objective(start), abs=1e-7)
+
+
 def test_it_goes_on_where_it_stopped_by_any_number_of_threads():
     X, weights, labels = problem(300, 3, 4)
     at_once, by_steps = (ascents_of(X, weights, labels, "full", 4, n_threads=n) for n in (1, 2))
-    at_once.go_on([0, 1, 2], 9, 0.0)
-    by_steps.go_on([0, 1, 2], 4, 0.0)
-    by_steps.go_on([2, 1], 5, 0.0)
+    at_once.go_on([0, 1, 2], 9, 0.0, stretch=1)
+    by_steps.go_on([0, 1, 2], 4, 0.0, stretch=1)
+    by_steps.go_on([2, 1], 5, 0.0, stretch=1)
     for start in (1, 2):
         assert at_once.objective(start) == by_steps.objective(start)
         pair = at_once.parameters(start), by_steps.parameters(start)

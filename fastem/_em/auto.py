@@ -217,7 +217,7 @@ def best_start(
     plain = not (partly_known or likelihood.hard or likelihood.fixed)
     ascended = None
     if (small or compiled) and plain and not more and likelihood.prior is None:
-        ascended = best_ascent(sample, rows, found, n_threads, few or compiled)
+        ascended = best_ascent(likelihood, sample, rows, found, few or compiled)
     if ascended is None:
         if few and plain:
             found = shortlisted(whole, filled, found, n_threads, _BLIND_HEATS if more else ROUGH_HEATS)

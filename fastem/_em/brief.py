@@ -13,7 +13,7 @@ import numpy as np
 from fastem._em.auto import draw
 from fastem._em.labellings import breathe, distinct, random_labels
 from fastem._em.objective import Likelihood
-from fastem._em.race import best_run, labelled_start, points_of, raced
+from fastem._em.race import best_run, labelled_start, polished, raced
 from fastem._em.starts import given_start, sample_size, softened
 from fastem._families.steps import Maximised, P
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
@@ -27,18 +27,16 @@ _LEAST_ROWS, _MOST_ROWS = 1024, 8192
 # Random starts find what k-means cannot see. The first heat of all starts may cost so many passes over all
 # rows by the kernel, if k-means does not find the same clusters in each geometry. If the sample holds all
 # rows, and a pass over it takes few multiply-adds, there are some in any case.
-_PASSES, _MOST_EXTRA = 16, 12
+_PASSES, _MOST_EXTRA = 10, 12
 _EXTRA, _EXTRA_WORK = 4, 1 << 17
 # The kernel that makes whole ascents is faster than single passes, which cost Python, below this number of
 # multiply-adds.
 _WORTH_ASCENTS = 1 << 20
 _HEAT = 3  # iterations of the first heat otherwise
-_HEATS = ((20, 1, 1000),)  # of ascents, as in `race`
-_WHOLE_HEATS = ((20, 2, 4), (60, 1, 1000))  # the same where the sample holds all rows
-# It goes on with all rows, in place of passes, below this number of multiply-adds. So many iterations at
-# most, until one gains less than this.
-_WORTH_PASSES = 1 << 21
-_POLISH = 200, 5e-5
+_HEATS = ((12, 1, 1000),)  # of ascents, as in `race`
+_WHOLE_HEATS = ((12, 2, 4), (30, 1, 1000))  # the same where the sample holds all rows
+# It goes on with all rows, if these are few, until an iteration gains less than this.
+_POLISH_TOL = 5e-5
 _LLOYD_ITERATIONS = 20
 
 
@@ -62,7 +60,7 @@ def brief_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximise
     extra = max(0 if clear else min(affordable, _MOST_EXTRA), in_any_case)
     found += random_labels(geometries[0], weights, k, rng, extra)
     heats = _WHOLE_HEATS if whole else _HEATS
-    return softened(likelihood, _best(likelihood, rows, found, work, heats, rng))
+    return softened(likelihood, _best(likelihood, rows, found, work, heats))
 
 
 def _lloyd_labels(points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator) -> Array:
@@ -77,19 +75,12 @@ def _best(
     found: list[Array],
     work: int,
     heats: tuple[tuple[int, int, int], ...],
-    rng: np.random.Generator,
 ) -> Maximised[P]:
     n_threads = likelihood.source.n_threads
     sample = replace(likelihood, source=ArraySource(rows, 1))
     ended = raced(sample, rows, found, n_threads, heats) if work <= _WORTH_ASCENTS else None
-    if ended is None:
-        starts = [partial(labelled_start, sample, labels) for labels in found]
-        return best_run(sample, rows, [*starts], _HEAT, [], refined=0)
-    ascents, best = ended
-    source = likelihood.source
-    if source.n_samples * (work // len(rows.X)) > _WORTH_PASSES:
-        return ascents.parameters(best)
-    every = source.sample(source.n_samples, rng)
-    polished = ascents.moved(best, points_of(likelihood, every), every.weights)
-    polished.go_on([0], *_POLISH)
-    return ascents.parameters(best) if polished.objective(0) is None else polished.parameters(0)
+    best = None if ended is None else polished(likelihood, *ended, len(rows.X), _POLISH_TOL, 0)
+    if best is not None:
+        return best
+    starts = [partial(labelled_start, sample, labels) for labels in found]
+    return best_run(sample, rows, [*starts], _HEAT, [], refined=0)

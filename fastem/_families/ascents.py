@@ -17,8 +17,10 @@ from fastem._kernels._layout import STRIDE_BYTES
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray
 
-# Threads take longer to start than fewer numbers (rows x features x components x ascents) take.
-_WORTH_THREADS = 1 << 16
+# Threads take longer to start than fewer numbers (rows x features x components x ascents x iterations) take.
+_WORTH_THREADS = 1 << 21
+# Steps are at most so many times as long as those of EM.
+_STRETCH = 16.0
 # The arrays of all ascents hold at most this many numbers (16 MB).
 _MOST_NUMBERS = 1 << 21
 
@@ -55,7 +57,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
             self._second(points, weights, m < k),
         )
         self._amounts = floor if isinstance(added, str) else np.broadcast_to(added, d).copy(), floor
-        self._limits = np.array([0, 0, LEAST_ROWS * rule.mean_row_weight, rounding, layout.isotropic])
+        self._limits = np.array([0, 0, LEAST_ROWS * rule.mean_row_weight, rounding, layout.isotropic, 1])
         self._weights, self._constants = np.zeros((2, s, k))
         self._means = np.zeros((s, k, d))
         self._covariances, self._whiteners = np.zeros((2, s, m, d, columns))
@@ -78,14 +80,14 @@ class GaussianAscents(Ascents[GaussianParameters]):
         products = 0 if layout.shape(k, d)[0] < k else columns * (d + 1) // 2
         return max(s * k * d * columns, m * (1 + d + products)) <= _MOST_NUMBERS
 
-    def go_on(self, chosen: list[int], iterations: int, tol: float) -> None:
-        self._limits[:2] = iterations, tol
+    def go_on(self, chosen: list[int], iterations: int, tol: float, stretch: float = _STRETCH) -> None:
+        self._limits[:2], self._limits[5] = (iterations, tol), stretch
         g, (_, k, d) = len(chosen), self._means.shape
-        sums = np.empty((2, g, k, self._fixed[0].shape[1] - 1))
+        sums = np.zeros((3, g, k, self._fixed[0].shape[1] - 1))
         scratch = np.empty((g, k, STRIDE_BYTES // 8)), *sums, np.empty((g, 2, d))
         given = *self._fixed, np.array(chosen), self._limits, *self._amounts
         arguments = *given, *self._state, self._ratios, self._outcomes, *scratch
-        numbers = self._fixed[1].shape[1] * g * k * d
+        numbers = self._fixed[1].shape[1] * g * k * d * iterations
         run_in_threads(slot_ascend, arguments, g, self._n_threads if numbers > _WORTH_THREADS else 1)
 
     def moved(self, start: int, points: FloatArray, weights: FloatArray) -> "GaussianAscents":

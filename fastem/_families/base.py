@@ -28,7 +28,10 @@ class Ascents(ABC, Generic[P]):
 
     @abstractmethod
     def go_on(self, chosen: list[int], iterations: int, tol: float) -> None:
-        """Make more iterations from the chosen starts, until one gains less than `tol` a row."""
+        """Make more iterations from the chosen starts, until one gains less than `tol` a row.
+
+        They may be faster than those of EM, but lead to a point where EM stays.
+        """
 
     @abstractmethod
     def objective(self, start: int) -> float | None:

@@ -9,6 +9,10 @@ once for all ascents, and both steps of EM are products of small matrices: the E
 features, the M-step of responsibilities and features. Components that share a covariance need no products in
 either: these cancel in the responsibilities, and the sum over all components does not change.
 
+Ascents are over-relaxed (Salakhutdinov and Roweis 2003): an M-step takes moments farther on the way from
+those of the M-step before to those of the E-step, each time by more, until the likelihood falls, or gains end
+soon anyway. Moments may be extrapolated, unlike covariances, and their total weight does not change.
+
 Tiles (T, 1 + F, stride) hold the weight and the features of the points: a one, the d coordinates, and G
 products: those of each two coordinates, the squares, their sum, or none. Zeros fill F up to a multiple of 4.
 Covariances are (M, d, C), M = K or one for all, and C = d or only the diagonals. The entry (i, j), j <= i, is
@@ -17,7 +21,8 @@ at [i, j - first(i)].
 
 import numpy as np
 
-from fastem._kernels._jit import compact_kernel, kernel, spliced_kernel
+from fastem._kernels._ascent_mstep import first, maximise
+from fastem._kernels._jit import compact_kernel, kernel
 from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
 from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._simd import above, lanes, load, maximum, splat, store, sum4, tile_rows
@@ -35,6 +40,9 @@ _LOWEST = np.float64(-1e300)
 # The exponent of a responsibility that changes no sum. Neighbouring points are of one cluster (see
 # `GaussianAscents`), so that most components have less of all points of a vector, and need no exponentials.
 _NEGLIGIBLE = np.float64(-60.0)
+# How much longer each stretch is than the one before. It begins anew where a gain is less than this part of
+# the one before. Beyond the way of EM itself, no ratio (see `whiten`) may be less than the third number.
+_GROWTH, _SLOW, _LEAST_RATIO = np.float64(1.3), np.float64(0.1), np.float64(10.0)
 _BLOCK = 4  # features that the M-step sums side by side
 
 
@@ -70,12 +78,6 @@ def lay_out(points, weights, order, products, tiles):
                 for b in range(own):
                     tile[top, b] += tile[2 + i, b] * tile[2 + j, b]
                 top += 0 if products == 1 else 1
-
-
-@spliced_kernel
-def first(i, C):
-    """Return the first column of row i of a triangle: 0, or i if only the diagonal is stored (C = 1)."""
-    return i if C == 1 else 0
 
 
 @kernel
@@ -183,75 +185,11 @@ def add_moments(tile, rows, shares, moments):
 
 
 @kernel
-def estimate(moments, second, isotropic, means, covariances):
-    """OUT means, and covariances before anything is added to them.
-
-    IN second (d, C): the sum of the products of all points, for components that share a covariance
-    """
-    (K, d), (M, _, C) = means.shape, covariances.shape
-    weight = 0.0
-    for k in range(K):
-        weight += moments[k, 0]
-        for i in range(d):
-            means[k, i] = moments[k, 1 + i] / moments[k, 0]
-    for g in range(M):
-        for i in range(d):
-            low = first(i, C)
-            for j in range(low, i + 1):
-                total = 0.0
-                if M < K:
-                    for k in range(K):
-                        total += moments[k, 1 + i] * means[k, j]
-                    total = (second[i, j - low] - total) / weight
-                elif not isotropic:
-                    total = moments[g, 1 + d + (i if C == 1 else i * (i + 1) // 2 + j)] / moments[g, 0]
-                    total -= means[g, i] * means[g, j]
-                covariances[g, i, j - low] = total
-        if isotropic:
-            mean = moments[g, 1 + d] / moments[g, 0] if M == K else 0.0
-            for i in range(d):
-                mean += covariances[g, i, 0] if M < K else -means[g, i] * means[g, i]
-            for i in range(d):
-                covariances[g, i, 0] = mean / d
-
-
-@kernel
-def whiten(covariance, squares, added, floor, rounding, whitener, row):
-    """Invert the Cholesky factor, row by row, and repair the covariance where that needs it.
-
-    IN squares (d,): the mean squares of which the variances are what is left; added (d,) to the variances;
-    floor (d,) to add in addition where that is not enough
-    OUT whitener (d, C). Returns its log2-determinant, and the least ratio of a variance of a feature, given
-    those before it, to what was added. The ratio is -1 if the covariance cannot be repaired.
-    `row` (d,) is scratch.
-    """
-    (d, C), logarithm, ratio = covariance.shape, 0.0, np.inf
-    for i in range(d):
-        low = first(i, C)
-        last = i - low
-        covariance[i, last] += added[i]
-        pivot = covariance[i, last]
-        least = max(added[i], rounding * max(pivot, squares[i]), rounding * rounding * floor[i])
-        for j in range(low, i):
-            row[j] = 0.0
-            for t in range(j + 1):
-                row[j] += covariance[i, t] * whitener[j, t]
-            pivot -= row[j] * row[j]
-        ratio = min(ratio, max(pivot / least, 0.0))
-        if not pivot > 0.5 * least:
-            covariance[i, last] += floor[i]
-            pivot += floor[i]
-        if not pivot > 0:
-            return 0.0, -1.0
-        scale = 1 / np.sqrt(pivot)
-        for t in range(low, i):
-            total = 0.0
-            for j in range(t, i):
-                total += row[j] * whitener[j, t]
-            whitener[i, t - low] = -total * scale
-        whitener[i, last] = scale
-        logarithm += np.log2(scale)
-    return logarithm, ratio
+def stretch_moments(path, moments, stretch):
+    """IN/OUT path (K, F): what is so many times as far from it as `moments`, in the same direction"""
+    for k in range(moments.shape[0]):
+        for f in range(moments.shape[1]):
+            path[k, f] = moments[k, f] + (stretch - 1) * (moments[k, f] - path[k, f])
 
 
 @compact_kernel
@@ -272,6 +210,7 @@ def slot_ascend(
     outcomes,
     shares,
     moments,
+    path,
     coefficients,
     rows_of_matrices,
     slot,
@@ -279,26 +218,26 @@ def slot_ascend(
     """Serial: one ascent, that of the start chosen[slot]. S starts of m points.
 
     IN     labels (S, m); second (d, C), see `estimate`; chosen (G,)
-    IN     limits (5,): iterations, least gain, least weight of a component, rounding of variances, 1 if
-           features share a variance
+    IN     limits (6,): iterations, least gain, least weight of a component, rounding of variances, 1 if
+           features share a variance, the longest stretch (1 is EM)
     IN     added and floor (d,): see `whiten`
     IN/OUT means (S, K, d), covariances and whiteners (S, M, d, C), constants (S, K); outcomes (S, 4) with
            zeros at first. An ascent can go on later.
     OUT    weights (S, K); ratios (S, M), see `whiten`
-    Scratch: shares (G, K, stride), moments and coefficients (G, K, F), rows_of_matrices (G, 2, d)
+    Scratch: shares (G, K, stride), moments, path and coefficients (G, K, F), rows_of_matrices (G, 2, d)
     """
     start, size = chosen[slot], tile_rows(tiles)
     labels, weights, means, covariances = labels[start], weights[start], means[start], covariances[start]
     whiteners, constants, ratios = whiteners[start], constants[start], ratios[start]
     outcome = outcomes[start]
-    shares, moments, coefficients = shares[slot], moments[slot], coefficients[slot]
-    squares, row = rows_of_matrices[slot, 0], rows_of_matrices[slot, 1]
+    shares, moments, path, coefficients = shares[slot], moments[slot], path[slot], coefficients[slot]
     (K, d), (M, _, C), m, step = means.shape, covariances.shape, labels.shape[0], lanes(tiles)
     isotropic = limits[4] > 0
     used = 1 + d
     if M == K:
         used += 1 if isotropic else d if C == 1 else d * (d + 1) // 2
-    for _ in range(int(limits[0])):
+    stretch, before = 1.0, 0.0
+    for turn in range(int(limits[0])):
         if outcome[SETTLED] + outcome[FAILED] > 0:
             return
         likelihood = 0.0
@@ -318,9 +257,6 @@ def slot_ascend(
         weight = 0.0
         for k in range(K):
             weight += moments[k, 0]
-            if not moments[k, 0] > limits[2]:
-                outcome[FAILED] = 1
-                return
         if M < K:  # what products would have added
             for i in range(d):
                 for j in range(first(i, C), i + 1):
@@ -330,22 +266,41 @@ def slot_ascend(
                         precision += whiteners[0, t, i - after] * whiteners[0, t, j - after]
                     likelihood -= _HALF_LOG2_E * precision * second[i, j - low] * (1.0 if i == j else 2.0)
         likelihood *= _LN2 / weight
-        if outcome[ITERATIONS] > 1 and likelihood - outcome[MEAN] < limits[1]:
-            outcome[SETTLED] = 1
+        early = outcome[ITERATIONS] < 2  # labels have no likelihood
+        gain = 0.0 if early else likelihood - outcome[MEAN]
+        if not early and gain < limits[1]:
+            outcome[SETTLED] = 1 if stretch == 1 or gain >= 0 else 0
+            stretch = 1.0
+        elif early or gain > max(_SLOW * before, 0.0):
+            stretch = min(stretch * _GROWTH, limits[5])
+        else:
+            stretch = 1.0
+        before = gain
         outcome[MEAN] = likelihood
         outcome[ITERATIONS] += 1
-        estimate(moments, second, isotropic, means, covariances)
-        logarithm = 0.0
-        for k in range(K):
-            weights[k] = moments[k, 0] / weight
-            if k < M:
-                for i in range(d):
-                    own = second[i, 0 if C == 1 else i] / weight if M < K else means[k, i] * means[k, i]
-                    squares[i] = own + covariances[k, i, i - first(i, C)]
-                logarithm, ratios[k] = whiten(
-                    covariances[k], squares, added, floor, limits[3], whiteners[k], row
-                )
-                if ratios[k] < 0:
-                    outcome[FAILED] = 1
-                    return
-            constants[k] = np.log2(weights[k]) + logarithm
+        # The last step of all is one of EM, which lowers no likelihood.
+        if turn == 0 or turn == int(limits[0]) - 1 or outcome[SETTLED] > 0:
+            stretch = 1.0
+        for _ in range(2):
+            least = _LEAST_RATIO if stretch > 1 else 0.0
+            stretch_moments(path, moments, stretch)
+            if maximise(
+                path,
+                second,
+                limits,
+                added,
+                floor,
+                least,
+                weights,
+                means,
+                covariances,
+                whiteners,
+                constants,
+                ratios,
+                rows_of_matrices[slot],
+            ):
+                break
+            if stretch == 1:
+                outcome[FAILED] = 1
+                return
+            stretch = 1.0
