@@ -121,7 +121,7 @@ def slot_statistics(X, sample_weight, labels, given, params, hard, sums, slot):
     K = params.log2_weights.shape[0]
     start, stop = slot_range(X, slot, sums.weights.shape[0])
     space, lists = new_space(K, d, more_rows(params), X), new_lists(K, X)
-    tile_weights, screened = np.zeros(K, X.dtype), True
+    tile_weights, screened = np.empty(K, X.dtype), True
     for first in range(start, stop, tile_rows(X)):
         size = min(tile_rows(X), stop - first)
         load_tile(params, X, first, size, space)
