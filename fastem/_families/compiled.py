@@ -125,10 +125,10 @@ class KernelPass(Pass[S]):
 
     def _options(self, labels: Array | None, given: Array | None, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         """Return the labels, responsibilities and hard assignment as the kernel takes them."""
-        if self._kernel is slot_statistics and labels is None and given is None and not self._hard:
-            return (), (), ()
-        labels = np.empty(0, np.int64) if labels is None else labels
         known = np.empty((0, self._k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
+        if self._kernel is slot_statistics and labels is None and (given is not None or not self._hard):
+            return (), read_only(known), ()
+        labels = np.empty(0, np.int64) if labels is None else labels
         return read_only(labels), read_only(known), np.array([self._hard], np.int64)
 
     def end(self) -> Summed[S] | None:

@@ -43,7 +43,7 @@ from fastem._kernels._params import (
     StudentParams,
     TiedParams,
 )
-from fastem._kernels._shares import share_tile
+from fastem._kernels._shares import load_shares, share_tile
 from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import (
     exponentiate,
@@ -115,20 +115,23 @@ def slot_statistics(X, sample_weight, labels, given, params, hard, sums, slot):
     IN hard (1,): 1 if each row belongs to its likeliest component alone
     OUT sums[slot]
 
-    A pass without any of these three has () for each, and code of its own.
+    A pass with neither labels nor hard assignment has () for each, and code of its own.
     """
     d = X.shape[1]
     K = params.log2_weights.shape[0]
     start, stop = slot_range(X, slot, sums.weights.shape[0])
     space, lists = new_space(K, d, more_rows(params), X), new_lists(K, X)
-    tile_weights, screened = np.zeros(K, X.dtype), True
+    tile_weights, screened = np.empty(K, X.dtype), True
     for first in range(start, stop, tile_rows(X)):
         size = min(tile_rows(X), stop - first)
         load_tile(params, X, first, size, space)
         load_weights(sample_weight, first, size, space)
-        screened = share_tile(
-            params, X, first, size, space, lists, screened, labels, given, hard, tile_weights, sums, slot
-        )
+        if given.shape[0] > 0:
+            load_shares(given, first, size, space, first_share(d), tile_weights)
+        else:
+            screened = share_tile(
+                params, X, first, size, space, lists, screened, labels, hard, tile_weights, sums, slot
+            )
         last = first + tile_rows(X) >= stop
         accumulate_tile(params, X, first, space, tile_weights, lists, last, sums, slot)
 

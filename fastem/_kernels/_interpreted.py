@@ -11,6 +11,7 @@ import numpy as np
 from fastem._kernels._layout import (
     BLOCK_ROWS,
     BLOCK_VECTORS,
+    CACHE_LINE,
     PAIR_ROWS,
     STRIDE_BYTES,
     TILE_BYTES,
@@ -57,6 +58,11 @@ def tile_rows(array):
 
 def stride(array):
     return STRIDE_BYTES // array.itemsize
+
+
+def aligned_rows(buffer, rows, columns):
+    start = (-buffer.ctypes.data % CACHE_LINE) // buffer.itemsize
+    return buffer[start : start + rows * columns].reshape((rows, columns))
 
 
 def load(array, i, b):

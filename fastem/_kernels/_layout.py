@@ -46,6 +46,7 @@ BLOCK_VECTORS = np.int64(4 if REGISTERS == 32 else 2)
 PAIR_ROWS = np.int64(8 if REGISTERS == 32 else 6)
 VECTOR_BYTES = next((width for flag, width in _WIDTHS if flag in target_features()), 16)
 
+CACHE_LINE = 64
 # The bytes of one row of a tile, and the distance to the next row. With a power of two as the distance, all
 # features of a point would fall into the same cache set. A tile of float32 has as many bytes as one of
 # float64, so it has twice as many points.

@@ -23,13 +23,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem._kernels._jit import allocating_kernel, inlined_kernel, kernel, spliced_kernel
-from fastem._kernels._layout import POINTS, first_scratch, first_share
+from fastem._kernels._layout import CACHE_LINE, POINTS, first_scratch, first_share
 from fastem._kernels._math import log2
-from fastem._kernels._simd import lanes, load, maximum, splat, store, tile_rows
+from fastem._kernels._simd import aligned_rows, lanes, load, maximum, splat, store, tile_rows
 from fastem._kernels._tile import load_rows
 
 _ZERO, _HALF, _ONE = np.float64(0), np.float64(0.5), np.float64(1)
-_CACHE_LINE = np.int64(64)
 _HALF_LOG2_E = 0.5 / np.log(2.0)
 _TOGETHER = 4  # pivots whose product has one logarithm; each lies between 1e-75 and 1e75
 _BOUND = 1e18  # the largest coordinate, and the largest deviation of noise, in standard deviations
@@ -72,9 +71,7 @@ def at(i, j):
 @allocating_kernel
 def new_line(numbers, X):
     """Return a tile of one long row that begins at a cache line."""
-    buffer = np.empty(numbers + _CACHE_LINE // X.itemsize, X.dtype)
-    start = (-buffer.ctypes.data % _CACHE_LINE) // X.itemsize
-    return buffer[start : start + numbers].reshape((1, numbers))
+    return aligned_rows(np.empty(numbers + CACHE_LINE // X.itemsize, X.dtype), 1, numbers)
 
 
 @spliced_kernel

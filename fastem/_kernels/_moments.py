@@ -19,7 +19,8 @@ def slot_moments(X, sample_weight, weights, means, squares, slot):
     """
     d = X.shape[1]
     start, stop = slot_range(X, slot, weights.shape[0])
-    origin, mean, sums = np.empty(d), np.empty(d), np.empty(d)
+    kind = means.dtype  # numba would compile np.empty(d) once more, beside that of other kernels
+    origin, mean, sums = np.empty(d, kind), np.empty(d, kind), np.empty(d, kind)
     for first in range(start, stop, tile_rows(X)):
         last = min(first + tile_rows(X), stop)
         for j in range(d):

@@ -6,8 +6,10 @@
 - The caller's number of threads is restored.
 
 The loop calls a serial kernel by its address. If it called the kernel by name, numba would compile the
-kernel and all kernels below it four more times, once for each function that it makes from a prange. numba
-does not document how to get or call an address. If that fails, Python's threads call the kernel.
+kernel and all kernels below it four more times, once for each function that it makes from a prange. It does
+not know the types of the arguments either, or numba would compile the loop for each list of types: it hands
+on where they lie in memory, and a few instructions load them from there and call the kernel. numba does not
+document how to get or call an address. If that fails, Python's threads call the kernel.
 """
 
 import os
@@ -17,6 +19,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import binding, ir
 from numba import prange, types
 from numba.extending import intrinsic
 
@@ -26,9 +29,11 @@ from fastem._kernels._vector import array_struct
 # This lock is re-entrant, because a signal handler can run a kernel while its own thread holds the lock.
 _lock = threading.RLock()
 _serial = False
-# The addresses of kernels for each set of argument types. To look one up in numba takes a third of a
-# millisecond. An address is None if numba does not provide it.
+# What calls a kernel, for each set of argument types. To look one up in numba takes a third of a millisecond.
+# An address is None if numba does not provide it.
 _addresses: dict[tuple[Any, ...], int | None] = {}
+_engines: list[Any] = []  # of LLVM, which keep the machine code of these
+_WORDS = 5  # what numba knows of an array, beside its shape and its strides
 # The errors that compilation can raise if a name of numba is missing or means something else.
 _RENAMED = (AttributeError, KeyError, TypeError, getattr(numba, "NumbaError", AttributeError))
 
@@ -81,7 +86,7 @@ def run_slots(
         failed = np.zeros(1, np.int64)
         try:
             if address is not None:
-                _sweep(address, flat, slots, np.zeros(workers, np.int64), failed)
+                _sweep(address, _words(flat), slots, np.zeros(workers, np.int64), failed)
         finally:
             numba.set_num_threads(before)
     if failed[0]:
@@ -130,17 +135,51 @@ def _address(one_slot: Any, arguments: tuple[Any, ...], flat: tuple[Any, ...]) -
     kinds = (*map(numba.typeof, arguments), integer)
     try:
         one_slot.compile(kinds)
-        compiled = one_slot.overloads[kinds]
-        address = int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
-        counters = types.Array(integer, 1, "C")
-        _sweep.compile((integer, numba.typeof(flat), integer, counters, counters))
+        address = _caller(one_slot.overloads[kinds], tuple(map(numba.typeof, flat)))
+        words = types.Array(integer, 1, "C")
+        _sweep.compile((integer, words, integer, words, words))
     except _RENAMED:
         return None
     return address
 
 
+def _caller(compiled: Any, kinds: tuple[Any, ...]) -> int:
+    """Return the address of a function of `_words` and a slot, which calls a kernel for such arrays.
+
+    It returns 1 if the kernel raised an error, else 0.
+    """
+    context, integer = compiled.target_context, ir.IntType(64)
+    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    module = ir.Module("caller")
+    function = ir.Function(module, ir.FunctionType(integer, [integer.as_pointer(), integer]), "caller")
+    builder = ir.IRBuilder(function.append_basic_block())
+    (words, slot), arrays = function.args, []
+    for kind in kinds:
+        pointer = builder.bitcast(words, context.get_value_type(kind).as_pointer())
+        arrays.append(builder.load(pointer))
+        words = builder.gep(words, [integer(_WORDS + 2 * kind.ndim)])
+    kinds = (*kinds, types.int64)
+    callee = context.call_conv.get_function_type(types.none, kinds).as_pointer()
+    kernel = builder.inttoptr(integer(address), callee)
+    status, _ = context.call_conv.call_function(builder, kernel, types.none, kinds, [*arrays, slot])
+    builder.ret(builder.zext(status.is_error, integer))
+    machine = binding.Target.from_default_triple().create_target_machine()
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
+    engine.finalize_object()
+    _engines.append(engine)
+    return int(engine.get_function_address(function.name))
+
+
+def _words(arrays: tuple[Any, ...]) -> Any:
+    """Return what numba knows of arrays in compiled code, without owners: the caller keeps them alive."""
+    words: list[int] = []
+    for a in arrays:
+        words += 0, 0, a.size, a.itemsize, a.ctypes.data, *a.shape, *a.strides
+    return np.array(words, np.int64)
+
+
 def _flatten(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return all arrays in one flat tuple. A prange takes no nested tuples. Calls pass the same fields."""
+    """Return all arrays in one flat tuple. In a call the fields of a tuple are arguments of their own."""
     return tuple(
         a for group in arguments for a in (_flatten(group) if isinstance(group, tuple) else (group,))
     )
@@ -152,18 +191,16 @@ def _kind(argument: Any) -> Any:
 
 
 @intrinsic
-def _call(typingctx, address, arguments, slot):
-    """Call the kernel at an address. Return 1 if it raised an error, else 0."""
+def _call(typingctx, address, words, slot):
+    """Call the kernel of a `_caller`. Return 1 if it raised an error, else 0."""
 
     def codegen(context, builder, signature, values):
-        kinds = (*arguments.types, slot)
-        function = context.call_conv.get_function_type(types.none, kinds).as_pointer()
-        callee = builder.inttoptr(values[0], function)
-        flat = (builder.extract_value(values[1], i) for i in range(len(arguments.types)))
-        status, _ = context.call_conv.call_function(builder, callee, types.none, kinds, [*flat, values[2]])
-        return builder.zext(status.is_error, context.get_value_type(types.int64))
+        integer = ir.IntType(64)
+        function = ir.FunctionType(integer, [integer.as_pointer(), integer]).as_pointer()
+        data = array_struct(context, builder, words, values[1]).data
+        return builder.call(builder.inttoptr(values[0], function), [data, values[2]])
 
-    return types.int64(address, arguments, slot), codegen
+    return types.int64(address, words, slot), codegen
 
 
 @intrinsic
@@ -179,7 +216,7 @@ def _take(typingctx, counters, index):
 
 
 @kernel
-def _work(address, arguments, slots, taken, failed, worker):
+def _work(address, words, slots, taken, failed, worker):
     """Run the slots of one worker, and then help the other workers. OUT failed: see `_sweep`"""
     workers = taken.shape[0]
     for i in range(workers):
@@ -187,13 +224,13 @@ def _work(address, arguments, slots, taken, failed, worker):
         first, end = share * slots // workers, (share + 1) * slots // workers
         slot = first + _take(taken, share)
         while slot < end:
-            if _call(address, arguments, slot) != 0:
+            if _call(address, words, slot) != 0:
                 failed[0] = 1
             slot = first + _take(taken, share)
 
 
 @parallel_kernel
-def _sweep(address, arguments, slots, taken, failed):
+def _sweep(address, words, slots, taken, failed):
     """Run all slots. Each worker owns a range of slots; when these are done, it helps the other workers.
 
     numba makes four functions of this loop, so there is nothing in it but a call.
@@ -201,4 +238,4 @@ def _sweep(address, arguments, slots, taken, failed):
     OUT failed (1,): 1 if a call raised an error. The only possible error is that memory ran out.
     """
     for worker in prange(taken.shape[0]):
-        _work(address, arguments, slots, taken, failed, np.int64(worker))
+        _work(address, words, slots, taken, failed, np.int64(worker))

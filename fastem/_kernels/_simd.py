@@ -3,11 +3,12 @@
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
 from fastem._kernels import _interpreted
 from fastem._kernels._jit import INTERPRETED
-from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
+from fastem._kernels._layout import CACHE_LINE, STRIDE_BYTES, TILE_BYTES
 from fastem._kernels._vector import FAST, I32, Vector, array_struct, broadcast, nothing, pack, shuffle
 
 
@@ -50,6 +51,27 @@ def _stride(typingctx, array):
         return context.get_constant(types.intp, _length(array, STRIDE_BYTES))
 
     return types.intp(array), codegen
+
+
+@intrinsic
+def _aligned_rows(typingctx, buffer, rows, columns):
+    kind = types.Array(buffer.dtype, 2, "C")
+
+    def codegen(context, builder, signature, arguments):
+        whole = array_struct(context, builder, buffer, arguments[0])
+        integer, itemsize = context.get_value_type(types.intp), buffer.dtype.bitwidth // 8
+        before = builder.and_(builder.neg(builder.ptrtoint(whole.data, integer)), integer(CACHE_LINE - 1))
+        view = cgutils.create_struct_proxy(kind)(context, builder)
+        view.meminfo, view.parent = whole.meminfo, whole.parent
+        view.data = builder.gep(whole.data, [builder.udiv(before, integer(itemsize))])
+        rows, columns = arguments[1:]
+        view.nitems, view.itemsize = builder.mul(rows, columns), integer(itemsize)
+        view.shape = cgutils.pack_array(builder, [rows, columns])
+        strides = [builder.mul(columns, integer(itemsize)), integer(itemsize)]
+        view.strides = cgutils.pack_array(builder, strides)
+        return impl_ret_borrowed(context, builder, kind, view._getvalue())
+
+    return kind(buffer, types.intp, types.intp), codegen
 
 
 @intrinsic
@@ -313,6 +335,9 @@ lanes = _interpreted.lanes if INTERPRETED else _lanes
 # tile_rows(array): how many points a tile has. stride(array): how many numbers a row of `space` has.
 tile_rows = _interpreted.tile_rows if INTERPRETED else _tile_rows
 stride = _interpreted.stride if INTERPRETED else _stride
+# aligned_rows(buffer, rows, columns): a view of this shape, from the first cache line of a buffer on. Slices
+# and `reshape` would take ten times as long to compile.
+aligned_rows = _interpreted.aligned_rows if INTERPRETED else _aligned_rows
 # load(array, i, b): the vector array[i, b : b + lanes]. store(array, i, b, vector) writes it.
 load = _interpreted.load if INTERPRETED else _load
 store = _interpreted.store if INTERPRETED else _store

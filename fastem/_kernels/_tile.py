@@ -9,6 +9,7 @@ import numpy as np
 
 from fastem._kernels._jit import allocating_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import (
+    CACHE_LINE,
     LEASTS,
     PEAKS,
     POINTS,
@@ -20,6 +21,7 @@ from fastem._kernels._layout import (
 )
 from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._simd import (
+    aligned_rows,
     choose,
     lane_minimum,
     lanes,
@@ -35,7 +37,6 @@ from fastem._kernels._simd import (
     tile_rows,
 )
 
-_CACHE_LINE = 64
 _HUGE = np.float32(1e37)  # log-densities below -_HUGE count as -_HUGE
 _BOUND = np.float32(1e18)  # the largest coordinate that can be scored, in standard deviations
 
@@ -49,9 +50,8 @@ def new_space(K, d, more, X):
     compute on whole vectors, also beyond the last point.
     """
     rows = first_more(d, K) + more
-    buffer = np.empty(rows * stride(X) + _CACHE_LINE // X.itemsize, X.dtype)
-    start = (-buffer.ctypes.data % _CACHE_LINE) // X.itemsize
-    space = buffer[start : start + rows * stride(X)].reshape((rows, stride(X)))
+    buffer = np.empty(rows * stride(X) + CACHE_LINE // X.itemsize, X.dtype)
+    space = aligned_rows(buffer, rows, stride(X))
     least, zero = splat(least_exponent(X)), splat(X.dtype.type(0))
     for b in range(0, tile_rows(space), lanes(space)):
         store(space, LEASTS, b, least)
