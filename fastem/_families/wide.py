@@ -5,7 +5,7 @@ larger than a variance. So components for which they are much larger are compute
 are many of those, the whole pass is.
 
 With tied covariances the square of x is the same in all components. Its sum, and the scatter, follow from the
-scatter of all rows, which stays the same from pass to pass (see `shared`).
+scatter of all rows, which stays the same from pass to pass (see `wide_passes`).
 """
 
 from typing import Any, NamedTuple
@@ -121,8 +121,10 @@ def _tied_terms(packed: TiedParams) -> _Terms | None:
     whiteners = packed.whiteners.astype(np.float64)
     means = times(invert_lower(whiteners)[0], whitened.T).T
     etas = 2 * times(whiteners[0].T, whitened.T).T
-    # Rows are about as far from zero as means, or by 1 where these are near it.
-    if not _are_small(np.abs(etas) * np.sqrt(1 + np.square(means)), dtype).all():
+    # The terms of <eta, x>, where rows are as far from zero as means, or by 1. Only their sum has to be
+    # exact, since the scatter is computed in float64.
+    terms = np.abs(etas) * np.sqrt(1 + np.square(means)) / (2 * ROOT**2)
+    if not _are_small(terms.mean(axis=1, keepdims=True), dtype).all():
         return None
     return _Terms(TIED, means, etas, np.zeros((len(means), 1)), np.zeros(len(means), bool))
 

@@ -1,25 +1,48 @@
-"""Passes of tied covariances with many components in many features.
+"""Passes of Gaussians with many components in many features.
 
-All components share one precision P, so the kernel leaves out -x' P x / 2 of each log-density, and sums no
-scatter. Responsibilities add up to the weight of a row. So the scatter of all rows about zero, S, tells both
-for all rows together: the log-likelihood lacks -trace(P S) / 2, and the scatter within components is S less
-what the means explain. S is the same in all passes over the same rows.
+With tied covariances all components share one precision P. So the kernel leaves out -x' P x / 2 of each
+log-density, and sums no scatter. Responsibilities add up to the weight of a row. So the scatter of all rows
+about zero, S, tells both for all rows together: the log-likelihood lacks -trace(P S) / 2, and the scatter
+within components is S less what the means explain. S is the same in all passes over the same rows.
 """
 
 from typing import Any
 
 import numpy as np
 
-from fastem._families.compiled import KernelPass
+from fastem._families.compiled import CompiledFamily, KernelPass
+from fastem._families.frame import Frame
 from fastem._families.steps import S, Summed
+from fastem._families.wide import new_wide_sums, widened
 from fastem._kernels._parallel import run_slots
+from fastem._kernels._params import TiedParams
 from fastem._kernels._scatter import slot_scatter
+from fastem._kernels._wide import slot_wide
 from fastem._kernels._wide_tile import WideParams
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 
-class SharedPass(KernelPass[S]):
-    """A pass of `slot_wide` with tied covariances, whose whitener (d, d) is in the base of the kernels."""
+def wide_pass(
+    family: CompiledFamily[Any, S],
+    packed: Any,
+    k: int,
+    frame: Frame,
+    hard: bool,
+    slots: int,
+    n_threads: int | None,
+) -> KernelPass[S] | None:
+    """Return a pass by matrix products, or None if other kernels suit better."""
+    wide = widened(packed)
+    if wide is None:
+        return None
+    options = k, frame, hard, slots, n_threads, slot_wide, new_wide_sums(wide, slots)
+    if isinstance(packed, TiedParams):
+        return _TiedPass(packed.whiteners[0], family, wide, *options)
+    return KernelPass(family, wide, *options)
+
+
+class _TiedPass(KernelPass[S]):
+    """`whitener` (d, d) is in the base of the kernels."""
 
     def __init__(self, whitener: Array, *arguments: Any) -> None:
         super().__init__(*arguments)
