@@ -19,7 +19,8 @@ from fastem._families.gaps import of_missing
 from fastem._families.marginals import of_columns, parted, stacked
 from fastem._families.patterns import Patterns, Sorted, is_worth_it, kept_patterns, patterns_of, sort
 from fastem._families.steps import Cost, P, Pass, S, Scores, Summed
-from fastem._families.wide import new_wide_sums, wide_cost, widened
+from fastem._families.wide import wide_cost
+from fastem._families.wide_passes import wide_pass
 from fastem._kernels._incomplete import (
     IncompleteParams,
     IncompleteSums,
@@ -31,7 +32,6 @@ from fastem._kernels._layout import TILE_BYTES
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._params import FullParams, ScreenedFullParams
 from fastem._kernels._pattern_passes import of_group
-from fastem._kernels._wide import slot_wide
 from fastem._typing import Array, FloatArray, Rows, read_only
 
 _LN2 = float(np.log(2))
@@ -102,11 +102,8 @@ class IncompleteFamily(CompiledFamily[P, S]):
     ) -> Pass[S]:
         if isinstance(packed, Incomplete):
             return IncompletePass(self, packed, k, frame, hard, slots, n_threads)
-        wide = widened(packed)
-        if wide is not None:
-            sums = new_wide_sums(wide, slots)
-            return KernelPass(self, wide, k, frame, hard, slots, n_threads, slot_wide, sums)
-        return KernelPass(self, packed, k, frame, hard, slots, n_threads)
+        arguments = self, packed, k, frame, hard, slots, n_threads
+        return wide_pass(*arguments) or KernelPass(*arguments)
 
     def score(
         self, packed: Any, frame: Frame, rows: Rows, wanted: Scores, slots: int, n_threads: int | None

@@ -3,6 +3,9 @@
 A product computes |x|^2 - 2 <x, m> + |m|^2 in place of |x - m|^2. It loses digits where these terms are
 larger than a variance. So components for which they are much larger are computed by differences, and if there
 are many of those, the whole pass is.
+
+With tied covariances the square of x is the same in all components. Its sum, and the scatter, follow from the
+scatter of all rows, which stays the same from pass to pass (see `wide_passes`).
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._families.layouts import ROOT, GaussianSums
-from fastem._families.matrices import invert_lower
+from fastem._families.matrices import gram, invert_lower, times
 from fastem._families.steps import Cost
 from fastem._kernels._layout import VECTOR_BYTES
 from fastem._kernels._panels import pack_rows_in_blocks, pad_to_blocks
@@ -31,11 +34,12 @@ _NEAR_SHARE = 5 / 8  # of the features. With fewer, bounds exclude too few pairs
 
 
 class _Terms(NamedTuple):
-    """What log2 p = log2_weight - sum_j scales_j (x_j - means_j)^2 takes."""
+    """What log2 p = log2_weight + <eta, x - mean / 2> - sum_j scales_j x_j^2 takes."""
 
     kind: np.int64
     means: FloatArray  # (K, d)
-    scales: FloatArray  # (K, d) or (K, 1)
+    etas: FloatArray  # (K, d)
+    scales: FloatArray  # (K, d) or (K, 1); if covariances are tied, 0, since all have the same squares
     narrow: Array  # (K,) of bool
 
 
@@ -52,8 +56,8 @@ def wide_cost(packed: Any) -> Cost | None:
         return None
     k, d = terms.means.shape
     size = sum(array.nbytes for array in _new_sums(1, int(terms.kind), k, d))
-    # Tied covariances take three halves of d^2 for each row. Products take half of the time of other kernels.
-    return Cost(size, 2 * d if terms.kind == DIAGONAL else d + 3 * d * d // (4 * k))
+    # The scatter of all rows takes d^2 / 2 for each of them. Products take half of the time of other kernels.
+    return Cost(size, 2 * d if terms.kind == DIAGONAL else d + d * d // (4 * k))
 
 
 def new_wide_sums(params: WideParams, slots: int) -> WideSums:
@@ -70,13 +74,8 @@ def collected(params: Any, sums: Any) -> GaussianSums | None:
     weights, means = sums.weights[:, None], params.means.astype(np.float64)
     if params.kind[0] == TIED:
         first = sums.first - weights * means
-        products = means.T @ (first + weights * means / 2)
-        scatter = np.tril(sums.second) + np.tril(sums.second, -1).T - products - products.T
-        d = means.shape[1]
-        whitener = params.whiteners.transpose(0, 2, 1).reshape(-1, d)[:d]
-        colour = invert_lower(whitener[None].astype(np.float64))[0]
-        scatter = colour @ scatter @ colour.T
-        return GaussianSums(means @ colour.T, sums.weights, first @ colour.T, (scatter + scatter.T)[None] / 2)
+        products = gram(means.T, (first + weights * means / 2).T)
+        return GaussianSums(means, sums.weights, first, (sums.second - (products + products.T))[None])
     about = np.where(params.places[:, None] < 0, means, 0.0)
     first = sums.first - weights * about
     gaps = about * (2 * first + weights * about)
@@ -89,10 +88,8 @@ def collected(params: Any, sums: Any) -> GaussianSums | None:
 
 
 def _new_sums(slots: int, kind: int, k: int, d: int) -> WideSums:
-    second = {int(SPHERICAL): (k, 1), int(DIAGONAL): (k, d), int(TIED): (d, d)}[int(kind)]
-    return WideSums(
-        np.zeros((slots, k)), np.zeros((slots, k, d)), np.zeros((slots, *second)), np.zeros(slots)
-    )
+    second = {int(SPHERICAL): (slots, k, 1), int(DIAGONAL): (slots, k, d), int(TIED): (1, d, d)}[int(kind)]
+    return WideSums(np.zeros((slots, k)), np.zeros((slots, k, d)), np.zeros(second), np.zeros(slots))
 
 
 def _terms(packed: Any) -> _Terms | None:
@@ -101,22 +98,35 @@ def _terms(packed: Any) -> _Terms | None:
     k, d = packed.means.shape
     if k < _LEAST_COMPONENTS or d < _LEAST_FEATURES or k * d < _LEAST_PAIRS:
         return None
+    if isinstance(packed, TiedParams):
+        return _tied_terms(packed)
     means = packed.means.astype(np.float64)
     squares = np.square(means)
-    if isinstance(packed, TiedParams):
-        kind, scales = TIED, packed.precisions.astype(np.float64)[:, None]
-        # In whitened coordinates the variance of a component is ROOT^2 in each direction.
-        sizes = 1 + squares / ROOT**2
-        if not _are_small(sizes, packed.means.dtype).all():
-            return None
-        return _Terms(kind, means, scales, np.zeros(k, bool))
     if isinstance(packed, SphericalParams):
         kind, scales = SPHERICAL, packed.precisions.astype(np.float64)[:, None]
     else:
         kind, scales = DIAGONAL, np.square(packed.whiteners.astype(np.float64))
     # Standard coordinates have a variance of 1/2 to 2 over all rows.
     narrow = ~_are_small((1 + squares) * scales / ROOT**2, packed.means.dtype)
-    return None if narrow.sum() > _MOST_NARROW * k else _Terms(kind, means, scales, narrow)
+    if narrow.sum() > _MOST_NARROW * k:
+        return None
+    return _Terms(kind, means, np.where(narrow[:, None], 0.0, 2 * scales * means), scales, narrow)
+
+
+def _tied_terms(packed: TiedParams) -> _Terms | None:
+    dtype, whitened = packed.means.dtype, packed.means.astype(np.float64)
+    # In whitened coordinates the variance of a component is ROOT^2 in each direction.
+    if not _are_small(1 + np.square(whitened) / ROOT**2, dtype).all():
+        return None
+    whiteners = packed.whiteners.astype(np.float64)
+    means = times(invert_lower(whiteners)[0], whitened.T).T
+    etas = 2 * times(whiteners[0].T, whitened.T).T
+    # The terms of <eta, x>, where rows are as far from zero as means, or by 1. Only their sum has to be
+    # exact, since the scatter is computed in float64.
+    terms = np.abs(etas) * np.sqrt(1 + np.square(means)) / (2 * ROOT**2)
+    if not _are_small(terms.mean(axis=1, keepdims=True), dtype).all():
+        return None
+    return _Terms(TIED, means, etas, np.zeros((len(means), 1)), np.zeros(len(means), bool))
 
 
 def _are_small(sizes: FloatArray, dtype: np.dtype[Any]) -> Array:
@@ -126,11 +136,10 @@ def _are_small(sizes: FloatArray, dtype: np.dtype[Any]) -> Array:
 
 
 def _packed(packed: Any, terms: _Terms) -> WideParams:
-    kind, means, scales, narrow = terms
+    kind, means, etas, scales, narrow = terms
     (k, d), dtype = means.shape, packed.means.dtype
-    half = max(int(NEAR), int(d * _NEAR_SHARE) // int(NEAR) * int(NEAR))
-    scales = np.broadcast_to(np.where(narrow[:, None], 0.0, scales), (k, scales.shape[1]))
-    etas = 2 * scales * means
+    half = d if kind == TIED else max(int(NEAR), int(d * _NEAR_SHARE) // int(NEAR) * int(NEAR))
+    scales = np.where(narrow[:, None], 0.0, scales)
     constants = -0.5 * etas * means
     offsets = np.array([constants[:, :half].sum(axis=1), constants[:, half:].sum(axis=1)])
     offsets[0] += packed.log2_weights
@@ -148,14 +157,12 @@ def _packed(packed: Any, terms: _Terms) -> WideParams:
     centres, factors = np.zeros((2, int(narrow.sum()), rows.shape[1]), dtype)
     centres[:, :d] = means[narrow]
     factors[:, :d] = np.sqrt(terms.scales[narrow]) if narrow.any() else 0
-    tied = kind == TIED
     return WideParams(
         shift=packed.shift,
         inverse_scale=packed.inverse_scale,
         log2_weights=packed.log2_weights,
         kind=np.array([kind], np.int64),
-        whiteners=pack_rows_in_blocks(packed.whiteners[0], dtype) if tied else np.zeros((0, 0, 0), dtype),
-        means=packed.means,
+        means=means.astype(dtype),
         near=near,
         far=far,
         offsets=pad_to_blocks(offsets, 0.0, dtype),

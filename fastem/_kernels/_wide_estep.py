@@ -2,7 +2,7 @@
 
 The near part of all log-densities is a matrix product. It bounds each of them from above. Where few pairs of
 a point and a component may matter by that bound, only these are finished, one by one. Else the far part is
-a matrix product too.
+a matrix product too. With tied covariances all of it is one product.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ from fastem._kernels._simd import (
     sum4,
 )
 from fastem._kernels._tile import least_exponent
-from fastem._kernels._wide_tile import SIZE, WORDS, features_width, near_features, panel_width
+from fastem._kernels._wide_tile import SIZE, TIED, WORDS, features_width, near_features, panel_width
 
 _HUGE = np.float32(1e37)  # as in `_tile`
 _KNOWN = np.float32(-1e36)  # as in `_assignment`
@@ -53,6 +53,8 @@ def log2_prob_tile(params, tile, screened):
                 near, k * columns, 1, BLOCK_ROWS, tile.near, top * columns, panel, columns,
                 shares, k * SIZE + top, SIZE, params.offsets, k,
             )  # fmt: skip
+    if params.kind[0] == TIED:
+        return screened
     if params.centres.shape[0] > 0:
         subtract_distances(params, tile)
     if screened:

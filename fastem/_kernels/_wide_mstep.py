@@ -12,16 +12,7 @@ from fastem._kernels._jit import inlined_kernel, kernel
 from fastem._kernels._layout import BLOCK_ROWS, WORD
 from fastem._kernels._panels import add_product
 from fastem._kernels._simd import count_bits, lanes, lowest_bit, splat, sum4
-from fastem._kernels._wide_tile import (
-    DIAGONAL,
-    SIZE,
-    SPHERICAL,
-    TIED,
-    WORDS,
-    features_width,
-    padded,
-    panel_width,
-)
+from fastem._kernels._wide_tile import DIAGONAL, SIZE, SPHERICAL, WORDS, features_width, panel_width
 
 # In a product a pair takes as long as this part of the time that it takes alone.
 _DENSE = np.float32(0.8)
@@ -71,8 +62,6 @@ def accumulate_tile(params, tile, sums, slot):
     shares, words, counts, points, first = tile.shares, tile.words, tile.counts, tile.points, tile.first
     K, width, panel = params.places.shape[0], params.rows.shape[1], panel_width(points)
     dense = np.int64(_DENSE * BLOCK_ROWS * SIZE)
-    if params.kind[0] == TIED:
-        accumulate_scatter(params, tile)
     weigh_narrow(params, tile, sums, slot)
     for k in range(0, K, BLOCK_ROWS):
         count = 0
@@ -169,30 +158,6 @@ def weigh_narrow(params, tile, sums, slot):
 
 
 @kernel
-def accumulate_scatter(params, tile):
-    """second += sum w y y' over the points, where w is the sum of the shares. OUT the totals: w"""
-    shares, counts, points, totals = tile.shares, tile.counts, tile.points, tile.totals
-    weighted, second = tile.loaded, tile.second
-    d, width, panel = params.means.shape[1], params.rows.shape[1], panel_width(tile.points)
-    rows = padded(d, BLOCK_ROWS)
-    for b in range(SIZE):
-        totals[b] = 0
-    for k in range(counts.shape[0]):
-        if counts[k] > 0:
-            for b in range(SIZE):
-                totals[b] += shares[k * SIZE + b]
-    # The end of a row is overwritten by the next.
-    for b in range(SIZE):
-        total = splat(totals[b])
-        for j in range(0, d, lanes(points)):
-            store_flat(weighted, b * d + j, total * load_flat(points, b * width + j))
-    # Blocks are whole. Of the numbers beyond the last feature and above the diagonal none counts.
-    for i in range(0, rows, BLOCK_ROWS):
-        for j in range(0, min(i + BLOCK_ROWS, d), panel):
-            add_product(weighted, i, 1, d, points, j, width, SIZE, second, i * width + j, width)
-
-
-@kernel
 def flush(params, tile, sums, slot):
     """Move the sums of some tiles to those of the slot, in float64."""
     K, d, width = params.means.shape[0], params.means.shape[1], params.rows.shape[1]
@@ -206,9 +171,3 @@ def flush(params, tile, sums, slot):
                 sums.second[slot, k, j] += first[o + features + j]
     for o in range(first.shape[0]):
         first[o] = 0
-    if kind == TIED:
-        for i in range(d):
-            for j in range(i + 1):
-                sums.second[slot, i, j] += tile.second[i * width + j]
-        for o in range(tile.second.shape[0]):
-            tile.second[o] = 0

@@ -3,9 +3,13 @@
 Log-densities are linear in a few statistics of a point, and each part of the features adds to them:
 
     log2 p = (offset + <eta, t>) of the near features + (offset + <eta, t>) of the far ones,
-    t = (x, |x|^2) for spherical, (x, x^2) for diagonal, (y, |y|^2) for tied covariances, with y = A x.
+    t = (x, |x|^2) for spherical, (x, x^2) for diagonal covariances.
 
 Without the weight neither part is positive. So the near part bounds the log-density from above.
+
+If all components share one covariance, the square of a point is the same in all of them. So it has no part in
+the responsibilities, and is left out: t = x. All features are near then, and nothing is bounded. What is left
+out of the log-likelihood, and the scatter, follow from the scatter of all rows (`_scatter`).
 
 A tile has so few points that the shares of all components stay in the second-level cache. Its statistics lie
 in panels, as wide as a block of `_panels`, for the E-step, and as rows for the M-step.
@@ -18,7 +22,7 @@ import numpy as np
 from fastem._kernels._flat import load_flat, store_flat
 from fastem._kernels._jit import allocating_kernel, inlined_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import BLOCK_ROWS, BLOCK_VECTORS
-from fastem._kernels._panels import set_product, transpose
+from fastem._kernels._panels import transpose
 from fastem._kernels._simd import above, lanes, maximum, minimum, splat
 
 SPHERICAL, DIAGONAL, TIED = np.int64(0), np.int64(1), np.int64(2)
@@ -40,24 +44,23 @@ class WideParams(NamedTuple):
     inverse_scale: np.ndarray  # (d,)
     log2_weights: np.ndarray  # (K,)
     kind: np.ndarray  # (1,) int64: SPHERICAL, DIAGONAL or TIED
-    whiteners: np.ndarray  # tied: A in blocks of rows (d' / BLOCK_ROWS, d, BLOCK_ROWS); else (0, 0, 0)
-    means: np.ndarray  # (K, d) in the coordinates of the statistics
+    means: np.ndarray  # (K, d)
     near: np.ndarray  # (K' / BLOCK_ROWS, T, BLOCK_ROWS) etas of the near features
     far: np.ndarray  # the same of the others
     offsets: np.ndarray  # (2, K') of the near features, with the log-weight, and of the others
     rows: np.ndarray  # (K, width) etas of x, and then of x^2 if they are diagonal
-    slopes: np.ndarray  # (K,) the eta of |x|^2, or 0 if they are diagonal
+    slopes: np.ndarray  # (K,) the eta of |x|^2, or 0 if they are not spherical
     places: np.ndarray  # (K,) int64: the place of a narrow component among these, or -1
     centres: np.ndarray  # (narrow, width) their means
     factors: np.ndarray  # (narrow, width) their inverse deviations
 
 
 class WideSums(NamedTuple):
-    """Sums about zero in the coordinates of the statistics; those of narrow components about their means."""
+    """Sums about zero; those of narrow components about their means."""
 
     weights: np.ndarray  # (G, K) sum of r
     first: np.ndarray  # (G, K, d) sum of r x
-    second: np.ndarray  # spherical (G, K, 1), diagonal (G, K, d); tied (G, d, d), the lower triangle
+    second: np.ndarray  # spherical (G, K, 1), diagonal (G, K, d); tied (1, d, d) that of all components
     log2_likelihood: np.ndarray  # (G,)
 
 
@@ -67,7 +70,6 @@ class Tile(NamedTuple):
     points: np.ndarray  # rows of `width` numbers: x, or x and x^2, each padded to whole blocks of vectors
     near: np.ndarray  # the statistics of the near features, in panels
     far: np.ndarray  # those of the others
-    loaded: np.ndarray  # tied: rows of X in panels
     squares: np.ndarray  # |x|^2, if the statistics have it
     far_squares: np.ndarray  # of the far features
     weights: np.ndarray
@@ -75,12 +77,10 @@ class Tile(NamedTuple):
     leasts: np.ndarray  # log-densities less than this do not matter
     totals: np.ndarray  # the sum of the densities divided by the largest
     labels: np.ndarray  # the likeliest component
-    shares: np.ndarray  # (K', SIZE) log-densities, and then responsibilities; or scratch, (d', SIZE)
+    shares: np.ndarray  # (K', SIZE) log-densities, and then responsibilities
     words: np.ndarray  # (K', WORDS) int64: a bit for each point that matters to the component
     counts: np.ndarray  # (K',) int64: how many
     first: np.ndarray  # (K', width) sums over a few tiles, in the dtype of the points
-    second: np.ndarray  # tied: (d', width) the same
-    zeros: np.ndarray
 
 
 @spliced_kernel
@@ -109,17 +109,12 @@ def features_width(params):
 
 @allocating_kernel
 def new_tile(params, X):
-    (K, d), width, step = params.means.shape, params.rows.shape[1], lanes(X)
-    rows, tied = padded(K, BLOCK_ROWS), params.kind[0] == TIED
-    # Transposed squares may reach beyond the last feature of a panel, and blocks beyond that of a row.
-    beyond = SIZE * step
-    loaded = SIZE * d + beyond if tied else 0
-    second = padded(d, BLOCK_ROWS) * width if tied else 0
+    rows, width = padded(params.means.shape[0], BLOCK_ROWS), params.rows.shape[1]
+    beyond = SIZE * lanes(X)  # transposed squares may reach beyond the last feature of a panel
     return Tile(
         points=np.zeros(SIZE * width, X.dtype),
         near=np.zeros(SIZE * params.near.shape[1] + beyond, X.dtype),
         far=np.zeros(SIZE * params.far.shape[1] + beyond, X.dtype),
-        loaded=np.zeros(loaded, X.dtype),
         squares=np.zeros(SIZE, X.dtype),
         far_squares=np.zeros(SIZE, X.dtype),
         weights=np.zeros(SIZE, X.dtype),
@@ -127,12 +122,10 @@ def new_tile(params, X):
         leasts=np.zeros(SIZE, X.dtype),
         totals=np.zeros(SIZE, X.dtype),
         labels=np.zeros(SIZE, X.dtype),
-        shares=np.zeros(max(rows, padded(d, BLOCK_ROWS)) * SIZE, X.dtype),
+        shares=np.zeros(rows * SIZE, X.dtype),
         words=np.zeros(rows * WORDS, np.int64),
         counts=np.zeros(rows, np.int64),
         first=np.zeros(rows * width, X.dtype),
-        second=np.zeros(second, X.dtype),
-        zeros=np.zeros(BLOCK_ROWS, X.dtype),
     )
 
 
@@ -187,8 +180,6 @@ def load_statistics(params, X, first, size, tile):
     d, half, step, panel = X.shape[1], near_features(params), lanes(X), panel_width(X)
     nears, fars = params.near.shape[1], params.far.shape[1]
     load_rows(params, X, first, size, tile)
-    if kind == TIED:
-        whiten(params, tile)
     for b in range(0, SIZE, step):
         column, top = b % panel, b // panel * panel
         for j in range(0, half, step):
@@ -220,26 +211,3 @@ def add_squares(kind, panel, o, count, width):
     if kind != DIAGONAL:
         store_flat(panel, o + count * width, q)
     return q
-
-
-@kernel
-def whiten(params, tile):
-    """Replace the points x by y = A x. The shares are overwritten."""
-    A, points, loaded, scratch, zeros = params.whiteners, tile.points, tile.loaded, tile.shares, tile.zeros
-    d, width, step, panel = params.means.shape[1], params.rows.shape[1], lanes(points), panel_width(points)
-    for top in range(0, SIZE, panel):
-        for b in range(top, top + panel, step):
-            for j in range(0, d, step):
-                transpose(points, b * width + j, width, loaded, top * d + j * panel + b - top, panel)
-        # Rows of A are zero beyond the diagonal.
-        for i in range(0, d, BLOCK_ROWS):
-            end = min(d, i + BLOCK_ROWS)
-            set_product(
-                A, i * d, 1, BLOCK_ROWS, loaded, top * d, panel, end, scratch, i * panel, panel, zeros, 0
-            )
-        for b in range(top, top + panel, step):
-            for j in range(0, d - d % step, step):
-                transpose(scratch, j * panel + b - top, panel, points, b * width + j, width)
-            for p in range(b, b + step):
-                for j in range(d - d % step, d):
-                    points[p * width + j] = scratch[j * panel + p - top]
