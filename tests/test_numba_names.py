@@ -118,6 +118,7 @@ def test_without_it_nothing_is_kept(bits, tmp_path):
         "numba.core.compiler.CompileResult.fndesc",
         "numba.core.compiler.CompileResult.library",
         "numba.core.compiler.CompileResult.target_context",
+        "numba.core.datamodel.models.ArrayModel._fields",
         "numba.core.dispatcher.Dispatcher.compile",
         "numba.core.dispatcher.Dispatcher.overloads",
         "numba.core.funcdesc.FunctionDescriptor.llvm_func_name",
@@ -126,6 +127,12 @@ def test_without_it_nothing_is_kept(bits, tmp_path):
 def test_without_it_threads_of_python_call_the_kernels(name, bits, folder):
     threads = "from fastem._kernels._parallel import _addresses; print(set(_addresses.values()))"
     assert run(SMALL_FIT, folder, name, then=threads) == (bits[SMALL_FIT], 1, ["{None}"])
+
+
+def test_if_numba_lays_out_arrays_in_another_way_threads_of_python_call_the_kernels(bits, folder):
+    other = "from fastem._kernels import _parallel; _parallel._FIELDS = _parallel._FIELDS[::-1]\n"
+    threads = "from fastem._kernels._parallel import _addresses; print(set(_addresses.values()))"
+    assert run(other + SMALL_FIT, folder, then=threads) == (bits[SMALL_FIT], 1, ["{None}"])
 
 
 def test_without_it_the_parallel_loop_is_not_compiled(bits, tmp_path):

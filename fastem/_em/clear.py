@@ -21,6 +21,8 @@ from fastem._typing import Array, FloatArray, Rows
 
 # Rows for each centre of k-means, and at least so many, from which its iterations find where centres are.
 _PER_CENTRE, _LEAST_ROWS = 32, 512
+# Rows for each parameter of a component that might be one too many. It is certain of fewer rows in any case.
+_PER_PARAMETER = 4
 _LLOYD_ITERATIONS = 20
 _SEEDS = 2  # of k-means in the first geometry
 # Random starts that must not end higher, if a pass takes so few multiply-adds.
@@ -79,7 +81,8 @@ def _more_clusters(
     Then some component has two clusters, or rows that are not Gaussian, and another labelling may be better.
     """
     k, d = sample.k, sample.source.n_features
-    part = slice(None, None, _step(len(weights), k))
+    parameters = sample.family.n_parameters(k + 1, d) - sample.family.n_parameters(k, d)
+    part = slice(None, None, _step(len(weights), k, max(_PER_CENTRE, _PER_PARAMETER * parameters)))
     few, own = rows.part(part), np.ascontiguousarray(weights[part])
     which, uniforms = np.zeros(_SEEDS, np.int64), rng.random((_SEEDS, k + 1, 2 + int(np.log(k + 1))))
     cloud = np.ascontiguousarray(points[:, part])
@@ -93,14 +96,13 @@ def _more_clusters(
     reached = same.objective(0)
     if reached is None:
         return True
-    parameters = sample.family.n_parameters(k + 1, d) - sample.family.n_parameters(k, d)
     limit = reached + _GAIN * parameters / len(own)
     ended = [(value, start) for start in range(_SEEDS) if (value := more.objective(start)) is not None]
     return any(value > limit or more.doubt(start) < DOUBT for value, start in ended)
 
 
-def _step(m: int, k: int) -> int:
-    return max(1, m // max(_PER_CENTRE * k, _LEAST_ROWS))
+def _step(m: int, k: int, per_centre: int = _PER_CENTRE) -> int:
+    return max(1, m // max(per_centre * k, _LEAST_ROWS))
 
 
 def _quick_labels(

@@ -33,7 +33,8 @@ _serial = False
 # An address is None if numba does not provide it.
 _addresses: dict[tuple[Any, ...], int | None] = {}
 _engines: list[Any] = []  # of LLVM, which keep the machine code of these
-_WORDS = 5  # what numba knows of an array, beside its shape and its strides
+# What numba knows of an array in compiled code, in this order, a word of 8 bytes for each number.
+_FIELDS = ("meminfo", "parent", "nitems", "itemsize", "data", "shape", "strides")
 # The errors that compilation can raise if a name of numba is missing or means something else.
 _RENAMED = (AttributeError, KeyError, TypeError, getattr(numba, "NumbaError", AttributeError))
 
@@ -149,6 +150,9 @@ def _caller(compiled: Any, kinds: tuple[Any, ...]) -> int:
     It returns 1 if the kernel raised an error, else 0.
     """
     context, integer = compiled.target_context, ir.IntType(64)
+    known = {context.data_model_manager[kind]._fields for kind in kinds}
+    if known != {_FIELDS} or np.intp(0).itemsize != 8:
+        raise TypeError("numba knows other things of arrays")
     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
     module = ir.Module("caller")
     function = ir.Function(module, ir.FunctionType(integer, [integer.as_pointer(), integer]), "caller")
@@ -157,7 +161,7 @@ def _caller(compiled: Any, kinds: tuple[Any, ...]) -> int:
     for kind in kinds:
         pointer = builder.bitcast(words, context.get_value_type(kind).as_pointer())
         arrays.append(builder.load(pointer))
-        words = builder.gep(words, [integer(_WORDS + 2 * kind.ndim)])
+        words = builder.gep(words, [integer(len(_FIELDS) - 2 + 2 * kind.ndim)])
     kinds = (*kinds, types.int64)
     callee = context.call_conv.get_function_type(types.none, kinds).as_pointer()
     kernel = builder.inttoptr(integer(address), callee)
@@ -171,7 +175,7 @@ def _caller(compiled: Any, kinds: tuple[Any, ...]) -> int:
 
 
 def _words(arrays: tuple[Any, ...]) -> Any:
-    """Return what numba knows of arrays in compiled code, without owners: the caller keeps them alive."""
+    """Return the `_FIELDS` of arrays, without owners: the caller keeps the arrays alive."""
     words: list[int] = []
     for a in arrays:
         words += 0, 0, a.size, a.itemsize, a.ctypes.data, *a.shape, *a.strides
