@@ -39,14 +39,13 @@ _LEAST_ROWS, _MOST_ROWS = 2048, 16384
 _SMALL_PART = 64
 _MOST_NUMBERS = 1 << 19  # of the sample (4 MB), of which there are several copies
 # If X has few rows, iterations cost little, and k-means alone often misses the best optimum. There are more
-# random starts the fewer multiply-adds a pass takes.
-_MOST_EXTRA = 16
-_EXTRA_WORK = 1 << 19
+# random starts the fewer multiply-adds a pass takes, and as many again at most where it takes a tenth of that.
+_MOST_EXTRA, _EXTRA_WORK, _AGAIN_WORK = 16, 1 << 19, 1 << 16
 # Models of mclust whose constraints the kernel of ascents does not know have this many times as many random
 # starts. So have restarts of all that this kernel makes. Of ten cells of 2 to 4 components, on Old Faithful
-# and diabetes, a fit reached the best optimum known for 75 of 200 seeds with three times as many, and for 197
-# with eight times. With twice as many, 8 of 8 fits of VII to diabetes (8 components) were as good as those
-# of mclust, where 4 were before.
+# and diabetes, a fit reached the best optimum known for 75 of 200 seeds with 48 of them, and for 197 with 128
+# or more. With twice as many, 8 of 8 fits of VII to diabetes (8 components) were as good as those of mclust,
+# where 4 were before.
 _CONSTRAINED, _AGAIN = 8, 2
 # If X has more rows, and no clear clusters, the first heat of the race may cost so many passes over all of
 # them. What Python adds to an iteration on the sample costs about as much as these multiply-adds. It may be
@@ -242,7 +241,7 @@ def _effort(n: int, m: int, work: int, starts: int, alone: bool) -> tuple[int, i
     there shall be no random starts beside the others, unless there are few rows.
     """
     if n <= _MOST_ROWS:
-        return min(_MOST_EXTRA, _EXTRA_WORK // (m * work)), _HEAT
+        return sum(min(_MOST_EXTRA, most // (m * work)) for most in (_EXTRA_WORK, _AGAIN_WORK)), _HEAT
     if alone:
         return 0, _HEAT
     iterations = min(_PASSES * n // m, _SHORT_PASSES * n * work // _OVERHEAD)
