@@ -39,7 +39,7 @@ _LEAST_ROWS, _MOST_ROWS = 2048, 16384
 _SMALL_PART = 64
 _MOST_NUMBERS = 1 << 19  # of the sample (4 MB), of which there are several copies
 # If X has few rows, iterations cost little, and k-means alone often misses the best optimum. There are more
-# random starts the fewer multiply-adds a pass takes, and as many again at most where it takes a tenth of that.
+# random starts the fewer multiply-adds a pass takes, and up to as many again where it takes an eighth.
 _MOST_EXTRA, _EXTRA_WORK, _AGAIN_WORK = 16, 1 << 19, 1 << 16
 # Models of mclust whose constraints the kernel of ascents does not know have this many times as many random
 # starts. So have restarts of all that this kernel makes. Of ten cells of 2 to 4 components, on Old Faithful
