@@ -225,7 +225,7 @@ def test_the_same_bits_for_any_number_of_threads():
     known = some_known(labels, 0.01)
     for assignment in ("soft", "hard"):
         models = [
-            fastem.fit(X, 3, labels=known, assignment=assignment, max_iter=5, rng=0, n_threads=threads)
+            fastem.fit(X, 3, labels=known, assignment=assignment, rng=0, n_threads=threads)
             for threads in (1, 2)
         ]
         assert_array_equal(models[0].means, models[1].means)
