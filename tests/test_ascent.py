@@ -11,12 +11,12 @@ from fastem._families.frame import Frame
 from fastem._families.layouts import Full
 from fastem._families.registry import GAUSSIANS
 from fastem._families.steps import Rule
-from fastem._kernels._ascent import ITERATIONS, slot_ascend
+from fastem._kernels._ascent import ITERATIONS, ascend_slots
 
 REG_COVAR = 1e-3
 TYPES = ["full", "tied", "diag", "spherical"]
 compiled_only = pytest.mark.skipif(
-    not hasattr(slot_ascend, "py_func"), reason="a fit by interpreted kernels takes long"
+    not hasattr(ascend_slots, "py_func"), reason="a fit by interpreted kernels takes long"
 )
 
 

@@ -17,8 +17,8 @@ from subprocesses import run_script
 
 import fastem
 from fastem._kernels import _jit_cache, _jit_notice
-from fastem._kernels._ascent import slot_ascend
-from fastem._kernels._breathing import slot_breathe
+from fastem._kernels._ascent import ascend_slots
+from fastem._kernels._breathing import breathe_slots
 from fastem._kernels._dispatch import KERNELS
 from fastem._kernels._estep import slot_scores, slot_statistics
 from fastem._kernels._lloyd import slot_lloyd
@@ -307,7 +307,7 @@ def test_what_takes_long_to_compile_is_logged_before(caplog):
     compiling(slot_moments, None, numba.float64)  # takes half a second
     assert not caplog.records
     compiling(slot_statistics, params, numba.float32)
-    compiling(slot_breathe, None, numba.float64)
+    compiling(breathe_slots, None, numba.float64)
     first, second = (record.getMessage() for record in caplog.records)
     assert re.fullmatch(r"fastem: compiling kernels for spherical, float32: once, about \d+ s", first)
     assert re.fullmatch(
@@ -317,12 +317,12 @@ def test_what_takes_long_to_compile_is_logged_before(caplog):
 
 ORDERS = """
 import numba, numpy as np, fastem
-from fastem._kernels._ascent import lay_out, slot_ascend
+from fastem._kernels._ascent import ascend_slots, lay_out
 from fastem._kernels._estep import slot_statistics
 from fastem._kernels._kmeans import label_starts
 X = np.random.default_rng(0).normal(size=(700, 2)) + 9 * (np.arange(700)[:, None] % 2)
 fastem.fit(X, 2, rng=0, covariance_type="spherical")
-for kernel in slot_ascend, lay_out, label_starts, slot_statistics:
+for kernel in ascend_slots, lay_out, label_starts, slot_statistics:
     kinds = [kind for signature in kernel.signatures for kind in signature]
     orders = {kind.layout for kind in kinds if isinstance(kind, numba.types.Array) and kind.ndim > 1}
     print(len(kernel.signatures), *orders)
@@ -334,7 +334,7 @@ def test_callers_pass_arrays_in_one_order_so_that_kernels_compile_once():
 
 
 def test_every_kernel_that_is_announced_exists():
-    kernels = {slot_statistics, slot_scores, slot_breathe, slot_ascend, slot_lloyd, slot_responsibilities}
+    kernels = {slot_statistics, slot_scores, breathe_slots, ascend_slots, slot_lloyd, slot_responsibilities}
     assert set(_jit_notice._SECONDS) == {kernel.py_func.__name__ for kernel in kernels}
     assert {f"{kind}Params" for kind in _jit_notice._STATISTICS} <= {kind.__name__ for kind in KERNELS}
 

@@ -17,7 +17,7 @@ from fastem._em.starts import standardised
 from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.matrices import gram, times
-from fastem._kernels._breathing import labels_of, new_tiles, slot_breathe
+from fastem._kernels._breathing import breathe_slots, labels_of, new_tiles
 from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray, Rows
@@ -237,7 +237,7 @@ def breathe(
             scratch = more, totals, sums, errors, uses, np.zeros((g, most), np.int64)
             limits = np.array([depth, iterations])
             arguments = (tiles, centres, noise, limits, *scratch, np.zeros((g, 2)))
-            run_in_threads(slot_breathe, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
+            run_in_threads(breathe_slots, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
             for tile, there, points in zip(tiles, centres, same[i : i + together], strict=True):
                 yield labels_of(tile, m) if m == len(weights) else _nearest(there, points)
 

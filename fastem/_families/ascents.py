@@ -12,7 +12,7 @@ from fastem._families.normalise import LN2
 from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING
 from fastem._families.steps import Maximised, Rule
-from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, slot_ascend, tiles_of
+from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, ascend_slots, tiles_of
 from fastem._kernels._layout import STRIDE_BYTES
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray
@@ -88,7 +88,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
         given = *self._fixed, np.array(chosen), self._limits, *self._amounts
         arguments = *given, *self._state, self._ratios, self._outcomes, *scratch
         numbers = self._fixed[1].shape[1] * g * k * d * iterations
-        run_in_threads(slot_ascend, arguments, g, self._n_threads if numbers > _WORTH_THREADS else 1)
+        run_in_threads(ascend_slots, arguments, g, self._n_threads if numbers > _WORTH_THREADS else 1)
 
     def moved(self, start: int, points: FloatArray, weights: FloatArray) -> "GaussianAscents":
         (_, k, _), unused = self._means.shape, np.zeros((1, len(weights)), np.int64)

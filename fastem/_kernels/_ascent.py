@@ -192,7 +192,7 @@ def stretch_moments(path, moments, stretch):
             path[k, f] = moments[k, f] + (stretch - 1) * (moments[k, f] - path[k, f])
 
 
-@compact_kernel
+@kernel
 def slot_ascend(
     tiles,
     labels,
@@ -215,7 +215,7 @@ def slot_ascend(
     rows_of_matrices,
     slot,
 ):
-    """Serial: one ascent, that of the start chosen[slot]. S starts of m points.
+    """One ascent, that of the start chosen[slot]. S starts of m points.
 
     IN     labels (S, m); second (d, C), see `estimate`; chosen (G,)
     IN     limits (6,): iterations, least gain, least weight of a component, rounding of variances, 1 if
@@ -304,3 +304,53 @@ def slot_ascend(
                 outcome[FAILED] = 1
                 return
             stretch = 1.0
+
+
+@compact_kernel
+def ascend_slots(
+    tiles,
+    labels,
+    second,
+    chosen,
+    limits,
+    added,
+    floor,
+    weights,
+    means,
+    covariances,
+    whiteners,
+    constants,
+    ratios,
+    outcomes,
+    shares,
+    moments,
+    path,
+    coefficients,
+    rows_of_matrices,
+    begin,
+    end,
+):
+    """Serial: the ascents of the slots from `begin` to `end`, see `slot_ascend`."""
+    for slot in range(begin, end):
+        slot_ascend(
+            tiles,
+            labels,
+            second,
+            chosen,
+            limits,
+            added,
+            floor,
+            weights,
+            means,
+            covariances,
+            whiteners,
+            constants,
+            ratios,
+            outcomes,
+            shares,
+            moments,
+            path,
+            coefficients,
+            rows_of_matrices,
+            slot,
+        )

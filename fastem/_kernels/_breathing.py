@@ -176,9 +176,9 @@ def copy_centres(source, target, K):
             target[k, j] = source[k, j]
 
 
-@compact_kernel
+@kernel
 def slot_breathe(tiles, centres, noise, limits, more, totals, sums, errors, uses, marks, outcomes, slot):
-    """Serial: one geometry. G geometries, at most L = K + depth centres.
+    """One geometry. G geometries, at most L = K + depth centres.
 
     IN/OUT tiles (G, T, 4 + d, stride); centres (G, K, d), seeds at first
     IN     noise (N, d) of unit variance; limits (2,): centres to add at first, iterations of Lloyd's in all
@@ -220,3 +220,12 @@ def slot_breathe(tiles, centres, noise, limits, more, totals, sums, errors, uses
         breaths += 1
     assign(tiles, kept, K, totals, sums, errors, uses)
     outcomes[slot, 0], outcomes[slot, 1] = error, used
+
+
+@compact_kernel
+def breathe_slots(
+    tiles, centres, noise, limits, more, totals, sums, errors, uses, marks, outcomes, begin, end
+):
+    """Serial: the geometries from `begin` to `end`, see `slot_breathe`."""
+    for slot in range(begin, end):
+        slot_breathe(tiles, centres, noise, limits, more, totals, sums, errors, uses, marks, outcomes, slot)

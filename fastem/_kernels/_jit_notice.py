@@ -20,16 +20,16 @@ _STATISTICS = {
     "Categorical": 2,
 }
 _SECONDS = {
-    "slot_breathe": {"": 2},
-    "slot_ascend": {"": 2},
+    "breathe_slots": {"": 2},
+    "ascend_slots": {"": 2},
     "slot_statistics": _STATISTICS,
     "slot_scores": dict.fromkeys(_STATISTICS, 2),
     "slot_lloyd": {"Lloyd": 2},
     "slot_responsibilities": {"": 2},
 }
 _WORDS = {
-    "slot_breathe": "starts by k-means",
-    "slot_ascend": "starts by EM",
+    "breathe_slots": "starts by k-means",
+    "ascend_slots": "starts by EM",
     "slot_scores": "scores of",
     "slot_responsibilities": "columns of different kinds",
     "Lloyd": "k-means",

@@ -97,21 +97,26 @@ def run_slots(
 
 
 def run_in_threads(
-    one_slot: Callable[..., None], arguments: tuple[Any, ...], slots: int, n_threads: int | None
+    some_slots: Callable[..., None], arguments: tuple[Any, ...], slots: int, n_threads: int | None
 ) -> None:
-    """Do the same in threads of Python, for slots that take a millisecond and are not run again and again.
+    """Run `some_slots(*arguments, begin, end)` for all slots, in threads of Python.
 
-    This compiles no loop over arguments of these types, and its threads end. OpenMP's would spin for a while.
+    This is for slots that take a millisecond and are not run again and again. It compiles no loop over
+    arguments of these types, and its threads end. OpenMP's would spin for a while. One thread runs all slots
+    in one call, since a call with twenty arguments takes as long as a short slot.
     """
     if _serial or slots == 1 or n_threads == 1 or INTERPRETED:
         workers = 1
     else:
         workers = min(slots, numba.get_num_threads() if n_threads is None else n_threads)
     if workers == 1:
-        for slot in range(slots):
-            one_slot(*arguments, slot)
-    else:
-        _in_threads(one_slot, arguments, slots, min(workers, numba.config.NUMBA_NUM_THREADS))
+        some_slots(*arguments, 0, slots)
+        return
+
+    def one_slot(*given: Any) -> None:
+        some_slots(*given, given[-1] + 1)
+
+    _in_threads(one_slot, arguments, slots, min(workers, numba.config.NUMBA_NUM_THREADS))
 
 
 def _in_threads(one_slot: Callable[..., None], arguments: tuple[Any, ...], slots: int, workers: int) -> None:
