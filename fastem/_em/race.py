@@ -61,8 +61,9 @@ def polished(
 ) -> Maximised[P] | None:
     """Return where the best ascent on a sample of m rows ends, on all rows if these are few, or None.
 
-    Where rows are certain of their components, EM ends after two passes in any case. On the sample the ascent
-    makes at most `rest` iterations.
+    Where rows are certain of their components, EM ends after two passes in any case. Where a component becomes
+    singular on all rows, passes with their repairs take over. On the sample the ascent makes at most `rest`
+    iterations.
     """
     source, k = likelihood.source, likelihood.k
     work = source.n_samples * k * likelihood.family.multiply_adds(source.n_features)
@@ -70,7 +71,7 @@ def polished(
         rows = source.sample(source.n_samples, np.random.default_rng(0))
         moved = ascents.moved(best, points_of(likelihood, rows), rows.weights)
         moved.go_on([0], _REST, tol)
-        if moved.objective(0) is not None:
+        if moved.objective(0) is not None and set(moved.singular(0)) <= set(ascents.singular(best)):
             return moved.parameters(0)
     ascents.go_on([best], _REST if m == source.n_positive else rest, tol)
     return None if ascents.objective(best) is None else ascents.parameters(best)
