@@ -262,15 +262,17 @@ def test_integer_weights_count_as_repeated_rows():
         assert weighted.report.log_likelihood == pytest.approx(repeated.report.log_likelihood, rel=1e-10)
 
 
-def test_rows_of_weight_zero_are_as_if_absent():
-    X = clusters(13, 400, 2, 3)
-    weight = np.ones(400)
+@pytest.mark.parametrize(("dtype", "far", "rtol"), [("d", 1e9, 1e-8), ("d", 1e100, 1e-8), ("f", 1e30, 1e-4)])
+def test_rows_of_weight_zero_are_as_if_absent(dtype, far, rtol):
+    """Wherever they are, and though the first row is one of them."""
+    X = clusters(13, 400, 2, 3).astype(dtype)
+    weight = np.random.default_rng(0).uniform(0.5, 1, 400)
     weight[::3] = 0
     spoiled = X.copy()
-    spoiled[::3] = 1e9
+    spoiled[::3] = far
     with_zeros = fastem.fit(spoiled, 3, sample_weight=weight, rng=0)
-    without = fastem.fit(X[weight > 0], 3, rng=0)
-    np.testing.assert_allclose(with_zeros.means, without.means, rtol=1e-8)
+    without = fastem.fit(X[weight > 0], 3, sample_weight=weight[weight > 0], rng=0)
+    np.testing.assert_allclose(with_zeros.means, without.means, rtol=rtol)
 
 
 def test_rows_of_weight_zero_do_not_count():

@@ -11,8 +11,9 @@ from fastem._kernels._tile import slot_range
 def slot_moments(X, sample_weight, weights, means, squares, slot):
     """Compute the moments of the rows of one slot in float64.
 
-    We go twice through each tile. The first time we subtract its first row, so that a constant feature gets a
-    variance of exactly zero. Tiles are merged as in Chan, Golub and LeVeque (1983).
+    We go twice through each tile. The first time we subtract its first row of positive weight, so that a
+    constant feature gets a variance of exactly zero. Another row may be so far away that its difference from
+    the others has no digits of them. Tiles are merged as in Chan, Golub and LeVeque (1983).
 
     OUT weights (G,), means (G, d)
     OUT squares (G, d): sums of w (x - mean)^2
@@ -22,9 +23,12 @@ def slot_moments(X, sample_weight, weights, means, squares, slot):
     kind = means.dtype  # numba would compile np.empty(d) once more, beside that of other kernels
     origin, mean, sums = np.empty(d, kind), np.empty(d, kind), np.empty(d, kind)
     for first in range(start, stop, tile_rows(X)):
-        last = min(first + tile_rows(X), stop)
+        last, near = min(first + tile_rows(X), stop), first
+        if sample_weight.shape[0] > 0:
+            while near < last - 1 and not sample_weight[near] > 0:
+                near += 1
         for j in range(d):
-            origin[j] = X[first, j]
+            origin[j] = X[near, j]
             sums[j] = 0.0
         tile_weight = 0.0
         for i in range(first, last):
