@@ -227,19 +227,21 @@ def breathe(
         noise = rng.standard_normal((_NOISE, d))
         together = max(1, _TILES_BYTES // (8 * m * (d + 4)))
         for i in range(0, len(same), together):
-            group = [np.ascontiguousarray(points[:, part]) for points in same[i : i + together]]
-            g = len(group)
-            seeds = [kmeans_plus_plus(points, few, rng.random((k, 1))) for points in group]
-            tiles = np.stack([new_tiles(points, few) for points in group])
-            centres = np.stack([points[:, chosen].T for points, chosen in zip(group, seeds, strict=True)])
+            group = np.stack([points[:, part] for points in same[i : i + together]])
+            g, centres = len(group), np.empty((len(group), k, d))
+            for points, chosen in zip(group, centres, strict=True):
+                chosen[:] = points[:, kmeans_plus_plus(points, few, rng.random((k, 1)))].T
+            tiles = new_tiles(group, few)
             more, sums = np.empty((2, g, most, d))
             totals, errors, uses = np.empty((3, g, most))
             scratch = more, totals, sums, errors, uses, np.zeros((g, most), np.int64)
             limits = np.array([depth, iterations])
             arguments = (tiles, centres, noise, limits, *scratch, np.zeros((g, 2)))
             run_in_threads(breathe_slots, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
-            for tile, there, points in zip(tiles, centres, same[i : i + together], strict=True):
-                yield labels_of(tile, m) if m == len(weights) else _nearest(there, points)
+            if m == len(weights):
+                yield from labels_of(tiles, m)
+            else:
+                yield from map(_nearest, centres, same[i : i + together])
 
 
 def _nearest(centres: FloatArray, points: FloatArray) -> Array:
@@ -273,4 +275,4 @@ def agreement(labels: Array, others: Array, k: int) -> float:
     """Return the share of clusters that have a counterpart with nearly the same rows."""
     shared = np.bincount(labels * k + others, minlength=k * k).reshape(k, k)
     most = np.maximum(shared.sum(axis=1)[:, None], shared.sum(axis=0))
-    return float((shared >= np.maximum(_SAME * most, 1)).sum()) / k
+    return np.count_nonzero(shared >= np.maximum(_SAME * most, 1)) / k

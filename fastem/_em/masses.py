@@ -5,6 +5,8 @@ shrinks onto a mass is a finding, such as the zeros of a variable that is often 
 but so do their neighbours.
 """
 
+from functools import cache
+
 import numpy as np
 
 from fastem._em.objective import Likelihood
@@ -27,7 +29,7 @@ _NARROW = 2e-3
 
 def repeated_rows(points: FloatArray, weights: FloatArray, most: int) -> list[Array]:
     """Return the masks (m,) of at most `most` masses of equal points (d, m), the heaviest first."""
-    keys = (points * np.random.default_rng(0).uniform(1, 2, (len(points), 1))).sum(axis=0)
+    keys = (points * _direction(len(points))).sum(axis=0)
     ordered = np.sort(keys)
     if not (ordered[_LEAST_ROWS - 1 :] == ordered[: 1 - _LEAST_ROWS]).any():
         return []  # no point repeats so often
@@ -42,6 +44,12 @@ def repeated_rows(points: FloatArray, weights: FloatArray, most: int) -> list[Ar
         if counts[value] >= _LEAST_ROWS and _stands_out(values, totals, value, 0.0):
             masses.append(which == value)
     return masses
+
+
+@cache
+def _direction(d: int) -> FloatArray:
+    """Return a random direction (d, 1), along which different points are apart."""
+    return np.random.default_rng(0).uniform(1, 2, (d, 1))
 
 
 def masses_of(sample: Likelihood[P], rows: Rows, parameters: P, singular: list[int]) -> list[int]:

@@ -7,10 +7,10 @@ import numpy as np
 from fastem._families.base import Ascents
 from fastem._families.floor import NEAR, repair
 from fastem._families.layouts import GaussianParameters, Layout
-from fastem._families.matrices import gram
+from fastem._families.matrices import diagonals, gram
 from fastem._families.normalise import LN2
 from fastem._families.reseed import LEAST_ROWS
-from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING
+from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING, noise
 from fastem._families.steps import Maximised, Rule
 from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, ascend_slots, tiles_of
 from fastem._kernels._layout import STRIDE_BYTES
@@ -113,8 +113,24 @@ class GaussianAscents(Ascents[GaussianParameters]):
         return (float(self._outcomes[start, MEAN]) - expected) / float(weights.min())
 
     def singular(self, start: int) -> list[int]:
-        far = (self._ratios[start] > NEAR).all()  # it costs little to see that none is
-        return [] if far else self.parameters(start).floored
+        ratios = self._ratios[start]
+        far = (ratios > NEAR).all()  # it costs little to see that none is
+        if far or ((ratios > DOMINATED).all() and self._is_round(start)):
+            return []
+        return self.parameters(start).floored
+
+    def _is_round(self, start: int) -> bool:
+        """Return whether full matrices are certain not to be on the floor, by their whiteners.
+
+        The trace of the inverse of a covariance, in units of least variances, bounds its least eigenvalue,
+        and so all ratios that `repair` finds. Rounding errors do not double it.
+        """
+        if not self._layout.matrices:
+            return False
+        variances = diagonals(self._covariances[start])
+        least = np.maximum(self._amounts[0], noise(variances, self._precision, self._variance))
+        traces = np.einsum("kij,kij,kj->k", self._whiteners[start], self._whiteners[start], least)
+        return bool((2 * DOMINATED * traces < 1).all())
 
     def parameters(self, start: int) -> Maximised[GaussianParameters]:
         weights, means, covariances = self._weights[start], self._means[start], self._covariances[start]

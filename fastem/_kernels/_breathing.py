@@ -32,20 +32,20 @@ _NEIGHBOURS = 1.1  # mean distances between nearest centres, within which one re
 
 
 def new_tiles(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Tiles (T, 4 + d, stride) of float64 for points (d, m); the last is padded with points of weight 0."""
-    d, m = points.shape
+    """Tiles (G, T, 4 + d, stride) of float64 for points (G, d, m). The last are padded with weights of 0."""
+    G, d, m = points.shape
     rows, stride = TILE_BYTES // 8, STRIDE_BYTES // 8
     count = -(-m // rows)
-    padded = np.zeros((d + 1, count * rows))
-    padded[0, :m], padded[1:, :m] = weights, points
-    tiles = np.zeros((count, d + 4, stride))
-    tiles[:, _WEIGHT:, :rows] = padded.reshape(d + 1, count, rows).transpose(1, 0, 2)
+    padded = np.zeros((G, d + 1, count * rows))
+    padded[:, 0, :m], padded[:, 1:, :m] = weights, points
+    tiles = np.zeros((G, count, d + 4, stride))
+    tiles[:, :, _WEIGHT:, :rows] = padded.reshape(G, d + 1, count, rows).transpose(0, 2, 1, 3)
     return tiles
 
 
 def labels_of(tiles: np.ndarray, m: int) -> np.ndarray:
-    """The nearest centre of each of the m points."""
-    return tiles[:, _LABEL, : TILE_BYTES // 8].reshape(-1)[:m].astype(np.int64)
+    """The nearest centre of each of the m points, (G, m)."""
+    return tiles[:, :, _LABEL, : TILE_BYTES // 8].reshape(len(tiles), -1)[:, :m].astype(np.int64)
 
 
 @kernel
