@@ -61,8 +61,8 @@ def polished(
 ) -> Maximised[P] | None:
     """Return where the best ascent on a sample of m rows ends, on all rows if these are few, or None.
 
-    Where rows are certain of their components, EM ends after two passes in any case. Where a component becomes
-    singular on all rows, passes with their repairs take over. On the sample the ascent makes at most `rest`
+    Where rows are certain of their components, EM ends after two passes in any case. Where one becomes
+    singular on all rows, passes with repairs take over. On the sample the ascent makes at most `rest`
     iterations.
     """
     source, k = likelihood.source, likelihood.k
