@@ -30,9 +30,9 @@ from fastem._report import Breakdown, FitReport, FitStatus, collected_warnings
 from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray
 
-# Where passes are short, each fit is tried so many times. The first times there are new random starts, later
-# only clusters of those fits beside it that are new since the last time.
-_ROUNDS, _RANDOM_ROUNDS = 6, 3
+# Where passes are short, each fit is tried so many times. The first two times there are new random starts,
+# later only clusters of those fits beside it that are new since the last time.
+_ROUNDS, _RANDOM_ROUNDS = 5, 2
 
 # Where a pass takes more multiply-adds, there is one fit a cell, unless that cannot be the best.
 _LONG = 1 << 26
@@ -135,7 +135,7 @@ class Search:
         """Try the fits with k components. Yield those that are tried for the first and for the last time."""
         found, clear = list[Array](), False
         short = {kind for kind, likelihood in likelihoods.items() if k > 1 and not self._is_long(likelihood)}
-        if number == 0 or (k > 1 and number < (_RANDOM_ROUNDS if short else 2)):
+        if number == 0 or (k > 1 and number < _RANDOM_ROUNDS):
             found, clear = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
         for kind, likelihood in likelihoods.items():
             cell = k, kind
@@ -144,13 +144,13 @@ class Search:
                 self._fit_from(found[:1], 0, clear, kind, likelihood, drawn)
             elif kind in short:
                 others = self._from_others(k, kind, drawn, before)
-                if number < 2 or (number < _RANDOM_ROUNDS and self.improved.get(cell, -1) > before):
+                if number < _RANDOM_ROUNDS:
                     self._fit_from([*found, *others], 1, clear, kind, likelihood, drawn)
                 else:
                     self._fit_from(others, 0, clear, kind, likelihood, drawn)
                 if number == _ROUNDS - 1:
                     self._finish(kind, likelihood, drawn)
-            elif k > 1 and number < 2 and self._is_wanting(k, kind):
+            elif k > 1 and number < _RANDOM_ROUNDS and self._is_wanting(k, kind):
                 others = self._from_others(k, kind, drawn, None)
                 self._fit_from([*found, *others], 1, clear, kind, likelihood, drawn)
             if number in (0, _ROUNDS - 1 if kind in short else 1):
