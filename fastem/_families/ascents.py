@@ -13,6 +13,7 @@ from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING, noise
 from fastem._families.steps import Maximised, Rule
 from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, ascend_slots, tiles_of
+from fastem._kernels._ascent_mstep import Given, Scratch, State
 from fastem._kernels._layout import STRIDE_BYTES
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray
@@ -41,7 +42,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
     ) -> None:
         (d, _), s = points.shape, len(labels)
         m, columns = layout.shape(k, d)[0], d if layout.matrices else 1
-        self._layout, self._n_threads, self._given = layout, n_threads, (rule, added)
+        self._layout, self._n_threads, self._rule = layout, n_threads, (rule, added)
         self._precision, rounding = rule.precision, ROUNDING * rule.precision
         total = weights.sum()
         gaps = points - (np.einsum("ji,i->j", points, weights) / total)[:, None]
@@ -51,17 +52,17 @@ class GaussianAscents(Ascents[GaussianParameters]):
         self._variance = np.where(variance > rounding, variance, 1.0)
         floor = RELATIVE_FLOOR * self._variance
         near = np.argsort(labels[0], kind="stable")  # points of one cluster side by side
-        self._fixed = (
+        self._labels = np.take(labels, near, axis=1)  # labels[:, near] is in another order: another type
+        self._given = Given(
             tiles_of(points, weights, near, columns, m < k, layout.isotropic),
-            np.take(labels, near, axis=1),  # labels[:, near] is in another order, which is another type
             self._second(points, weights, m < k),
+            np.array([0, 0, LEAST_ROWS * rule.mean_row_weight, rounding, layout.isotropic, 1]),
+            floor if isinstance(added, str) else np.broadcast_to(added, d).copy(),
+            floor,
         )
-        self._amounts = floor if isinstance(added, str) else np.broadcast_to(added, d).copy(), floor
-        self._limits = np.array([0, 0, LEAST_ROWS * rule.mean_row_weight, rounding, layout.isotropic, 1])
-        self._weights, self._constants = np.zeros((2, s, k))
-        self._means = np.zeros((s, k, d))
-        self._covariances, self._whiteners = np.zeros((2, s, m, d, columns))
-        self._ratios = np.zeros((s, m))
+        (shares, constants), means = np.zeros((2, s, k)), np.zeros((s, k, d))
+        covariances, whiteners = np.zeros((2, s, m, d, columns))
+        self._states = State(shares, means, covariances, whiteners, constants, np.zeros((s, m)))
         self._outcomes = np.zeros((s, 4))
 
     def _second(self, points: FloatArray, weights: FloatArray, shared: bool) -> FloatArray:
@@ -81,26 +82,23 @@ class GaussianAscents(Ascents[GaussianParameters]):
         return max(s * k * d * columns, m * (1 + d + products)) <= _MOST_NUMBERS
 
     def go_on(self, chosen: list[int], iterations: int, tol: float, stretch: float = _STRETCH) -> None:
-        self._limits[:2], self._limits[5] = (iterations, tol), stretch
-        g, (_, k, d) = len(chosen), self._means.shape
-        sums = np.zeros((3, g, k, self._fixed[0].shape[1] - 1))
-        scratch = np.empty((g, k, STRIDE_BYTES // 8)), *sums, np.empty((g, 2, d))
-        given = *self._fixed, np.array(chosen), self._limits, *self._amounts
-        arguments = *given, *self._state, self._ratios, self._outcomes, *scratch
-        numbers = self._fixed[1].shape[1] * g * k * d * iterations
+        limits, tiles = self._given.limits, self._given.tiles
+        limits[:2], limits[5] = (iterations, tol), stretch
+        g, (_, k, d) = len(chosen), self._states.means.shape
+        sums = np.zeros((3, g, k, tiles.shape[1] - 1))
+        shares, rows = np.empty((g, k, STRIDE_BYTES // 8)), np.empty((g, 2, d))
+        scratches = Scratch(shares, sums[0], sums[1], sums[2], rows)
+        arguments = self._given, np.array(chosen), self._labels, self._states, self._outcomes, scratches
+        numbers = self._labels.shape[1] * g * k * d * iterations
         run_in_threads(ascend_slots, arguments, g, self._n_threads if numbers > _WORTH_THREADS else 1)
 
     def moved(self, start: int, points: FloatArray, weights: FloatArray) -> "GaussianAscents":
-        (_, k, _), unused = self._means.shape, np.zeros((1, len(weights)), np.int64)
-        other = GaussianAscents(self._layout, points, weights, unused, k, *self._given, self._n_threads)
-        for mine, others in zip(self._state, other._state, strict=True):
+        (_, k, _), unused = self._states.means.shape, np.zeros((1, len(weights)), np.int64)
+        other = GaussianAscents(self._layout, points, weights, unused, k, *self._rule, self._n_threads)
+        for mine, others in zip(self._states, other._states, strict=True):
             others[0] = mine[start]
         other._outcomes[0, ITERATIONS] = 1  # so that it does not begin with the labels
         return other
-
-    @property
-    def _state(self) -> tuple[FloatArray, ...]:
-        return self._weights, self._means, self._covariances, self._whiteners, self._constants
 
     def objective(self, start: int) -> float | None:
         return None if self._outcomes[start, FAILED] else float(self._outcomes[start, MEAN])
@@ -108,12 +106,13 @@ class GaussianAscents(Ascents[GaussianParameters]):
     def doubt(self, start: int) -> float:
         # The expected log-density given the labels, where squared distances to the means are d on average,
         # is less than the log-likelihood by the entropy of the labels.
-        weights, d = self._weights[start], self._means.shape[2]
-        expected = LN2 * float(weights @ self._constants[start]) - 0.5 * d
-        return (float(self._outcomes[start, MEAN]) - expected) / float(weights.min())
+        weights, d = self._states.weights[start], self._states.means.shape[2]
+        expected = LN2 * float(weights @ self._states.constants[start]) - 0.5 * d
+        doubt: float = (self._outcomes[start, MEAN] - expected) / weights.min()
+        return doubt
 
     def singular(self, start: int) -> list[int]:
-        ratios = self._ratios[start]
+        ratios = self._states.ratios[start]
         far = (ratios > NEAR).all()  # it costs little to see that none is
         if far or ((ratios > DOMINATED).all() and self._is_round(start)):
             return []
@@ -127,21 +126,27 @@ class GaussianAscents(Ascents[GaussianParameters]):
         """
         if not self._layout.matrices:
             return False
-        variances = diagonals(self._covariances[start])
-        least = np.maximum(self._amounts[0], noise(variances, self._precision, self._variance))
-        traces = np.einsum("kij,kij,kj->k", self._whiteners[start], self._whiteners[start], least)
+        variances = diagonals(self._states.covariances[start])
+        least = np.maximum(self._given.added, noise(variances, self._precision, self._variance))
+        traces = np.einsum(
+            "kij,kij,kj->k", self._states.whiteners[start], self._states.whiteners[start], least
+        )
         return bool((2 * DOMINATED * traces < 1).all())
 
     def parameters(self, start: int) -> Maximised[GaussianParameters]:
-        weights, means, covariances = self._weights[start], self._means[start], self._covariances[start]
+        weights, means, covariances = (
+            self._states.weights[start],
+            self._states.means[start],
+            self._states.covariances[start],
+        )
         shape = self._layout.shape(*means.shape)
         if self._layout.matrices:
             covariances = covariances + np.tril(covariances, -1).transpose(0, 2, 1)
         elif self._layout.isotropic:
             covariances = covariances[:, 0]
         covariances = covariances.reshape(shape)
-        floored = ~(self._ratios[start] > DOMINATED)  # before repairs
-        if self._layout.matrices and not (self._ratios[start] > NEAR).all():
-            floored |= repair(self._layout, covariances, self._amounts[0], self._variance, self._precision)
+        floored = ~(self._states.ratios[start] > DOMINATED)  # before repairs
+        if self._layout.matrices and not (self._states.ratios[start] > NEAR).all():
+            floored |= repair(self._layout, covariances, self._given.added, self._variance, self._precision)
         on_the_floor = [int(component) for component in np.flatnonzero(floored)]
         return Maximised(GaussianParameters(weights, means, covariances), [], [], on_the_floor)

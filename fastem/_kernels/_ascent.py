@@ -21,7 +21,7 @@ at [i, j - first(i)].
 
 import numpy as np
 
-from fastem._kernels._ascent_mstep import first, maximise
+from fastem._kernels._ascent_mstep import first, maximise, scratch_of, state_of
 from fastem._kernels._jit import compact_kernel, kernel
 from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
 from fastem._kernels._math import exp2, log2_reciprocal
@@ -193,79 +193,60 @@ def stretch_moments(path, moments, stretch):
 
 
 @kernel
-def slot_ascend(
-    tiles,
-    labels,
-    second,
-    chosen,
-    limits,
-    added,
-    floor,
-    weights,
-    means,
-    covariances,
-    whiteners,
-    constants,
-    ratios,
-    outcomes,
-    shares,
-    moments,
-    path,
-    coefficients,
-    rows_of_matrices,
-    slot,
-):
-    """One ascent, that of the start chosen[slot]. S starts of m points.
+def sum_responsibilities(given, labels, state, scratch, from_labels):
+    """Make the E-step. Return the mean of the log-densities, which is 0 for the responsibilities of labels.
 
-    IN     labels (S, m); second (d, C), see `estimate`; chosen (G,)
-    IN     limits (6,): iterations, least gain, least weight of a component, rounding of variances, 1 if
-           features share a variance, the longest stretch (1 is EM)
-    IN     added and floor (d,): see `whiten`
-    IN/OUT means (S, K, d), covariances and whiteners (S, M, d, C), constants (S, K); outcomes (S, 4) with
-           zeros at first. An ascent can go on later.
-    OUT    weights (S, K); ratios (S, M), see `whiten`
-    Scratch: shares (G, K, stride), moments, path and coefficients (G, K, F), rows_of_matrices (G, 2, d)
+    OUT moments, which are sums of responsibilities times features. Arguments are those of one ascent.
     """
-    start, size = chosen[slot], tile_rows(tiles)
-    labels, weights, means, covariances = labels[start], weights[start], means[start], covariances[start]
-    whiteners, constants, ratios = whiteners[start], constants[start], ratios[start]
-    outcome = outcomes[start]
-    shares, moments, path, coefficients = shares[slot], moments[slot], path[slot], coefficients[slot]
-    (K, d), (M, _, C), m, step = means.shape, covariances.shape, labels.shape[0], lanes(tiles)
-    isotropic = limits[4] > 0
-    used = 1 + d
+    tiles, second, isotropic = given.tiles, given.second, given.limits[4] > 0
+    means, whiteners, shares, moments = state.means, state.whiteners, scratch.shares, scratch.moments
+    (K, d), (M, _, C), m, step = means.shape, whiteners.shape, labels.shape[0], lanes(tiles)
+    size, used, likelihood, weight = tile_rows(tiles), 1 + d, 0.0, 0.0
     if M == K:
         used += 1 if isotropic else d if C == 1 else d * (d + 1) // 2
+    for k in range(K):
+        for f in range(moments.shape[1]):
+            moments[k, f] = 0.0
+    weigh_features(means, whiteners, state.constants, isotropic, scratch.coefficients)
+    for t in range(tiles.shape[0]):
+        tile, rows = tiles[t], min(size, -(-(m - t * size) // (4 * step)) * (4 * step))
+        if from_labels:
+            for k in range(K):
+                for b in range(rows):
+                    shares[k, b] = tile[0, b] if labels[min(t * size + b, m - 1)] == k else 0.0
+        else:
+            likelihood += share_points(tile, rows, scratch.coefficients, used, shares)
+        add_moments(tile, rows, shares, moments)
+    for k in range(K):
+        weight += moments[k, 0]
+    if M < K:  # what products would have added
+        for i in range(d):
+            for j in range(first(i, C), i + 1):
+                low, precision = first(i, C), 0.0
+                for t in range(i, d if C > 1 else i + 1):
+                    after = first(t, C)
+                    precision += whiteners[0, t, i - after] * whiteners[0, t, j - after]
+                likelihood -= _HALF_LOG2_E * precision * second[i, j - low] * (1.0 if i == j else 2.0)
+    return likelihood * _LN2 / weight
+
+
+@kernel
+def slot_ascend(given, chosen, all_labels, states, all_outcomes, scratches, slot):
+    """One ascent, that of the start chosen[slot]. S starts of m points.
+
+    IN     given: see `Given`; chosen (G,); all_labels (S, m)
+    IN/OUT states: see `State`, each array with S in front; all_outcomes (S, 4) with zeros at first. An ascent
+           can go on later.
+    Scratch: see `Scratch`, each array with G in front
+    """
+    start, limits = chosen[slot], given.limits
+    labels, outcome = all_labels[start], all_outcomes[start]
+    state, scratch = state_of(states, start), scratch_of(scratches, slot)
     stretch, before = 1.0, 0.0
     for turn in range(int(limits[0])):
         if outcome[SETTLED] + outcome[FAILED] > 0:
             return
-        likelihood = 0.0
-        for k in range(K):
-            for f in range(moments.shape[1]):
-                moments[k, f] = 0.0
-        weigh_features(means, whiteners, constants, isotropic, coefficients)
-        for t in range(tiles.shape[0]):
-            tile, rows = tiles[t], min(size, -(-(m - t * size) // (4 * step)) * (4 * step))
-            if outcome[ITERATIONS] == 0:
-                for k in range(K):
-                    for b in range(rows):
-                        shares[k, b] = tile[0, b] if labels[min(t * size + b, m - 1)] == k else 0.0
-            else:
-                likelihood += share_points(tile, rows, coefficients, used, shares)
-            add_moments(tile, rows, shares, moments)
-        weight = 0.0
-        for k in range(K):
-            weight += moments[k, 0]
-        if M < K:  # what products would have added
-            for i in range(d):
-                for j in range(first(i, C), i + 1):
-                    low, precision = first(i, C), 0.0
-                    for t in range(i, d if C > 1 else i + 1):
-                        after = first(t, C)
-                        precision += whiteners[0, t, i - after] * whiteners[0, t, j - after]
-                    likelihood -= _HALF_LOG2_E * precision * second[i, j - low] * (1.0 if i == j else 2.0)
-        likelihood *= _LN2 / weight
+        likelihood = sum_responsibilities(given, labels, state, scratch, outcome[ITERATIONS] == 0)
         early = outcome[ITERATIONS] < 2  # labels have no likelihood
         gain = 0.0 if early else likelihood - outcome[MEAN]
         if not early and gain < limits[1]:
@@ -281,76 +262,19 @@ def slot_ascend(
         # The last step of all is one of EM, which lowers no likelihood.
         if turn == 0 or turn == int(limits[0]) - 1 or outcome[SETTLED] > 0:
             stretch = 1.0
-        for _ in range(2):
-            least = _LEAST_RATIO if stretch > 1 else 0.0
-            stretch_moments(path, moments, stretch)
-            if maximise(
-                path,
-                second,
-                limits,
-                added,
-                floor,
-                least,
-                weights,
-                means,
-                covariances,
-                whiteners,
-                constants,
-                ratios,
-                rows_of_matrices[slot],
-            ):
-                break
-            if stretch == 1:
-                outcome[FAILED] = 1
-                return
+        stretch_moments(scratch.path, scratch.moments, stretch)
+        if maximise(given, scratch, _LEAST_RATIO if stretch > 1 else 0.0, state):
+            continue
+        if stretch > 1:
             stretch = 1.0
+            stretch_moments(scratch.path, scratch.moments, stretch)
+            if maximise(given, scratch, 0.0, state):
+                continue
+        outcome[FAILED] = 1
 
 
 @compact_kernel
-def ascend_slots(
-    tiles,
-    labels,
-    second,
-    chosen,
-    limits,
-    added,
-    floor,
-    weights,
-    means,
-    covariances,
-    whiteners,
-    constants,
-    ratios,
-    outcomes,
-    shares,
-    moments,
-    path,
-    coefficients,
-    rows_of_matrices,
-    begin,
-    end,
-):
+def ascend_slots(given, chosen, labels, states, outcomes, scratches, begin, end):
     """Serial: the ascents of the slots from `begin` to `end`, see `slot_ascend`."""
     for slot in range(begin, end):
-        slot_ascend(
-            tiles,
-            labels,
-            second,
-            chosen,
-            limits,
-            added,
-            floor,
-            weights,
-            means,
-            covariances,
-            whiteners,
-            constants,
-            ratios,
-            outcomes,
-            shares,
-            moments,
-            path,
-            coefficients,
-            rows_of_matrices,
-            slot,
-        )
+        slot_ascend(given, chosen, labels, states, outcomes, scratches, slot)

@@ -3,9 +3,58 @@
 Shapes are those of `_ascent`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fastem._kernels._jit import kernel, spliced_kernel
+
+
+class Given(NamedTuple):
+    """What all ascents share."""
+
+    tiles: np.ndarray  # (T, 1 + F, stride)
+    second: (
+        np.ndarray
+    )  # (d, C): the sum of the products of all points, for components that share a covariance
+    # (6,): iterations, least gain, least weight of a component, rounding of variances, 1 if features share a
+    # variance, the longest stretch (1 is EM)
+    limits: np.ndarray
+    added: np.ndarray  # (d,): see `whiten`
+    floor: np.ndarray  # (d,)
+
+
+class State(NamedTuple):
+    """Where an ascent is."""
+
+    weights: np.ndarray  # (K,)
+    means: np.ndarray  # (K, d)
+    covariances: np.ndarray  # (M, d, C)
+    whiteners: np.ndarray  # (M, d, C)
+    constants: np.ndarray  # (K,)
+    ratios: np.ndarray  # (M,): see `whiten`
+
+
+class Scratch(NamedTuple):
+    shares: np.ndarray  # (K, stride)
+    moments: np.ndarray  # (K, F)
+    path: np.ndarray  # (K, F)
+    coefficients: np.ndarray  # (K, F)
+    rows: np.ndarray  # (2, d)
+
+
+@kernel
+def state_of(states, start):
+    weights, means, covariances, whiteners, constants, ratios = states
+    return State(
+        weights[start], means[start], covariances[start], whiteners[start], constants[start], ratios[start]
+    )
+
+
+@kernel
+def scratch_of(scratches, slot):
+    shares, moments, path, coefficients, rows = scratches
+    return Scratch(shares[slot], moments[slot], path[slot], coefficients[slot], rows[slot])
 
 
 @spliced_kernel
@@ -87,26 +136,14 @@ def whiten(covariance, squares, added, floor, rounding, whitener, row):
 
 
 @kernel
-def maximise(
-    moments,
-    second,
-    limits,
-    added,
-    floor,
-    least,
-    weights,
-    means,
-    covariances,
-    whiteners,
-    constants,
-    ratios,
-    rows,
-):
-    """The M-step. Return whether all components have rows, and covariances of at least these ratios.
+def maximise(given, scratch, least, state):
+    """Make the M-step from the path. Return whether all components have rows, and ratios of at least `least`.
 
-    OUT weights (K,) to ratios (M,), see `slot_ascend`; `rows` (2, d) is scratch
+    OUT state
     """
-    (K, d), (M, _, C), squares = means.shape, covariances.shape, rows[0]
+    moments, second, limits, squares = scratch.path, given.second, given.limits, scratch.rows[0]
+    weights, means, covariances, whiteners, constants, ratios = state
+    (K, d), (M, _, C) = means.shape, covariances.shape
     weight, logarithm = 0.0, 0.0
     for k in range(K):
         weight += moments[k, 0]
@@ -120,7 +157,7 @@ def maximise(
                 own = second[i, 0 if C == 1 else i] / weight if M < K else means[k, i] * means[k, i]
                 squares[i] = own + covariances[k, i, i - first(i, C)]
             logarithm, ratios[k] = whiten(
-                covariances[k], squares, added, floor, limits[3], whiteners[k], rows[1]
+                covariances[k], squares, given.added, given.floor, limits[3], whiteners[k], scratch.rows[1]
             )
             if ratios[k] < least:
                 return False

@@ -76,7 +76,11 @@ def _kind(types):
 
 def _described(dispatcher, types):
     words = [_WORDS.get(dispatcher.py_func.__name__, ""), _WORDS.get(_kind(types), _kind(types).lower())]
-    return f"{' '.join(filter(None, words))}, {types[0].dtype}"
+    return f"{' '.join(filter(None, words))}, {_first_array(types).dtype}"
+
+
+def _first_array(types):
+    return _first_array(types[0].types) if hasattr(types[0], "types") else types[0]
 
 
 def give_notice():
