@@ -5,7 +5,7 @@
 
 The first runs each fit in a process of its own. Before it, a fit to a few rows loads or compiles the kernels.
 The second makes the fits of both libraries in turn in one process, each up to three times, and counts the
-shortest. Numbers of rows may follow.
+shortest. It waits between the two. Numbers of rows may follow.
 """
 
 import json
@@ -98,6 +98,8 @@ def measure(library, name):
     }
 
 
+# Threads of BLAS spin for a tenth of a second after their work, which would slow the library that comes next.
+SETTLE_SECONDS = 0.2
 ROWS = (500, 2_000, 5_000, 6_000, 20_000, 60_000, 200_000, 1_000_000)
 # The features, the components, how far they are apart, and the covariance type.
 MIXTURES = (
@@ -131,8 +133,9 @@ def by_rows(sizes):
             Ours(k, covariance_type=covariance_type, random_state=0).fit(X)
             for seed in range(3 if n <= 60_000 else 1):
                 ends, took = {}, {Theirs: [], Ours: []}
-                for _ in range(3 if n <= 20_000 else 1):
-                    for cls, durations in took.items():
+                for cls, durations in took.items():
+                    time.sleep(SETTLE_SECONDS)
+                    for _ in range(3 if n <= 20_000 else 1):
                         began = time.perf_counter()
                         model = cls(k, covariance_type=covariance_type, random_state=seed).fit(X)
                         durations.append(time.perf_counter() - began)
