@@ -7,6 +7,7 @@ import pytest
 
 import fastem
 from fastem._families import wide, wide_passes
+from fastem._families.matrices import cholesky, factors_of
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)
 # Neither is a multiple of a block or of a vector.
@@ -220,3 +221,14 @@ def test_correlated_features_keep_the_digits_of_a_narrow_direction(passes):
     assert len(passes) == 2
     root = np.linalg.inv(np.linalg.cholesky(exact.covariances))
     close(root @ found.covariances @ root.T, np.eye(D), 2e-5)
+
+
+@pytest.mark.parametrize("d", [127, 129, 260])
+def test_factors_of_large_matrices_are_those_of_lapack(d):
+    factors = np.tril(np.random.default_rng(0).standard_normal((3, d, d))) / d + np.eye(d)
+    scales = 10.0 ** np.linspace(-3, 3, d)
+    matrices = factors @ factors.transpose(0, 2, 1) * scales[:, None] * scales
+    close(factors_of(matrices) / scales[:, None], np.linalg.cholesky(matrices) / scales[:, None], 1e-12)
+    matrices[1, -1, -1] = -1
+    failed = np.isnan(cholesky(matrices)).all(axis=(1, 2))
+    assert failed.tolist() == [False, True, False]

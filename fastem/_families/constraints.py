@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from fastem._families.layouts import Diag, Full, GaussianSums, Layout, Spherical
+from fastem._families.matrices import gram
 from fastem._typing import FloatArray
 
 
@@ -67,7 +68,7 @@ class EEE(Constraint):
     def estimate(
         self, sums: GaussianSums, shift: FloatArray, weights: FloatArray, before: FloatArray | None
     ) -> FloatArray:
-        between = (shift * sums.weights[:, None]).T @ shift
+        between = gram((shift * sums.weights[:, None]).T, shift.T)
         return np.asarray((sums.scatter - between) / sums.weights.sum())
 
     def n_parameters(self, k: int, d: int) -> int:

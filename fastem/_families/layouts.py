@@ -15,12 +15,14 @@ from fastem._families.frame import Frame
 from fastem._families.matrices import (
     cholesky,
     diagonals,
+    factors_of,
     from_logarithms,
     identity,
     invert_lower,
     logarithms_of,
     lower,
     spread,
+    times,
 )
 from fastem._families.rounding import pass_dtype, pass_dtype_of_diagonals
 from fastem._kernels._full_estep import params_type
@@ -187,7 +189,7 @@ class Full(_Matrices):
         return _new_sums(slots, k, d, (k, d, d), 0)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        whiteners = invert_lower(np.linalg.cholesky(parameters.covariances))
+        whiteners = invert_lower(factors_of(parameters.covariances))
         dtype = pass_dtype(dtype, parameters.covariances, whiteners, parameters.means)
         log2_determinants = np.log2(diagonals(whiteners)).sum(axis=1)
         whiteners *= ROOT
@@ -224,10 +226,10 @@ class Tied(_Matrices):
         return _new_sums(slots, k, d, (2, d, d), k)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
-        inverses = invert_lower(np.linalg.cholesky(parameters.covariances))
+        inverses = invert_lower(factors_of(parameters.covariances))
         dtype, inverse = pass_dtype(dtype, parameters.covariances, inverses, None), inverses[0]
         whitener = (ROOT * inverse).astype(dtype)
-        means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)
+        means = times(whitener.astype(np.float64), parameters.means.T).T.astype(dtype, order="C")
         return TiedParams(
             **common(parameters, frame, np.log2(np.diagonal(inverse)).sum(), dtype),
             means=means,
@@ -245,11 +247,12 @@ class Tied(_Matrices):
         mixed, own = sums.second
         own = np.where(lower(len(own)), own, own.T)
         scatter = own + (mixed + mixed.T) / 2 + spread(whitened, sums.pivots)
-        scatter = colour @ scatter @ colour.T
+        scatter = times(colour, times(colour, scatter).T)
         # The products round the two triangles differently. The difference is large if the scales of the
         # features are far apart.
         scatter = (scatter + scatter.T)[None] / 2
-        return GaussianSums(whitened @ colour.T, sums.weights, first @ colour.T, scatter)
+        means, first = (np.ascontiguousarray(times(colour, points.T).T) for points in (whitened, first))
+        return GaussianSums(means, sums.weights, first, scatter)
 
     def scatter(self, parameters: GaussianParameters, weights: FloatArray) -> FloatArray:
         return np.asarray(parameters.covariances * weights.sum())

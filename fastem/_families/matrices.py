@@ -10,6 +10,7 @@ from fastem._typing import Array, FloatArray, read_only
 # BLAS makes products of fewer multiply-adds without other threads. Once awake, these spin for a while, and
 # passes that come next take longer.
 _FEW = 1 << 18
+_FEW_ROWS = 128  # the same for Cholesky factors
 # Products of points up to this squared length lose at most some 1e-12 of a gap of length 1.
 _NO_LOSS = 1e4
 _SMALL = 8  # triangular matrices of up to this size are inverted as general matrices
@@ -49,10 +50,28 @@ def invert_lower(factors: Array) -> FloatArray:
     return inverses
 
 
+def factors_of(matrices: FloatArray) -> FloatArray:
+    """Return the Cholesky factors. Large matrices are parted in halves.
+
+    Raises LinAlgError if a matrix is not positive definite.
+    """
+    d = matrices.shape[1]
+    if d < _FEW_ROWS:
+        return np.asarray(np.linalg.cholesky(matrices))
+    half = d // 2
+    factors = np.zeros_like(matrices)
+    first = factors[:, :half, :half] = factors_of(matrices[:, :half, :half])
+    # A product with the inverse of `first` would lose digits where its scales are far apart.
+    left = np.linalg.solve(first, matrices[:, half:, :half].transpose(0, 2, 1)).transpose(0, 2, 1)
+    factors[:, half:, :half] = left
+    factors[:, half:, half:] = factors_of(matrices[:, half:, half:] - left @ left.transpose(0, 2, 1))
+    return factors
+
+
 def cholesky(matrices: FloatArray) -> FloatArray:
     """Return the Cholesky factors, or NaN for matrices that are not positive definite."""
     try:
-        return np.asarray(np.linalg.cholesky(matrices))
+        return factors_of(matrices)
     except np.linalg.LinAlgError:
         if len(matrices) == 1:
             return np.full_like(matrices, np.nan)
@@ -94,7 +113,7 @@ def spread(points: FloatArray, shares: FloatArray) -> FloatArray:
     points = points - points.sum(axis=0) / len(points)
     if every(np.square(points).sum(axis=1) <= _NO_LOSS):
         both = shares + shares.T
-        return np.asarray(points.T @ (both.sum(axis=1)[:, None] * points - both @ points))
+        return gram(points.T, (both.sum(axis=1)[:, None] * points - times(both, points)).T)
     total = np.zeros((points.shape[1], points.shape[1]))
     for point, own in zip(points, shares, strict=True):
         sharing = own > 0

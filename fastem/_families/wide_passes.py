@@ -12,6 +12,7 @@ import numpy as np
 
 from fastem._families.compiled import CompiledFamily, KernelPass
 from fastem._families.frame import Frame
+from fastem._families.matrices import times
 from fastem._families.steps import S, Summed
 from fastem._families.wide import new_wide_sums, widened
 from fastem._kernels._parallel import run_slots
@@ -65,7 +66,7 @@ class _TiedPass(KernelPass[S]):
         return found
 
     def end(self) -> Summed[S] | None:
-        squares = np.einsum("ij,ij->", self._whitener @ self._sums.second[0], self._whitener)
+        squares = np.einsum("ij,ij->", times(self._whitener, self._sums.second[0]), self._whitener)
         self._sums.log2_likelihood[0] -= squares
         return super().end()
 
