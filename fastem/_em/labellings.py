@@ -18,7 +18,7 @@ from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.matrices import gram, times
 from fastem._kernels._breathing import breathe_slots, labels_of, new_tiles
-from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds
+from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds, single
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray, Rows
 
@@ -97,7 +97,7 @@ def weights_of_dense(points: FloatArray, weights: FloatArray, rng: np.random.Gen
 
     So k-means does not put centres where rows are noise. Rows at the edges of clusters are not missed.
     """
-    positive = np.flatnonzero(weights)
+    positive, points = np.flatnonzero(weights), points.astype(np.float64)
     chosen = rng.choice(positive, min(_SPOT_ROWS, len(positive)), replace=False)
     cloud = points[:, chosen]
     lengths, near = np.square(cloud).sum(axis=0), min(_NEIGHBOURS, len(chosen) - 1)
@@ -146,6 +146,13 @@ def geometries_of(
     kurtosis, in which clusters are apart most (Pena and Prieto 2001). It is an eigenvector of the fourth
     moments of Cardoso (1989).
     """
+    geometries, weights = _geometries_of(rows, dtype, family, frame)
+    return [*map(single, geometries)], weights
+
+
+def _geometries_of(
+    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame
+) -> tuple[list[FloatArray], FloatArray]:
     scaled, weights = standardised(rows, dtype, family, frame, isotropic=False)
     if len(scaled) == 1:
         return [scaled, scaled], weights
@@ -225,23 +232,22 @@ def breathe(
     for d, alike in groupby(geometries, key=len):
         same = list(alike)
         noise = rng.standard_normal((_NOISE, d))
-        together = max(1, _TILES_BYTES // (8 * m * (d + 4)))
+        together = max(1, _TILES_BYTES // (4 * len(weights) * (d + 5)))
         for i in range(0, len(same), together):
-            group = np.stack([points[:, part] for points in same[i : i + together]])
-            g, centres = len(group), np.empty((len(group), k, d))
+            whole = np.stack([*map(single, same[i : i + together])])
+            group = np.ascontiguousarray(whole[:, :, part])
+            g, centres = len(group), np.empty((len(group), k, d), np.float32)
             for points, chosen in zip(group, centres, strict=True):
                 chosen[:] = points[:, kmeans_plus_plus(points, few, rng.random((k, 1)))].T
             tiles = new_tiles(group, few)
-            more, sums = np.empty((2, g, most, d))
+            everyone = tiles if m == len(weights) else new_tiles(whole, weights)
+            more, sums = np.empty((g, most, d), np.float32), np.empty((g, most, d))
             totals, errors, uses = np.empty((3, g, most))
             scratch = more, totals, sums, errors, uses, np.zeros((g, most), np.int64)
             limits = np.array([depth, iterations])
-            arguments = (tiles, centres, noise, limits, *scratch, np.zeros((g, 2)))
+            arguments = (tiles, everyone, centres, noise, limits, *scratch, np.zeros((g, 2)))
             run_in_threads(breathe_slots, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
-            if m == len(weights):
-                yield from labels_of(tiles, m)
-            else:
-                yield from map(_nearest, centres, same[i : i + together])
+            yield from labels_of(everyone, len(weights))
 
 
 def _nearest(centres: FloatArray, points: FloatArray) -> Array:
@@ -251,7 +257,7 @@ def _nearest(centres: FloatArray, points: FloatArray) -> Array:
 
 def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generator) -> Array:
     """Return the mask of the rows of a spot where rows, whatever their weights, are denser than around it."""
-    positive = np.flatnonzero(weights)
+    positive, points = np.flatnonzero(weights), points.astype(np.float64)
     rows = (
         positive if len(positive) <= _SPOT_ROWS else np.sort(rng.choice(positive, _SPOT_ROWS, replace=False))
     )

@@ -9,7 +9,7 @@ from fastem._em.loop import StoppingRule
 from fastem._em.objective import Likelihood
 from fastem._families.centres import Centres
 from fastem._families.steps import Maximised
-from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
+from fastem._kernels._kmeans import kmeans_plus_plus, lloyd, single
 from fastem._typing import FloatArray
 
 INIT_NAMES = ("auto", "k-means++", "random_from_data")
@@ -95,7 +95,7 @@ def _breathed(
         runs = min(max(_RUNS_WORK // (work * _USUAL_ITERATIONS), 1), _MOST_RUNS)
         iterations, settling = _MOST_ITERATIONS, _SETTLING
     best, least = points[:, :k].T, np.inf
-    for labels in breathe([points] * runs, weights, k, rng, n_threads, iterations):
+    for labels in breathe([single(points)] * runs, weights, k, rng, n_threads, iterations):
         own = np.bincount(labels, weights, k)
         sums = np.stack([np.bincount(labels, weights * column, k) for column in points], axis=1)
         centers = np.ascontiguousarray(sums / np.where(own > 0, own, 1.0)[:, None])

@@ -1,12 +1,23 @@
 """k-means++ seeds and Lloyd's iterations, on a sample of standardised points.
 
-The points are an array (d, m), so that the lanes of a vector are points. The kernels are serial, because
-the sample is small. The caller provides the random numbers.
+The points are an array (d, m), so that the lanes of a vector are points. They are float32, which tells
+centres well enough, and sums over points are float64. The kernels are serial, because the sample is small.
+The caller provides the random numbers.
 """
 
 import numpy as np
 
 from fastem._kernels._jit import compact_kernel, kernel
+
+_FAR = 1e15  # points are within this, so that squared distances are in the range of float32
+
+
+def single(points: np.ndarray) -> np.ndarray:
+    """Return standardised points in float32. Only points without weight are too far for it."""
+    if points.dtype == np.float32:
+        return points
+    near: np.ndarray = np.minimum(np.maximum(points, -_FAR), _FAR).astype(np.float32, order="C")
+    return near
 
 
 @kernel
@@ -14,8 +25,9 @@ def squared_distances(points, centres, k, out):
     """OUT out[i]: |points[:, i] - centres[k]|^2"""
     d, m = points.shape
     for i in range(m):
-        out[i] = 0.0
-    for j in range(d):
+        z = points[0, i] - centres[k, 0]
+        out[i] = z * z
+    for j in range(1, d):
         c = centres[k, j]
         for i in range(m):
             z = points[j, i] - c
@@ -55,8 +67,9 @@ def kmeans_plus_plus(points: np.ndarray, weights: np.ndarray, uniforms: np.ndarr
     IN points (d, m), weights (m,), uniforms (K, T) in [0, 1)
     """
     (d, m), K = points.shape, len(uniforms)
-    seeds, centres = np.empty(K, np.int64), np.empty((K, d))
-    choose_seeds(points, weights, uniforms, centres, seeds, *np.ones((4, m)))
+    seeds, centres = np.empty(K, np.int64), np.empty((K, d), np.float32)
+    scratch = *np.ones((3, m), np.float32), np.empty(m)
+    choose_seeds(single(points), weights, uniforms, centres, seeds, *scratch)
     return seeds
 
 
@@ -70,7 +83,8 @@ def choose_seeds(points, weights, uniforms, centres, seeds, closest, best_distan
 def draw_seeds(points, weights, uniforms, centres, seeds, closest, best_distances, distances, cumulative):
     """OUT seeds (K,)
 
-    centres (K, d) and the last four arguments (m,) are scratch. `closest` must contain ones.
+    centres (K, d) and the last four arguments (m,) are scratch. `closest` must contain ones. Of these only
+    `cumulative` is float64.
     """
     d, m = points.shape
     K, T = uniforms.shape
@@ -102,9 +116,10 @@ def draw_seeds(points, weights, uniforms, centres, seeds, closest, best_distance
 def lloyd(points: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int) -> np.ndarray:
     """Run Lloyd's iterations until no label changes. Return the labels (m,), and update centres (K, d)."""
     m, K = points.shape[1], len(centres)
-    labels, nearest = np.full((2, m), -1)
-    scratch = *np.empty((2, m)), np.empty(K), np.empty_like(centres)
-    iterate(points, weights, centres, max_iter, labels, nearest, *scratch)
+    labels, nearest, own = np.full(m, -1), np.empty(m, np.int32), centres.astype(np.float32)
+    scratch = *np.empty((2, m), np.float32), np.empty(K), np.empty(centres.shape)
+    iterate(single(points), weights, own, max_iter, labels, nearest, *scratch)
+    centres[:] = own
     return labels
 
 
@@ -122,47 +137,53 @@ def labels_from_seeds(
     point tells where the centres are.
     """
     (_, d, m), (S, K, _) = geometries.shape, uniforms.shape
+    geometries, labels = single(geometries), np.full((S, m), -1)
     few = np.ascontiguousarray(geometries[:, :, ::step]), np.ascontiguousarray(weights[::step])
-    labels, two = np.full((S, m), -1), np.empty((2, m), np.int64)
-    scratch = two, np.empty((4, m)), np.empty(K, np.int64), np.empty(K), np.empty((2, K, d))
-    label_starts(geometries, *few, which, uniforms, max_iter, labels, *scratch)
+    own, nearest, rows = np.empty(few[1].shape, np.int64), np.empty(m, np.int32), np.empty((3, m), np.float32)
+    scratch = own, nearest, rows, np.empty(few[1].shape), np.empty(K, np.int64)
+    centres = np.empty((K, d), np.float32), np.empty(K), np.empty((K, d))
+    label_starts(geometries, *few, which, uniforms, max_iter, labels, *scratch, *centres)
     return labels
 
 
 @compact_kernel
 def label_starts(
-    geometries, few, weights, which, uniforms, max_iter, labels, two, rows, seeds, totals, centres
+    geometries,
+    few,
+    weights,
+    which,
+    uniforms,
+    max_iter,
+    labels,
+    own,
+    nearest,
+    rows,
+    cumulative,
+    seeds,
+    centres,
+    totals,
+    sums,
 ):
     """OUT labels (S, m), which must be -1 before
 
-    few (G, d, f) and weights (f,) are a part of the points and their weights. two (2, m), rows (4, m),
-    seeds and totals (K,) and centres (2, K, d) are scratch.
+    few (G, d, f) and weights (f,) are a part of the points and their weights. own and cumulative (f,),
+    nearest (m,), rows (3, m), seeds and totals (K,), and centres and sums (K, d) are scratch.
     """
     f = few.shape[2]
     for s in range(labels.shape[0]):
-        points, own = few[which[s]], centres[0]
+        points = few[which[s]]
         for i in range(f):
-            rows[0, i], two[0, i] = 1.0, -1
+            rows[0, i], own[i] = 1.0, -1
         draw_seeds(
-            points, weights, uniforms[s], own, seeds, rows[0, :f], rows[1, :f], rows[2, :f], rows[3, :f]
+            points, weights, uniforms[s], centres, seeds, rows[0, :f], rows[1, :f], rows[2, :f], cumulative
         )
         for k in range(seeds.shape[0]):
             for j in range(points.shape[0]):
-                own[k, j] = points[j, seeds[k]]
+                centres[k, j] = points[j, seeds[k]]
         if max_iter > 0:
-            settle(
-                points,
-                weights,
-                own,
-                max_iter,
-                two[0, :f],
-                two[1, :f],
-                rows[0, :f],
-                rows[1, :f],
-                totals,
-                centres[1],
-            )
-        assign(geometries[which[s]], own, labels[s], two[1], rows[0], rows[1])
+            one, other = rows[0, :f], rows[1, :f]
+            settle(points, weights, centres, max_iter, own, nearest[:f], one, other, totals, sums)
+        assign(geometries[which[s]], centres, labels[s], nearest, rows[0], rows[1])
 
 
 @compact_kernel
@@ -187,15 +208,18 @@ def settle(points, weights, centres, max_iter, labels, nearest, distances, candi
 def assign(points, centres, labels, nearest, distances, candidate):
     """Find the nearest centre of each point. Return how many labels changed.
 
-    OUT labels (m,); distances (m,): squared distances
+    OUT labels (m,); distances (m,): squared distances. nearest (m,) of int32 is scratch
     """
     m = points.shape[1]
-    for k in range(centres.shape[0]):
+    squared_distances(points, centres, 0, distances)
+    for i in range(m):
+        nearest[i] = 0
+    for k in range(1, centres.shape[0]):
         squared_distances(points, centres, k, candidate)
         for i in range(m):
-            if k == 0 or candidate[i] < distances[i]:
-                distances[i] = candidate[i]
-                nearest[i] = k
+            closer = candidate[i] < distances[i]
+            nearest[i] = np.int32(k) if closer else nearest[i]
+            distances[i] = candidate[i] if closer else distances[i]
     changed = 0
     for i in range(m):
         changed += 1 if nearest[i] != labels[i] else 0
