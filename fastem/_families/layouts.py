@@ -383,8 +383,9 @@ def common(
 ) -> dict[str, Any]:
     with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
         log2_weights = np.log2(parameters.weights) + log2_determinants
+    shift, inverse_scale = frame.in_dtype(dtype)
     return {
-        "shift": frame.shift.astype(dtype),
-        "inverse_scale": (1 / frame.scale).astype(dtype),
-        "log2_weights": log2_weights.astype(dtype),
+        "shift": shift,
+        "inverse_scale": inverse_scale,
+        "log2_weights": log2_weights.astype(dtype, copy=False),
     }
