@@ -87,8 +87,8 @@ def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
     if isotropic:
         largest = deviation.max()
         common = largest * np.sqrt(np.mean(np.square(deviation / largest))) if largest > 0 else 0.0
-        deviation = np.full_like(deviation, common)
-        constant = np.full_like(constant, common == 0 or bool(constant.all()))
+        deviation[:] = common
+        constant[:] = common == 0 or constant.all()
         magnitude = magnitude.max()
     if constant.any():
         deviation = np.where(constant, np.where(magnitude > _LEAST_MAGNITUDE, magnitude, 1.0), deviation)
