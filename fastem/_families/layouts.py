@@ -227,7 +227,7 @@ class Tied(_Matrices):
         inverses = invert_lower(np.linalg.cholesky(parameters.covariances))
         dtype, inverse = pass_dtype(dtype, parameters.covariances, inverses, None), inverses[0]
         whitener = (ROOT * inverse).astype(dtype)
-        means = (parameters.means @ whitener.T.astype(np.float64, copy=False)).astype(dtype, copy=False)
+        means = (parameters.means @ whitener.T.astype(np.float64)).astype(dtype)
         return TiedParams(
             **common(parameters, frame, np.log2(diagonals(inverse)).sum(), dtype),
             means=means,
