@@ -5,13 +5,18 @@ import numpy as np
 import pytest
 
 import fastem
+from fastem._api.fitting import likelihood_of
+from fastem._api.options import check_options
 from fastem._em import auto
+from fastem._em.race import ascents_of as ascents_of_sample
 from fastem._families.ascents import GaussianAscents
 from fastem._families.frame import Frame
 from fastem._families.layouts import Full
 from fastem._families.registry import GAUSSIANS
 from fastem._families.steps import Rule
 from fastem._kernels._ascent import ITERATIONS, ascend_slots
+from fastem._sources.open import source_of
+from fastem._typing import Rows
 
 REG_COVAR = 1e-3
 TYPES = ["full", "tied", "diag", "spherical"]
@@ -72,6 +77,24 @@ def test_an_over_relaxed_ascent_is_the_textbook(m, d, k, covariance_type):
     reshaped = found.covariances.reshape(expected[2].shape)
     np.testing.assert_allclose(reshaped, expected[2], rtol=1e-5, atol=1e-7)
     assert ascents.objective(1) - 0.5 * d * np.log(2 * np.pi) == pytest.approx(mean, rel=1e-8)
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_where_an_ascent_ends_tells_the_likelihood_before_its_last_step(covariance_type):
+    """So that a fit to the same rows knows the last gain. It does not where these were a sample."""
+    X, _, labels = problem(300, 2, 3)
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    options = check_options(3, covariance_type, "gaussian", "auto", 1, 1e-4, 200, "auto", "auto", None, 0)
+    likelihood = likelihood_of(source_of(X, weights, 1, k=3), options, "auto")
+    ascents = ascents_of_sample(likelihood, Rows("X", 0, X, weights), labels, 1)
+    ascents.go_on([2], 9, -np.inf)
+    statistics = likelihood.e_step(ascents.parameters(2).parameters)
+    ascents.go_on([2], 1, -np.inf)
+    after = ascents.parameters(2)
+    expected = likelihood.log_likelihood(statistics) / weights.sum()
+    assert likelihood.mean_before(after) == [pytest.approx(expected, rel=1e-12)]
+    assert likelihood.mean_before(likelihood.m_step(statistics)) == []
+    assert likelihood.mean_before(after._replace(before=after.before._replace(rows=299))) == []
 
 
 def test_over_relaxed_ascents_end_sooner_and_where_em_stays():

@@ -52,6 +52,25 @@ def test_a_gain_of_nothing_is_convergence_and_tol_zero_never_stops():
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
+def test_a_start_that_ends_on_all_rows_tells_its_last_gain(covariance_type):
+    """The rule then has three means after an iteration. A rule of the user has those of the history alone."""
+    X, seen = clusters(3, 600, 3, 3), list[int]()
+    model = fastem.fit(X, 3, covariance_type=covariance_type, rng=0)
+    assert (model.report.n_iter, model.report.status) == (1, FitStatus.CONVERGED)
+    fastem.fit(
+        X,
+        3,
+        covariance_type=covariance_type,
+        rng=0,
+        tol=lambda means: seen.append(len(means)) or len(means) > 2,
+    )
+    assert seen == [1, 2, 3]
+    assert fastem.fit(X, 3, covariance_type=covariance_type, rng=0, tol=0, max_iter=4).report.n_iter == 4
+    best = fastem.fit(X, 3, covariance_type=covariance_type, rng=0, tol=1e-10, max_iter=2000).report
+    assert abs(best.log_likelihood - model.report.log_likelihood) < 1e-4 * len(X)
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
 @pytest.mark.parametrize("acceleration", ["auto", None])
 def test_less_than_about_tol_is_left(covariance_type, acceleration):
     X = clusters(3, 1500, 3, 3)

@@ -19,6 +19,9 @@ _ROUNDINGS = 64.0
 # Where a component is singular, a floor may cost some mean log-likelihood. If a last step costs more than
 # this, arithmetic was too coarse for it, and it is taken back.
 _SENSELESS = 1.0
+# The last gain of a start counts if it is less than this part of `tol`. Steps before it may have been longer
+# than those of EM, so that the rate at which gains fell tells less of those to come.
+_LITTLE = 0.02
 
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
 KEPT = "kept: no data left to estimate its parameters from"
@@ -142,6 +145,7 @@ def ascend(
     run: Run[P] = Run(FitStatus.MAX_ITER if limits.max_iter > 0 else FitStatus.INITIAL)
     reseeds = limits.reseeds * k
     means: list[float] = []
+    earlier: list[float] = []  # that before the start, if it tells how little EM has left to gain
     slow = False  # whether a gain was less than `tol`
     m_step: Callable[[], Maximised[P]] = partial(_begin, start)
     while True:
@@ -167,7 +171,10 @@ def ascend(
             run.status = FitStatus.STOPPED
             return run
         rounding = _rounding(statistics, means[-1])
-        stop = limits.converged(means) and leapt is None
+        if run.n_iter == 0 and limits.tol > 0:
+            before_start = objective.mean_before(current)
+            earlier = [mean for mean in before_start if means[0] - mean < _LITTLE * limits.tol]
+        stop = limits.converged(earlier + means) and leapt is None
         if run.n_iter > 0 and not current.reseeded:
             fall = means[-2] - means[-1]
             if limits.tol > 0:

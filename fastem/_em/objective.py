@@ -42,6 +42,10 @@ class Objective(ABC, Generic[P]):
     def value(self, statistics: Statistics[Any], parameters: P) -> float:
         """Return the objective for the parameters, which are those of this E-step."""
 
+    def mean_before(self, start: Maximised[P]) -> list[float]:
+        """Return the objective per row before the last M-step of a start, if that saw all rows, or []."""
+        return []
+
 
 @dataclass(frozen=True)
 class Likelihood(Objective[P]):
@@ -142,6 +146,11 @@ class Likelihood(Objective[P]):
 
     def value(self, statistics: Statistics[Any], parameters: P) -> float:
         return self.log_likelihood(statistics) + self.log_prior(parameters)
+
+    def mean_before(self, start: Maximised[P]) -> list[float]:
+        if start.before is None or start.before.rows < self.source.n_positive:
+            return []
+        return [start.before.mean + self.family.log_constant(self.frame)]
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from typing import Literal
 import numpy as np
 
 from fastem._families.base import Ascents
-from fastem._families.floor import NEAR, repair
 from fastem._families.layouts import GaussianParameters, Layout
 from fastem._families.matrices import diagonals, gram
 from fastem._families.normalise import LN2
 from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING, noise
-from fastem._families.steps import Maximised, Rule
+from fastem._families.singular import NEAR, repair
+from fastem._families.steps import Before, Maximised, Rule
 from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, ascend_slots, tiles_of
 from fastem._kernels._ascent_mstep import Given, Scratch, State
 from fastem._kernels._layout import STRIDE_BYTES
@@ -149,4 +149,8 @@ class GaussianAscents(Ascents[GaussianParameters]):
         if self._layout.matrices and not (self._states.ratios[start] > NEAR).all():
             floored |= repair(self._layout, covariances, self._given.added, self._variance, self._precision)
         on_the_floor = [int(component) for component in np.flatnonzero(floored)]
-        return Maximised(GaussianParameters(weights, means, covariances), [], [], on_the_floor)
+        ended = GaussianParameters(weights, means, covariances)
+        before = None
+        if self._outcomes[start, ITERATIONS] > 1:  # labels have no likelihood
+            before = Before(self._labels.shape[1], float(self._outcomes[start, MEAN]))
+        return Maximised(ended, [], [], on_the_floor, before=before)

@@ -230,6 +230,10 @@ class Family(ABC, Generic[P, S]):
 
     # --- passes
 
+    def log_constant(self, frame: Frame) -> float:
+        """Return what the kernels leave out of each log-density."""
+        return 0.0
+
     @abstractmethod
     def pack(self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]) -> Any:
         """Convert the parameters to a NamedTuple of arrays for a pass, or to None if `origin` is None.

@@ -34,10 +34,6 @@ class CompiledFamily(Family[P, S]):
     def collect(self, packed: Any, merged: Any) -> S:
         """Convert the sums of the kernels, added over all slots, to the sums of a pass."""
 
-    def log_constant(self, frame: Frame) -> float:
-        """Return what the kernels leave out of each log-density."""
-        return 0.0
-
     def working_dtype(self, packed: Any) -> np.dtype[Any]:
         dtype: np.dtype[Any] = packed.shift.dtype
         return dtype

@@ -13,13 +13,11 @@ from fastem._families.given import Conjugate
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
 from fastem._families.matrices import every
 from fastem._families.reseed import alive_components, reseed
-from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING, hides, noise, stored_noise
+from fastem._families.rounding import RELATIVE_FLOOR, ROUNDING, hides, noise
+from fastem._families.singular import LEAST_RATIO, Spread, Stored, dominated, mend, spread_of
 from fastem._families.steps import Maximised, Rule
 from fastem._typing import Array, FloatArray
 
-# With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many
-# floors, the floor was not enough.
-_LEAST_RATIO = 0.5
 _LEAST_WEIGHT = 1e-200  # of which quotients are exact
 # A variance in user units must stay a normal number.
 _LEAST_REG_COVAR = float(np.finfo(np.float64).tiny)
@@ -30,16 +28,6 @@ _FINEST = float(np.finfo(np.float64).eps)
 _WHITENED = 64.0
 # In standard coordinates, rounding cannot leave so much variance of a feature that has none.
 _CLEAR = 0.25
-# We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
-# floors.
-NEAR = 1e3
-
-
-class Stored(NamedTuple):
-    """How the rows were rounded before a pass that is more precise than they are."""
-
-    precision: float  # spacing of numbers at 1 in the dtype of the rows
-    zero: FloatArray  # (d,) the rows of zeros, in standard coordinates
 
 
 class Fixed(NamedTuple):
@@ -129,8 +117,6 @@ def maximise_gaussian(
     resolved : the part of the variance of all rows below which a covariance is singular in any case
     variance : (d,) that of all rows, if it is known without the sums
     """
-    k, d = sums.means.shape
-    m = layout.shape(k, d)[0]
     row_weight = sums.weights.sum()
     if variance is None:
         variance = _total_variance(layout, sums, row_weight, ROUNDING * precision)
@@ -142,11 +128,54 @@ def maximise_gaussian(
     shares = _shares(sums.weights, row_weight, prior)
     sums, shift, known = _given(layout, sums, alive, fixed, prior)
     weights = _or_one(sums.weights, known)
+    covariances, repaired = _estimated(
+        layout, constraint, sums, shift, weights, known, amount, variance, precision, before, fixed
+    )
+    spread = spread_of(layout, covariances, amount, variance, precision, resolved, repaired)
+    if fixed is not None:
+        spread.ratios[fixed.covariances] = np.inf
+    means = sums.means + shift
+    floored = dominated(layout, covariances, spread, means, weights, stored)
+    if fixed is not None and floored is not None:
+        floored &= ~fixed.covariances
+    on_the_floor: list[int] = [] if floored is None else floored.nonzero()[0].tolist()
+    imprecise = precision > _FINEST and (
+        bool(on_the_floor and (spread.unknown > amount)[floored].any())
+        or hides(spread.pivots, spread.unknown, spread.variances, None if layout.centred else sums.means)
+    )
+    if on_the_floor:
+        mend(layout, covariances, spread.ratios, variance)
+    parameters = GaussianParameters(shares, means, covariances)
+    reseeded, kept = _reseeded(layout, parameters, alive, reseeds, fixed)
+    if on_the_floor:
+        spread.ratios[floored] = np.inf
+    slack = _slack(spread, parameters, precision)
+    if resolved and on_the_floor:
+        slack = np.inf  # it was narrower than the floor, by any factor
+    if prior is not None:
+        slack += _slack_of_prior(layout, covariances, sums.means, prior.rows / row_weight)
+    return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
 
-    repaired: Array | None = None
+
+def _estimated(
+    layout: Layout,
+    constraint: Constraint,
+    sums: GaussianSums,
+    shift: FloatArray,
+    weights: FloatArray,
+    known: Array,
+    amount: FloatArray,
+    variance: FloatArray,
+    precision: float,
+    before: FloatArray | None,
+    fixed: Fixed | None,
+) -> tuple[FloatArray, Array | None]:
+    """Return the covariances, and which of them got the floor before, (m,), if any could."""
     if fixed is not None and fixed.covariances.all():
-        covariances = fixed.parameters.covariances.copy()
-    elif not constraint.direct:
+        return fixed.parameters.covariances.copy(), None
+    repaired: Array | None = None
+    if not constraint.direct:
+        floor = RELATIVE_FLOOR * variance
         sums, repaired = _regularised(layout, sums, shift, known, amount, floor, precision)
         covariances = np.empty_like(sums.scatter)
         covariances[known] = constraint.estimate(
@@ -155,53 +184,31 @@ def maximise_gaussian(
     else:
         covariances = constraint.estimate(sums, shift, weights, before)
         covariances += layout.diagonal(amount[None])
-    if m == k and not every(known):
+    if len(covariances) == len(known) and not every(known):
         covariances[~known] = layout.diagonal((variance + amount)[None])
     if fixed is not None:
         covariances[fixed.covariances] = fixed.parameters.covariances[fixed.covariances]
-    pivots, variances = layout.pivots(covariances, d), layout.variances(covariances, d)
-    unknown = noise(variances, precision, variance)
-    if resolved:
-        unknown = np.maximum(unknown, resolved * variance)
-    least = np.maximum(amount, unknown)
-    if repaired is not None:
-        least[repaired] = np.maximum(least[repaired], floor)
-    ratios = _ratios(layout, covariances, pivots, least)
-    if fixed is not None:
-        ratios[fixed.covariances] = np.inf
-    floored = _some_below(ratios, DOMINATED)
-    if stored is not None:
-        # Arithmetic can cope with a variance as small as the rounding errors of rows. But it tells nothing.
-        distances = np.square(sums.means + shift - stored.zero)
-        squares = np.maximum(variances, 0) + (distances if m == k else weights @ distances / weights.sum())
-        rounded = np.maximum(unknown, stored_noise(squares, stored.precision))
-        lost = _some_below(_ratios(layout, covariances, pivots, rounded), DOMINATED)
-        floored |= lost if fixed is None else lost & ~fixed.covariances
-    on_the_floor: list[int] = floored.nonzero()[0].tolist()
-    imprecise = precision > _FINEST and (
-        bool(on_the_floor and (unknown > amount)[floored].any())
-        or hides(pivots, unknown, variances, None if layout.centred else sums.means)
-    )
-    if on_the_floor:
-        _mend(layout, covariances, ratios, variance)
+    return covariances, repaired
 
-    parameters = GaussianParameters(shares, sums.means + shift, covariances)
-    reseeded, kept = _reseeded(layout, parameters, alive, reseeds, fixed)
-    # If D is added to the covariance S, the log-density of an average row loses a quarter of the trace of
-    # (D inv(S + D))^2, to second order in D. In addition, rows have rounding errors, which weigh more the
-    # narrower the components are.
-    if on_the_floor:
-        ratios[floored] = np.inf
-    losses = np.square(1 / ratios).sum(axis=1)
-    slack = float(shares @ losses if m == k else losses[0])
-    slack += float(ROUNDING * precision * d * (ratios * least).min() ** -0.5)
-    if resolved and on_the_floor:
-        slack = np.inf  # it was narrower than the floor, by any factor
-    if prior is not None:
-        # The density of the prior has inverse covariances, whose errors go with their smallest eigenvalues.
-        narrowest = layout.ratios(covariances, np.ones((m, d))).min()
-        slack += float(ROUNDING * _FINEST * d * k * prior.rows / row_weight / narrowest)
-    return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
+
+def _slack(spread: Spread, parameters: GaussianParameters, precision: float) -> float:
+    """Return how much of the mean log-likelihood the floor and rounding may cost.
+
+    If D is added to the covariance S, the log-density of an average row loses a quarter of the trace of
+    (D inv(S + D))^2, to second order in D. In addition, rows have rounding errors, which weigh more the
+    narrower the components are.
+    """
+    (m, d), shares = spread.ratios.shape, parameters.weights
+    losses = np.square(1 / spread.ratios).sum(axis=1)
+    slack = float(shares @ losses if m == len(shares) else losses[0])
+    return slack + float(ROUNDING * precision * d * (spread.ratios * spread.least).min() ** -0.5)
+
+
+def _slack_of_prior(layout: Layout, covariances: FloatArray, means: FloatArray, share: float) -> float:
+    """The density of the prior has inverse covariances, whose errors go with their smallest eigenvalues."""
+    k, d = means.shape
+    narrowest = layout.ratios(covariances, np.ones((len(covariances), d))).min()
+    return float(ROUNDING * _FINEST * d * k * share / narrowest)
 
 
 def _shares(weights: FloatArray, total: float, prior: Conjugate | None) -> FloatArray:
@@ -270,7 +277,7 @@ def _regularised(
     own = OF_THEIR_OWN[type(layout)].estimate(sums._replace(scatter=scatter), shift, weights, None)
     variances = layout.variances(own, d)
     least = np.maximum(amount, noise(variances, precision, floor / RELATIVE_FLOOR))
-    singular = alive & ~(layout.pivots(own, d) > _LEAST_RATIO * least).all(axis=1)
+    singular = alive & ~(layout.pivots(own, d) > LEAST_RATIO * least).all(axis=1)
     about = about._replace(covariances=layout.diagonal(np.outer(singular, floor)))
     return sums._replace(scatter=scatter + layout.scatter(about, weights)), singular
 
@@ -278,48 +285,6 @@ def _regularised(
 def _of(sums: GaussianSums, chosen: Array) -> GaussianSums:
     """Return the sums of some components."""
     return GaussianSums(*(array[chosen] for array in sums))
-
-
-def repair(
-    layout: Layout, covariances: FloatArray, amount: FloatArray, variance: FloatArray, precision: float
-) -> Array:
-    """Repair singular covariances in place, to which `amount` has been added. Tell which are floored (m,)."""
-    pivots, variances = (
-        layout.pivots(covariances, len(variance)),
-        layout.variances(covariances, len(variance)),
-    )
-    least = np.maximum(amount, noise(variances, precision, variance))
-    ratios = _ratios(layout, covariances, pivots, least)
-    _mend(layout, covariances, ratios, variance)
-    return _some_below(ratios, DOMINATED)
-
-
-def _mend(layout: Layout, covariances: FloatArray, ratios: FloatArray, variance: FloatArray) -> None:
-    """Repair in place the covariances whose ratios to the least variances (m, d) are too small."""
-    singular = _some_below(ratios, _LEAST_RATIO)
-    if singular.any():
-        covariances += layout.diagonal(np.outer(singular, RELATIVE_FLOOR * variance))
-        lost = ~(layout.pivots(covariances, len(variance)) > 0).all(axis=1)
-        covariances[lost] = layout.diagonal(variance[None])
-
-
-def _ratios(layout: Layout, covariances: FloatArray, pivots: FloatArray, least: FloatArray) -> FloatArray:
-    """Return the ratios (m, d) of the variances of each covariance to `least` (m, d).
-
-    Covariances near the floor get ratios of eigenvalues, one for each direction. For all others the ratios
-    are of the variance of each feature given the features before it, which is cheaper.
-    """
-    ratios = np.asarray(pivots / least)
-    if not every(ratios > NEAR):
-        near = _some_below(ratios, NEAR)
-        ratios[near] = layout.ratios(covariances[near], least[near])
-    return ratios
-
-
-def _some_below(ratios: FloatArray, least: float) -> Array:
-    """Return which covariances have ratios (m, d) that are not above `least`, (m,)."""
-    above = ratios > least
-    return np.zeros(len(above), bool) if every(above) else np.asarray(~above.all(axis=1))
 
 
 def _total_variance(layout: Layout, sums: GaussianSums, total: float, rounding: float) -> FloatArray:

@@ -1,5 +1,6 @@
 """Standard coordinates, in which kernels and M-steps compute whatever the user's units are."""
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,21 +36,32 @@ class Moments(NamedTuple):
             return Moments(weight, mean, variance, observed, self.gaps + other.gaps)
 
 
-class Frame(NamedTuple):
+class _Axes(NamedTuple):
+    shift: FloatArray  # (d,)
+    scale: FloatArray  # (d,)
+    mean: FloatArray  # (d,) of the rows or of the mixture, in user units
+
+
+class Frame(_Axes):
     """The map x -> (x - shift) / scale, where each scale is an exact power of two (but see `gamma`).
 
     Because of the powers of two only the shift rounds. So a change of units by a power of two changes no bit
     of the result, offsets cost no precision, and no unit is too small or too large.
     """
 
-    shift: FloatArray  # (d,)
-    scale: FloatArray  # (d,)
-    mean: FloatArray  # (d,) of the rows or of the mixture, in user units
+    # There is no `__slots__`, so that a frame remembers what each pass asks for.
 
-    @property
+    @cached_property
     def log_scale(self) -> float:
         """Logarithm of the Jacobian, to subtract from log-densities in standard coordinates."""
         return float(np.log(self.scale).sum())
+
+    def in_dtype(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return the shift and the inverse scale for passes in this dtype."""
+        known: dict[np.dtype[Any], tuple[Array, Array]] = vars(self).setdefault("_in_dtype", {})
+        if dtype not in known:
+            known[dtype] = self.shift.astype(dtype), (1 / self.scale).astype(dtype)
+        return known[dtype]
 
     def standardise(self, points: Array) -> FloatArray:
         return np.asarray((points - self.shift) / self.scale, dtype=np.float64)
@@ -75,8 +87,8 @@ def frame_of(moments: Moments, dtype: np.dtype, isotropic: bool) -> Frame:
     if isotropic:
         largest = deviation.max()
         common = largest * np.sqrt(np.mean(np.square(deviation / largest))) if largest > 0 else 0.0
-        deviation = np.full_like(deviation, common)
-        constant = np.full_like(constant, common == 0 or bool(constant.all()))
+        deviation[:] = common
+        constant[:] = common == 0 or constant.all()
         magnitude = magnitude.max()
     if constant.any():
         deviation = np.where(constant, np.where(magnitude > _LEAST_MAGNITUDE, magnitude, 1.0), deviation)

@@ -371,8 +371,9 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
 
     def places(self, parameters: GaussianParameters) -> FloatArray:
         weights, means, covariances = parameters
-        variances = np.broadcast_to(self._layout.variances(covariances, means.shape[1]), means.shape)
-        return np.asarray(means / np.sqrt(weights @ variances))
+        variances = self._layout.variances(covariances, means.shape[1])
+        shared = len(variances) < len(means)
+        return np.asarray(means / np.sqrt(variances[0] if shared else weights @ variances))
 
     # --- files and messages
 

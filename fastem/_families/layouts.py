@@ -231,7 +231,7 @@ class Tied(_Matrices):
         whitener = (ROOT * inverse).astype(dtype)
         means = times(whitener.astype(np.float64), parameters.means.T).T.astype(dtype, order="C")
         return TiedParams(
-            **common(parameters, frame, np.log2(np.diagonal(inverse)).sum(), dtype),
+            **common(parameters, frame, np.log2(diagonals(inverse)).sum(), dtype),
             means=means,
             transposed_means=np.ascontiguousarray(means.T)[None],
             precisions=np.ones(len(means), dtype),
@@ -386,8 +386,9 @@ def common(
 ) -> dict[str, Any]:
     with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
         log2_weights = np.log2(parameters.weights) + log2_determinants
+    shift, inverse_scale = frame.in_dtype(dtype)
     return {
-        "shift": frame.shift.astype(dtype),
-        "inverse_scale": (1 / frame.scale).astype(dtype),
-        "log2_weights": log2_weights.astype(dtype),
+        "shift": shift,
+        "inverse_scale": inverse_scale,
+        "log2_weights": log2_weights.astype(dtype, copy=False),
     }

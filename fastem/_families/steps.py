@@ -65,6 +65,13 @@ class Rule(NamedTuple, Generic[P]):
     variance: FloatArray | None = None  # (d,) see `Family.total_variance`; None means that the sums tell
 
 
+class Before(NamedTuple):
+    """The E-step from which the last M-step of a start came."""
+
+    rows: int  # of positive weight
+    mean: float  # of the log-densities of the rows, as the kernels have them
+
+
 class Maximised(NamedTuple, Generic[P]):
     """New parameters, and the components whose parameters are not plain maximum likelihood."""
 
@@ -74,6 +81,7 @@ class Maximised(NamedTuple, Generic[P]):
     floored: list[int]  # components that would be singular without reg_covar or a bound
     slack: float = 0.0  # how much of the mean log-likelihood repairs and rounding may have cost
     imprecise: bool = False  # whether the sums should be taken again in float64, as float32 hides a variance
+    before: Before | None = None  # known where a kernel made a whole ascent
 
 
 class Summed(NamedTuple, Generic[S]):

@@ -64,19 +64,25 @@ class ArraySource(SlabSource):
     @cached_property
     def _whole(self) -> Rows | None:
         """All rows as one slab, if they are in memory as kernels read them: few are begun again and again."""
-        known = self._rows.known().items()
-        if not all(self._is_read(name, array) and not is_mapped(array) for name, array in known):
+        known = self._rows.known()
+        if not self.n_samples or not all(
+            self._is_read(*one) and not is_mapped(one[1]) for one in known.items()
+        ):
             return None
-        return next(self._slabs(max(1, self.n_samples)), None)
+        return self._slab(self._rows.start, known)
 
     def _slabs(self, rows: int) -> Iterator[Rows]:
         known = {name: swept(array, rows) for name, array in self._rows.known().items()}
         for parts in zip(*known.values(), strict=True):
-            start = self._rows.start + parts[0][0]
-            arrays = {name: self._converted(name, part) for name, (_, part) in zip(known, parts, strict=True)}
-            kept = self._kept.setdefault((start, len(parts[0][1])), {})
-            about = self._rows.names, kept if self.n_samples <= _KEPT_ROWS else None
-            yield Rows(self._rows.where, start, **arrays, names=about[0], kept=about[1])
+            arrays = {name: part for name, (_, part) in zip(known, parts, strict=True)}
+            yield self._slab(self._rows.start + parts[0][0], arrays)
+
+    def _slab(self, start: int, arrays: dict[str, Array]) -> Rows:
+        """Return rows that kernels can read."""
+        kept = self._kept.setdefault((start, len(arrays["X"])), {})
+        converted = {name: self._converted(name, array) for name, array in arrays.items()}
+        about = self._rows.names, kept if self.n_samples <= _KEPT_ROWS else None
+        return Rows(self._rows.where, start, **converted, names=about[0], kept=about[1])
 
     def _is_read(self, name: str, array: Array) -> bool:
         """Return whether kernels can read an array as it is."""

@@ -46,7 +46,10 @@ def few_of(rows: Rows) -> Few:
     if rows.weight is not None:
         X = X[rows.weight[::step][:_ROWS] > 0]
     first = zip(*X[:_VERY_FIRST].tolist(), strict=True)
-    columns = np.flatnonzero([not _is_measured(numbers) for numbers in first])
+    unclear = [j for j, numbers in enumerate(first) if not _is_measured(numbers)]
+    if not unclear:
+        return Few(len(X))
+    columns = np.array(unclear)
     for part in (X[:_FIRST_ROWS], X):
         if not len(columns):
             break

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastem._checks import row_ranges
 from fastem._families.frame import Moments
+from fastem._families.matrices import every
 from fastem._report import WarningCause, warn
 from fastem._typing import Array, Rows
 
@@ -29,11 +30,11 @@ def check_spread(
     """
     check_observed(moments, names)
     mean, variance = moments.mean, moments.variance
-    if (variance < _LEAST_DEVIATION**2).any():
+    if not every(variance >= _LEAST_DEVIATION**2):
         _check_small(chunks, moments, names)
     spacing = np.finfo(dtype if dtype.kind == "f" else np.float64).eps * np.abs(mean)
-    blurred = (variance > 0) & (np.sqrt(variance) < _LEAST_VALUES * spacing)
-    if blurred.any():
+    clear = np.sqrt(variance) >= _LEAST_VALUES * spacing
+    if not every(clear) and (blurred := (variance > 0) & ~clear).any():
         worst = int(np.argmax(blurred))
         warn(
             WarningCause.PRECISION,

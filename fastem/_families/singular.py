@@ -1,0 +1,120 @@
+"""Which covariances are singular up to rounding, and what is done about it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem._families.layouts import Layout
+from fastem._families.matrices import every
+from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, noise, stored_noise
+from fastem._typing import Array, FloatArray
+
+# With the floor added, a variance is at least 1 floor, except for rounding. If it is not more than this many
+# floors, the floor was not enough.
+LEAST_RATIO = 0.5
+# We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
+# floors.
+NEAR = 1e3
+
+
+class Stored(NamedTuple):
+    """How the rows were rounded before a pass that is more precise than they are."""
+
+    precision: float  # spacing of numbers at 1 in the dtype of the rows
+    zero: FloatArray  # (d,) the rows of zeros, in standard coordinates
+
+
+class Spread(NamedTuple):
+    """What decides which covariances are singular, (m, d) each."""
+
+    pivots: FloatArray
+    variances: FloatArray
+    unknown: FloatArray  # variances that cannot be told from rounding errors
+    least: FloatArray
+    ratios: FloatArray  # see `_ratios`
+
+
+def spread_of(
+    layout: Layout,
+    covariances: FloatArray,
+    amount: FloatArray,
+    variance: FloatArray,
+    precision: float,
+    resolved: float = 0.0,
+    repaired: Array | None = None,
+) -> Spread:
+    """Return the spread of covariances to which `amount` has been added. Those `repaired` got the floor too.
+
+    Variances below the part `resolved` of that of all rows are unknown.
+    """
+    pivots = layout.pivots(covariances, len(variance))
+    # Without correlations a feature varies as much given those before it.
+    variances = layout.variances(covariances, len(variance)) if layout.matrices else pivots
+    unknown = noise(variances, precision, variance)
+    if resolved:
+        unknown = np.maximum(unknown, resolved * variance)
+    least = np.maximum(amount, unknown)
+    if repaired is not None:
+        least[repaired] = np.maximum(least[repaired], RELATIVE_FLOOR * variance)
+    return Spread(pivots, variances, unknown, least, _ratios(layout, covariances, pivots, least))
+
+
+def dominated(
+    layout: Layout,
+    covariances: FloatArray,
+    spread: Spread,
+    means: FloatArray,
+    weights: FloatArray,
+    stored: Stored | None,
+) -> Array | None:
+    """Return which covariances rounding may dominate, (m,), or None if it dominates none.
+
+    `means` and `weights` of the components are needed if the rows were `stored` with rounding errors.
+    """
+    floored = None if every(spread.ratios > DOMINATED) else _some_below(spread.ratios, DOMINATED)
+    if stored is None:
+        return floored
+    # Arithmetic can cope with a variance as small as the rounding errors of rows. But it tells nothing.
+    squares, distances = np.maximum(spread.variances, 0), np.square(means - stored.zero)
+    if len(covariances) < len(distances):
+        distances = weights @ distances / weights.sum()
+    rounded = np.maximum(spread.unknown, stored_noise(squares + distances, stored.precision))
+    lost = _some_below(_ratios(layout, covariances, spread.pivots, rounded), DOMINATED)
+    return lost if floored is None else floored | lost
+
+
+def repair(
+    layout: Layout, covariances: FloatArray, amount: FloatArray, variance: FloatArray, precision: float
+) -> Array:
+    """Repair singular covariances in place, to which `amount` has been added. Tell which are floored (m,)."""
+    ratios = spread_of(layout, covariances, amount, variance, precision).ratios
+    mend(layout, covariances, ratios, variance)
+    return _some_below(ratios, DOMINATED)
+
+
+def mend(layout: Layout, covariances: FloatArray, ratios: FloatArray, variance: FloatArray) -> None:
+    """Repair in place the covariances whose ratios to the least variances (m, d) are too small."""
+    singular = _some_below(ratios, LEAST_RATIO)
+    if singular.any():
+        covariances += layout.diagonal(np.outer(singular, RELATIVE_FLOOR * variance))
+        lost = ~(layout.pivots(covariances, len(variance)) > 0).all(axis=1)
+        covariances[lost] = layout.diagonal(variance[None])
+
+
+def _ratios(layout: Layout, covariances: FloatArray, pivots: FloatArray, least: FloatArray) -> FloatArray:
+    """Return the ratios (m, d) of the variances of each covariance to `least` (m, d).
+
+    Covariances near the floor get ratios of eigenvalues, one for each direction. For all others the ratios
+    are of the variance of each feature given the features before it, which is cheaper.
+    """
+    ratios = np.asarray(pivots / least)
+    if not every(ratios > NEAR):
+        near = _some_below(ratios, NEAR)
+        ratios[near] = layout.ratios(covariances[near], least[near])
+    return ratios
+
+
+def _some_below(ratios: FloatArray, least: float) -> Array:
+    """Return which covariances have ratios (m, d) that are not above `least`, (m,)."""
+    above = ratios > least
+    return np.zeros(len(above), bool) if every(above) else np.asarray(~above.all(axis=1))
