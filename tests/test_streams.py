@@ -257,6 +257,7 @@ class UsedUp:
             r"chunk 1 of X must have the columns \['a', 'b', 'c'\], as the first chunk",
         ),
         (lambda: iter([]), ValueError, "X must have at least one chunk"),
+        (lambda: None, TypeError, "X as a function must return an iterable of chunks of rows; got NoneType"),
         ([X[:0]], ValueError, "X must have at least one row; its chunks have none"),
         ([X[:1]], ValueError, "k must be at most the number of rows"),
         ([X[:5], X[5:9] * 1e200], ValueError, "X has values too large"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem._sources.chunk_checks import raise_mapping, raise_one_shot
+from fastem._sources.chunk_checks import check_chunks, raise_mapping, raise_one_shot
 from fastem._sources.tables import as_table
 from fastem._typing import RawChunk
 
@@ -35,7 +35,7 @@ class IterableReader(Reader):
         self.lasting = isinstance(X, Sequence)
 
     def chunks(self) -> Iterator[RawChunk]:
-        for number, item in enumerate(self._make()):
+        for number, item in enumerate(check_chunks(self._make())):
             yield RawChunk(f"chunk {number} of X", *_parts(item))
 
 
