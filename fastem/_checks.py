@@ -22,9 +22,14 @@ def row_ranges(n: int) -> Iterator[slice]:
     return (slice(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK))
 
 
+def is_sparse(value: Any) -> bool:
+    """Whether a value is a sparse matrix or array of SciPy."""
+    return hasattr(value, "toarray") and hasattr(value, "nnz")
+
+
 def check_numeric(value: Any, name: str) -> Array:
     """Return an array of real numbers. If `value` is one already, it is not copied."""
-    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+    if is_sparse(value):
         raise TypeError(
             f"{name} must be a dense array; got a sparse {type(value).__name__}. "
             f"Convert it with {name}.toarray()."

@@ -45,6 +45,26 @@ def test_a_path_gives_the_bits_of_its_rows(folder):
     np.testing.assert_array_equal(clustered.predict("wide.csv"), clustered.labels)
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "categorical"])
+def test_labels_may_be_unknown(folder, kind):
+    """A field without a label is one of -1. All other columns must be complete as ever."""
+    first = X[:, 0].tolist() if kind == "gaussian" else np.where(X[:, 1] > 0, "u", "v").tolist()
+    known = np.where(np.arange(len(X)) % 5, -1, X[:, 0] > np.median(X[:, 0])).tolist()
+    rows = [f"{a},{b!r}," for a, b in zip(first, X[:, 1].tolist(), strict=True)]
+    options = {"distribution": {"a": kind, "b": "gaussian"}, "rng": 0}
+    models = []
+    for unknown in ("", "-1"):
+        cells = (row + (unknown if z < 0 else str(z)) for row, z in zip(rows, known, strict=True))
+        (folder / "known.csv").write_text("\n".join(["a,b,z", *cells]))
+        models.append(fastem.fit("known.csv", 2, labels="z", **options))
+    np.testing.assert_array_equal(models[0].weights, models[1].weights)
+    (folder / "known.csv").write_text("a,b,z\n1,2,\n3,,\n5,6,1\n2,8,0")
+    with pytest.raises(ValueError, match=r"cells without one: 1 in column 'b', in 4 rows"):
+        fastem.fit("known.csv", 2, labels="z")
+    with pytest.raises(ValueError, match=r"cells without one: 2 in column 'z', in 4 rows"):
+        fastem.fit("known.csv", 2, sample_weight="z", columns=["a"])
+
+
 def test_text(folder):
     options = {"distribution": {"kind": "categorical", "length": "gaussian"}, "rng": 0}
     model = fastem.fit("wide.csv", 2, columns=["kind", "length"], **options)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -191,9 +192,10 @@ def test_what_parquet_can_hold(tmp_path):
         "single": pa.array(X[:500, 0], pa.float32()),
         "integer": pa.array(np.random.default_rng(1).integers(0, 99, 500), pa.int16()),
         "yes": pa.array(np.random.default_rng(0).random(500) < 0.5),
+        "price": pa.array([Decimal(cents).scaleb(-2) for cents in range(500)], pa.decimal128(10, 2)),
     }
     pq.write_table(pa.table(columns), tmp_path / "X.parquet")
-    rows = np.column_stack([column.to_numpy(zero_copy_only=False) for column in columns.values()])
+    rows = np.column_stack([np.array(column.to_pylist(), np.float64) for column in columns.values()])
     for names, expected in (
         (list(columns), rows.astype(np.float64)),
         (["single"], X[:500, :1].astype(np.float32)),
@@ -255,6 +257,7 @@ class UsedUp:
             r"chunk 1 of X must have the columns \['a', 'b', 'c'\], as the first chunk",
         ),
         (lambda: iter([]), ValueError, "X must have at least one chunk"),
+        (lambda: None, TypeError, "X as a function must return an iterable of chunks of rows; got NoneType"),
         ([X[:0]], ValueError, "X must have at least one row; its chunks have none"),
         ([X[:1]], ValueError, "k must be at most the number of rows"),
         ([X[:5], X[5:9] * 1e200], ValueError, "X has values too large"),

@@ -241,6 +241,16 @@ def raise_one_shot(X: Any) -> NoReturn:
     )
 
 
+def check_chunks(made: Any) -> Iterable[Any]:
+    """Return the chunks that a function has made."""
+    if not isinstance(made, Iterable):
+        raise TypeError(
+            f"X as a function must return an iterable of chunks of rows; got {type(made).__name__}. Let it "
+            "return a list or an iterator, or yield each chunk."
+        )
+    return made
+
+
 def raise_mapping(X: Mapping[Any, Any]) -> NoReturn:
     remedy = "Make a table of its columns: pandas.DataFrame(X), or polars.DataFrame(X)."
     if "X" in X:

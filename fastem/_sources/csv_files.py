@@ -50,12 +50,13 @@ def read_csv(
     feature_names: tuple[str, ...] | None = None,
     vocabulary: Vocabulary | None = None,
     gaps: Gaps = NO_GAPS,
+    labels: Sequence[str] = (),
 ) -> CsvRows:
     """Read the `columns`, or those of a model, or all but the `others`, which are read too.
 
     A first line that is not all numbers has the names. Without it, columns are named by their numbers, from
     0. Columns that are not read may hold text. The others may if there is a `vocabulary`. Cells without a
-    number become NaN if there may be `gaps`.
+    number become NaN if there may be `gaps`, and in `labels`, which may be unknown, in any case.
     """
     head = _head(os.fspath(path))
     check_named_columns([*(columns or ()), *others], head.names)
@@ -77,16 +78,19 @@ def read_csv(
         raise ValueError(f"{head.path!r} must have at least one row of numbers.")
     used = [head.names.index(name) for name in (*chosen, *others)]
     d = len(chosen)
+    whole = [j for j in used if not gaps.allowed and head.names[j] not in labels]  # where nothing may lack
     rows: Any = None
     if not has_text(vocabulary):
         try:
             rows = _loaded(head, used, np.float64)
         except ValueError as error:
-            rows = _loaded_with_gaps(head, used) if gaps.allowed else None
+            rows = _loaded_with_gaps(head, used) if len(whole) < len(used) else None
+            if rows is not None and np.isnan(rows[:, [used.index(j) for j in whole]]).any():
+                _explain(head, whole, error, gaps)
             if rows is None and vocabulary is None:
                 _explain(head, used, error, gaps)
     if rows is None:
-        rows = _with_text(head, used, d, vocabulary or (), gaps)
+        rows = _with_text(head, used, d, vocabulary or (), gaps, whole)
         X: Array | Columns = Columns(rows.arrays[:d], rows.are_text[:d], chosen if head.named else None)
         beside = rows.arrays[d:]
     else:
@@ -198,7 +202,9 @@ def _loaded(head: _Head, used: list[int], dtype: Any, convert: Any = None) -> Ar
     return np.asarray(rows)
 
 
-def _with_text(head: _Head, used: list[int], d: int, vocabulary: Vocabulary, gaps: Gaps) -> Columns:
+def _with_text(
+    head: _Head, used: list[int], d: int, vocabulary: Vocabulary, gaps: Gaps, whole: list[int]
+) -> Columns:
     """Return the columns, some of which may hold text: those of a `vocabulary`, or that are not numbers."""
     try:
         rows = _loaded(head, used, np.str_)
@@ -209,7 +215,7 @@ def _with_text(head: _Head, used: list[int], d: int, vocabulary: Vocabulary, gap
         text = bool(vocabulary) and j < d and vocabulary[j] is not None
         if not text:
             numbers = strings
-            if gaps.allowed:
+            if used[j] not in whole:
                 numbers = np.where(_are_in(_MISSING, strings), "nan", strings)
             try:
                 arrays.append(numbers.astype(np.float64))

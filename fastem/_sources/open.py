@@ -124,7 +124,9 @@ def _of_csv(
     gaps: Gaps,
 ) -> tuple[Any, tuple[str, ...] | None, About]:
     """Return the rows of a file, the names of their columns, and columns in place of their names."""
-    rows, names, others = read_csv(path, columns, about.names, feature_names, vocabulary, gaps)
+    rows, names, others = read_csv(
+        path, columns, about.names, feature_names, vocabulary, gaps, about.named[1]
+    )
     return rows, names, about.with_columns(others)
 
 

@@ -179,7 +179,8 @@ def _check_type(name: str, kind: Any, texts: bool) -> None:
 
     if texts and _is_text(kind):
         return
-    if not (types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind)):
+    numbers = types.is_floating, types.is_integer, types.is_boolean, types.is_decimal
+    if not any(holds(kind) for holds in numbers):
         raise TypeError(
             f"X must hold real numbers; column {name!r} has type {kind}. Choose others with columns=[...]."
         )
@@ -192,6 +193,8 @@ def _strings(column: Any) -> Array:
 
 def _numbers(column: Any) -> Array:
     """Return the numbers of a column, with NaN for missing values."""
+    if str(column.type).startswith("decimal"):
+        column = column.cast("string")  # since pyarrow rounds decimals to neighbours of the nearest double
     if str(column.type) not in ("float", "double", "halffloat"):
         column = column.cast("double", safe=False)
     return np.asarray(column.to_numpy(zero_copy_only=False))

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastem._sources.chunk_checks import raise_mapping, raise_one_shot
+from fastem._checks import is_sparse
+from fastem._sources.chunk_checks import check_chunks, raise_mapping, raise_one_shot
 from fastem._sources.tables import as_table
 from fastem._typing import RawChunk
 
@@ -35,7 +36,7 @@ class IterableReader(Reader):
         self.lasting = isinstance(X, Sequence)
 
     def chunks(self) -> Iterator[RawChunk]:
-        for number, item in enumerate(self._make()):
+        for number, item in enumerate(check_chunks(self._make())):
             yield RawChunk(f"chunk {number} of X", *_parts(item))
 
 
@@ -64,7 +65,7 @@ class StoreReader(Reader):
 
 def reader_of(X: Any) -> Reader | None:
     """Return a reader of X in chunks, or None if X is in memory or is not data."""
-    if isinstance(X, np.ndarray) or _is_table(X):
+    if isinstance(X, np.ndarray) or is_sparse(X) or _is_table(X):
         return None
     if isinstance(X, Mapping):
         raise_mapping(X)
