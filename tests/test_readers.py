@@ -1,7 +1,6 @@
 """What can go wrong while data are read: threads, interrupts, iterators that end early, unusual files."""
 
 import _thread
-import decimal
 import itertools
 import signal
 import sqlite3
@@ -276,7 +275,6 @@ def test_numbers_that_parquet_may_hold(tmp_path):
 @pytest.mark.parametrize(
     "column",
     [
-        pa.array([decimal.Decimal("1.5")] * 3),
         pa.array([[1.0], [2.0], [3.0]]),
         pa.array([1, 2, 3], pa.timestamp("s")),
         pa.nulls(3),

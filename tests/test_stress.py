@@ -147,6 +147,26 @@ def test_some_small_fits():
     run_fits(settings(SETTINGS, max_examples=100), FITS // BATCH)
 
 
+def test_rows_of_hardly_any_weight_may_be_beyond_float32():
+    """Where equal components are parted, one row of weight 1e-101 is 1e51 deviations away."""
+    check_fit(
+        {
+            "n": 7,
+            "d": 1,
+            "k": 4,
+            "seed": 3006996,
+            "dtype": "f4",
+            "degeneracy": "one point repeated",
+            "layout": "swapped",
+            "weights": "integers",
+            "covariance_type": "full",
+            "init": "random_from_data",
+            "reg_covar": 1e-3,
+            "tol": 1e-4,
+        }
+    )
+
+
 @pytest.mark.slow
 def test_many_small_fits():
     resident = []
