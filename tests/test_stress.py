@@ -147,6 +147,7 @@ def test_some_small_fits():
     run_fits(settings(SETTINGS, max_examples=100), FITS // BATCH)
 
 
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 def test_rows_of_hardly_any_weight_may_be_beyond_float32():
     """Where equal components are parted, one row of weight 1e-101 is 1e51 deviations away."""
     check_fit(
