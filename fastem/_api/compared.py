@@ -1,4 +1,4 @@
-"""What `select` compares: numbers of components, covariance types, and held-out rows. Checked arguments."""
+"""What `select` compares: numbers of components, covariance types, and held-out rows. Checked arguments and rows."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from fastem._api.options import Options
+from fastem._api.posterior import check_prior
 from fastem._api.selecting import Kind
 from fastem._checks import check_integer
 from fastem._families.registry import ELLIPTICAL, MCLUST
+from fastem._sources.checks import check_enough_rows
 from fastem._sources.passes import Source
 
 _SUCH_AS = "Pass numbers of components, such as range(1, 10)."
@@ -64,7 +66,29 @@ def check_split(held_out: float, rows: int, others: int, k: int) -> None:
         )
 
 
-def check_total_weight(source: Source) -> None:
+def check_rows(
+    source: Source, kinds: Iterable[Options[Any]], ks: list[int], criterion: str, splits: float
+) -> None:
+    """Raise an error if the rows cannot serve one of the fits, or cannot be held out."""
+    largest = int(source.known.labels.max(initial=-1))
+    if largest >= ks[0]:
+        raise ValueError(
+            f"k must be more than the largest known label, {largest}, in all fits; got k={ks[0]}. "
+            f"Begin with k={largest + 1}."
+        )
+    for one in kinds:
+        check_prior(one, source.n_features)
+    check_enough_rows(ks[-1], source.n_samples, source.n_positive)
+    if splits > source.n_positive:
+        raise ValueError(
+            f"held_out must be at most the number of rows of positive weight, {source.n_positive}; "
+            f"got {splits}."
+        )
+    if criterion != "held-out":
+        _check_total_weight(source)
+
+
+def _check_total_weight(source: Source) -> None:
     total = source.moments().weight
     if total < source.n_positive / 10:
         raise ValueError(

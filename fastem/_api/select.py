@@ -12,8 +12,8 @@ from fastem._api.advice import singular_in_words, warn_of_few_values, warn_of_la
 from fastem._api.compared import (
     check_held_out,
     check_ks,
+    check_rows,
     check_split,
-    check_total_weight,
     check_types,
     different,
 )
@@ -23,7 +23,6 @@ from fastem._api.interrupted import FitInterrupted, interruption
 from fastem._api.missing import Missing, how_to_ask
 from fastem._api.mixture import Mixture
 from fastem._api.options import Options, check_options
-from fastem._api.posterior import check_prior
 from fastem._api.prior import Prior
 from fastem._api.progress import counting_bar
 from fastem._api.selecting import Cell, Fit, Kind, Search
@@ -36,7 +35,6 @@ from fastem._em.loop import PassLost, StoppingRule
 from fastem._em.starts import INIT_NAMES
 from fastem._families.distribution import Distribution
 from fastem._report import FitReport, FitStatus, WarningCause, warn
-from fastem._sources.checks import check_enough_rows
 from fastem._sources.folds import Fold
 from fastem._sources.open import source_of
 from fastem._sources.passes import Source
@@ -211,34 +209,29 @@ def select(
         remedy=how_to_ask(options.family),
         noise=noise,
     )
-    largest = int(source.known.labels.max(initial=-1))
-    if largest >= ks[0]:
-        raise ValueError(
-            f"k must be more than the largest known label, {largest}, in all fits; got k={ks[0]}. "
-            f"Begin with k={largest + 1}."
-        )
-    for one in kinds.values():
-        check_prior(one, source.n_features)
-    check_enough_rows(ks[-1], source.n_samples, source.n_positive)
-    if splits > source.n_positive:
-        raise ValueError(
-            f"held_out must be at most the number of rows of positive weight, {source.n_positive}; "
-            f"got {splits}."
-        )
-    if criterion != "held-out":
-        check_total_weight(source)
+    check_rows(source, kinds.values(), ks, criterion, splits)
+    kinds = _adapted(source, kinds, ks[-1])
+    _warn_of_rows(source, kinds.values())
+    work = _Work(source, kinds, ks, init, criterion, callback)
+    with counting_bar(progress, work.steps(max(1, int(splits)) if splits else 0), "select") as advance:
+        return work.selection(rng, splits, advance)
+
+
+def _adapted(source: Source, kinds: dict[Kind, Options[Any]], k: int) -> dict[Kind, Options[Any]]:
+    """Return the options of the types that differ, whose families know the rows, for up to k components."""
     if source.n_features == 1:
         kinds = different(kinds)
     facts = source.facts()
     kinds = {kind: one._replace(family=one.family.adapted(facts)) for kind, one in kinds.items()}
     for one in kinds.values():
-        one.family.n_parameters(ks[-1], source.n_features)
-    warn_of_few_values(source, next(iter(kinds.values())).family)
+        one.family.n_parameters(k, source.n_features)  # a mistake in a user's shows here, not in bic
+    return kinds
+
+
+def _warn_of_rows(source: Source, kinds: Iterable[Options[Any]]) -> None:
+    warn_of_few_values(source, next(iter(kinds)).family)
     warn_of_large_noise(source)
-    warn_of_pairs(source, [one.family for one in kinds.values() if one.prior is None])
-    work = _Work(source, kinds, ks, init, criterion, callback)
-    with counting_bar(progress, work.steps(max(1, int(splits)) if splits else 0), "select") as advance:
-        return work.selection(rng, splits, advance)
+    warn_of_pairs(source, [one.family for one in kinds if one.prior is None])
 
 
 class _Work:

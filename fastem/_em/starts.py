@@ -25,9 +25,6 @@ _ROWS_PER_COMPONENT = 32
 # Further iterations of Lloyd lower the distances within clusters by at most 1 % (on the ten data sets of
 # docs/howto/compare_with_scikit_learn.py), and EM improves the start anyway.
 _LLOYD_ITERATIONS = 20
-# Rows are at most so many deviations from the mean for k-means, which is float32. Only rows of less than
-# 1e-24 of all weight can be farther.
-_FARTHEST = 1e12
 
 
 def sample_size(likelihood: Likelihood[P], most: int) -> int:
@@ -166,8 +163,6 @@ def standardised(
     if isotropic:
         variance[:] = variance.mean()
     points /= np.sqrt(np.where(variance > 0, variance, 1.0))[:, None]
-    if weights.min() * _FARTHEST**2 < total:
-        np.clip(points, -_FARTHEST, _FARTHEST, out=points)
     return points, weights
 
 

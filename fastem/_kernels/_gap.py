@@ -66,34 +66,39 @@ def _gap(context, builder, signature, arguments):
             builder.store(builder.fadd(builder.load(target, align=8), more, flags=FAST), target, align=8)
         return builder.fmul(z, z, flags=FAST)
 
-    def loop(start, stop, width, zero):
-        """Return the sum of the steps from start to stop."""
-        before = builder.block
-        test, body, after = (builder.append_basic_block(name) for name in ("test", "features", "gap"))
-        builder.branch(test)
-        builder.position_at_end(test)
-        j, q = builder.phi(start.type), builder.phi(zero.type)
-        builder.cbranch(builder.icmp_signed("<", j, stop), body, after)
-        builder.position_at_end(body)
-        end = builder.fadd(q, step(j, width > 1), flags=FAST)
-        following = builder.add(j, ir.Constant(j.type, width))
-        for value, first_value, last_value in ((j, start, following), (q, zero, end)):
-            value.add_incoming(first_value, before)
-            value.add_incoming(last_value, body)
-        builder.branch(test)
-        builder.position_at_end(after)
-        return q
-
     none = ir.Constant(d.type, 0)
     whole = builder.sub(d, builder.srem(d, ir.Constant(d.type, lanes)))
-    squares = loop(none, whole, lanes, ir.Constant(vector_type, [0.0] * lanes))
-    rest = loop(whole, d, 1, ir.Constant(_DOUBLE, 0.0))
-    # Not FAST: LLVM would make one chain of additions of these.
+    squares = _loop(builder, none, whole, lanes, ir.Constant(vector_type, [0.0] * lanes), step)
+    rest = _loop(builder, whole, d, 1, ir.Constant(_DOUBLE, 0.0), step)
+    return builder.fadd(_sum_of_lanes(builder, squares, lanes), rest)
+
+
+def _loop(builder, start, stop, width, zero, step):
+    """Return the sum of the steps from start to stop."""
+    before = builder.block
+    test, body, after = (builder.append_basic_block(name) for name in ("test", "features", "gap"))
+    builder.branch(test)
+    builder.position_at_end(test)
+    j, q = builder.phi(start.type), builder.phi(zero.type)
+    builder.cbranch(builder.icmp_signed("<", j, stop), body, after)
+    builder.position_at_end(body)
+    end = builder.fadd(q, step(j, width > 1), flags=FAST)
+    following = builder.add(j, ir.Constant(j.type, width))
+    for value, first_value, last_value in ((j, start, following), (q, zero, end)):
+        value.add_incoming(first_value, before)
+        value.add_incoming(last_value, body)
+    builder.branch(test)
+    builder.position_at_end(after)
+    return q
+
+
+def _sum_of_lanes(builder, vector, lanes):
+    """Add halves to halves. Not FAST: LLVM would make one chain of additions of these."""
     while lanes > 1:
         lanes //= 2
         halves = (list(range(start, start + lanes)) for start in (0, lanes))
-        squares = builder.fadd(*(shuffle(builder, squares, squares, half) for half in halves))
-    return builder.fadd(builder.extract_element(squares, I32(0)), rest)
+        vector = builder.fadd(*(shuffle(builder, vector, vector, half) for half in halves))
+    return builder.extract_element(vector, I32(0))
 
 
 # squared_gap(X, i, places, k, scale): |(X[i] - places[k]) * scale|^2. places (K, d) and scale are float64.

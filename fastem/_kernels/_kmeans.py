@@ -13,7 +13,7 @@ _FAR = 1e15  # points are within this, so that squared distances are in the rang
 
 
 def single(points: np.ndarray) -> np.ndarray:
-    """Return standardised points in float32. Only points without weight are too far for it."""
+    """Return standardised points in float32. Only points of hardly any weight are too far for it."""
     if points.dtype == np.float32:
         return points
     near: np.ndarray = np.minimum(np.maximum(points, -_FAR), _FAR).astype(np.float32, order="C")
@@ -116,7 +116,7 @@ def draw_seeds(points, weights, uniforms, centres, seeds, closest, best_distance
 def lloyd(points: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int) -> np.ndarray:
     """Run Lloyd's iterations until no label changes. Return the labels (m,), and update centres (K, d)."""
     m, K = points.shape[1], len(centres)
-    labels, nearest, own = np.full(m, -1), np.empty(m, np.int32), centres.astype(np.float32)
+    labels, nearest, own = np.full(m, -1), np.empty(m, np.int32), single(centres)
     scratch = *np.empty((2, m), np.float32), np.empty(K), np.empty(centres.shape)
     iterate(single(points), weights, own, max_iter, labels, nearest, *scratch)
     centres[:] = own
