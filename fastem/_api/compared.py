@@ -1,4 +1,4 @@
-"""What `select` compares: numbers of components, covariance types, and held-out rows. Checked arguments and rows."""
+"""What `select` compares: numbers of components, covariance types, and rows. Checked arguments."""
 
 from collections.abc import Iterable
 from itertools import islice
