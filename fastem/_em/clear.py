@@ -43,13 +43,13 @@ def clear_start(
 ) -> tuple[Ascents[P], int] | None:
     """Return ascents on the sample, and which of them ends where EM does if clusters are clear, or None."""
     k = sample.k
-    found = _quick_labels(geometries, weights, k, rng)
+    found = _quick_labels(geometries, weights, k, rng, n_threads)
     agreed = next((one for one, other in combinations(found, 2) if agreement(one, other, k) == 1), None)
     if agreed is None or repeated_rows(geometries[0], weights, k - 1):
         return None
     work = len(weights) * k * sample.family.multiply_adds(sample.source.n_features)
     others = [labels for labels in found if agreement(agreed, labels, k) < 1]
-    others += random_labels(geometries[0], weights, k, rng, min(_RANDOM, _RANDOM_WORK // work))
+    others += random_labels(geometries[0], weights, k, rng, min(_RANDOM, _RANDOM_WORK // work), 1)
     ascents = ascents_of(sample, rows, [agreed, *others], n_threads)
     if ascents is None:
         return None
@@ -106,11 +106,11 @@ def _step(m: int, k: int, per_centre: int = _PER_CENTRE) -> int:
 
 
 def _quick_labels(
-    geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator
+    geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
 ) -> list[Array]:
     """Return the labels of the rows by k-means in each geometry but the last, several of the first."""
     seen = np.stack(geometries[:-1])
     which = np.append(np.zeros(_SEEDS, np.int64), np.arange(1, len(seen)))
     uniforms = rng.random((len(which), k, 2 + int(np.log(k))))
     step = _step(len(weights), k)
-    return [*labels_from_seeds(seen, which, weights, uniforms, _LLOYD_ITERATIONS, step)]
+    return [*labels_from_seeds(seen, which, weights, uniforms, _LLOYD_ITERATIONS, step, n_threads)]

@@ -32,7 +32,7 @@ _DEPTH = 5
 # Lloyd's iterations in each geometry end after this many. Most data need a quarter of them.
 _LLOYD_ITERATIONS = 200
 _NOISE = 64  # directions in which new centres are put beside others
-# Threads take longer to start than fewer numbers (rows x features x centres) take.
+# Threads take longer to wake up than fewer numbers (rows x features x centres) take.
 _WORTH_THREADS = 1 << 14
 # Geometries run side by side while their tiles fit in this memory.
 _TILES_BYTES = 16 << 20
@@ -110,13 +110,18 @@ def weights_of_dense(points: FloatArray, weights: FloatArray, rng: np.random.Gen
 
 
 def random_labels(
-    points: FloatArray, weights: FloatArray, k: int, rng: np.random.Generator, count: int
+    points: FloatArray,
+    weights: FloatArray,
+    k: int,
+    rng: np.random.Generator,
+    count: int,
+    n_threads: int | None,
 ) -> list[Array]:
     """Return the nearest of k seeds of each point (d, m), so many times."""
     if count == 0:
         return []
     which, uniforms = np.zeros(count, np.int64), rng.random((count, k, 1))
-    return [*labels_from_seeds(points[None], which, weights, uniforms, 0)]
+    return [*labels_from_seeds(points[None], which, weights, uniforms, 0, 1, n_threads)]
 
 
 def nearest_known(points: FloatArray, weights: FloatArray, known: Array, k: int) -> Array:

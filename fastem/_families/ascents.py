@@ -18,8 +18,8 @@ from fastem._kernels._layout import STRIDE_BYTES
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray
 
-# Threads take longer to start than fewer numbers (rows x features x components x ascents x iterations) take.
-_WORTH_THREADS = 1 << 21
+# Threads wake up later than so many numbers (rows x features x components x ascents x iterations) take.
+_WORTH_THREADS = 1 << 19
 # Steps are at most so many times as long as those of EM.
 _STRETCH = 16.0
 # The arrays of all ascents hold at most this many numbers (16 MB).

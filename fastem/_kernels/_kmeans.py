@@ -8,7 +8,10 @@ The caller provides the random numbers.
 import numpy as np
 
 from fastem._kernels._jit import compact_kernel, kernel
+from fastem._kernels._parallel import run_in_threads
 
+# Threads take longer to wake up than fewer numbers (points x features x centres x starts x iterations) take.
+_WORTH_THREADS = 1 << 19
 _FAR = 1e15  # points are within this, so that squared distances are in the range of float32
 
 
@@ -130,6 +133,7 @@ def labels_from_seeds(
     uniforms: np.ndarray,
     max_iter: int = 0,
     step: int = 1,
+    n_threads: int | None = 1,
 ) -> np.ndarray:
     """Return the labels (S, m) of S starts: seeds by greedy k-means++, and then Lloyd's iterations.
 
@@ -138,11 +142,17 @@ def labels_from_seeds(
     """
     (_, d, m), (S, K, _) = geometries.shape, uniforms.shape
     geometries, labels = single(geometries), np.full((S, m), -1)
-    few = np.ascontiguousarray(geometries[:, :, ::step]), np.ascontiguousarray(weights[::step])
-    own, nearest, rows = np.empty(few[1].shape, np.int64), np.empty(m, np.int32), np.empty((3, m), np.float32)
-    scratch = own, nearest, rows, np.empty(few[1].shape), np.empty(K, np.int64)
-    centres = np.empty((K, d), np.float32), np.empty(K), np.empty((K, d))
-    label_starts(geometries, *few, which, uniforms, max_iter, labels, *scratch, *centres)
+    few, own = np.ascontiguousarray(geometries[:, :, ::step]), np.ascontiguousarray(weights[::step])
+    f = len(own)
+
+    def some_starts(begin: int, end: int) -> None:
+        nearest, rows = np.empty(m, np.int32), np.empty((3, m), np.float32)
+        scratch = np.empty(f, np.int64), nearest, rows, np.empty(f), np.empty(K, np.int64)
+        centres = np.empty((K, d), np.float32), np.empty(K), np.empty((K, d))
+        label_starts(geometries, few, own, which, uniforms, max_iter, labels, *scratch, *centres, begin, end)
+
+    numbers = S * K * d * f * (1 + max_iter)
+    run_in_threads(some_starts, (), S, n_threads if numbers > _WORTH_THREADS else 1)
     return labels
 
 
@@ -163,14 +173,16 @@ def label_starts(
     centres,
     totals,
     sums,
+    begin,
+    end,
 ):
-    """OUT labels (S, m), which must be -1 before
+    """OUT labels (S, m) of the starts from `begin` to `end`, which must be -1 before
 
     few (G, d, f) and weights (f,) are a part of the points and their weights. own and cumulative (f,),
     nearest (m,), rows (3, m), seeds and totals (K,), and centres and sums (K, d) are scratch.
     """
     f = few.shape[2]
-    for s in range(labels.shape[0]):
+    for s in range(begin, end):
         points = few[which[s]]
         for i in range(f):
             rows[0, i], own[i] = 1.0, -1

@@ -14,8 +14,10 @@ document how to get or call an address. If that fails, Python's threads call the
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -26,6 +28,9 @@ from numba.extending import intrinsic
 from fastem._kernels._jit import INTERPRETED, kernel, parallel_kernel
 from fastem._kernels._vector import array_struct
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 # This lock is re-entrant, because a signal handler can run a kernel while its own thread holds the lock.
 _lock = threading.RLock()
 _serial = False
@@ -35,6 +40,7 @@ _addresses: dict[tuple[Any, ...], int | None] = {}
 _engines: list[Any] = []  # of LLVM, which keep the machine code of these
 # What numba knows of an array in compiled code, in this order, a word of 8 bytes for each number.
 _FIELDS = ("meminfo", "parent", "nitems", "itemsize", "data", "shape", "strides")
+_RANGES = 2  # of slots for each thread of Python, so that none waits long for the others
 # The errors that compilation can raise if a name of numba is missing or means something else.
 _RENAMED = (AttributeError, KeyError, TypeError, getattr(numba, "NumbaError", AttributeError))
 
@@ -43,6 +49,7 @@ def _after_fork() -> None:
     global _lock, _serial
     _lock = threading.RLock()
     _serial = _threads_started()
+    _pool.cache_clear()  # its threads are not in the child
 
 
 def _threads_started() -> bool:
@@ -93,7 +100,12 @@ def run_slots(
     if failed[0]:
         raise MemoryError("A kernel could not allocate the arrays that it computes in.")
     if address is None:
-        _in_threads(one_slot, arguments, slots, workers)
+
+        def run(begin: int, end: int) -> None:
+            for slot in range(begin, end):
+                one_slot(*arguments, slot)
+
+        _in_threads(run, slots, workers)
 
 
 def run_in_threads(
@@ -101,35 +113,50 @@ def run_in_threads(
 ) -> None:
     """Run `some_slots(*arguments, begin, end)` for all slots, in threads of Python.
 
-    This is for slots that take a millisecond and are not run again and again. It compiles no loop over
-    arguments of these types, and its threads end. OpenMP's would spin for a while. One thread runs all slots
-    in one call, since a call with twenty arguments takes as long as a short slot.
+    This is for slots that are not run again and again. It compiles no loop over arguments of these types, and
+    its threads sleep between calls, where OpenMP's would spin for a while. Many slots are run in one call,
+    since a call with twenty arguments takes as long as a short slot.
     """
-    if _serial or slots == 1 or n_threads == 1 or INTERPRETED:
+    ending = not threading.main_thread().is_alive()  # when Python starts no more threads
+    if _serial or slots == 1 or n_threads == 1 or INTERPRETED or ending:
         workers = 1
     else:
         workers = min(slots, numba.get_num_threads() if n_threads is None else n_threads)
     if workers == 1:
         some_slots(*arguments, 0, slots)
-        return
-
-    def one_slot(*given: Any) -> None:
-        some_slots(*given, given[-1] + 1)
-
-    _in_threads(one_slot, arguments, slots, min(workers, numba.config.NUMBA_NUM_THREADS))
+    else:
+        _in_threads(partial(some_slots, *arguments), slots, min(workers, numba.config.NUMBA_NUM_THREADS))
 
 
-def _in_threads(one_slot: Callable[..., None], arguments: tuple[Any, ...], slots: int, workers: int) -> None:
+def _in_threads(run: Callable[[int, int], None], slots: int, workers: int) -> None:
+    """Call `run(begin, end)` for ranges of slots. Threads that are slow to wake up get none."""
+    step = -(-slots // (_RANGES * workers))
+    begins = deque(range(0, slots, step))
+
+    def run_ranges() -> None:
+        while begins:
+            try:
+                begin = begins.popleft()
+            except IndexError:  # another thread was faster
+                return
+            run(begin, min(begin + step, slots))
+
+    others = [_pool().submit(run_ranges) for _ in range(workers - 1)]
+    try:
+        run_ranges()
+    finally:
+        begins.clear()  # of which some are left if an error is on its way
+        others = [other for other in others if not other.cancel()]
+        errors = [other.exception() for other in others]
+    for error in filter(None, errors):
+        raise error
+
+
+@cache
+def _pool() -> "ThreadPoolExecutor":
     from concurrent.futures import ThreadPoolExecutor  # imported here because few processes need it
 
-    def run_each(first: int) -> None:
-        for slot in range(first, slots, workers):
-            one_slot(*arguments, slot)
-
-    with ThreadPoolExecutor(max(1, workers - 1)) as pool:
-        others = pool.map(run_each, range(1, workers))
-        run_each(0)
-        list(others)
+    return ThreadPoolExecutor(max(1, numba.config.NUMBA_NUM_THREADS - 1), thread_name_prefix="fastem")
 
 
 def _address(one_slot: Any, arguments: tuple[Any, ...], flat: tuple[Any, ...]) -> int | None:
