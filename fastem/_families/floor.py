@@ -149,11 +149,15 @@ def maximise_gaussian(
     reseeded, kept = _reseeded(layout, parameters, alive, reseeds, fixed)
     if on_the_floor:
         spread.ratios[floored] = np.inf
-    slack = _slack(spread, parameters, precision)
-    if resolved and on_the_floor:
-        slack = np.inf  # it was narrower than the floor, by any factor
-    if prior is not None:
-        slack += _slack_of_prior(layout, covariances, sums.means, prior.rows / row_weight)
+
+    def slack() -> float:
+        if resolved and on_the_floor:
+            return np.inf  # it was narrower than the floor, by any factor
+        found = _slack(spread, parameters, precision)
+        if prior is not None:
+            found += _slack_of_prior(layout, covariances, sums.means, prior.rows / row_weight)
+        return found
+
     return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
 
 
