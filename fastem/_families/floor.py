@@ -135,7 +135,7 @@ def maximise_gaussian(
     if fixed is not None:
         spread.ratios[fixed.covariances] = np.inf
     means = sums.means + shift
-    floored = dominated(layout, covariances, spread, means, weights, stored)
+    floored = dominated(layout, covariances, spread, variance, means, weights, stored)
     if fixed is not None and floored is not None:
         floored &= ~fixed.covariances
     on_the_floor: list[int] = [] if floored is None else floored.nonzero()[0].tolist()
