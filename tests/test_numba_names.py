@@ -1,8 +1,11 @@
-"""If a name is missing that numba does not document, a fit takes longer, but gives the same bits."""
+"""If a name is missing that numba or NumPy does not document, a fit takes longer, but gives the same bits."""
 
 import numba
+import numpy as np
 import pytest
 from subprocesses import run_script
+
+from fastem._families import matrices
 
 pytestmark = [
     pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="numba is not used"),
@@ -218,3 +221,21 @@ def test_without_it_the_cache_folder_is_unknown(bits, folder):
     hide = "hide('numba.core.dispatcher.Dispatcher.stats')\n"
     assert run(SMALL_PASS, folder, then=hide + describe) == (bits[SMALL_PASS], 1, ["unknown"])
     assert run(SMALL_PASS, folder, then=describe)[2][0].startswith(str(folder))
+
+
+def test_matrices_are_factored_and_inverted_without_what_numpy_does_not_document(monkeypatch):
+    rng = np.random.default_rng(0)
+    roots = rng.normal(size=(3, 5, 5))
+    covariances, wrong = roots @ roots.transpose(0, 2, 1), np.zeros((2, 5, 5))
+
+    def results():
+        factors = matrices.factors_of(covariances)
+        for function, argument in ((matrices.factors_of, -covariances), (matrices.invert_lower, wrong)):
+            with pytest.raises(np.linalg.LinAlgError):
+                function(argument)
+        return factors.tobytes(), matrices.invert_lower(factors).tobytes()
+
+    expected = results()
+    monkeypatch.setattr(matrices, "_cholesky", np.linalg.cholesky)
+    monkeypatch.setattr(matrices, "_inverse", np.linalg.inv)
+    assert results() == expected

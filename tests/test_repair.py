@@ -240,3 +240,44 @@ def test_no_variance_is_known_beforehand_where_a_column_may_be_constant():
     constant = known._replace(variance=np.array([1.0, 1e-30]))
     assert clear_variance(constant, frame, Full()) is None
     assert clear_variance(constant, frame, Spherical()) is not None
+
+
+APART = np.concatenate([RNG.normal(size=(500, 2)), RNG.normal(size=(500, 2)) + np.array([40.0, 0.0])])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("init", ["auto", "kmeans"])
+@pytest.mark.parametrize("reg_covar", [0.3, 1.0, 10.0])
+@pytest.mark.parametrize("covariance_type", [*TYPES, "VVE", "EEI"])
+def test_components_that_vary_by_themselves_are_sound_however_much_is_added(covariance_type, reg_covar, init):
+    model = fastem.fit(APART, 2, covariance_type=covariance_type, reg_covar=reg_covar, init=init, rng=0)
+    assert model.report.status is FitStatus.CONVERGED
+    assert not model.report.repairs
+    np.testing.assert_allclose(np.sort(model.means[:, 0]), [0, 40], atol=0.2)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("reg_covar", [1.0, 10.0])
+def test_select_does_not_avoid_components_to_which_much_is_added(reg_covar):
+    selection = fastem.select(APART, [1, 2], covariance_type=TYPES, reg_covar=reg_covar, rng=0)
+    assert selection.best.n_components == 2
+    assert all(row.status is FitStatus.CONVERGED for row in selection.table)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
+@pytest.mark.parametrize("reg_covar", ["auto", 0, 1e-6, 1e-3, 10.0])
+def test_a_component_without_a_variance_of_its_own_is_told_however_much_is_added(covariance_type, reg_covar):
+    X = APART.copy()
+    X[:300] = [100.0, 200.0]
+    with pytest.warns(fastem.FitWarning, match="columns 0 and 1 are constant") as caught:
+        model = fastem.fit(X, 3, covariance_type=covariance_type, reg_covar=reg_covar, rng=0)
+    assert caught[0].message.cause is fastem.WarningCause.MASS
+    assert model.report.status is FitStatus.DEGENERATE
+    assert {repair.component for repair in model.report.repairs} == {int(model.means[:, 1].argmax())}
+
+
+@pytest.mark.parametrize("reg_covar", [1e-6, 1.0, 10.0])
+def test_collinear_columns_are_told_however_much_is_added(reg_covar):
+    X = np.column_stack([APART, APART[:, 0]])
+    with pytest.warns(fastem.FitWarning, match="columns 0 and 2 are collinear"):
+        assert fastem.fit(X, 2, reg_covar=reg_covar, rng=0).report.status is FitStatus.DEGENERATE

@@ -176,6 +176,7 @@ def test_equal_for_every_start(init_params, covariance_type, iris):
         {"max_iter": 7, "tol": 0},
         {"tol": 1e-8, "max_iter": 1000},
         {"reg_covar": 0.1},
+        {"reg_covar": 10.0},
         {"means_init": [[5.0, 3, 1, 0], [6, 3, 4, 1], [7, 3, 6, 2]]},
         {"weights_init": [0.2, 0.3, 0.5]},
         {"precisions_init": np.stack(3 * [np.eye(4)])},

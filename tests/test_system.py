@@ -176,7 +176,9 @@ resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for _ in range(3):
     try:
         fastem.fit(wide, 4)
-    except MemoryError:
+    except MemoryError as error:
+        assert "covariance_type='full' of 4 component(s) in 6000 features needs more than 4.6" in str(error)
+        assert 'covariance_type="diag" or "spherical"' in str(error)
         print("MemoryError")
     assert bits(X) == expected
 """

@@ -25,6 +25,7 @@ from fastem._em.brief import brief_start
 from fastem._em.loop import FLOORED, MASS, Run
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start
+from fastem._families.base import Family
 from fastem._families.registry import measured_family
 from fastem._families.steps import Maximised, P
 from fastem._families.variational import VariationalPosterior, expected_mixture
@@ -37,6 +38,8 @@ from fastem._typing import Array, FloatArray
 
 # The name of a start that is not for users: see `_em.brief`.
 BRIEF = "brief"
+# A pass and its M-step hold at least so many arrays of the size of the parameters.
+_COPIES = 4
 # A checked `init`: a name, labels or responsibilities, a model, or some of its parameters by name.
 Given = str | Array | Mixture[Any] | dict[str, FloatArray]
 
@@ -110,6 +113,7 @@ def _check_given(init: Any, source: Source, options: Options[Any]) -> Given:
 def likelihood_of(source: Source, options: Options[P], given: Given) -> Likelihood[P]:
     """Return the log-likelihood of the rows, in standard coordinates. Bad rows raise their error here."""
     family, moments = options.family, source.moments()
+    _check_memory(family, options.k, source.n_features)
     check_spread(source.chunks, source.stored_dtype, moments, source.feature_names)
     constant = None
     if moments.gaps:  # without them the plain family has the same likelihood
@@ -124,6 +128,25 @@ def likelihood_of(source: Source, options: Options[P], given: Given) -> Likeliho
     if options.prior is None or options.variational:
         return likelihood
     return posterior_of(likelihood, options.prior)
+
+
+def _check_memory(family: Family[Any, Any], k: int, d: int) -> None:
+    """Raise an error if the arrays that any pass and M-step hold cannot be had."""
+    if not family.has_covariances:
+        return
+    numbers = family.n_parameters(k, d)
+    matrices = numbers > 2 * k * d
+    need = _COPIES * 8 * numbers * (2 if matrices else 1)  # both triangles of matrices are stored
+    try:
+        np.empty(need, np.uint8)
+    except MemoryError:
+        remedy = "Pass fewer columns or components"
+        if matrices:
+            remedy += ', or covariance_type="diag" or "spherical", which take no square of the columns'
+        raise MemoryError(
+            f"covariance_type must be one whose arrays fit in memory; {family.label} of {k} component(s) in "
+            f"{d} features needs more than {need / 1e9:.3g} GB. {remedy}."
+        ) from None
 
 
 def _start(likelihood: Likelihood[P], given: Given, restart: int, rng: np.random.Generator) -> Maximised[P]:

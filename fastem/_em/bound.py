@@ -90,7 +90,7 @@ class VariationalBound(Objective[VariationalPosterior]):
                 "The covariance of a component is not positive definite. Pass a larger covariance of the "
                 "prior, raise reg_covar, or leave out columns that are constant or collinear."
             )
-        return Maximised(posterior, [], [], [], self.posteriors.slack(posterior, self.added))
+        return Maximised(posterior, [], [], [], partial(self.posteriors.slack, posterior, self.added))
 
     def begin(
         self, start: Maximised[GaussianParameters], by_weight: bool = False

@@ -44,8 +44,9 @@ def flat_columns(likelihood: Likelihood[P], parameters: P, components: list[int]
         shared = len(matrices) > 1 and bool((matrices == matrices[0]).all())
         surely = len(own) == likelihood.source.n_features
         for c in components if len(own) else []:
-            floor = np.maximum(amount, noise(np.diagonal(matrices[c]), precision, variance))
-            flat = _flat(matrices[c], floor, own, surely)
+            beyond = np.maximum(amount - RELATIVE_FLOOR * variance, 0)  # of this, width tells nothing
+            least = np.maximum(amount - beyond, noise(np.diagonal(matrices[c]), precision, variance))
+            flat = _flat(matrices[c] - np.diag(beyond), least, own, surely)
             n = float(parameters.weights[c]) * likelihood.source.n_positive
             if flat.collinear and not shared and n < len(own) + 0.5:
                 flat = flat._replace(collinear=(), rows=n)

@@ -182,11 +182,13 @@ def ascend(
                 stop = (stop or -fall <= rounding) and leapt is None
                 if not (stop or slow or leapt) and -fall < limits.tol:
                     slow, stop = True, at_saddle(run.parameters)
-            if not run.singular and fall > limits.tol + current.slack + _ROUNDINGS * rounding:
+            rounding *= _ROUNDINGS
+            slack = current.slack() if fall > min(rounding, _SENSELESS) else 0.0
+            if not run.singular and fall > limits.tol + slack + rounding:
                 run.status = FitStatus.DECREASED
             elif stop:
                 run.status = FitStatus.DEGENERATE if run.singular else FitStatus.CONVERGED
-            senseless = fall > _SENSELESS + current.slack
+            senseless = fall > _SENSELESS + slack
             if run.singular and stop and senseless and set(before[1]) <= set(run.singular):
                 run.history.pop()
                 run.parameters, run.singular, run.log_likelihood = before
@@ -258,6 +260,8 @@ def _rounding(statistics: Statistics[Any], mean: float) -> float:
 
 
 def _record(run: Run[P], current: Maximised[P]) -> None:
+    if not (current.reseeded or current.kept or current.floored):
+        return
     iteration = len(run.history)
     run.repairs += [Repair(iteration, component, RESEEDED) for component in current.reseeded]
     for what, components in ((KEPT, current.kept), (FLOORED, current.floored)):

@@ -10,7 +10,7 @@ from fastem._families.matrices import diagonals, gram
 from fastem._families.normalise import LN2
 from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING, noise
-from fastem._families.singular import NEAR, repair
+from fastem._families.singular import LEAST_RATIO, NEAR, repair
 from fastem._families.steps import Before, Maximised, Rule
 from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, ascend_slots, tiles_of
 from fastem._kernels._ascent_mstep import Given, Scratch, State
@@ -145,8 +145,10 @@ class GaussianAscents(Ascents[GaussianParameters]):
         elif self._layout.isotropic:
             covariances = covariances[:, 0]
         covariances = covariances.reshape(shape)
-        floored = ~(self._states.ratios[start] > DOMINATED)  # before repairs
-        if self._layout.matrices and not (self._states.ratios[start] > NEAR).all():
+        # The kernel has repaired some. Of what is added beyond the floor its ratios know nothing.
+        ratios, beyond = self._states.ratios[start], bool((self._given.added > self._given.floor).any())
+        floored = ~(ratios > (LEAST_RATIO if beyond else DOMINATED))
+        if (self._layout.matrices or beyond) and not (ratios > NEAR).all():
             floored |= repair(self._layout, covariances, self._given.added, self._variance, self._precision)
         on_the_floor = [int(component) for component in np.flatnonzero(floored)]
         ended = GaussianParameters(weights, means, covariances)

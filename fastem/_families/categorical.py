@@ -318,8 +318,8 @@ class Categorical(
         weights = sums.weights / sums.weights.sum()
         reseeded, kept = reseed(weights, dead, rule.reseeds, partial(part, probabilities))
         parameters = CategoricalParameters(weights, probabilities)
-        slack = (rule.precision + np.finfo(np.float64).eps) * _size(parameters)
-        return Maximised(parameters, reseeded, kept, [], _ROUNDING * slack)
+        rounding = _ROUNDING * (rule.precision + float(np.finfo(np.float64).eps))
+        return Maximised(parameters, reseeded, kept, [], lambda: rounding * _size(parameters))
 
     # Roots of probabilities are points on a sphere. In half of these units a single row knows about one.
 

@@ -114,18 +114,18 @@ class KernelPass(Pass[S]):
         dtype = self._family.working_dtype(self._packed)
         if rows.labels is not None:
             self._impossible = max(self._impossible, IMPOSSIBLE_MEAN)
-        weight = _no_weights(dtype) if rows.weight is None else read_only(_in_dtype(rows.weight, dtype))
+        weight = _none(dtype, 0) if rows.weight is None else read_only(_in_dtype(rows.weight, dtype))
         labels, known, hard = self._options(rows.labels, given, dtype)
         arguments = (_in_dtype(rows.X, dtype), weight, labels, known, self._packed, hard, self._sums)
         run_slots(self._kernel, arguments, self.slots, self._n_threads)
 
     def _options(self, labels: Array | None, given: Array | None, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         """Return the labels, responsibilities and hard assignment as the kernel takes them."""
-        known = np.empty((0, self._k), dtype) if given is None else np.ascontiguousarray(given, dtype=dtype)
+        known = _none(dtype, 0, self._k) if given is None else read_only(np.ascontiguousarray(given, dtype))
         if self._kernel is slot_statistics and labels is None and (given is not None or not self._hard):
-            return (), read_only(known), ()
-        labels = np.empty(0, np.int64) if labels is None else labels
-        return read_only(labels), read_only(known), np.array([self._hard], np.int64)
+            return (), known, ()
+        labels = _none(np.dtype(np.int64), 0) if labels is None else read_only(labels)
+        return labels, known, np.array([self._hard], np.int64)
 
     def end(self) -> Summed[S] | None:
         alone = self.slots == 1  # a sum of one costs more than the pass over a few hundred rows
@@ -141,8 +141,9 @@ class KernelPass(Pass[S]):
 
 
 @cache
-def _no_weights(dtype: np.dtype[Any]) -> Array:
-    return read_only(np.empty(0, dtype))
+def _none(dtype: np.dtype[Any], *shape: int) -> Array:
+    """Return an array without numbers, for what is not known of rows."""
+    return read_only(np.empty(shape, dtype))
 
 
 def _in_dtype(array: Array, dtype: np.dtype[Any]) -> Array:

@@ -238,7 +238,7 @@ class Custom(Unscaled[CustomParameters, CustomSums]):
         weights = sums.weights / sums.weights.sum()
         d = len(rule.frame.scale)
         kept = [int(component) for component in np.flatnonzero(dead)]
-        return Maximised(CustomParameters(weights, values, d, sums), [], kept, [], _SLACK)
+        return Maximised(CustomParameters(weights, values, d, sums), [], kept, [], lambda: _SLACK)
 
     # Where the user's parameters are valid is known to the user alone. So we extrapolate sums, of which the
     # user's own method makes parameters, and refuse what leaves the bounds that all values kept so far.

@@ -135,7 +135,7 @@ def maximise_gaussian(
     if fixed is not None:
         spread.ratios[fixed.covariances] = np.inf
     means = sums.means + shift
-    floored = dominated(layout, covariances, spread, means, weights, stored)
+    floored = dominated(layout, covariances, spread, variance, means, weights, stored)
     if fixed is not None and floored is not None:
         floored &= ~fixed.covariances
     on_the_floor: list[int] = [] if floored is None else floored.nonzero()[0].tolist()
@@ -149,11 +149,15 @@ def maximise_gaussian(
     reseeded, kept = _reseeded(layout, parameters, alive, reseeds, fixed)
     if on_the_floor:
         spread.ratios[floored] = np.inf
-    slack = _slack(spread, parameters, precision)
-    if resolved and on_the_floor:
-        slack = np.inf  # it was narrower than the floor, by any factor
-    if prior is not None:
-        slack += _slack_of_prior(layout, covariances, sums.means, prior.rows / row_weight)
+
+    def slack() -> float:
+        if resolved and on_the_floor:
+            return np.inf  # it was narrower than the floor, by any factor
+        found = _slack(spread, parameters, precision)
+        if prior is not None:
+            found += _slack_of_prior(layout, covariances, sums.means, prior.rows / row_weight)
+        return found
+
     return Maximised(parameters, reseeded, kept, on_the_floor, slack, imprecise)
 
 

@@ -198,7 +198,7 @@ class Full(_Matrices):
             **common(parameters, frame, log2_determinants, dtype),
             means=means,
             whiteners=whiteners.astype(dtype, copy=False),
-            offsets=np.einsum("kij,kj->ki", whiteners, means).astype(dtype),
+            offsets=np.einsum("kij,kj->ki", whiteners, means).astype(dtype, copy=False),
         )
 
     def collect(self, params: Any, sums: Sums) -> GaussianSums:
@@ -228,8 +228,8 @@ class Tied(_Matrices):
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
         inverses = invert_lower(factors_of(parameters.covariances))
         dtype, inverse = pass_dtype(dtype, parameters.covariances, inverses, None), inverses[0]
-        whitener = (ROOT * inverse).astype(dtype)
-        means = times(whitener.astype(np.float64), parameters.means.T).T.astype(dtype, order="C")
+        whitener = (ROOT * inverse).astype(dtype, copy=False)
+        means = times(whitener.astype(np.float64, copy=False), parameters.means.T).T.astype(dtype, order="C")
         return TiedParams(
             **common(parameters, frame, np.log2(diagonals(inverse)).sum(), dtype),
             means=means,
@@ -239,8 +239,8 @@ class Tied(_Matrices):
         )
 
     def collect(self, params: TiedParams, sums: Sums) -> GaussianSums:
-        colour = invert_lower(params.whiteners.astype(np.float64))[0]
-        whitened = params.means.astype(np.float64)
+        colour = invert_lower(params.whiteners.astype(np.float64, copy=False))[0]
+        whitened = params.means.astype(np.float64, copy=False)
         first = sums.first - sums.weights[:, None] * whitened
         # For points of one component the kernel sums a lower triangle, for all others a full matrix that is
         # not symmetric.
@@ -359,7 +359,7 @@ class Spherical(_Variances):
         return np.asarray(covariances[:, None] / variances)
 
     def diagonal(self, variances: FloatArray) -> FloatArray:
-        return np.asarray(variances.mean(axis=1))
+        return np.asarray(variances.sum(axis=1) / variances.shape[1])
 
     def rescale(self, covariances: FloatArray, factor: FloatArray) -> FloatArray:
         return np.asarray(covariances * factor[0] * factor[0])

@@ -312,12 +312,15 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         weights = sums.weights / sums.weights.sum()
         parameters, at_bound = self.estimate(weights, means, everywhere)
         reseeded, kept = reseed(weights, ~alive, rule.reseeds, partial(self.part, parameters))
-        # Kernels see parameters less those of the reference; both are known to rounding errors of their own.
-        terms = self._natural_less_reference(parameters, rule.frame), self.natural(parameters)
-        less, whole = (self._size(parameters, *term) for term in terms)
-        slack = rule.precision * less + np.finfo(np.float64).eps * whole
         floored = [int(component) for component in np.flatnonzero(at_bound.any(axis=1))]
-        return Maximised(parameters, reseeded, kept, floored, _ROUNDING * slack)
+        slack = partial(self._slack, parameters, rule.frame, rule.precision)
+        return Maximised(parameters, reseeded, kept, floored, slack)
+
+    def _slack(self, parameters: P, frame: Frame, precision: float) -> float:
+        # Kernels see parameters less those of the reference; both are known to rounding errors of their own.
+        terms = self._natural_less_reference(parameters, frame), self.natural(parameters)
+        less, whole = (self._size(parameters, *term) for term in terms)
+        return float(_ROUNDING * (precision * less + np.finfo(np.float64).eps * whole))
 
     def _means(self, sums: ExponentialSums, alive: Array) -> tuple[FloatArray, FloatArray]:
         """Return the means of t where they are observed, in each component (K, T) and everywhere (T,).

@@ -1,9 +1,11 @@
 """Triangles, inverses and Cholesky factors of stacks of small matrices, (m, d, d). Products of wide ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
+from numpy.linalg import LinAlgError
 
 from fastem._typing import Array, FloatArray, read_only
 
@@ -14,6 +16,11 @@ _FEW_ROWS = 128  # the same for Cholesky factors
 # Products of points up to this squared length lose at most some 1e-12 of a gap of length 1.
 _NO_LOSS = 1e4
 _SMALL = 8  # triangular matrices of up to this size are inverted as general matrices
+# For few small matrices, what NumPy does around LAPACK takes several times as long as LAPACK. NumPy does not
+# document the functions without it.
+_lapack: Any = getattr(np.linalg, "_umath_linalg", None)
+_cholesky: Any = getattr(_lapack, "cholesky_lo", np.linalg.cholesky)
+_inverse: Any = getattr(_lapack, "inv", np.linalg.inv)
 
 
 @cache
@@ -37,11 +44,20 @@ def diagonals(matrices: Array) -> FloatArray:
     return matrices.diagonal(axis1=-2, axis2=-1)
 
 
+def _checked(function: Callable[[FloatArray], FloatArray], matrices: FloatArray) -> FloatArray:
+    """Return what a function of LAPACK finds. Raise LinAlgError if it fails, as NumPy does."""
+    try:
+        with np.errstate(invalid="raise"):
+            return np.asarray(function(matrices))
+    except FloatingPointError:
+        raise LinAlgError("A matrix is singular or not positive definite") from None
+
+
 def invert_lower(factors: Array) -> FloatArray:
     """Invert lower triangular matrices by halves, since NumPy can only invert general matrices."""
     d = factors.shape[1]
     if d <= _SMALL:
-        return np.where(lower(d), np.linalg.inv(factors), 0.0)
+        return np.where(lower(d), _checked(_inverse, factors), 0.0)
     half = d // 2
     inverses = np.zeros_like(factors)
     first, last = invert_lower(factors[:, :half, :half]), invert_lower(factors[:, half:, half:])
@@ -57,7 +73,7 @@ def factors_of(matrices: FloatArray) -> FloatArray:
     """
     d = matrices.shape[1]
     if d < _FEW_ROWS:
-        return np.asarray(np.linalg.cholesky(matrices))
+        return _checked(_cholesky, matrices)
     half = d // 2
     factors = np.zeros_like(matrices)
     first = factors[:, :half, :half] = factors_of(matrices[:, :half, :half])
@@ -72,7 +88,7 @@ def cholesky(matrices: FloatArray) -> FloatArray:
     """Return the Cholesky factors, or NaN for matrices that are not positive definite."""
     try:
         return factors_of(matrices)
-    except np.linalg.LinAlgError:
+    except LinAlgError:
         if len(matrices) == 1:
             return np.full_like(matrices, np.nan)
         return np.concatenate([cholesky(matrix[None]) for matrix in matrices])
@@ -91,7 +107,8 @@ def logarithms_of(matrices: FloatArray) -> FloatArray:
 
 def from_logarithms(logarithms: FloatArray, d: int) -> FloatArray:
     """Return the matrices (m, d, d) of which these are the logarithms."""
-    roots = np.tile(identity(d), (len(logarithms), 1, 1))
+    roots = np.empty((len(logarithms), d, d))
+    roots[:] = identity(d)
     roots[:, *_below(d)] = logarithms[:, d:]
     roots *= np.exp(logarithms[:, None, :d])
     return np.asarray(roots @ roots.transpose(0, 2, 1))
@@ -125,6 +142,8 @@ def spread(points: FloatArray, shares: FloatArray) -> FloatArray:
 
 def gram(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return a @ b.T for (p, m) and (q, m), where m is large."""
+    if a.size * len(b) <= _FEW:
+        return np.asarray(a @ b.T)
     total = np.zeros((len(a), len(b)))
     for part in _parts(a.shape[1], total.size):
         total += a[:, part] @ b[:, part].T
@@ -133,6 +152,8 @@ def gram(a: FloatArray, b: FloatArray) -> FloatArray:
 
 def times(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return a @ b for (p, d) and (d, m), where m is large."""
+    if a.size * b.shape[1] <= _FEW:
+        return np.asarray(a @ b)
     product = np.empty((len(a), b.shape[1]))
     for part in _parts(b.shape[1], a.size):
         product[:, part] = a @ b[:, part]

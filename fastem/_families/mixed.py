@@ -322,7 +322,7 @@ class Mixed(Family[MixedParameters, MixedSums]):
             found[0].reseeded,
             found[0].kept,
             sorted({component for one in found for component in one.floored}),
-            sum(one.slack for one in found),
+            lambda: sum(one.slack() for one in found),
             any(one.imprecise for one in found),
         )
 

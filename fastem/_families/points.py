@@ -5,6 +5,7 @@ import numpy as np
 from fastem._families.base import weights_of
 from fastem._families.constraints import Constraint
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
+from fastem._families.matrices import every
 from fastem._typing import FloatArray
 
 
@@ -21,12 +22,12 @@ def parameters_at(
 ) -> GaussianParameters | None:
     """Return the parameters of a point, in the shapes of `like`, or None if they are not valid."""
     k, d = like.means.shape
-    roots, means, logarithms = np.split(point, [k, k + k * d])
+    roots, means, logarithms = point[:k], point[k : k + k * d], point[k + k * d :]
     with np.errstate(all="ignore"):
         covariances = layout.from_logarithms(logarithms, like.covariances.shape)
         parameters = GaussianParameters(weights_of(roots), means.reshape(k, d), covariances)
-        valid = all(np.isfinite(array).all() for array in parameters)
-        valid = valid and bool((layout.pivots(covariances, d) > 0).all())
+        valid = all(every(np.isfinite(array)) for array in parameters)
+        valid = valid and every(layout.pivots(covariances, d) > 0)
     if not valid or constraint.direct:
         return parameters if valid else None
     # Leaps multiply rounding errors, which would leave the constraint more and more.

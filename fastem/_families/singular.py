@@ -25,8 +25,9 @@ class Stored(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """What decides which covariances are singular, (m, d) each."""
+    """What decides which covariances are singular, (m, d) each if nothing else is said."""
 
+    amount: FloatArray  # (d,) what was added to variances
     pivots: FloatArray
     variances: FloatArray
     unknown: FloatArray  # variances that cannot be told from rounding errors
@@ -56,22 +57,23 @@ def spread_of(
     least = np.maximum(amount, unknown)
     if repaired is not None:
         least[repaired] = np.maximum(least[repaired], RELATIVE_FLOOR * variance)
-    return Spread(pivots, variances, unknown, least, _ratios(layout, covariances, pivots, least))
+    return Spread(amount, pivots, variances, unknown, least, _ratios(layout, covariances, pivots, least))
 
 
 def dominated(
     layout: Layout,
     covariances: FloatArray,
     spread: Spread,
+    variance: FloatArray,
     means: FloatArray,
     weights: FloatArray,
     stored: Stored | None,
 ) -> Array | None:
-    """Return which covariances rounding may dominate, (m,), or None if it dominates none.
+    """Return which covariances rounding or the floor may dominate, (m,), or None if they dominate none.
 
     `means` and `weights` of the components are needed if the rows were `stored` with rounding errors.
     """
-    floored = None if every(spread.ratios > DOMINATED) else _some_below(spread.ratios, DOMINATED)
+    floored = None if every(spread.ratios > DOMINATED) else _narrow(layout, covariances, spread, variance)
     if stored is None:
         return floored
     # Arithmetic can cope with a variance as small as the rounding errors of rows. But it tells nothing.
@@ -83,13 +85,28 @@ def dominated(
     return lost if floored is None else floored | lost
 
 
+def _narrow(layout: Layout, covariances: FloatArray, spread: Spread, variance: FloatArray) -> Array:
+    """Return which covariances have little more than the floor, (m,), without what was added beyond it.
+
+    However much a user adds to the variances, a component that has enough of its own is sound.
+    """
+    floor = RELATIVE_FLOOR * variance
+    beyond = np.maximum(spread.amount - floor, 0)
+    if not beyond.any():
+        return _some_below(spread.ratios, DOMINATED)
+    own = covariances - layout.diagonal(beyond[None])
+    least = np.minimum(spread.least, np.maximum(floor, spread.unknown))
+    return _some_below(_ratios(layout, own, layout.pivots(own, len(floor)), least), DOMINATED)
+
+
 def repair(
     layout: Layout, covariances: FloatArray, amount: FloatArray, variance: FloatArray, precision: float
 ) -> Array:
     """Repair singular covariances in place, to which `amount` has been added. Tell which are floored (m,)."""
-    ratios = spread_of(layout, covariances, amount, variance, precision).ratios
-    mend(layout, covariances, ratios, variance)
-    return _some_below(ratios, DOMINATED)
+    spread = spread_of(layout, covariances, amount, variance, precision)
+    floored = _narrow(layout, covariances, spread, variance)
+    mend(layout, covariances, spread.ratios, variance)
+    return floored
 
 
 def mend(layout: Layout, covariances: FloatArray, ratios: FloatArray, variance: FloatArray) -> None:

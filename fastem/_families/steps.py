@@ -4,6 +4,7 @@ Letters: K components, d features, P the parameters of a family, S its sums over
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from fastem._families.frame import Frame
@@ -79,7 +80,8 @@ class Maximised(NamedTuple, Generic[P]):
     reseeded: list[int]  # components without rows of their own, which took half of the heaviest one
     kept: list[int]  # components without rows of their own, which are not estimated
     floored: list[int]  # components that would be singular without reg_covar or a bound
-    slack: float = 0.0  # how much of the mean log-likelihood repairs and rounding may have cost
+    # Tells how much of the mean log-likelihood repairs and rounding may have cost. It is asked if that falls.
+    slack: Callable[[], float] = float
     imprecise: bool = False  # whether the sums should be taken again in float64, as float32 hides a variance
     before: Before | None = None  # known where a kernel made a whole ascent
 
