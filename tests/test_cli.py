@@ -444,6 +444,8 @@ def test_a_terminal_gets_a_progress_bar(folder, monkeypatch, capsys):
         ("fit nothing.csv -k 2 --plot .", "--plot must be a file"),
         ("fit nothing.csv -k 2 --plot p.xyz", "--plot must end in .png, .svg or .pdf; got 'p.xyz'"),
         ("select x.csv -k 2 -o ./x.csv", "--output must be another file"),
+        ("predict m.npz parts -o parts/a.parquet", "--output must not be in a folder that the command reads"),
+        ("fit parts -k 2 -o parts/deep/o.npz", "--output must not be in a folder that the command reads"),
         ("predict bare.npz odd.csv -o o.csv --columns 1,0", "row 2 (line 3), column 0 is 'x'"),
         ("fit x.csv -k 2 --init clusters.npz", "'clusters.npz' has the clusters of k-means"),
         ("fit x.csv -k 1 --init m.npz --n-init 3", "--n-init must be left out where --init is a model"),
@@ -463,6 +465,7 @@ def test_mistakes_are_one_line_and_status_1(command, message, folder, capsys):
     (folder / "text.csv").write_text("a,b\n1,2\n3,x\n")
     (folder / "hash.csv").write_text("1,2\n#3,4\n5,6\n7,9\n")
     (folder / "folder.csv").mkdir()
+    (folder / "parts" / "deep").mkdir(parents=True)
     fastem.KMeans([[2.0, 55.0], [4.0, 80.0]]).save("clusters.npz")
     (folder / "ragged.csv").write_text("eruptions,waiting,x\n1,2,3\n\n1,2\n")
     save_csv("labelled.csv", np.c_[old_faithful(), np.ones(272)], "eruptions,waiting,label")

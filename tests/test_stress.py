@@ -177,3 +177,25 @@ def test_many_small_fits():
             resident.append(resident_megabytes())
     warm = resident[len(resident) // 3 :]
     assert not warm or max(warm) - warm[0] <= 5
+
+
+def test_what_underflows_is_no_error_where_numpy_raises():
+    rows = np.concatenate([np.random.default_rng(0).normal(shift, 1, (150, 3)) for shift in (0, 60)])
+    with np.errstate(all="raise"):
+        assert fastem.select(rows, [1, 2], rng=0).chosen.k == 2
+        assert fastem.fit(rows * [1e-12, 1, 1e9], 2, prior="default", rng=0).report.converged
+        model = fastem.fit(np.abs(rows).astype(np.float32), 3, distribution="gamma", rng=0)
+        assert np.isfinite(model.predict_proba(np.abs(rows).astype(np.float32))).all()
+        with pytest.raises(FloatingPointError):
+            np.float64(1e-200) * np.float64(1e-200)  # what the user asked for stays
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_start_beyond_all_rows_is_taken_without_warnings():
+    rows = np.random.default_rng(0).normal(0, 1, (200, 2))
+    rows[100:] += 8
+    centers = fastem.kmeans(rows, 2, init=[[0, 0], [1e300, 0]]).centers
+    assert sorted(centers[:, 0].round()) == [0, 8]
+    counts = np.random.default_rng(0).poisson(3, (200, 2))
+    model = fastem.fit(counts, 2, distribution="poisson", init={"rates": [[1e300, 1], [2, 3]]})
+    assert np.isfinite(model.report.log_likelihood)

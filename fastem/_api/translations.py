@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -100,7 +102,7 @@ def unknown_argument(name: str, known: Collection[str]) -> str:
 def advised(
     missing: Mapping[str, str] | None = None, about: str = "", also: Collection[str] = ()
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Make a function answer wrong arguments with the right ones.
+    """Make a function answer wrong arguments with the right ones, and take what underflows for 0.
 
     `missing` has advice for arguments that are left out. `about` ends all of these errors, in place of a list
     of the arguments. `also` are arguments that the function takes beyond those of its signature.
@@ -123,7 +125,9 @@ def advised(
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
-                return function(*args, **kwargs)
+                # What underflows is 0, also for users who let NumPy raise errors.
+                with np.errstate(under="ignore"):
+                    return function(*args, **kwargs)
             except TypeError:
                 # To bind them first would take longer than anything else that is asked of the arguments.
                 error = _binding_error(signature, args, kwargs)

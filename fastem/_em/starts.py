@@ -68,7 +68,8 @@ def nearest_start(likelihood: Likelihood[P], centres: FloatArray, rng: np.random
     points /= deviations
     labels, nearest = np.zeros(len(points), np.int64), np.full(len(points), np.inf)
     for component, place in enumerate(likelihood.family.seen_location(centres, frame) / deviations):
-        distances = np.square(points - place).sum(axis=1)
+        with np.errstate(over="ignore"):  # a centre may be beyond all rows
+            distances = np.square(points - place).sum(axis=1)
         labels[distances < nearest] = component
         np.minimum(nearest, distances, out=nearest)
     sample = replace(likelihood, source=ArraySource(rows, source.n_threads))

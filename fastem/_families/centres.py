@@ -83,9 +83,9 @@ class KMeansFamily(Unscaled[Centres, CentreSums]):
         assert parameters is not None
         d = parameters.centers.shape[1]
         centers = frame.standardise(parameters.centers)
-        lengths = np.square(centers).sum(axis=1)
-        slack = _ROUNDINGS * (d + 2) * float(np.finfo(dtype).eps) * np.array([1.0, lengths.max()])
         with np.errstate(over="ignore"):  # rows for which float32 does not reach are looked at in float64
+            lengths = np.square(centers).sum(axis=1)
+            slack = _ROUNDINGS * (d + 2) * float(np.finfo(dtype).eps) * np.array([1.0, lengths.max()])
             return LloydParams(
                 frame.shift.astype(dtype),
                 (1 / frame.scale).astype(dtype),
@@ -194,7 +194,8 @@ def _kept(rows: Rows, packed: LloydParams) -> LloydKept:
         before = packed.places
         rows.kept["nearest"] = np.zeros(m, np.int32), np.zeros(m, np.float32)
     rows.kept["centers"] = packed.places
-    steps = np.linalg.norm((packed.places - before) * float(packed.inverse_scale[0]), axis=1)
+    with np.errstate(over="ignore"):  # a step beyond float64 is infinite
+        steps = np.linalg.norm((packed.places - before) * float(packed.inverse_scale[0]), axis=1)
     farthest = steps.argmax()
     drifts = np.full(k, steps[farthest])
     drifts[farthest] = np.delete(steps, farthest).max(initial=0.0)

@@ -81,7 +81,8 @@ def kernel_scores(
     if failures.any():
         return False
     if wanted.responsibilities is not None and wanted.responsibilities is not responsibilities:
-        wanted.responsibilities[:] = responsibilities
+        with np.errstate(under="ignore"):  # the rows may be float32
+            wanted.responsibilities[:] = responsibilities
     if wanted.log_densities is not None:
         natural = log2_densities.astype(np.float64) * LN2
         natural[natural < family.impossible] = -np.inf

@@ -14,6 +14,11 @@ def check_written(name: str, path: Path, *read: Path) -> None:
         raise IsADirectoryError(f"{name} must be a file; {str(path)!r} is a folder. Add a name to it.")
     if any(path.exists() and other.exists() and path.samefile(other) for other in read):
         raise ValueError(f"{name} must be another file than those that the command reads; got {str(path)!r}.")
+    if any(other.is_dir() and other.resolve() in path.resolve().parents for other in read):
+        raise ValueError(
+            f"{name} must not be in a folder that the command reads, where it would count as rows; "
+            f"got {str(path)!r}. Choose another folder."
+        )
     try:
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError("it is there, and may not be changed")
