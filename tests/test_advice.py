@@ -50,6 +50,16 @@ def test_counts_may_be_poisson():
     assert details.endswith('suits X. If column 0 or 1 counts something, "poisson" may suit it.')
 
 
+def test_a_questionnaire_is_told_in_a_few_words():
+    answers = RNG.integers(1, 6, size=(400, 20))
+    details = told(fastem.fit, answers, 2, max_iter=0, rng=0)[WarningCause.FEW_VALUES]
+    assert "columns 0, 1, 2, 3, 4, 5, 6, 7 and 12 others have only the values 1, 2, 3, 4 and 5." in details
+    assert details.endswith('Perhaps distribution="categorical" suits X.')
+    both = np.column_stack([X, answers])
+    details = told(fastem.fit, both, 2, max_iter=0, rng=0)[WarningCause.FEW_VALUES]
+    assert "Perhaps" not in details  # a dict of so many columns would be no help
+
+
 def test_they_are_told_once_and_where_they_matter():
     rows = np.column_stack([X, SEX])
     options = {"covariance_type": ["diag", "spherical"], "rng": 0}

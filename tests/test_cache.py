@@ -21,10 +21,19 @@ from fastem._kernels._ascent import ascend_slots
 from fastem._kernels._breathing import breathe_slots
 from fastem._kernels._dispatch import KERNELS
 from fastem._kernels._estep import slot_scores, slot_statistics
+from fastem._kernels._incomplete import (
+    IncompleteParams,
+    slot_imputed,
+    slot_incomplete,
+    slot_incomplete_scores,
+)
 from fastem._kernels._lloyd import slot_lloyd
+from fastem._kernels._measured_sums import slot_measured, slot_measured_scores
 from fastem._kernels._mixed import slot_responsibilities
 from fastem._kernels._moments import slot_moments
 from fastem._kernels._params import SphericalParams
+from fastem._kernels._pattern_passes import slot_groups
+from fastem._kernels._wide import slot_wide
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="no cache without JIT")
 
@@ -315,6 +324,16 @@ def test_what_takes_long_to_compile_is_logged_before(caplog):
     )
 
 
+def test_kernels_of_rows_with_gaps_are_announced(caplog):
+    row = np.ones((1, 1))
+    params = IncompleteParams(*(row for _ in IncompleteParams._fields))
+    compiling(slot_incomplete, params, numba.float64)
+    compiling(slot_imputed, params, numba.float64)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("fastem: compiling kernels for rows with gaps, float64: once, about ")
+    assert second.startswith("fastem: compiling kernels for imputing rows with gaps, float64: once, about ")
+
+
 ORDERS = """
 import numba, numpy as np, fastem
 from fastem._kernels._ascent import ascend_slots, lay_out
@@ -335,6 +354,8 @@ def test_callers_pass_arrays_in_one_order_so_that_kernels_compile_once():
 
 def test_every_kernel_that_is_announced_exists():
     kernels = {slot_statistics, slot_scores, breathe_slots, ascend_slots, slot_lloyd, slot_responsibilities}
+    kernels |= {slot_incomplete, slot_groups, slot_incomplete_scores, slot_imputed}
+    kernels |= {slot_measured, slot_measured_scores, slot_wide}
     assert set(_jit_notice._SECONDS) == {kernel.py_func.__name__ for kernel in kernels}
     assert {f"{kind}Params" for kind in _jit_notice._STATISTICS} <= {kind.__name__ for kind in KERNELS}
 

@@ -214,6 +214,9 @@ def test_text_may_be_missing(tmp_path):
     assert set(filled[~there]) <= {"yes", "no"}
     with pytest.raises(ValueError, match=r'name of its own, or pass missing="marginalise"'):
         fastem.fit(words, 2, distribution="categorical")
+    a, b = (~there).sum(axis=0)
+    with pytest.raises(ValueError, match=f"Entries without text: {a} in column 'a', {b} in column 'b', in "):
+        fastem.fit(table, 2, distribution="categorical")
 
 
 # --- models

@@ -333,6 +333,23 @@ def test_errors_about_text_name_columns():
         fastem.fit(table, 2, columns=[])
 
 
+@pytest.mark.parametrize("near", ["lenght", "Length", "LENGTH"])
+def test_a_name_that_is_nearly_right_is_suggested(near):
+    with pytest.raises(ValueError, match=f"got '{near}'. Did you mean 'length'?"):
+        fastem.fit(table_of("pandas"), 2, columns=[near])
+    with pytest.raises(ValueError, match=r"got 'z'\.$"):
+        fastem.fit(table_of("pandas"), 2, columns=["z"])
+
+
+@pytest.mark.parametrize("kind", [np.array, pd.Series, list])
+def test_labels_of_text_must_be_numbered(kind):
+    labels = kind([None, "short", "long"] * 100)
+    with pytest.raises(TypeError, match=r"^labels must be whole .* got 'short'. pandas.factorize"):
+        fastem.fit(X, 2, labels=labels)
+    numbers = pd.factorize(np.asarray(labels, dtype=object))[0]
+    assert fastem.fit(X, 2, labels=numbers, max_iter=0).predict(X).max() == 1
+
+
 def test_numbered_columns_are_no_names():
     assert fastem.fit(pd.DataFrame(X), 2, rng=0).feature_names is None
 

@@ -32,16 +32,22 @@ def warn_of_few_values(source: Source, family: Family[Any, Any]) -> None:
     if not found:
         return
     names: tuple[str | int, ...] = source.feature_names or tuple(range(source.n_features))
-    told = [f"{names[j]!r} has {_listed(values)}" for j, values in found.items()]
-    details = f"In the rows looked at, column {', column '.join(told[:_MOST_COLUMNS])}"
-    if len(told) > _MOST_COLUMNS:
-        details += f", and {len(told) - _MOST_COLUMNS} other columns have as few"
-    details += "."
-    if own is None and len(names) <= _MOST_COLUMNS:
-        kinds = {name: _kind(found[j]) if j in found else "gaussian" for j, name in enumerate(names)}
-        details += f" Perhaps distribution={kinds} suits X."
+    alike: dict[str, list[int]] = {}
+    for j, values in found.items():
+        alike.setdefault(_listed(values), []).append(j)
+    groups = list(alike.items())
+    told = [_have(tuple(group), source.feature_names, values) for values, group in groups[:_MOST_COLUMNS]]
+    others = sum(len(group) for _, group in groups[_MOST_COLUMNS:])
+    if others:
+        told.append(f"and {others} other columns have as few")
+    details = f"In the rows looked at, {', '.join(told)}."
+    kinds = {name: _kind(found[j]) if j in found else "gaussian" for j, name in enumerate(names)}
+    one = set(kinds.values())
+    if own is None and (len(one) == 1 or len(names) <= _MOST_COLUMNS):
+        suited = f'"{one.pop()}"' if len(one) == 1 else kinds
+        details += f" Perhaps distribution={suited} suits X."
         counts = [name for j, name in enumerate(names) if j in found and _may_count(found[j])]
-        if counts:
+        if 0 < len(counts) <= _MOST_COLUMNS:
             details += f' If {_one_of(counts)} counts something, "poisson" may suit it.'
     warn(WarningCause.FEW_VALUES, details)
 
@@ -110,6 +116,10 @@ def _never_together(rows: Rows, columns: Array) -> Array:
     """Return which pairs of columns are never observed together in some of the rows."""
     some = rows.part(slice(None, None, max(1, len(rows.X) // _LOOKED_AT)))
     return np.asarray(_together(some, None, columns)[:-1].reshape(len(columns), -1) == 0)
+
+
+def _have(group: tuple[int, ...], names: tuple[str, ...] | None, values: str) -> str:
+    return f"{_columns(group, names)} {'has' if len(group) == 1 else 'have'} {values}"
 
 
 def _kind(values: FloatArray) -> str:

@@ -18,12 +18,22 @@ _STATISTICS = {
     "Spherical": 2,
     "Linear": 2,
     "Categorical": 2,
+    "LinearGaps": 4,
+    "DiagGaps": 4,
+    "StudentGaps": 5,
 }
 _SECONDS = {
     "breathe_slots": {"": 2},
     "ascend_slots": {"": 2},
     "slot_statistics": _STATISTICS,
     "slot_scores": dict.fromkeys(_STATISTICS, 2),
+    "slot_wide": {"Wide": 5},
+    "slot_incomplete": {"Incomplete": 3},
+    "slot_groups": {"Full": 3},
+    "slot_incomplete_scores": {"Incomplete": 1},
+    "slot_imputed": {"Incomplete": 1},
+    "slot_measured": {"Measured": 3},
+    "slot_measured_scores": {"Measured": 2},
     "slot_lloyd": {"Lloyd": 2},
     "slot_responsibilities": {"": 2},
 }
@@ -31,10 +41,20 @@ _WORDS = {
     "breathe_slots": "starts by k-means",
     "ascend_slots": "starts by EM",
     "slot_scores": "scores of",
+    "slot_groups": "gaps of",
+    "slot_incomplete_scores": "scores of",
+    "slot_imputed": "imputing",
+    "slot_measured_scores": "scores of",
     "slot_responsibilities": "columns of different kinds",
     "Lloyd": "k-means",
     "ScreenedFull": "full",
     "Linear": "columns",
+    "LinearGaps": "columns with gaps",
+    "DiagGaps": "diag with gaps",
+    "StudentGaps": "student with gaps",
+    "Incomplete": "rows with gaps",
+    "Measured": "rows with noise",
+    "Wide": "many components",
 }
 
 

@@ -83,7 +83,8 @@ def sort_by_pattern(numbers, ranks, ends, order, heads):
     """
     m, slots = numbers.shape[0], heads.shape[0]
     for slot in range(slots):
-        heads[slot] = ends[: heads.shape[1]]
+        for place in range(heads.shape[1]):  # a slice takes two seconds to compile
+            heads[slot, place] = ends[place]
         for i in range(m * slot // slots, m * (slot + 1) // slots):
             place = ranks[numbers[i]]
             order[ends[place]] = i

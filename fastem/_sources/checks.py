@@ -185,7 +185,16 @@ def check_weights(weights: Any, n_samples: int, name: str) -> Array:
 def check_labels(labels: Any, n_samples: int, k: int, name: str = "labels") -> Array:
     """Check the known components of some rows, and return them as int64, with -1 where none is known."""
     rule = f"{name} must be whole numbers from 0 to k - 1 = {k - 1}, or -1 (or NaN) where they are unknown"
-    array = check_numeric(labels, name)
+    try:
+        array = check_numeric(labels, name)
+    except TypeError:
+        text = next((label for label in np.ravel(labels) if isinstance(label, str)), None)
+        if text is None:
+            raise
+        raise TypeError(
+            f"{rule}; got {str(text)!r}. pandas.factorize({name})[0] numbers text so, with -1 for what is "
+            "missing."
+        ) from None
     if array.shape != (n_samples,):
         raise ValueError(f"{name} must have shape ({n_samples},), one a row; got shape {array.shape}.")
     if array.dtype.kind == "b":

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -284,9 +285,11 @@ def raise_no_rows(X: Any) -> NoReturn:
 def check_named_columns(wanted: Sequence[str], names: Sequence[Any]) -> None:
     for name in wanted:
         if name not in names:
+            near = {str(own).lower(): own for own in reversed(names)}
+            close = get_close_matches(name.lower(), near, 1)
             raise ValueError(
                 f"columns, sample_weight, labels and noise must name columns of X, {list(names)}; "
-                f"got {name!r}."
+                f"got {name!r}." + (f" Did you mean {near[close[0]]!r}?" if close else "")
             )
 
 

@@ -5,7 +5,7 @@ The vocabulary of X says for each column which strings it may have, sorted, or N
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from fastem._typing import Array, FloatArray
 Vocabulary = tuple[Array | None, ...]
 
 TEXT_TYPES = ("String", "Categorical", "Enum")
+_MOST_NAMED = 8  # columns in a message
 
 
 class Gaps(NamedTuple):
@@ -87,12 +88,12 @@ def vocabulary_of(X: Any, name: str, weight: Array | None, gaps: Gaps = NO_GAPS)
         return ()
     return tuple(
         _sorted(
-            _strings(column if weight is None else column[weight > 0], name, columns.called(j), gaps),
+            _strings(columns, j, name, gaps, weight),
             columns.called(j),
         )
         if text
         else None
-        for j, (column, text) in enumerate(zip(columns.arrays, columns.are_text, strict=True))
+        for j, text in enumerate(columns.are_text)
     )
 
 
@@ -145,7 +146,7 @@ def as_numbers(X: Any, name: str, vocabulary: Vocabulary, weight: Array | None, 
         if values is None:
             numbers[:, j] = _plain(column, name, called)
         else:
-            numbers[:, j] = _ranks(_strings(column, name, called, gaps), values, name, called, weight)
+            numbers[:, j] = _ranks(_strings(columns, j, name, gaps), values, name, called, weight)
     return numbers
 
 
@@ -158,21 +159,42 @@ def _plain(column: Array, name: str, called: str) -> FloatArray:
         ) from None
 
 
-def _strings(column: Array, name: str, called: str, gaps: Gaps) -> list[str | None]:
-    """Return a column of text as a list, with None for what is missing."""
+def _strings(
+    columns: Columns, j: int, name: str, gaps: Gaps, weight: Array | None = None
+) -> list[str | None]:
+    """Return a column of text as a list, with None for what is missing, of the rows that have weight."""
+    column = columns.arrays[j] if weight is None else columns.arrays[j][weight > 0]
     strings: list[Any] = column.tolist()
     if column.dtype.kind != "U" and not all(isinstance(entry, str) for entry in strings):
-        if gaps.allowed:
-            strings = [None if _is_null(entry) else entry for entry in strings]
-        others = (i for i, entry in enumerate(strings) if not isinstance(entry, str))
-        row = next((i for i in others if strings[i] is not None or not gaps.allowed), None)
-        if row is not None:
-            raise ValueError(
-                f"{name} must have text throughout in a column of text; row {row}, column {called} "
-                f"is {strings[row]!r}. Drop such rows, or give what is missing a name of its own"
-                f"{gaps.remedy and ', or '}{gaps.remedy}."
-            )
+        if any(_is_no_text(entry, gaps) for entry in strings):
+            _raise_no_text(columns, j, name, gaps, weight)
+        strings = [None if _is_null(entry) else entry for entry in strings]
     return strings
+
+
+def _is_no_text(entry: Any, gaps: Gaps) -> bool:
+    return not isinstance(entry, str) and not (gaps.allowed and _is_null(entry))
+
+
+def _raise_no_text(columns: Columns, j: int, name: str, gaps: Gaps, weight: Array | None) -> NoReturn:
+    """Tell the first entry of a column that is no text, and how many there are in each column of text."""
+    counted = np.full(len(columns), True) if weight is None else weight > 0
+    wrong = {
+        i: counted & [_is_no_text(entry, gaps) for entry in columns.arrays[i].tolist()]
+        for i, text in enumerate(columns.are_text)
+        if text
+    }
+    row = int(wrong[j].argmax())
+    counts = [f"{wrong[i].sum()} in column {columns.called(i)}" for i in wrong if wrong[i].any()]
+    told = ", ".join(counts[:_MOST_NAMED])
+    if len(counts) > _MOST_NAMED:
+        told += f" and some in {len(counts) - _MOST_NAMED} other columns"
+    raise ValueError(
+        f"{name} must have text throughout in a column of text; row {row}, column {columns.called(j)} is "
+        f"{columns.arrays[j].tolist()[row]!r}. Entries without text: {told}, in "
+        f"{len(columns)} rows. Drop such rows, or give what is missing a name of its own"
+        f"{gaps.remedy and ', or '}{gaps.remedy}."
+    )
 
 
 def _is_null(entry: Any) -> bool:
