@@ -33,10 +33,10 @@ from fastem._typing import Array
 
 # Where passes are short, each fit is tried so many times. The first time there are k-means and random starts,
 # later only clusters of those fits beside it that are new since the last time.
-_ROUNDS = 4
+_ROUNDS = 3
 
 # If the sample holds all rows, there are so many times as many random starts as for a fit.
-_THOROUGH = 3
+_THOROUGH = 6
 
 # The sample has at least so many rows, unless that is more than this part of all. It may be smaller than that
 # of a fit, since all rows choose among the best of its starts.
@@ -245,10 +245,10 @@ class Search:
         likelihood: Likelihood[Any],
         drawn: Drawn,
     ) -> None:
-        """Fit from the best of some labels, unless the sample promises no more.
+        """Fit from the best of some labels, unless it promises no more.
 
-        It promises more than there is, since the start is the best for just these rows. A singular fit, whose
-        likelihood has no bound, promises nothing.
+        A sample promises more than there is, since the start is the best for just these rows. A singular fit,
+        whose likelihood has no bound, promises nothing.
         """
         if not labels:
             return
@@ -261,16 +261,30 @@ class Search:
                 self.fits[likelihood.k, kind] = Fit(likelihood, Run(FitStatus.FAILED), 0.0, None, -np.inf)
                 self.improved[likelihood.k, kind] = -1
             return
-        beside = None if current is None else current.beside
-        if current is not None and beside is not None and not (current.degenerate > bool(start.floored)):
-            promised = Neighbours(
-                joint_of(likelihood, drawn.rows, start.parameters), beside.points, drawn.weights
-            )
-            gain = float(np.log(2) * (drawn.weights @ (promised.density - beside.density)))
-            gain += likelihood.log_prior(start.parameters) - likelihood.log_prior(current.run.parameters)
-            if gain <= _WORTH * self.kinds[kind].limits.tol * drawn.weights.sum():
+        comparable = current is not None and not (current.degenerate > bool(start.floored))
+        if current is not None and current.beside is not None and comparable:
+            gain = self._gain(current, current.beside, likelihood, start, drawn)
+            if gain <= _WORTH * self.kinds[kind].limits.tol:
                 return
         self._fit(kind, likelihood, drawn, partial(_first, start, likelihood))
+
+    def _gain(
+        self,
+        current: Fit,
+        beside: Neighbours,
+        likelihood: Likelihood[Any],
+        start: Maximised[Any],
+        drawn: Drawn,
+    ) -> float:
+        """Return what a start gains on a fit, per row: on all rows if they are known, or on the sample."""
+        reached = likelihood.mean_before(start)
+        if reached:
+            return float(reached[0] - current.run.objective / self.source.moments().weight)
+        joint = joint_of(likelihood, drawn.rows, start.parameters)
+        promised = Neighbours(joint, beside.points, drawn.weights).density
+        gain = float(np.log(2) * (drawn.weights @ (promised - beside.density)))
+        gain += likelihood.log_prior(start.parameters) - likelihood.log_prior(current.run.parameters)
+        return gain / float(drawn.weights.sum())
 
     def _is_long(self, likelihood: Likelihood[Any]) -> bool:
         """Return whether passes over all rows take more time than the search for a better start is worth."""

@@ -35,10 +35,12 @@ _ASCENT_HEATS = ((10, 8, 2), (10, 4, 8), (20, 2, 16), (40, 1, 1000))
 # random starts. Of 752 fits 161 ended lower, and 203 higher, than in a race of single passes from Python. If
 # heats have 5, 10 and 50 iterations, and one start in three goes on after the first, it is 213 and 156.
 _SHORT_HEATS = ((10, 2, 3), (20, 1, 9), (100, 1, 1000))
-# Where a sample has a part of the rows, it may prefer another of the best than all rows do. So these heats
-# leave three, of which so many iterations on all rows choose one.
-_LEADERS_HEATS = ((10, 8, 2), (10, 4, 8), (20, 3, 1000))
-_CHOICE = 10
+# Where many starts are tried for many fits, as by `select`, fewer of them go on. Where a sample has a part of
+# the rows, it may prefer another of the best than all rows do. So four are left, of which so many iterations
+# on all rows choose one.
+_MANY_HEATS = ((10, 8, 4), (10, 4, 12), (20, 2, 24), (40, 1, 1000))
+_LEADERS_HEATS = (*_MANY_HEATS[:2], (20, 4, 1000))
+_CHOICE = 40
 _TOL = 1e-6
 # The winner goes on with all rows by the kernel, in place of passes, each of which costs Python half a
 # millisecond, where they take fewer multiply-adds than this. So many iterations at most.
@@ -58,15 +60,15 @@ def best_ascent(
     rows: Rows,
     found: list[Array],
     long: bool,
-    several: bool = False,
+    many: bool = False,
 ) -> Maximised[P] | None:
     """Return the end of the best of the ascents on the sample, or None if there is none.
 
-    If `several` are wanted, and passes are short, it is the best of a few on all rows.
+    If there are `many` of them, heats drop more, and if passes are short, a few go on with all rows.
     """
     heats = _ASCENT_HEATS if long else _SHORT_HEATS
-    if several and is_polished(likelihood, len(rows.X)):
-        heats = _LEADERS_HEATS
+    if many:
+        heats = _LEADERS_HEATS if is_polished(likelihood, len(rows.X)) else _MANY_HEATS
     ended = raced(sample, rows, found, likelihood.source.n_threads, heats)
     return None if ended is None else polished(likelihood, *ended, len(rows.X))
 
