@@ -5,6 +5,7 @@ import pytest
 
 import fastem
 from fastem import FitStatus
+from fastem._api.selecting import Search
 from fastem._em.neighbours import Neighbours, sparse_halves, without_one
 
 
@@ -61,6 +62,27 @@ def test_one_out_and_another_in():
     assert all(set(labels) == {0, 1, 2} for labels in exchanged)
     assert len(set(exchanged[0][:200])) == 1
     assert exchanged[0][200] != exchanged[0][300]
+
+
+def test_starts_are_compared_with_fits_on_all_rows(monkeypatch):
+    """A sample may prefer another optimum than all rows do, so these decide where ascents have seen them."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(4, 2))[rng.integers(4, size=3000)] + 0.5 * rng.normal(size=(3000, 2))
+    errors = []
+
+    def gain(self, current, beside, likelihood, start, drawn):
+        assert len(drawn.rows.X) < 3000
+        found = gain_of(self, current, beside, likelihood, start, drawn)
+        if likelihood.mean_before(start):
+            reached = likelihood.log_likelihood(likelihood.e_step(start.parameters))
+            errors.append(found - (reached - current.run.objective) / 3000)
+        return found
+
+    gain_of = Search._gain
+    monkeypatch.setattr(Search, "_gain", gain)
+    fastem.select(X, range(1, 5), covariance_type=("diag", "spherical"), rng=0)
+    assert len(errors) > 2
+    np.testing.assert_allclose(errors, 0, atol=1e-5)
 
 
 @pytest.mark.slow
