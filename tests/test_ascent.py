@@ -105,7 +105,7 @@ def test_over_relaxed_ascents_end_sooner_and_where_em_stays():
     counts = [ascents._outcomes[:, ITERATIONS] for ascents in (plain, relaxed)]
     assert (counts[1] < 0.6 * counts[0]).all()
     for start in range(3):
-        stays = relaxed.moved(start, X.T.copy(), weights)
+        stays = relaxed.moved([start], X.T.copy(), weights)
         stays.go_on([0], 50, -np.inf, stretch=1)
         assert stays.objective(0) == pytest.approx(relaxed.objective(start), abs=1e-7)
 
@@ -129,7 +129,7 @@ def test_it_goes_on_with_other_rows():
     X, weights, labels = problem(300, 2, 3)
     stays = ascents_of(X, weights, labels, "full", 3)
     stays.go_on([1], 7, -np.inf)
-    moves, elsewhere = stays.moved(1, X.T.copy(), weights), stays.moved(1, 2 * X.T, weights)
+    moves, elsewhere = stays.moved([1], X.T.copy(), weights), stays.moved([1], 2 * X.T, weights)
     reached, same = stays.parameters(1).parameters, elsewhere.parameters(0).parameters
     np.testing.assert_array_equal(same.means, reached.means)
     for going, start in ((stays, 1), (moves, 0), (elsewhere, 0)):

@@ -23,16 +23,24 @@ from fastem._criteria import aic_of, bic_of
 from fastem._em.auto import Drawn, best_start, draw, named_start, rows_to_draw
 from fastem._em.labellings import labellings
 from fastem._em.loop import Run, gain_to_come_below, reading
-from fastem._em.neighbours import divided, joint_of, nested, without_one
+from fastem._em.neighbours import Neighbours, joint_of
 from fastem._em.objective import Likelihood
+from fastem._em.race import is_polished
 from fastem._families.steps import Maximised
 from fastem._report import Breakdown, FitReport, FitStatus, collected_warnings
 from fastem._sources.passes import Source
-from fastem._typing import Array, FloatArray
+from fastem._typing import Array
 
-# Where passes are short, each fit is tried so many times. The first two times there are new random starts,
+# Where passes are short, each fit is tried so many times. The first time there are k-means and random starts,
 # later only clusters of those fits beside it that are new since the last time.
-_ROUNDS, _RANDOM_ROUNDS = 5, 2
+_ROUNDS = 3
+
+# If the sample holds all rows, there are so many times as many random starts as for a fit.
+_THOROUGH = 6
+
+# The sample has at least so many rows, unless that is more than this part of all. It may be smaller than that
+# of a fit, since all rows choose among the best of its starts.
+_LEAST_ROWS, _PART = 1536, 2 / 3
 
 # Where a pass takes more multiply-adds, there is one fit a cell, unless that cannot be the best.
 _LONG = 1 << 26
@@ -51,7 +59,7 @@ class Fit:
     likelihood: Likelihood[Any]
     run: Run[Any]
     elapsed: float
-    joint: FloatArray | None  # joint log2-densities of the sample; None if the fit failed
+    beside: Neighbours | None  # what it says of the rows of the sample; None if the fit failed
     classified: float  # the log-likelihood of each row with its likeliest component
 
     @property
@@ -135,35 +143,37 @@ class Search:
         """Try the fits with k components. Yield those that are tried for the first and for the last time."""
         found, clear = list[Array](), False
         short = {kind for kind, likelihood in likelihoods.items() if k > 1 and not self._is_long(likelihood)}
-        if number == 0 or (k > 1 and number < _RANDOM_ROUNDS):
+        wanting = {kind for kind in likelihoods if k > 1 and kind not in short and self._is_wanting(k, kind)}
+        if number == 0 or (number == 1 and wanting):
             found, clear = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
+        thorough = _THOROUGH if len(drawn.rows.X) == self.source.n_positive else 1
         for kind, likelihood in likelihoods.items():
             cell = k, kind
             before, self.tried[cell] = self.tried.get(cell, -1), self.news
             if number == 0 and k == 1:
                 self._fit_from(found[:1], 0, clear, kind, likelihood, drawn)
             elif kind in short:
-                others = self._from_others(k, kind, drawn, before)
-                if number < _RANDOM_ROUNDS:
-                    self._fit_from([*found, *others], 1, clear, kind, likelihood, drawn)
+                others = self._from_others(k, kind, before)
+                if number == 0:
+                    self._fit_from([*found, *others], thorough, clear, kind, likelihood, drawn)
                 else:
                     self._fit_from(others, 0, clear, kind, likelihood, drawn)
                 if number == _ROUNDS - 1:
                     self._finish(kind, likelihood, drawn)
-            elif k > 1 and number < _RANDOM_ROUNDS and self._is_wanting(k, kind):
-                others = self._from_others(k, kind, drawn, None)
-                self._fit_from([*found, *others], 1, clear, kind, likelihood, drawn)
+            elif kind in wanting and number < 2:
+                others = self._from_others(k, kind, None)
+                self._fit_from([*found, *others], thorough, clear, kind, likelihood, drawn)
             if number in (0, _ROUNDS - 1 if kind in short else 1):
                 yield cell
 
     def _drawn(self, likelihoods: dict[Kind, Likelihood[Any]]) -> Drawn:
         """Return a sample for all fits, and keep what is known of its rows."""
         most = [replace(likelihood, k=self.ks[-1]) for likelihood in likelihoods.values()]
-        size = max(map(rows_to_draw, most))
+        size = max(map(_rows_to_draw, most))
         with reading(None):
             drawn = draw(most[0], size, self.rng)
         for fit in self.fits.values():
-            fit.joint = joint_of(fit.likelihood, drawn.rows, fit.run.parameters) if fit.run.history else None
+            fit.beside = _beside(fit.likelihood, drawn, fit.run)
         return drawn
 
     def _fit(
@@ -188,44 +198,42 @@ class Search:
         if old is None or run.rank[:3] > old.run.rank[:3] or run.objective > old.run.objective + least:
             self.news += 1
             self.improved[cell] = self.news
-        joint = None
-        if drawn is not None and run.history:
-            joint = joint_of(likelihood, drawn.rows, run.parameters)
+        beside = _beside(likelihood, drawn, run)
         classified = _classified(likelihood, run.parameters) if run.history else -np.inf
-        self.fits[cell] = Fit(likelihood, run, time.perf_counter() - began, joint, classified)
+        self.fits[cell] = Fit(likelihood, run, time.perf_counter() - began, beside, classified)
         return cell
 
     def _finish(self, kind: Kind, likelihood: Likelihood[Any], drawn: Drawn) -> None:
-        """Go on where a fit ended that began from a part of the rows.
+        """Go on where a fit ended that began from a part of the rows, and no kernel went on with all of them.
 
         The best of separate fits is often the one that comes nearest to an optimum that all of them find.
         """
         run = self.fits[likelihood.k, kind].run
-        is_whole = len(drawn.rows.X) == self.source.n_positive
-        if run.status is FitStatus.CONVERGED and self.kinds[kind].limits.tol > 0 and not is_whole:
+        m, has_tol = len(drawn.rows.X), self.kinds[kind].limits.tol > 0
+        by_kernel = likelihood.family.has_ascents and is_polished(likelihood, m)
+        ended = m == self.source.n_positive or by_kernel
+        if run.status is FitStatus.CONVERGED and has_tol and not ended:
             start: Maximised[Any] = Maximised(run.parameters, [], [], run.singular)
             self._fit(kind, likelihood, drawn, partial(_first, start, likelihood), _WORTH)
 
-    def _from_others(self, k: int, kind: Kind, drawn: Drawn, since: int | None) -> list[Array]:
+    def _from_others(self, k: int, kind: Kind, since: int | None) -> list[Array]:
         """Return labels by the fits beside this one: of one component fewer or more, and of other types.
 
         These are the fits that are new since then. With None these are all, and there are fewer labels.
         """
-        points, weights = drawn.geometries[0], drawn.weights
         found: list[Array] = []
         for (own_k, own_kind), fit in self.fits.items():
-            joint = fit.joint
-            if joint is None or (since is not None and self.improved[own_k, own_kind] <= since):
+            beside = fit.beside
+            if beside is None or (since is not None and self.improved[own_k, own_kind] <= since):
                 continue
             if own_k == k and own_kind != kind:
-                found.append(joint.argmax(axis=1))
+                found.append(beside.labels)
             elif own_k == k - 1 and own_kind == kind:
-                found += _with_another(joint.argmax(axis=1), joint, points, weights, since is not None)
+                found += beside.more(inside=since is not None)
             elif own_k == k + 1 and own_kind == kind:
-                found += without_one(joint, weights)
+                found += [labels for _, labels in beside.fewer]
             elif own_k == k and k > 2:
-                for labels in without_one(joint, weights)[: None if since is not None else 1]:
-                    found += _with_another(labels, joint, points, weights, since is not None, k - 1)
+                found += beside.exchanged(left_out=3 if since is not None else 1, inside=since is not None)
         return found
 
     def _fit_from(
@@ -237,10 +245,10 @@ class Search:
         likelihood: Likelihood[Any],
         drawn: Drawn,
     ) -> None:
-        """Fit from the best of some labels, unless the sample promises no more.
+        """Fit from the best of some labels, unless it promises no more.
 
-        It promises more than there is, since the start is the best for just these rows. A singular fit, whose
-        likelihood has no bound, promises nothing.
+        A sample promises more than there is, since the start is the best for just these rows. A singular fit,
+        whose likelihood has no bound, promises nothing.
         """
         if not labels:
             return
@@ -253,17 +261,30 @@ class Search:
                 self.fits[likelihood.k, kind] = Fit(likelihood, Run(FitStatus.FAILED), 0.0, None, -np.inf)
                 self.improved[likelihood.k, kind] = -1
             return
-        if (
-            current is not None
-            and current.joint is not None
-            and not (current.degenerate > bool(start.floored))
-        ):
-            promised = joint_of(likelihood, drawn.rows, start.parameters)
-            gain = float(drawn.weights @ (_log_sum(promised) - _log_sum(current.joint)))
-            gain += likelihood.log_prior(start.parameters) - likelihood.log_prior(current.run.parameters)
-            if gain <= _WORTH * self.kinds[kind].limits.tol * drawn.weights.sum():
+        comparable = current is not None and not (current.degenerate > bool(start.floored))
+        if current is not None and current.beside is not None and comparable:
+            gain = self._gain(current, current.beside, likelihood, start, drawn)
+            if gain <= _WORTH * self.kinds[kind].limits.tol:
                 return
         self._fit(kind, likelihood, drawn, partial(_first, start, likelihood))
+
+    def _gain(
+        self,
+        current: Fit,
+        beside: Neighbours,
+        likelihood: Likelihood[Any],
+        start: Maximised[Any],
+        drawn: Drawn,
+    ) -> float:
+        """Return what a start gains on a fit, per row: on all rows if they are known, or on the sample."""
+        reached = likelihood.mean_before(start)
+        if reached:
+            return float(reached[0] - current.run.objective / self.source.moments().weight)
+        joint = joint_of(likelihood, drawn.rows, start.parameters)
+        promised = Neighbours(joint, beside.points, drawn.weights).density
+        gain = float(np.log(2) * (drawn.weights @ (promised - beside.density)))
+        gain += likelihood.log_prior(start.parameters) - likelihood.log_prior(current.run.parameters)
+        return gain / float(drawn.weights.sum())
 
     def _is_long(self, likelihood: Likelihood[Any]) -> bool:
         """Return whether passes over all rows take more time than the search for a better start is worth."""
@@ -276,6 +297,12 @@ class Search:
         return fit is None or (fewer is not None and fewer.run.rank > fit.run.rank)
 
 
+def _rows_to_draw(likelihood: Likelihood[Any]) -> int:
+    if likelihood.family.has_ascents:
+        return rows_to_draw(likelihood, _LEAST_ROWS, _PART)
+    return rows_to_draw(likelihood)
+
+
 def _first(
     start: Maximised[Any], likelihood: Likelihood[Any], restart: int, rng: np.random.Generator
 ) -> Maximised[Any]:
@@ -283,18 +310,11 @@ def _first(
     return start if restart == 0 else named_start(likelihood, "auto", rng, restart)
 
 
-def _with_another(
-    labels: Array,
-    joint: FloatArray,
-    points: FloatArray,
-    weights: FloatArray,
-    inside: bool,
-    k: int | None = None,
-) -> list[Array]:
-    """Return labels with a cluster more than the k there are, also of those inside others if wanted."""
-    k = joint.shape[1] if k is None else k
-    found = divided(labels, points, weights, k)
-    return found + nested(labels, np.logaddexp2.reduce(joint, axis=1), weights, k) if inside else found
+def _beside(likelihood: Likelihood[Any], drawn: Drawn | None, run: Run[Any]) -> Neighbours | None:
+    if drawn is None or not run.history:
+        return None
+    joint = joint_of(likelihood, drawn.rows, run.parameters)
+    return Neighbours(joint, drawn.geometries[0], drawn.weights)
 
 
 def _classified(likelihood: Likelihood[Any], parameters: Any) -> float:
@@ -305,7 +325,3 @@ def _classified(likelihood: Likelihood[Any], parameters: Any) -> float:
 
 def _named(likelihood: Likelihood[Any], init: str, restart: int, rng: np.random.Generator) -> Maximised[Any]:
     return named_start(likelihood, init, rng, restart)
-
-
-def _log_sum(joint: FloatArray) -> FloatArray:
-    return np.asarray(np.logaddexp2.reduce(joint, axis=1) * np.log(2))

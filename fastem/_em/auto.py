@@ -216,7 +216,7 @@ def best_start(
     plain = not (partly_known or likelihood.hard or likelihood.fixed)
     ascended = None
     if (small or compiled) and plain and not more and likelihood.prior is None:
-        ascended = best_ascent(likelihood, sample, rows, found, few or compiled)
+        ascended = best_ascent(likelihood, sample, rows, found, few or compiled, compiled)
     if ascended is None:
         if few and plain:
             found = shortlisted(whole, filled, found, n_threads, _BLIND_HEATS if more else ROUGH_HEATS)
@@ -249,10 +249,10 @@ def _effort(n: int, m: int, work: int, starts: int, alone: bool) -> tuple[int, i
     return min(max(0, iterations // heat - starts), _MOST_EXTRA), heat
 
 
-def rows_to_draw(likelihood: Likelihood[P]) -> int:
-    """Return how many rows the sample has."""
+def rows_to_draw(likelihood: Likelihood[P], least: int = _LEAST_ROWS, part: float = 0.5) -> int:
+    """Return how many rows the sample has: at least so many, unless that is more than this part of all."""
     n, k = likelihood.source.n_positive, likelihood.k
     n_parameters = likelihood.family.n_parameters(k, likelihood.source.n_features)
-    wanted = max(k * _PER_COMPONENT, _PER_PARAMETER * n_parameters, _LEAST_ROWS)
-    rows = max(wanted, min(n // _SMALL_PART, 2 * wanted)) if wanted < n / 2 else n
+    wanted = max(k * _PER_COMPONENT, _PER_PARAMETER * n_parameters, least)
+    rows = max(wanted, min(n // _SMALL_PART, 2 * wanted)) if wanted < part * n else n
     return sample_size(likelihood, min(rows, _MOST_ROWS, _MOST_NUMBERS // likelihood.source.n_features))

@@ -90,7 +90,7 @@ def _more_clusters(
     more = ascents_of(replace(sample, k=k + 1), few, [*found], 1)
     if more is None:
         return True
-    same = ascents if len(own) == len(weights) else ascents.moved(0, points_of(sample, few), own)
+    same = ascents if len(own) == len(weights) else ascents.moved([0], points_of(sample, few), own)
     same.go_on([0], _HEAT, _TOL)
     more.go_on([*range(_SEEDS)], _HEAT, _TOL)
     reached = same.objective(0)

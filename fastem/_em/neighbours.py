@@ -1,4 +1,9 @@
-"""Labels of a sample of rows from a mixture of one component fewer or more."""
+"""Labels of a sample of rows from a mixture of one component fewer or more, or of one out and another in."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
@@ -17,6 +22,8 @@ _NESTED = 3
 _LEFT_OUT = 3
 _LLOYD_ITERATIONS = 20
 
+Part = tuple[int, Array]  # a label, and some of the rows that have it
+
 
 def joint_of(likelihood: Likelihood[P], rows: Rows, parameters: P) -> FloatArray:
     """Return the joint log2-density of each row of a sample and each component, (m, K)."""
@@ -27,50 +34,110 @@ def joint_of(likelihood: Likelihood[P], rows: Rows, parameters: P) -> FloatArray
     return joint
 
 
-def divided(labels: Array, points: FloatArray, weights: FloatArray, k: int) -> list[Array]:
-    """Return labels with one more cluster than k: one of them in two halves, as k-means halves it.
+@dataclass(eq=False)
+class Neighbours:
+    """The labels that a fit gives to those beside it, found once for all of them."""
 
-    Those clusters are divided whose halves lower the error of k-means most. Points are (d, m).
+    joint: FloatArray  # log2-densities, (m, K)
+    points: FloatArray  # the same rows as k-means sees them, (d, m)
+    weights: FloatArray
+
+    @cached_property
+    def labels(self) -> Array:
+        return np.asarray(self.joint.argmax(axis=1))
+
+    @cached_property
+    def density(self) -> FloatArray:
+        """The log2-density of each row."""
+        highest = self.joint.max(axis=1)
+        with np.errstate(invalid="ignore"):
+            totals = np.exp2(self.joint - highest[:, None]).sum(axis=1)
+        return np.asarray(np.where(np.isfinite(highest), highest + np.log2(totals), highest))
+
+    @cached_property
+    def fewer(self) -> list[Part]:
+        return without_one(self.joint, self.weights)
+
+    @cached_property
+    def _halves(self) -> list[Part]:
+        return halves(self.labels, self.points, self.weights, self.joint.shape[1])
+
+    @cached_property
+    def _sparse(self) -> list[Part]:
+        return sparse_halves(self.labels, self.density, self.weights, self.joint.shape[1])
+
+    def more(self, inside: bool) -> list[Array]:
+        """Return labels with a component more, also of those inside others if wanted."""
+        return self._with_another(self.labels, self.joint.shape[1], -1, inside)
+
+    def exchanged(self, left_out: int, inside: bool) -> list[Array]:
+        """Return labels with one of so many components out, and another in (Ueda et al. 2000)."""
+        found: list[Array] = []
+        for component, labels in self.fewer[:left_out]:
+            found += self._with_another(labels, self.joint.shape[1] - 1, component, inside)
+        return found
+
+    def _with_another(self, labels: Array, k: int, left_out: int, inside: bool) -> list[Array]:
+        """Return labels with one more cluster than k, which takes a part of one that is not left out."""
+        parts = [*_others(self._halves, left_out, _DIVIDED)]
+        if inside:
+            parts += _others(self._sparse, left_out, _NESTED)
+        found = []
+        for own in parts:
+            more = labels.copy()
+            more[own] = k
+            found.append(more)
+        return found
+
+
+def _others(parts: Iterable[Part], left_out: int, most: int) -> Iterable[Array]:
+    return islice((own for label, own in parts if label != left_out), most)
+
+
+def halves(labels: Array, points: FloatArray, weights: FloatArray, k: int) -> list[Part]:
+    """Return the half that k-means makes of each of k clusters. Points are (d, m).
+
+    First comes the cluster whose halves lower the error of k-means most.
     """
-    found: list[tuple[float, Array]] = []
+    found: list[tuple[float, Part]] = []
     for label in range(k):
         own = np.flatnonzero((labels == label) & (weights > 0))
         if len(own) < 2 * (len(points) + 1):
             continue
-        cloud, mass = np.ascontiguousarray(points[:, own]), np.ascontiguousarray(weights[own])
+        cloud, mass = np.take(points, own, axis=1), weights[own]
         seeds = kmeans_plus_plus(cloud, mass, np.full((2, 1), 0.5))
-        halves = lloyd(cloud, mass, np.ascontiguousarray(cloud[:, seeds].T), _LLOYD_ITERATIONS)
-        error = _error(cloud, mass)
-        less = error - sum(_error(cloud[:, halves == half], mass[halves == half]) for half in (0, 1))
-        more = labels.copy()
-        more[own[halves == 1]] = k
-        found.append((less, more))
-    found.sort(key=lambda one: -one[0])
-    return [more for _, more in found[:_DIVIDED]]
+        second = lloyd(cloud, mass, np.ascontiguousarray(cloud[:, seeds].T), _LLOYD_ITERATIONS) == 1
+        masses = np.array([mass[~second].sum(), mass[second].sum()])
+        if not masses.all():
+            continue
+        shift = cloud @ (mass * np.where(second, 1 / masses[1], -1 / masses[0]))  # between the means
+        found.append((masses.prod() / masses.sum() * (shift @ shift), (label, own[second])))
+    return _by_gain(found)
 
 
-def nested(labels: Array, density: FloatArray, weights: FloatArray, k: int) -> list[Array]:
-    """Return labels with one more cluster than k: the half of one of them where rows are sparse.
+def sparse_halves(labels: Array, density: FloatArray, weights: FloatArray, k: int) -> list[Part]:
+    """Return the half of each of k clusters where rows are sparse.
 
-    So a narrow component can be inside a broad one, where no halves of k-means are. Those clusters are
-    divided whose log-densities (m,) vary most.
+    So a narrow component can be inside a broad one, where no halves of k-means are. First comes the cluster
+    whose log-densities (m,) vary most.
     """
-    found: list[tuple[float, Array]] = []
+    found: list[tuple[float, Part]] = []
     for label in range(k):
         own = np.flatnonzero((labels == label) & (weights > 0) & np.isfinite(density))
         if len(own) < 2:
             continue
         values, mass = density[own], weights[own]
         spread = float(mass @ np.square(values - mass @ values / mass.sum()))
-        more = labels.copy()
-        more[own[values < np.median(values)]] = k
-        found.append((spread, more))
-    found.sort(key=lambda one: -one[0])
-    return [more for _, more in found[:_NESTED]]
+        found.append((spread, (label, own[values < np.median(values)])))
+    return _by_gain(found)
 
 
-def without_one(joint: FloatArray, weights: FloatArray) -> list[Array]:
-    """Return the likeliest component of each row where one component is left out.
+def _by_gain(found: list[tuple[float, Part]]) -> list[Part]:
+    return [part for _, part in sorted(found, key=lambda one: -one[0])]
+
+
+def without_one(joint: FloatArray, weights: FloatArray) -> list[Part]:
+    """Return components, and the likeliest of the other components of each row.
 
     Those components are left out that the rows would miss least.
     """
@@ -92,14 +159,5 @@ def without_one(joint: FloatArray, weights: FloatArray) -> list[Array]:
     found = []
     for component in np.argsort(costs, kind="stable")[:_LEFT_OUT]:
         labels = np.where(first == component, second, first)
-        found.append(labels - (labels > component))
+        found.append((int(component), labels - (labels > component)))
     return found
-
-
-def _error(points: FloatArray, weights: FloatArray) -> float:
-    """Return the weighted sum of squared distances to the mean."""
-    total = weights.sum()
-    if total == 0:
-        return 0.0
-    gaps = points - (points @ weights / total)[:, None]
-    return float(np.square(gaps).sum(axis=0) @ weights)

@@ -35,6 +35,12 @@ _ASCENT_HEATS = ((10, 8, 2), (10, 4, 8), (20, 2, 16), (40, 1, 1000))
 # random starts. Of 752 fits 161 ended lower, and 203 higher, than in a race of single passes from Python. If
 # heats have 5, 10 and 50 iterations, and one start in three goes on after the first, it is 213 and 156.
 _SHORT_HEATS = ((10, 2, 3), (20, 1, 9), (100, 1, 1000))
+# Where many starts are tried for many fits, as by `select`, fewer of them go on. Where a sample has a part of
+# the rows, it may prefer another of the best than all rows do. So four are left, of which so many iterations
+# on all rows choose one.
+_MANY_HEATS = ((10, 8, 4), (10, 4, 12), (20, 2, 24), (40, 1, 1000))
+_LEADERS_HEATS = (*_MANY_HEATS[:2], (20, 4, 1000))
+_CHOICE = 40
 _TOL = 1e-6
 # The winner goes on with all rows by the kernel, in place of passes, each of which costs Python half a
 # millisecond, where they take fewer multiply-adds than this. So many iterations at most.
@@ -49,32 +55,61 @@ ROUGH_HEATS = ((3, 10, 4), (20, 20, 2))
 
 
 def best_ascent(
-    likelihood: Likelihood[P], sample: Likelihood[P], rows: Rows, found: list[Array], long: bool
+    likelihood: Likelihood[P],
+    sample: Likelihood[P],
+    rows: Rows,
+    found: list[Array],
+    long: bool,
+    many: bool = False,
 ) -> Maximised[P] | None:
-    """Return the end of the best of the ascents on the sample, or None if there is none."""
-    ended = raced(sample, rows, found, likelihood.source.n_threads, _ASCENT_HEATS if long else _SHORT_HEATS)
+    """Return the end of the best of the ascents on the sample, or None if there is none.
+
+    If there are `many` of them, heats drop more, and if passes are short, a few go on with all rows.
+    """
+    heats = _ASCENT_HEATS if long else _SHORT_HEATS
+    if many:
+        heats = _LEADERS_HEATS if is_polished(likelihood, len(rows.X)) else _MANY_HEATS
+    ended = raced(sample, rows, found, likelihood.source.n_threads, heats)
     return None if ended is None else polished(likelihood, *ended, len(rows.X))
 
 
 def polished(
-    likelihood: Likelihood[P], ascents: Ascents[P], best: int, m: int, tol: float = _TOL, rest: int = _REST
+    likelihood: Likelihood[P],
+    ascents: Ascents[P],
+    leaders: list[int],
+    m: int,
+    tol: float = _TOL,
+    rest: int = _REST,
 ) -> Maximised[P] | None:
     """Return where the best ascent on a sample of m rows ends, on all rows if these are few, or None.
+
+    It is the first of the leaders, unless these are few rows, which then choose.
 
     Where rows are certain of their components, EM ends after two passes in any case. Where one becomes
     singular on all rows, passes with repairs take over. On the sample the ascent makes at most `rest`
     iterations.
     """
-    source, k = likelihood.source, likelihood.k
-    work = source.n_samples * k * likelihood.family.multiply_adds(source.n_features)
-    if m < source.n_positive and work <= _WORTH_POLISH and ascents.doubt(best) > DOUBT:
+    source, best = likelihood.source, leaders[0]
+    if is_polished(likelihood, m) and (len(leaders) > 1 or ascents.doubt(best) > DOUBT):
         rows = source.sample(source.n_samples, np.random.default_rng(0))
-        moved = ascents.moved(best, points_of(likelihood, rows), rows.weights)
-        moved.go_on([0], _REST, tol)
-        if moved.objective(0) is not None and set(moved.singular(0)) <= set(ascents.singular(best)):
-            return moved.parameters(0)
+        moved, first = ascents.moved(leaders, points_of(likelihood, rows), rows.weights), 0
+        if len(leaders) > 1:
+            everyone = [*range(len(leaders))]
+            moved.go_on(everyone, _CHOICE, tol)
+            first = next(iter(_leaders(moved, likelihood, rows, everyone, 1)), 0)
+        moved.go_on([first], _REST, tol)
+        sound = set(moved.singular(first)) <= set(ascents.singular(leaders[first]))
+        if moved.objective(first) is not None and sound:
+            return moved.parameters(first)
     ascents.go_on([best], _REST if m == source.n_positive else rest, tol)
     return None if ascents.objective(best) is None else ascents.parameters(best)
+
+
+def is_polished(likelihood: Likelihood[P], m: int) -> bool:
+    """Return whether the best ascent on m rows goes on with all rows by the kernel."""
+    source = likelihood.source
+    work = source.n_samples * likelihood.k * likelihood.family.multiply_adds(source.n_features)
+    return m < source.n_positive and work <= _WORTH_POLISH
 
 
 def points_of(likelihood: Likelihood[P], rows: Rows) -> FloatArray:
@@ -89,8 +124,8 @@ def raced(
     found: list[Array],
     n_threads: int | None,
     heats: tuple[tuple[int, int, int], ...],
-) -> tuple[Ascents[P], int] | None:
-    """Return the ascents that the kernel of the family makes and the best of them, or None if there is none.
+) -> tuple[Ascents[P], list[int]] | None:
+    """Return the ascents that the kernel of the family makes and the best of them, or None if there are none.
 
     A heat is the last one if one ascent is left. A pass costs Python fifty times what it costs the kernel of
     a small sample, so one kernel makes it all. Fits to more rows do not use it, since it takes two seconds to
@@ -105,7 +140,7 @@ def raced(
         chosen = _leaders(ascents, sample, rows, chosen, max(most, len(found) // share))
         if len(chosen) < 2:
             break
-    return (ascents, chosen[0]) if chosen else None
+    return (ascents, chosen) if chosen else None
 
 
 def ascents_of(

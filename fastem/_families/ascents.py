@@ -92,12 +92,12 @@ class GaussianAscents(Ascents[GaussianParameters]):
         numbers = self._labels.shape[1] * g * k * d * iterations
         run_in_threads(ascend_slots, arguments, g, self._n_threads if numbers > _WORTH_THREADS else 1)
 
-    def moved(self, start: int, points: FloatArray, weights: FloatArray) -> "GaussianAscents":
-        (_, k, _), unused = self._states.means.shape, np.zeros((1, len(weights)), np.int64)
+    def moved(self, starts: list[int], points: FloatArray, weights: FloatArray) -> "GaussianAscents":
+        (_, k, _), unused = self._states.means.shape, np.zeros((len(starts), len(weights)), np.int64)
         other = GaussianAscents(self._layout, points, weights, unused, k, *self._rule, self._n_threads)
         for mine, others in zip(self._states, other._states, strict=True):
-            others[0] = mine[start]
-        other._outcomes[0, ITERATIONS] = 1  # so that it does not begin with the labels
+            others[:] = mine[starts]
+        other._outcomes[:, ITERATIONS] = 1  # so that it does not begin with the labels
         return other
 
     def objective(self, start: int) -> float | None:

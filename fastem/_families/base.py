@@ -50,8 +50,8 @@ class Ascents(ABC, Generic[P]):
         """Return the parameters that a start has reached."""
 
     @abstractmethod
-    def moved(self, start: int, points: FloatArray, weights: FloatArray) -> "Ascents[P]":
-        """Return the ascent of a start, as start 0, where it goes on with other rows."""
+    def moved(self, starts: list[int], points: FloatArray, weights: FloatArray) -> "Ascents[P]":
+        """Return the ascents of these starts, in order, where they go on with other rows."""
 
 
 class Facts(NamedTuple):
