@@ -23,11 +23,14 @@ from fastem._typing import Array, FloatArray, Rows
 _PER_CENTRE, _LEAST_ROWS = 32, 512
 # Rows for each parameter of a component that might be one too many. It is certain of fewer rows in any case.
 _PER_PARAMETER = 4
-_LLOYD_ITERATIONS = 20
+# Where clusters are clear, k-means takes a few iterations. It makes more to find one cluster too many.
+_QUICK_ITERATIONS, _LLOYD_ITERATIONS = 10, 20
 _SEEDS = 2  # of k-means in the first geometry
 # Random starts that must not end higher, if a pass takes so few multiply-adds.
 _RANDOM, _RANDOM_WORK = 4, 1 << 17
 _HEAT, _REST, _TOL = 20, 150, 1e-6
+# Of 65 ascents that doubted less than `DOUBT` after `_HEAT` iterations none doubted so much after so few.
+_FIRST, _HOPELESS = 5, 1.0
 # One component more gains at most so much for each of its parameters where rows are Gaussian.
 _GAIN = 3.0
 _ALIKE = 1e-5  # as in `race`
@@ -53,7 +56,10 @@ def clear_start(
     ascents = ascents_of(sample, rows, [agreed, *others], n_threads)
     if ascents is None:
         return None
-    ascents.go_on([0], _HEAT, _TOL)
+    ascents.go_on([0], _FIRST, _TOL)
+    if ascents.objective(0) is None or ascents.doubt(0) > _HOPELESS:
+        return None
+    ascents.go_on([0], _HEAT - _FIRST, _TOL)
     reached = ascents.objective(0)
     if reached is None or ascents.doubt(0) > DOUBT or ascents.singular(0):
         return None
@@ -113,4 +119,4 @@ def _quick_labels(
     which = np.append(np.zeros(_SEEDS, np.int64), np.arange(1, len(seen)))
     uniforms = rng.random((len(which), k, 2 + int(np.log(k))))
     step = _step(len(weights), k)
-    return [*labels_from_seeds(seen, which, weights, uniforms, _LLOYD_ITERATIONS, step, n_threads)]
+    return [*labels_from_seeds(seen, which, weights, uniforms, _QUICK_ITERATIONS, step, n_threads)]

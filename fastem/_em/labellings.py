@@ -196,7 +196,10 @@ def _around(
     if not known:
         return list(_breathed(geometries, weights, k, rng, n_threads))
     others = np.where(np.any(known, axis=0), 0.0, weights)
-    found = list(_breathed(geometries, others, k - len(known), rng, n_threads))
+    if k == len(known) + 1:
+        found = [np.zeros(len(weights), np.int64)]
+    else:
+        found = list(_breathed(geometries, others, k - len(known), rng, n_threads))
     for labels in found:
         for label, own in enumerate(known, start=k - len(known)):
             labels[own] = label
@@ -269,8 +272,7 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
     count = max(1, int(_SPOT_SHARE * len(rows)))
     places = points[:, rng.choice(rows, min(_SPOTS, len(rows)), replace=False)]
     cloud = points if len(rows) == points.shape[1] else points[:, rows]
-    distances = times(places.T, cloud)
-    distances *= -2
+    distances = times(-2 * places.T, cloud)
     distances += np.square(cloud).sum(axis=0)
     distances += np.square(places).sum(axis=0)[:, None]
     near, wide = count - 1, min(_WIDER * count, len(rows)) - 1

@@ -228,10 +228,11 @@ def assign(points, centres, labels, nearest, distances, candidate):
         nearest[i] = 0
     for k in range(1, centres.shape[0]):
         squared_distances(points, centres, k, candidate)
-        for i in range(m):
-            closer = candidate[i] < distances[i]
-            nearest[i] = np.int32(k) if closer else nearest[i]
-            distances[i] = candidate[i] if closer else distances[i]
+        own = np.int32(k)
+        for i in range(m):  # without branches, which nobody could predict
+            new, old, label = candidate[i], distances[i], nearest[i]
+            nearest[i] = own if new < old else label
+            distances[i] = new if new < old else old
     changed = 0
     for i in range(m):
         changed += 1 if nearest[i] != labels[i] else 0
