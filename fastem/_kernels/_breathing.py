@@ -222,7 +222,8 @@ def choose_least_useful(centres, uses, K, count, marks):
         nearest = np.inf
         for other in range(K):
             if other != k:
-                nearest = min(nearest, squared_distance(centres, k, other))
+                square = squared_distance(centres, k, other)
+                nearest = square if square < nearest else nearest
         mean += np.sqrt(nearest) / K
         marks[k] = 0
     near = (_NEIGHBOURS * mean) * (_NEIGHBOURS * mean)
@@ -265,7 +266,7 @@ def slot_breathe(
     copy_centres(kept, more, K)
     error, used = settle(tiles, more, K, budget, totals, sums, errors, uses)
     copy_centres(more, kept, K)
-    count, breaths = min(depth, K), 0
+    count, breaths = depth if depth < K else K, 0
     while count > 0 and used < budget and error > 0:
         weight = 0.0
         for k in range(K):

@@ -94,7 +94,13 @@ def _load_tile(params, X, start, size, space):
 
 @overload(log2_prob_tile, jit_options=KERNEL_OPTIONS)
 def _log2_prob_tile(params, space):
-    return python_function(_kernels_of(params).log2_prob_tile)
+    f = _kernels_of(params).log2_prob_tile
+
+    # numba compiles what an overload returns again for callers with other options, but not what that calls.
+    def call(params, space):
+        f(params, space)
+
+    return call
 
 
 @overload(more_rows, jit_options=KERNEL_OPTIONS)

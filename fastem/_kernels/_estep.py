@@ -29,6 +29,7 @@ from fastem._kernels._dispatch import (
 )
 from fastem._kernels._jit import entry_kernel, kernel
 from fastem._kernels._layout import PEAKS, POINTS, TOTALS, WEIGHTS, first_share
+from fastem._kernels._new import new_array
 from fastem._kernels._packing import new_lists
 from fastem._kernels._params import (
     CategoricalParams,
@@ -46,13 +47,11 @@ from fastem._kernels._params import (
 from fastem._kernels._shares import load_shares, share_tile
 from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import (
-    exponentiate,
     find_labels,
-    find_peaks,
-    finish_totals,
     load_rows,
     load_weights,
     new_space,
+    share_out,
     slot_range,
     within_bounds,
 )
@@ -121,9 +120,9 @@ def slot_statistics(X, sample_weight, labels, given, params, hard, sums, slot):
     K = params.log2_weights.shape[0]
     start, stop = slot_range(X, slot, sums.weights.shape[0])
     space, lists = new_space(K, d, more_rows(params), X), new_lists(K, X)
-    tile_weights, screened = np.empty(K, X.dtype), True
+    tile_weights, screened = new_array(K, X.dtype), True
     for first in range(start, stop, tile_rows(X)):
-        size = min(tile_rows(X), stop - first)
+        size = tile_rows(X) if first + tile_rows(X) < stop else stop - first
         load_tile(params, X, first, size, space)
         load_weights(sample_weight, first, size, space)
         if given.shape[0] > 0:
@@ -151,7 +150,7 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, joint, abou
     space, shares = new_space(K, d, more_rows(params), X), first_share(d)
     space[WEIGHTS] = 1
     for first in range(start, stop, tile_rows(X)):
-        size = min(tile_rows(X), stop - first)
+        size = tile_rows(X) if first + tile_rows(X) < stop else stop - first
         load_tile(params, X, first, size, space)
         if not within_bounds(space, d):
             failures[slot] = 1
@@ -167,9 +166,7 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, joint, abou
             for b in range(size):
                 labels[first + b] = int(space[TOTALS, b])
         if log2_densities.shape[0] > 0 or responsibilities.shape[0] > 0:
-            find_peaks(space, shares, K)
-            exponentiate(space, shares, K)
-            finish_totals(space)
+            share_out(space, shares, K)
         if log2_densities.shape[0] > 0:
             for b in range(size):
                 log2_densities[first + b] = space[PEAKS, b]

@@ -153,9 +153,12 @@ class KernelCache(NullCache):
         except Exception:
             return None
 
-    def save_overload(self, *arguments):
+    def save_overload(self, signature, compiled):
         with contextlib.suppress(Exception):  # for example if the folder is read-only or the disk is full
-            self._opened().save_overload(*arguments)
+            if hasattr(compiled, "type_annotation"):
+                # numba would print the types of all variables, for `inspect_types`. It takes 2 ms a kernel.
+                compiled = compiled._replace(type_annotation="")
+            self._opened().save_overload(signature, compiled)
 
     def _opened(self):
         """Return numba's cache of the function. Its file depends on all sources that are known by now."""

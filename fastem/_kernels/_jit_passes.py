@@ -50,11 +50,15 @@ def needed(pipelines):
     return pipelines
 
 
-def remembering(context):
-    """Return a typing context that resolves a function only once for the same types and options of numba."""
+def remembering(context, lowering=False):
+    """Return a typing context that resolves a function only once for the same types and options of numba.
+
+    Lowering asks the types of operators for it.
+    """
     try:
         options = ConfigStack.top_or_none().copy()
-        return _Remembering(context, _signatures.setdefault(options, {}))
+        kind = _RememberingOperators if lowering else _Remembering
+        return kind(context, _signatures.setdefault(options, {}))
     except (AttributeError, TypeError):
         return context
 
@@ -85,3 +89,30 @@ class _Remembering:
 
     def resolve_setitem(self, target, index, value):
         return self.resolve_function_type(operator.setitem, (target, index, value), {})
+
+
+class _RememberingOperators(_Remembering):
+    def __init__(self, context, signatures):
+        super().__init__(context, signatures)
+        self._options = ConfigStack.top_or_none()  # numba may compile something else in between
+        self._operators = {}
+
+    def resolve_value_type(self, value):
+        kind = self._context.resolve_value_type(value)
+        if type(kind) is not types.Function:
+            return kind
+        if kind not in self._operators:
+            self._operators[kind] = twin = object.__new__(types.Function)
+            twin.__dict__.update(kind.__dict__, get_call_type=self._getter(kind))
+        return self._operators[kind]
+
+    def _getter(self, kind):
+        def get_call_type(context, args, kws):
+            if kws or ConfigStack.top_or_none() is not self._options:
+                return kind.get_call_type(context, args, kws)
+            signature = self._signatures.get((kind, args))
+            if signature is None:
+                signature = self._signatures[kind, args] = kind.get_call_type(context, args, kws)
+            return signature
+
+        return get_call_type

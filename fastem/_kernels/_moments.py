@@ -1,8 +1,7 @@
 """The pass before the first E-step. It computes the weight, and the mean and variance of each feature."""
 
-import numpy as np
-
 from fastem._kernels._jit import compact_kernel
+from fastem._kernels._new import new_array
 from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import slot_range
 
@@ -20,10 +19,11 @@ def slot_moments(X, sample_weight, weights, means, squares, slot):
     """
     d = X.shape[1]
     start, stop = slot_range(X, slot, weights.shape[0])
-    kind = means.dtype  # numba would compile np.empty(d) once more, beside that of other kernels
-    origin, mean, sums = np.empty(d, kind), np.empty(d, kind), np.empty(d, kind)
+    kind = means.dtype
+    origin, mean, sums = new_array(d, kind), new_array(d, kind), new_array(d, kind)
     for first in range(start, stop, tile_rows(X)):
-        last, near = min(first + tile_rows(X), stop), first
+        last, near = first + tile_rows(X), first
+        last = last if last < stop else stop
         if sample_weight.shape[0] > 0:
             while near < last - 1 and not sample_weight[near] > 0:
                 near += 1

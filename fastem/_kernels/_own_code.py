@@ -17,6 +17,7 @@ parts get machine code.
 
 import contextlib
 
+from fastem._kernels._jit_lowering import lean
 from fastem._kernels._jit_passes import few_collections, needed, remembering
 
 try:
@@ -38,6 +39,7 @@ else:
             with contextlib.suppress(AttributeError, KeyError, TypeError):
                 self.state.library = self.library_of(self.state)
             self.state.typingctx = remembering(self.state.typingctx)
+            self.state.targetctx = lean(self.state.targetctx)
             return needed(super().define_pipelines())
 
     class _CompactCompiler(_EntryCompiler):

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastem._kernels._jit import allocating_kernel, inlined_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import POINTS, START, WORD, ZEROS, count_queues, first_queue
+from fastem._kernels._new import new_counts
 from fastem._kernels._simd import above, count_bits, gather_transposed, lanes, load, lowest_bit, tile_rows
 
 SMALL = np.int64(4)  # with fewer features than this, packing costs more than it saves
@@ -31,9 +32,9 @@ class Lists(NamedTuple):
 @allocating_kernel
 def new_lists(K, X):
     """Return empty lists. They are longer than necessary, because kernels read whole vectors from them."""
-    words, points = np.zeros(tile_rows(X) // WORD, np.int64), np.zeros(2 * tile_rows(X), np.int64)
-    queues = np.zeros((count_queues(K) + 1) * tile_rows(X), np.int64)
-    return Lists(words, points, np.zeros(K, np.int64), queues, np.zeros(count_queues(K), np.int64))
+    words, points = new_counts(tile_rows(X) // WORD), new_counts(2 * tile_rows(X))
+    queues = new_counts((count_queues(K) + 1) * tile_rows(X))
+    return Lists(words, points, new_counts(K), queues, new_counts(count_queues(K)))
 
 
 @spliced_kernel
@@ -102,13 +103,13 @@ def pack_rows(params, X, start, size, space, index, begin, count, top):
     corner = columns + (d - columns) % 4
     for j in range(columns, corner):
         for t in range(count):
-            i = start + min(index[begin + t], size - 1)
+            i = start + (index[begin + t] if index[begin + t] < size else size - 1)
             space[top + j, t] = (X[i, j] - shift[j]) * inverse_scale[j]
     for j in range(corner, d, 4):
         m0, m1, m2, m3 = shift[j], shift[j + 1], shift[j + 2], shift[j + 3]
         a0, a1, a2, a3 = inverse_scale[j], inverse_scale[j + 1], inverse_scale[j + 2], inverse_scale[j + 3]
         for t in range(count):
-            i = start + min(index[begin + t], size - 1)
+            i = start + (index[begin + t] if index[begin + t] < size else size - 1)
             x0, x1, x2, x3 = X[i, j], X[i, j + 1], X[i, j + 2], X[i, j + 3]
             space[top + j, t] = (x0 - m0) * a0
             space[top + j + 1, t] = (x1 - m1) * a1
@@ -149,14 +150,15 @@ def list_vectors(space, row, lists):
     points, count = lists.points, 0
     for b in range(0, tile_rows(space), lanes(space)):
         points[count] = b
-        count += min(above(load(space, row, b), load(space, ZEROS, b)), 1)
+        count += 1 if above(load(space, row, b), load(space, ZEROS, b)) != 0 else 0
     return count
 
 
 @inlined_kernel
 def queue_share(space, start, d, shares, k, K, lists):
     """Add the points of component k to its queue if there are few of them. Return whether there are few."""
-    few = min(most_packed(space), 16 + 3 * d)  # to copy a point takes d operations, to process it d^2
+    most, few = most_packed(space), 16 + 3 * d  # to copy a point takes d operations, to process it d^2
+    few = few if few < most else most
     count = list_above(space, shares + k, ZEROS, few, lists)
     if count > few:
         return False

@@ -20,6 +20,7 @@ from fastem._kernels._layout import (
     first_share,
 )
 from fastem._kernels._math import exp2, log2_reciprocal
+from fastem._kernels._new import new_array
 from fastem._kernels._simd import (
     aligned_rows,
     choose,
@@ -50,7 +51,7 @@ def new_space(K, d, more, X):
     compute on whole vectors, also beyond the last point.
     """
     rows = first_more(d, K) + more
-    buffer = np.empty(rows * stride(X) + CACHE_LINE // X.itemsize, X.dtype)
+    buffer = new_array(rows * stride(X) + CACHE_LINE // X.itemsize, X.dtype)
     space = aligned_rows(buffer, rows, stride(X))
     least, zero = splat(least_exponent(X)), splat(X.dtype.type(0))
     for b in range(0, tile_rows(space), lanes(space)):
@@ -73,7 +74,8 @@ def slot_range(X, slot, slots):
     """Return the first row of a slot and the end of its rows. Tiles are divided evenly between slots."""
     n, rows = X.shape[0], tile_rows(X)
     tiles = (n + rows - 1) // rows
-    return tiles * slot // slots * rows, min(n, tiles * (slot + 1) // slots * rows)
+    stop = tiles * (slot + 1) // slots * rows
+    return tiles * slot // slots * rows, stop if stop < n else n
 
 
 @kernel
@@ -143,7 +145,7 @@ def find_leasts(log2_weights, space):
     """
     heaviest = log2_weights[0]
     for k in range(1, log2_weights.shape[0]):
-        heaviest = max(heaviest, log2_weights[k])
+        heaviest = log2_weights[k] if log2_weights[k] > heaviest else heaviest
     slope, offset = space.dtype.type(1 / 63), space.dtype.type(85.1 * 64 / 63)
     zero, lowest = splat(space.dtype.type(0)), splat(least_exponent(space))
     for b in range(0, tile_rows(space), lanes(space)):
@@ -190,6 +192,14 @@ def finish_totals(space):
         store(space, PEAKS, b, log2_density)
         store(space, TOTALS, b, weight * reciprocal)
     return sum4(log2_likelihood, zero, zero, zero)[0]
+
+
+@kernel
+def share_out(space, shares, K):
+    """Replace log-densities by densities relative to the peak of the point. OUT see `finish_totals`"""
+    find_peaks(space, shares, K)
+    exponentiate(space, shares, K)
+    finish_totals(space)
 
 
 @kernel

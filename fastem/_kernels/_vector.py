@@ -12,7 +12,6 @@ import operator
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 from fastem._kernels._layout import VECTOR_BYTES
@@ -48,7 +47,17 @@ def broadcast(builder, scalar, vector_type):
 
 def array_struct(context, builder, kind, array):
     """Return the fields of an array, such as `data` and `shape`."""
-    return cgutils.create_struct_proxy(kind)(context, builder, array)
+    return _Fields(context.data_model_manager[kind], builder, array)
+
+
+class _Fields:
+    """numba would copy an array to memory to get a field of it."""
+
+    def __init__(self, model, builder, array):
+        self._model, self._builder, self._array = model, builder, array
+
+    def __getattr__(self, name):
+        return self._builder.extract_value(self._array, self._model.get_field_position(name))
 
 
 def pack(context, builder, kind, values):
