@@ -140,5 +140,13 @@ def test_bad_arguments(arguments, error, told):
         fastem.fit_many(arguments.pop("datasets"), 2, on_error=arguments.pop("on_error", "keep"), **arguments)
 
 
+def test_an_error_ends_the_fits_that_are_running():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20_000, 2))
+    sets = [np.full_like(rows, np.nan), rows, rows]
+    with pytest.raises(ValueError, match="NaN"):
+        fastem.fit_many(sets, 2, tol=0, max_iter=10**8, init="random", rng=0, n_threads=2)
+
+
 def test_no_data_sets():
     assert fastem.fit_many([], 2) == []

@@ -7,6 +7,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Event
 from typing import Any, Literal, NamedTuple, Unpack
 
 import numba
@@ -195,11 +196,19 @@ def _generators(rng: Any, count: int) -> list[Any]:
     return [rng] * count
 
 
-def _fitted(task: _Task, rng: Any, options: Options[Any], init: Any, reading: dict[str, Any]) -> _Fitted:
+def _fitted(
+    task: _Task,
+    rng: Any,
+    unwanted: Callable[[], bool] | None = None,
+    *,
+    options: Options[Any],
+    init: Any,
+    reading: dict[str, Any],
+) -> _Fitted:
     about = {**task.about, **reading}
     with collected_warnings() as warnings:
         try:
-            own = options._replace(rng=check_seed(rng))
+            own = options._replace(rng=check_seed(rng), unwanted=unwanted)
             return _Fitted(fit_by(own, init, task.X, n_threads=1, asks=True, **about), None, warnings)
         except Exception as error:
             return _Fitted(None, error, warnings)
@@ -208,18 +217,20 @@ def _fitted(task: _Task, rng: Any, options: Options[Any], init: Any, reading: di
 def _each(
     one: Callable[..., _Fitted], tasks: list[_Task], generators: list[Any], threads: int, k: int
 ) -> Iterator[_Fitted]:
-    """Yield the fits in order. If the caller stops early, those that have not begun never begin."""
+    """Yield the fits in order. If the caller stops early, those that have begun end after an iteration."""
     sizes = [np.prod(np.shape(task.X)) if hasattr(task.X, "shape") else np.inf for task in tasks]
     workers = min(threads, len(tasks))
     if workers < 2 or np.median(sizes) * k < _WORTH_THREADS:
         yield from map(one, tasks, generators)
         return
+    ended = Event()
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(one, *pair) for pair in zip(tasks, generators, strict=True)]
+        futures = [pool.submit(one, *pair, ended.is_set) for pair in zip(tasks, generators, strict=True)]
         try:
             for future in futures:
                 yield future.result()
         finally:
+            ended.set()
             pool.shutdown(cancel_futures=True)
 
 

@@ -1,6 +1,6 @@
 """The options of `fit`, checked before any work starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
@@ -49,6 +49,7 @@ class Options(NamedTuple, Generic[P]):
     prior: Prior | None = None
     variational: bool = False  # whether to raise a bound of the evidence in place of the posterior
     missing: bool = False  # whether NaN is a number that is missing
+    unwanted: Callable[[], bool] | None = None  # whether nobody waits for the fit any more
 
 
 def check_options(

@@ -96,7 +96,9 @@ class Restarts(Generic[P]):
     def _watch(self, iteration: int, run: Run[P]) -> bool:
         self.kept.note(run)
         self.progress.advance(self._mean(run.objective))
-        callback = self.options.callback
+        callback, unwanted = self.options.callback, self.options.unwanted
+        if unwanted is not None and unwanted():
+            return True
         stop = callback and callback(iteration, run.log_likelihood, self._model(run.parameters))
         return isinstance(stop, (bool, np.bool_)) and bool(stop)
 
