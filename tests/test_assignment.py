@@ -237,7 +237,7 @@ WRONG = {
     "negative": ([-2] * 600, "row 0 has -2"),
     "fractions": ([0.5] * 600, "row 0 has 0.5"),
     "booleans": ([True] * 600, "booleans"),
-    "text": (["a"] * 600, "real numbers"),
+    "text": (["a"] * 600, "whole numbers"),
 }
 
 

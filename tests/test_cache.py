@@ -253,7 +253,9 @@ def test_an_edit_of_a_helper_in_the_package_is_noticed(tmp_path):
     assert moments() == [MEAN, "0"]
     assert moments() == [MEAN, "1"]
     tile = tmp_path / "fastem" / "_kernels" / "_tile.py"
-    tile.write_text(tile.read_text().replace("min(n, tiles", "min(n - 1, tiles"))  # the rows of a slot
+    before, after = "stop if stop < n else n\n", "stop if stop < n else n - 1\n"  # the rows of a slot
+    assert before in tile.read_text()
+    tile.write_text(tile.read_text().replace(before, after))
     assert moments() == ["[4. 5.]", "0"]
 
 

@@ -281,3 +281,12 @@ def test_collinear_columns_are_told_however_much_is_added(reg_covar):
     X = np.column_stack([APART, APART[:, 0]])
     with pytest.warns(fastem.FitWarning, match="columns 0 and 2 are collinear"):
         assert fastem.fit(X, 2, reg_covar=reg_covar, rng=0).report.status is FitStatus.DEGENERATE
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_component_without_rows_takes_one_of_two_clusters_that_another_had(seed):
+    """Features go together where a component has two clusters: one of them alone does not part these."""
+    rng = np.random.default_rng(seed)
+    X = np.concatenate([rng.normal(0, 1, (300, 3)), rng.normal(6, 1, (300, 3))])
+    model = fastem.fit(X, 2, init={"means": [[0, 0, 0], [1e3, 0, 0]]})
+    np.testing.assert_allclose(np.sort(model.means[:, 0]), [0, 6], atol=0.3)

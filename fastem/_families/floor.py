@@ -319,13 +319,15 @@ def _split(
 ) -> None:
     """Split the heaviest component in two, in place, one deviation apart along its widest feature.
 
-    One that is fixed stays, and the other is as far from it.
+    The other features follow as they depend on it. One that is fixed stays, and the other is as far from it.
     """
     _, means, covariances = parameters
     k, d = means.shape
     index = heaviest if len(covariances) == k else 0
-    widest = np.eye(d)[np.argmax(layout.variances(covariances, d)[index])]
-    step = 0.5 * layout.colour(covariances[index], widest)
+    variances = layout.variances(covariances, d)[index]
+    widest = int(np.argmax(variances))
+    along = covariances[index][widest] if layout.matrices else np.eye(d)[widest] * variances[widest]
+    step = 0.5 * along / np.sqrt(variances[widest])
     if stays[heaviest]:
         means[component] = means[heaviest] - 2 * step
     else:
