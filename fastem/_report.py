@@ -214,6 +214,11 @@ class WarningCause(_Advice):
         'onto single values. Fit such columns as "bernoulli" (0 and 1), "categorical" (codes) or "poisson" '
         "(counts); a dict tells the distribution of each column (see distribution). Or leave them out."
     )
+    MANY_CATEGORIES = (
+        "A component tells rows apart by categories that they share, and hardly any of these rows share one. "
+        "Leave out names and numbers that stand for one row each, and fit measurements as "
+        '"gaussian", or put them into a few classes first.'
+    )
     NOISE = (
         "The rows have their true variance and that of the noise, so they cannot vary less than the noise "
         "alone. Give noise in the squares of the units of X, as variances and covariances: standard errors "

@@ -50,6 +50,19 @@ def test_counts_may_be_poisson():
     assert details.endswith('suits X. If column 0 or 1 counts something, "poisson" may suit it.')
 
 
+@pytest.mark.parametrize("cut", [np.asarray, in_chunks])
+def test_columns_in_which_each_row_has_its_own_category(cut):
+    rows = np.column_stack([STAGE, np.arange(400.0), X[:, 0]])
+    details = told(fastem.fit, cut(rows), 2, distribution="categorical", max_iter=0, rng=0)
+    assert details[WarningCause.MANY_CATEGORIES] == "Columns 1 and 2 have up to 400 categories in 400 rows."
+    kinds = {0: "categorical", 1: "categorical", 2: "gaussian"}
+    details = told(fastem.select, cut(rows), [1], distribution=kinds, rng=0)
+    assert details == {WarningCause.MANY_CATEGORIES: "Column 1 has up to 400 categories in 400 rows."}
+    assert (
+        told(fastem.fit, np.repeat(rows, 2, axis=0), 2, distribution="categorical", max_iter=0, rng=0) == {}
+    )
+
+
 def test_a_questionnaire_is_told_in_a_few_words():
     answers = RNG.integers(1, 6, size=(400, 20))
     details = told(fastem.fit, answers, 2, max_iter=0, rng=0)[WarningCause.FEW_VALUES]

@@ -19,6 +19,7 @@ _MOST_COLUMNS = 8  # in a message
 _MOST_COMPONENTS = 5
 _DEVIATIONS = 3  # by which noise exceeds the variance of the rows if that is no chance
 _LOOKED_AT = 4096  # rows
+_MANY_CATEGORIES = 50  # and more than half as many as rows
 
 
 def warn_of_few_values(source: Source, family: Family[Any, Any]) -> None:
@@ -50,6 +51,16 @@ def warn_of_few_values(source: Source, family: Family[Any, Any]) -> None:
         if 0 < len(counts) <= _MOST_COLUMNS:
             details += f' If {_one_of(counts)} counts something, "poisson" may suit it.'
     warn(WarningCause.FEW_VALUES, details)
+
+
+def warn_of_many_categories(source: Source, family: Family[Any, Any]) -> None:
+    """Warn of columns in which most rows have a category of their own."""
+    sizes = {j: len(values) for j, values in enumerate(family.categories or ()) if values is not None}
+    many = tuple(j for j, size in sizes.items() if size > max(_MANY_CATEGORIES, source.n_samples / 2))
+    if many:
+        most = max(sizes[j] for j in many)
+        told = _have(many, source.feature_names, f"up to {most} categories in {source.n_samples} rows")
+        warn(WarningCause.MANY_CATEGORIES, f"{told[0].upper()}{told[1:]}.")
 
 
 def warn_of_large_noise(source: Source) -> None:

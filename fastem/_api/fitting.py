@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from fastem._api.advice import singular_in_words, warn_of_few_values, warn_of_large_noise, warn_of_pairs
+from fastem._api.advice import (
+    singular_in_words,
+    warn_of_few_values,
+    warn_of_large_noise,
+    warn_of_many_categories,
+    warn_of_pairs,
+)
 from fastem._api.held import held_of
 from fastem._api.inside import in_frame
 from fastem._api.missing import how_to_ask
@@ -77,6 +83,7 @@ def fit_by(
     options.family.n_parameters(options.k, source.n_features)  # a mistake in a user's shows here, not in bic
     likelihood = likelihood_of(source, options, given)
     warn_of_few_values(source, options.family)
+    warn_of_many_categories(source, options.family)
     warn_of_large_noise(source)
     if options.prior is None:
         warn_of_pairs(source, [options.family])

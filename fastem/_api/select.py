@@ -8,7 +8,13 @@ from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
-from fastem._api.advice import singular_in_words, warn_of_few_values, warn_of_large_noise, warn_of_pairs
+from fastem._api.advice import (
+    singular_in_words,
+    warn_of_few_values,
+    warn_of_large_noise,
+    warn_of_many_categories,
+    warn_of_pairs,
+)
 from fastem._api.compared import (
     check_held_out,
     check_ks,
@@ -229,7 +235,9 @@ def _adapted(source: Source, kinds: dict[Kind, Options[Any]], k: int) -> dict[Ki
 
 
 def _warn_of_rows(source: Source, kinds: Iterable[Options[Any]]) -> None:
-    warn_of_few_values(source, next(iter(kinds)).family)
+    family = next(iter(kinds)).family
+    warn_of_few_values(source, family)
+    warn_of_many_categories(source, family)
     warn_of_large_noise(source)
     warn_of_pairs(source, [one.family for one in kinds if one.prior is None])
 
