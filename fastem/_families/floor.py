@@ -146,7 +146,7 @@ def maximise_gaussian(
     if on_the_floor:
         mend(layout, covariances, spread.ratios, variance)
     parameters = GaussianParameters(shares, means, covariances)
-    reseeded, kept = _reseeded(layout, parameters, alive, reseeds, fixed)
+    reseeded, kept = _reseeded(layout, parameters, sums.first, alive, reseeds, fixed)
     if on_the_floor:
         spread.ratios[floored] = np.inf
 
@@ -252,13 +252,19 @@ def _given(
 
 
 def _reseeded(
-    layout: Layout, parameters: GaussianParameters, alive: Array, reseeds: int | None, fixed: Fixed | None
+    layout: Layout,
+    parameters: GaussianParameters,
+    first: FloatArray,
+    alive: Array,
+    reseeds: int | None,
+    fixed: Fixed | None,
 ) -> tuple[list[int], list[int]]:
     """Re-seed components without rows, in place. Fixed ones are not, and give half of theirs unmoved."""
     if every(alive):
         return [], []
     stays = np.zeros(len(alive), bool) if fixed is None else fixed.components
-    return reseed(parameters.weights, ~(alive | stays), reseeds, partial(_split, layout, parameters, stays))
+    split = partial(_split, layout, parameters, first, stays)
+    return reseed(parameters.weights, ~(alive | stays), reseeds, split)
 
 
 def _regularised(
@@ -315,11 +321,17 @@ def _total_variance(layout: Layout, sums: GaussianSums, total: float, rounding: 
 
 
 def _split(
-    layout: Layout, parameters: GaussianParameters, stays: Array, component: int, heaviest: int
+    layout: Layout,
+    parameters: GaussianParameters,
+    first: FloatArray,
+    stays: Array,
+    component: int,
+    heaviest: int,
 ) -> None:
     """Split the heaviest component in two, in place, one deviation apart along its widest feature.
 
-    The other features follow as they depend on it. One that is fixed stays, and the other is as far from it.
+    The other features follow as they depend on it. One that is fixed stays, and the other is as far from it,
+    on the side of most of its rows, whose sums about its mean are `first` (K, d).
     """
     _, means, covariances = parameters
     k, d = means.shape
@@ -329,7 +341,7 @@ def _split(
     along = covariances[index][widest] if layout.matrices else np.eye(d)[widest] * variances[widest]
     step = 0.5 * along / np.sqrt(variances[widest])
     if stays[heaviest]:
-        means[component] = means[heaviest] - 2 * step
+        means[component] = means[heaviest] + (2 if first[heaviest] @ step > 0 else -2) * step
     else:
         means[component] = means[heaviest] - step
         means[heaviest] += step
