@@ -125,7 +125,7 @@ def maximise_gaussian(
     floor = RELATIVE_FLOOR * variance
     amount = floor if isinstance(reg_covar, str) else reg_covar
     alive = alive_components(sums.weights, mean_row_weight)
-    shares = _shares(sums.weights, row_weight, prior)
+    shares, first = _shares(sums.weights, row_weight, prior), sums.first
     sums, shift, known = _given(layout, sums, alive, fixed, prior)
     weights = _or_one(sums.weights, known)
     covariances, repaired = _estimated(
@@ -146,7 +146,7 @@ def maximise_gaussian(
     if on_the_floor:
         mend(layout, covariances, spread.ratios, variance)
     parameters = GaussianParameters(shares, means, covariances)
-    reseeded, kept = _reseeded(layout, parameters, sums.first, alive, reseeds, fixed)
+    reseeded, kept = _reseeded(layout, parameters, first, alive, reseeds, fixed)
     if on_the_floor:
         spread.ratios[floored] = np.inf
 
@@ -331,7 +331,7 @@ def _split(
     """Split the heaviest component in two, in place, one deviation apart along its widest feature.
 
     The other features follow as they depend on it. One that is fixed stays, and the other is as far from it,
-    on the side of most of its rows, whose sums about its mean are `first` (K, d).
+    on the side of most of its rows, whose sums about its last mean are `first` (K, d).
     """
     _, means, covariances = parameters
     k, d = means.shape
