@@ -19,7 +19,8 @@ _MOST_COLUMNS = 8  # in a message
 _MOST_COMPONENTS = 5
 _DEVIATIONS = 3  # by which noise exceeds the variance of the rows if that is no chance
 _LOOKED_AT = 4096  # rows
-_MANY_CATEGORIES = 50  # and more than half as many as rows
+# No column of so few categories, or of at most half as many as rows, is a reason to warn.
+_MANY_CATEGORIES = 50
 
 
 def warn_of_few_values(source: Source, family: Family[Any, Any]) -> None:

@@ -23,13 +23,14 @@ from fastem._typing import Array, FloatArray, Rows
 _PER_CENTRE, _LEAST_ROWS = 32, 512
 # Rows for each parameter of a component that might be one too many. It is certain of fewer rows in any case.
 _PER_PARAMETER = 4
-# Where clusters are clear, k-means takes a few iterations. It makes more to find one cluster too many.
+# Where clusters are clear, k-means needs few iterations. It may make more to find one cluster too many.
 _QUICK_ITERATIONS, _LLOYD_ITERATIONS = 10, 20
 _SEEDS = 2  # of k-means in the first geometry
 # Random starts that must not end higher, if a pass takes so few multiply-adds.
 _RANDOM, _RANDOM_WORK = 4, 1 << 17
 _HEAT, _REST, _TOL = 20, 150, 1e-6
-# Of 65 ascents that doubted less than `DOUBT` after `_HEAT` iterations none doubted so much after so few.
+# An ascent whose rows are in more doubt than `_HOPELESS` after `_FIRST` iterations is given up. Of 65 ascents
+# that ended below `DOUBT` after `_HEAT` iterations, none would have been.
 _FIRST, _HOPELESS = 5, 1.0
 # One component more gains at most so much for each of its parameters where rows are Gaussian.
 _GAIN = 3.0

@@ -138,7 +138,7 @@ def labels_from_seeds(
     """Return the labels (S, m) of S starts: seeds by greedy k-means++, and then Lloyd's iterations.
 
     Start s takes the points geometries[which[s]], (d, m), and the uniforms (K, T) of its own. Every `step`th
-    point tells where the centres are.
+    point tells where the centres are. Starts run side by side in up to `n_threads` threads.
     """
     (_, d, m), (S, K, _) = geometries.shape, uniforms.shape
     geometries, labels = single(geometries), np.full((S, m), -1)

@@ -134,10 +134,10 @@ def _in_threads(run: Callable[[int, int], None], slots: int, workers: int) -> No
     begins = deque(range(0, slots, step))
 
     def run_ranges() -> None:
-        while begins:
+        while True:
             try:
                 begin = begins.popleft()
-            except IndexError:  # another thread was faster
+            except IndexError:  # all ranges are taken
                 return
             run(begin, min(begin + step, slots))
 
