@@ -17,7 +17,7 @@ from fastem._families.steps import Maximised, P
 # Leaps begin after so many gains, if a gain is at least this part of the one before, and if by Aitken's
 # estimate EM needs more than so many iterations more. After a leap a run needs some iterations to see that it
 # has ended, so leaps near the end would make fits longer. Those of few iterations are those of EM.
-_GAINS = 8
+_GAINS = 12
 _SLOW = 0.8
 _LEFT = 10
 # A rate below this part of the one before is falling.
