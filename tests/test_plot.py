@@ -322,6 +322,7 @@ def test_bad_input(model, iris_model, faithful, iris):
         (lambda: plot.ellipses(iris_model, features=(0, 1, 2)), ValueError, "two columns"),
         (lambda: plot.ellipses(model, levels=(0, 1)), ValueError, "levels"),
         (lambda: plot.density(model, shares=(0.5, 1)), ValueError, "shares"),
+        (lambda: plot.density(model, shares="half"), ValueError, "shares"),
         (lambda: plot.animate(faithful, 2, interval=-1), ValueError, "interval"),
         (lambda: plot.animate(lambda: 1 / 0, 2, interval=0), ValueError, "interval must be .* above 0"),
         (lambda: plot.animate(lambda: 1 / 0, 2, max_points=0), ValueError, "max_points"),

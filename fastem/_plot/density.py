@@ -84,7 +84,10 @@ def _percentages(shares: Sequence[float]) -> str:
 
 
 def _checked_shares(shares: Any) -> list[float]:
-    numbers = np.unique(np.asarray(shares, np.float64))
+    try:
+        numbers = np.unique(np.asarray(shares, np.float64))
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
     if not numbers.size or not ((numbers > 0) & (numbers < 1)).all():
         raise ValueError(f"shares must be numbers between 0 and 1, such as (0.5, 0.95); got {shares!r}.")
     return [float(number) for number in numbers]
