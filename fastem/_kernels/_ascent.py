@@ -128,8 +128,9 @@ def share_points(tile, rows, coefficients, used, shares):
     for b in range(0, rows, 4 * lanes(tile)):
         k = 0
         while k < K:
-            set_densities(block_size(K - k), coefficients, k, used, tile, b, shares)
-            k += block_size(K - k)
+            size = block_size(K - k)
+            set_densities(size, coefficients, k, used, tile, b, shares)
+            k += size
         p0 = p1 = p2 = p3 = splat(_LOWEST)
         for k in range(K):
             s0, s1, s2, s3 = load4(shares, k, b)
@@ -164,8 +165,9 @@ def add_moments(tile, rows, shares, moments):
     for f in range(0, F, _BLOCK):
         k = 0
         while k < K:
-            add_features(block_size(K - k), shares, k, tile, f, rows, moments)
-            k += block_size(K - k)
+            size = block_size(K - k)
+            add_features(size, shares, k, tile, f, rows, moments)
+            k += size
 
 
 @kernel
