@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from fastem._kernels._ascent_blocks import add_features, set_densities
 from fastem._kernels._blocks import accumulate_by_four, accumulate_by_two
 from fastem._kernels._jit import entry_kernel
 from fastem._kernels._layout import PAIR_ROWS, STRIDE_BYTES
-from fastem._kernels._math import exp2, log2, log2_reciprocal
+from fastem._kernels._math import exp2, log2, log2_reciprocal, rough_exp2, rough_log2_reciprocal
 from fastem._kernels._panels import set_pair_product
 from fastem._kernels._simd import lanes, load, splat, store, sum4, tile_rows
 from fastem._kernels._tile import least_exponent
@@ -32,6 +33,25 @@ def log2_reciprocal_rows(x):
         logarithm, reciprocal = log2_reciprocal(load(x, 0, b))
         store(x, 0, b, logarithm)
         store(x, 1, b, reciprocal)
+
+
+@entry_kernel
+def rough_rows(x):
+    """Replace row 0 by powers of two, and rows 1 and 2 by the logarithms and the reciprocals of row 1."""
+    for b in range(0, tile_rows(x), lanes(x)):
+        store(x, 0, b, rough_exp2(load(x, 0, b)))
+        logarithm, reciprocal = rough_log2_reciprocal(load(x, 1, b))
+        store(x, 1, b, logarithm)
+        store(x, 2, b, reciprocal)
+
+
+@entry_kernel
+def products_of_ascents(size, k, coefficients, used, tile, rows, shares, moments):
+    """OUT shares, moments: those of `size` components from k on, see `_ascent_blocks`"""
+    for b in range(0, rows, 4 * lanes(tile)):
+        set_densities(size, coefficients, k, used, tile, b, shares)
+    for f in range(0, moments.shape[1], 4):
+        add_features(size, shares, k, tile, f, rows, moments)
 
 
 @entry_kernel

@@ -64,6 +64,56 @@ def test_vectors_that_do_not_fit():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_four_vectors_of_a_tile(dtype):
+    tile = new_tile(4, dtype)
+    vectors, width = simd.load4(tile, 2, 8), 4 * simd.lanes(tile)
+    np.testing.assert_array_equal(np.concatenate(vectors), tile[2, 8 : 8 + width])
+    simd.store4(tile, 3, 0, *vectors)
+    np.testing.assert_array_equal(tile[3, :width], tile[2, 8 : 8 + width])
+    for wrong, i, b in refused_tiles(dtype):
+        refused(simd.load4, wrong, i, b)
+        refused(simd.store4, wrong, i, b, *vectors)
+    refused(simd.load4, tile, 0, tile.shape[1] - width + 1)
+
+
+def test_products_of_ascents():
+    tile, shares = new_tile(9), new_tile(5)
+    coefficients, moments = np.ones((2, 5, 8))
+
+    def densities(size=2, coefficients=coefficients, k=1, used=8, tile=tile, b=0, shares=shares):
+        simd.set_densities(size, coefficients, k, used, tile, b, shares)
+
+    def features(size=2, shares=shares, k=1, tile=tile, f=4, moments=moments):
+        simd.add_features(size, shares, k, tile, f, simd.lanes(tile), moments)
+
+    densities()
+    features()
+    for arguments in (
+        {"k": 4},
+        {"k": -1},
+        {"used": 9},
+        {"used": 1},
+        {"tile": new_tile(8)},
+        {"tile": new_tile(9, extra=8)},
+        {"b": tile.shape[1] - 4 * simd.lanes(tile) + 1},
+        {"shares": shares[:2]},
+        {"coefficients": coefficients.T},
+        {"coefficients": coefficients.astype(np.float32)},
+    ):
+        refused(lambda arguments=arguments: densities(**arguments))
+    for arguments in (
+        {"k": 4},
+        {"f": 5},
+        {"f": -1},
+        {"tile": new_tile(8)},
+        {"shares": shares[:2]},
+        {"moments": moments[:, ::2]},
+        {"moments": np.asfortranarray(moments)},
+    ):
+        refused(lambda arguments=arguments: features(**arguments))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_columns_of_rows(dtype):
     X = new_tile(40, dtype)[:, :5].copy()
     lanes = simd.lanes(X)

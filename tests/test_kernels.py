@@ -12,10 +12,14 @@ from small_kernels import (
     log2_less_rows,
     log2_reciprocal_rows,
     product_with_components,
+    products_of_ascents,
+    rough_rows,
     sums_of_four_rows,
 )
 
 import fastem
+from fastem._kernels._ascent_blocks import MOST, block_size
+from fastem._kernels._jit import python_function
 from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds, lloyd
 from fastem._kernels._layout import PAIR_ROWS, STRIDE_BYTES, TILE_BYTES, VECTOR_BYTES
 from fastem._kernels._panels import pack_rows_in_blocks, pad_to_blocks
@@ -177,6 +181,53 @@ def test_log2_and_reciprocal_are_within_two_units_in_the_last_place(dtype):
     assert (abs(x[0, : points_of(x)] - np.log2(exact)) <= 2 * eps * np.maximum(1, np.log2(exact))).all()
     assert (abs(x[1, : points_of(x)] * exact - 1) <= 2 * eps).all()
     assert x[0, 0] == 0
+
+
+def test_rough_powers_and_logarithms_are_as_good_as_ascents_need():
+    x = new_rows(3, np.float64)
+    x[0] *= -100
+    x[0, :4] = 0, -1, -500, -501
+    x[1] = 1 + 1000 * x[1] ** 3
+    x[1, 0] = 1
+    powers, numbers = np.exp2(np.maximum(x[0, : points_of(x)], -500)), x[1, : points_of(x)].copy()
+    x[0, 4:6] = -np.inf, -1e300
+    powers[4:6] = 2.0**-500
+    rough_rows(x)
+    found = x[:, : points_of(x)]
+    assert (abs(found[0] - powers) <= 5e-9 * powers).all()
+    assert (abs(found[1] - np.log2(numbers)) <= 1e-9 * np.log2(numbers)).all()
+    assert (abs(found[2] * numbers - 1) <= 2 * np.finfo(np.float64).eps).all()
+    assert (found[0, 0], found[1, 0]) == (1, 0)
+
+
+@pytest.mark.parametrize("size", range(1, int(MOST) + 1))
+@pytest.mark.parametrize(("features", "used", "rows"), [(4, 2, 1), (4, 3, 1), (12, 10, 2), (8, 8, 1)])
+def test_products_of_ascents_match_the_loops(size, features, used, rows):
+    tile, shares = new_rows(1 + features, np.float64) - 0.5, new_rows(MOST + 2, np.float64)
+    rng, before = np.random.default_rng(size), shares.copy()
+    coefficients, moments = rng.normal(size=(2, MOST + 2, features))
+    sums, rows = moments.copy(), rows * 4 * VECTOR_BYTES // 8
+    products_of_ascents(size, 1, coefficients, used, tile, rows, shares, moments)
+    for k in range(1, 1 + size):
+        for b in range(rows):
+            before[k, b] = coefficients[k, 0]
+            for f in range(1, used):
+                before[k, b] += coefficients[k, f] * tile[1 + f, b]
+            for f in range(features):
+                sums[k, f] += before[k, b] * tile[1 + f, b]
+    np.testing.assert_allclose(shares, before, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(moments, sums, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("k", range(1, 30))
+def test_no_component_is_alone_in_a_block(k):
+    sizes, rest = [], k
+    while rest > 0:
+        sizes.append(python_function(block_size)(rest))
+        rest -= sizes[-1]
+    assert rest == 0
+    assert len(sizes) == -(-k // MOST)
+    assert min(sizes) > 1 or k == 1
 
 
 @pytest.mark.parametrize("less", [0, 0.3, -0.4999, 1e-3, 1000.7])

@@ -22,6 +22,7 @@ _SENSELESS = 1.0
 # The last gain of a start counts if it is less than this part of `tol`. Steps before it may have been longer
 # than those of EM, so that the rate at which gains fell tells less of those to come.
 _LITTLE = 0.02
+_ROUGH = 1e-8  # the error of the mean that a start tells (see `_kernels._math.rough_exp2`)
 
 RESEEDED = "re-seeded: no data left; took half of the heaviest component"
 KEPT = "kept: no data left to estimate its parameters from"
@@ -173,7 +174,7 @@ def ascend(
         rounding = _rounding(statistics, means[-1])
         if run.n_iter == 0 and limits.tol > 0:
             before_start = objective.mean_before(current)
-            earlier = [mean for mean in before_start if means[0] - mean < _LITTLE * limits.tol]
+            earlier = [mean for mean in before_start if means[0] - mean + _ROUGH < _LITTLE * limits.tol]
         stop = limits.converged(earlier + means) and leapt is None
         if run.n_iter > 0 and not current.reseeded:
             fall = means[-2] - means[-1]

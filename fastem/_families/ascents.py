@@ -12,9 +12,8 @@ from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import DOMINATED, RELATIVE_FLOOR, ROUNDING, noise
 from fastem._families.singular import LEAST_RATIO, NEAR, repair
 from fastem._families.steps import Before, Maximised, Rule
-from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, ascend_slots, tiles_of
+from fastem._kernels._ascent import FAILED, ITERATIONS, MEAN, ascend_slots, new_rows, tiles_of
 from fastem._kernels._ascent_mstep import Given, Scratch, State
-from fastem._kernels._layout import STRIDE_BYTES
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray
 
@@ -86,7 +85,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
         limits[:2], limits[5] = (iterations, tol), stretch
         g, (_, k, d) = len(chosen), self._states.means.shape
         sums = np.zeros((3, g, k, tiles.shape[1] - 1))
-        shares, rows = np.empty((g, k, STRIDE_BYTES // 8)), np.empty((g, 2, d))
+        shares, rows = new_rows(g, k), np.empty((g, 2, d))
         scratches = Scratch(shares, sums[0], sums[1], sums[2], rows)
         arguments = self._given, np.array(chosen), self._labels, self._states, self._outcomes, scratches
         numbers = self._labels.shape[1] * g * k * d * iterations

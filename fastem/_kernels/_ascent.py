@@ -19,14 +19,16 @@ Covariances are (M, d, C), M = K or one for all, and C = d or only the diagonals
 at [i, j - first(i)].
 """
 
+import math
+
 import numpy as np
 
+from fastem._kernels._ascent_blocks import add_features, block_size, set_densities
 from fastem._kernels._ascent_mstep import first, maximise, scratch_of, state_of
 from fastem._kernels._jit import compact_kernel, kernel
-from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
-from fastem._kernels._math import exp2, log2_reciprocal
-from fastem._kernels._simd import above, lanes, load, maximum, splat, store, sum4, tile_rows
-from fastem._kernels._tile import least_exponent
+from fastem._kernels._layout import CACHE_LINE, STRIDE_BYTES, TILE_BYTES
+from fastem._kernels._math import rough_exp2, rough_log2_reciprocal
+from fastem._kernels._simd import above, lanes, load4, maximum, splat, store4, sum4, tile_rows
 
 # Columns of the outcomes.
 ITERATIONS = np.int64(0)
@@ -46,6 +48,14 @@ _GROWTH, _SLOW, _LEAST_RATIO = np.float64(1.3), np.float64(0.1), np.float64(10.0
 _BLOCK = 4  # features that the M-step sums side by side
 
 
+def new_rows(*shape: int) -> np.ndarray:
+    """Return zeros (*shape, stride), the first of which begins a cache line: no vector lies in two."""
+    count, size = math.prod(shape) * STRIDE_BYTES, 8
+    numbers = np.zeros((count + CACHE_LINE) // size)
+    first = -numbers.__array_interface__["data"][0] % CACHE_LINE // size
+    return numbers[first : first + count // size].reshape(*shape, STRIDE_BYTES // size)
+
+
 def tiles_of(
     points: np.ndarray, weights: np.ndarray, order: np.ndarray, columns: int, shared: bool, isotropic: bool
 ) -> np.ndarray:
@@ -56,7 +66,7 @@ def tiles_of(
     (d, m), rows = points.shape, TILE_BYTES // 8
     products = 0 if shared else 1 if isotropic else d * (columns + 1) // 2
     features = -(-(1 + d + products) // _BLOCK) * _BLOCK
-    tiles = np.zeros((-(-m // rows), 1 + features, STRIDE_BYTES // 8))
+    tiles = new_rows(-(-m // rows), 1 + features)
     lay_out(points, weights, order, products, tiles)
     return tiles
 
@@ -113,75 +123,51 @@ def share_points(tile, rows, coefficients, used, shares):
     IN coefficients (K, F), of which the first `used` count
     OUT shares (K, stride): responsibilities times weights
     """
-    K, step = coefficients.shape[0], lanes(tile)
-    least, zero, lowest = splat(least_exponent(tile)), splat(np.float64(0)), splat(_LOWEST)
-    negligible, likelihood = splat(_NEGLIGIBLE), zero
-    for b in range(0, rows, 4 * step):
-        b1, b2, b3 = b + step, b + 2 * step, b + 3 * step
-        for k in range(0, K, 2):
-            t = min(k + 1, K - 1)
-            q0 = q1 = q2 = q3 = splat(coefficients[k, 0])
-            r0 = r1 = r2 = r3 = splat(coefficients[t, 0])
-            for f in range(1, used):
-                one, other = coefficients[k, f], coefficients[t, f]
-                x0, x1 = load(tile, 1 + f, b), load(tile, 1 + f, b1)
-                x2, x3 = load(tile, 1 + f, b2), load(tile, 1 + f, b3)
-                q0, q1, q2, q3 = q0 + x0 * one, q1 + x1 * one, q2 + x2 * one, q3 + x3 * one
-                r0, r1, r2, r3 = r0 + x0 * other, r1 + x1 * other, r2 + x2 * other, r3 + x3 * other
-            store(shares, k, b, q0)
-            store(shares, k, b1, q1)
-            store(shares, k, b2, q2)
-            store(shares, k, b3, q3)
-            store(shares, t, b, r0)
-            store(shares, t, b1, r1)
-            store(shares, t, b2, r2)
-            store(shares, t, b3, r3)
-        for c in range(b, b + 4 * step, step):
-            peak, total = lowest, zero
-            for k in range(K):
-                peak = maximum(load(shares, k, c), peak)
-            for k in range(K):
-                share = load(shares, k, c) - peak
-                if above(share, negligible) != 0:
-                    share = exp2(share, least)
-                    total = total + share
-                    store(shares, k, c, share)
-                else:
-                    store(shares, k, c, zero)
-            logarithm, factor = log2_reciprocal(total)
-            weight = load(tile, 0, c)
-            likelihood = likelihood + weight * (logarithm + peak)
-            factor = weight * factor
-            for k in range(K):
-                store(shares, k, c, load(shares, k, c) * factor)
+    K, zero, negligible = coefficients.shape[0], splat(np.float64(0)), splat(_NEGLIGIBLE)
+    likelihood = zero
+    for b in range(0, rows, 4 * lanes(tile)):
+        k = 0
+        while k < K:
+            size = block_size(K - k)
+            set_densities(size, coefficients, k, used, tile, b, shares)
+            k += size
+        p0 = p1 = p2 = p3 = splat(_LOWEST)
+        for k in range(K):
+            s0, s1, s2, s3 = load4(shares, k, b)
+            p0, p1, p2, p3 = maximum(s0, p0), maximum(s1, p1), maximum(s2, p2), maximum(s3, p3)
+        t0 = t1 = t2 = t3 = zero
+        for k in range(K):
+            s0, s1, s2, s3 = load4(shares, k, b)
+            s0, s1, s2, s3 = s0 - p0, s1 - p1, s2 - p2, s3 - p3
+            if above(maximum(maximum(s0, s1), maximum(s2, s3)), negligible) != 0:
+                s0, s1, s2, s3 = rough_exp2(s0), rough_exp2(s1), rough_exp2(s2), rough_exp2(s3)
+                t0, t1, t2, t3 = t0 + s0, t1 + s1, t2 + s2, t3 + s3
+            else:
+                s0 = s1 = s2 = s3 = zero
+            store4(shares, k, b, s0, s1, s2, s3)
+        l0, r0 = rough_log2_reciprocal(t0)
+        l1, r1 = rough_log2_reciprocal(t1)
+        l2, r2 = rough_log2_reciprocal(t2)
+        l3, r3 = rough_log2_reciprocal(t3)
+        w0, w1, w2, w3 = load4(tile, 0, b)
+        likelihood = likelihood + w0 * (l0 + p0) + w1 * (l1 + p1) + w2 * (l2 + p2) + w3 * (l3 + p3)
+        w0, w1, w2, w3 = w0 * r0, w1 * r1, w2 * r2, w3 * r3
+        for k in range(K):
+            s0, s1, s2, s3 = load4(shares, k, b)
+            store4(shares, k, b, s0 * w0, s1 * w1, s2 * w2, s3 * w3)
     return sum4(likelihood, zero, zero, zero)[0]
 
 
 @kernel
 def add_moments(tile, rows, shares, moments):
     """Add the sums of responsibilities times features. OUT moments (K, F)"""
-    (K, F), step, zero = moments.shape, lanes(tile), splat(np.float64(0))
+    K, F = moments.shape
     for f in range(0, F, _BLOCK):
-        for k in range(0, K, 2):
-            t = min(k + 1, K - 1)
-            q0 = q1 = q2 = q3 = r0 = r1 = r2 = r3 = zero
-            for b in range(0, rows, step):
-                one, other = load(shares, k, b), load(shares, t, b)
-                x0, x1 = load(tile, 1 + f, b), load(tile, 2 + f, b)
-                x2, x3 = load(tile, 3 + f, b), load(tile, 4 + f, b)
-                q0, q1, q2, q3 = q0 + x0 * one, q1 + x1 * one, q2 + x2 * one, q3 + x3 * one
-                r0, r1, r2, r3 = r0 + x0 * other, r1 + x1 * other, r2 + x2 * other, r3 + x3 * other
-            s0, s1, s2, s3 = sum4(q0, q1, q2, q3)
-            moments[k, f] += s0
-            moments[k, f + 1] += s1
-            moments[k, f + 2] += s2
-            moments[k, f + 3] += s3
-            if t > k:
-                s0, s1, s2, s3 = sum4(r0, r1, r2, r3)
-                moments[t, f] += s0
-                moments[t, f + 1] += s1
-                moments[t, f + 2] += s2
-                moments[t, f + 3] += s3
+        k = 0
+        while k < K:
+            size = block_size(K - k)
+            add_features(size, shares, k, tile, f, rows, moments)
+            k += size
 
 
 @kernel
@@ -211,9 +197,12 @@ def sum_responsibilities(given, labels, state, scratch, from_labels):
     for t in range(tiles.shape[0]):
         tile, rows = tiles[t], min(size, -(-(m - t * size) // (4 * step)) * (4 * step))
         if from_labels:
+            own = min(size, m - t * size)
             for k in range(K):
-                for b in range(rows):
-                    shares[k, b] = tile[0, b] if labels[min(t * size + b, m - 1)] == k else 0.0
+                for b in range(own):
+                    shares[k, b] = tile[0, b] if labels[t * size + b] == k else 0.0
+                for b in range(own, rows):
+                    shares[k, b] = 0.0
         else:
             likelihood += share_points(tile, rows, scratch.coefficients, used, shares)
         add_moments(tile, rows, shares, moments)

@@ -77,6 +77,15 @@ def store(array, i, b, vector):
     array[i, b : b + lanes(array)] = vector
 
 
+def load4(array, i, b):
+    return tuple(load(array, i, b + v * lanes(array)) for v in range(4))
+
+
+def store4(array, i, b, *vectors):
+    for v, vector in enumerate(vectors):
+        store(array, i, b + v * lanes(array), vector)
+
+
 def load_flat(array, offset):
     _check(array.flags.c_contiguous, "an array that is not in C order")
     _check_range("numbers", offset, lanes(array), array.size)
@@ -205,6 +214,27 @@ set_pair_product = functools.partial(set_product, height=int(PAIR_ROWS), vectors
 def transpose(A, a, row, B, b, width):
     square, _ = _places(A, a, row, lanes(A), lanes(A))
     B.reshape(-1)[_places(B, b, width, lanes(A), lanes(A))[1]] = square.T
+
+
+def set_densities(size, coefficients, k, used, tile, b, shares):
+    _check_c_order(coefficients, tile.dtype, 2)
+    _check_range("components", k, size, len(coefficients))
+    _check_range("features", 1, used - 1, coefficients.shape[1])
+    _check(used > 1, "no feature")
+    points = np.array([np.concatenate(load4(tile, 1 + f, b)) for f in range(1, used)])
+    for c in range(k, k + size):
+        values = coefficients[c, 0] + coefficients[c, 1:used] @ points
+        store4(shares, c, b, *np.split(values, 4))
+
+
+def add_features(size, shares, k, tile, f, rows, moments):
+    _check_c_order(moments, tile.dtype, 2)
+    _check_range("components", k, size, len(moments))
+    _check_range("features", f, 4, moments.shape[1])
+    for b in range(0, max(rows, 1), lanes(tile)):
+        for c in range(k, k + size):
+            for j in range(4):
+                moments[c, f + j] += load(shares, c, b) @ load(tile, 1 + f + j, b)
 
 
 maximum, minimum, lane_minimum, count_bits = np.fmax, np.fmin, np.min, int.bit_count

@@ -21,6 +21,7 @@ _HALF_ROOT_64 = np.int64(0x3FE6A09E667F3BCD)  # the bits of sqrt(1/2)
 _HALF_ROOT_32 = np.int32(0x3F3504F3)
 _TINY_64 = np.float64(2.2250738585072014e-308)  # the smallest normal numbers
 _TINY_32 = np.float32(1.1754944e-38)
+_DEEP = np.float64(-500.0)  # products with such powers of two are still normal numbers
 _INF_64, _INF_32 = np.float64(np.inf), np.float32(np.inf)
 
 
@@ -43,16 +44,28 @@ def _exp2_64(x, least):
 
 
 @ordered_kernel
+def _short_exp2_series(r):
+    """Return 2 ** r for abs(r) <= 1/2, in arithmetic of either width."""
+    p = r * 0.0001545316294512069 + 0.0013390863364671234
+    p = p * r + 0.009618082557277852
+    p = p * r + 0.05550357114219078
+    p = p * r + 0.24022650760568126
+    p = p * r + 0.6931471882262288
+    return p * r + 1.0
+
+
+@ordered_kernel
 def _exp2_32(x, least):
     shifted, r = round_split(maximum(x, least), _ROUND_32)
-    p = splat(np.float32(0.0001545316294512069))
-    p = p * r + np.float32(0.0013390863364671234)
-    p = p * r + np.float32(0.009618082557277852)
-    p = p * r + np.float32(0.05550357114219078)
-    p = p * r + np.float32(0.24022650760568126)
-    p = p * r + np.float32(0.6931471882262288)
-    p = p * r + np.float32(1.0)
-    return scale_by_power(p, shifted, x, least)
+    return scale_by_power(_short_exp2_series(r), shifted, x, least)
+
+
+@ordered_kernel
+def rough_exp2(x):
+    """Return 2 ** x for a vector x <= 0 of float64, but for 5e-9 of it. x counts as -500 if it is less."""
+    least = splat(_DEEP)
+    shifted, r = round_split(maximum(x, least), _ROUND_64)
+    return scale_by_power(_short_exp2_series(r), shifted, least, least)  # nothing is set to 0
 
 
 @ordered_kernel
@@ -69,27 +82,37 @@ def _log2_series_64(q):
 
 
 @ordered_kernel
-def _log2_series_32(q):
-    p = splat(np.float32(0.43171769745887384))
-    p = p * q + np.float32(0.5767151860190234)
-    p = p * q + np.float32(0.96179883880211)
-    return p * q + np.float32(2.8853900798033365)
+def _short_log2_series(q):
+    p = q * 0.43171769745887384 + 0.5767151860190234
+    p = p * q + 0.96179883880211
+    return p * q + 2.8853900798033365
+
+
+@ordered_kernel
+def _parts_of_log2(x, half_root, one):
+    """Return (e, f, 1 / x), where the logarithm is e + log2((1 + f) / (1 - f))."""
+    exponent, m = split_exponent(x, half_root)
+    z = one / (x * (m + one))
+    return exponent, (m - one) * (x * z), z * (m + one)
 
 
 @ordered_kernel
 def _log2_reciprocal_64(x):
-    exponent, m = split_exponent(x, _HALF_ROOT_64)
-    z = 1.0 / (x * (m + 1.0))
-    f = (m - 1.0) * (x * z)
-    return exponent + f * _log2_series_64(f * f), z * (m + 1.0)
+    exponent, f, reciprocal = _parts_of_log2(x, _HALF_ROOT_64, np.float64(1))
+    return exponent + f * _log2_series_64(f * f), reciprocal
 
 
 @ordered_kernel
 def _log2_reciprocal_32(x):
-    exponent, m = split_exponent(x, _HALF_ROOT_32)
-    z = np.float32(1.0) / (x * (m + np.float32(1.0)))
-    f = (m - np.float32(1.0)) * (x * z)
-    return exponent + f * _log2_series_32(f * f), z * (m + np.float32(1.0))
+    exponent, f, reciprocal = _parts_of_log2(x, _HALF_ROOT_32, np.float32(1))
+    return exponent + f * _short_log2_series(f * f), reciprocal
+
+
+@ordered_kernel
+def rough_log2_reciprocal(x):
+    """Return the same as `log2_reciprocal` for float64, but for 1e-9 of the logarithm."""
+    exponent, f, reciprocal = _parts_of_log2(x, _HALF_ROOT_64, np.float64(1))
+    return exponent + f * _short_log2_series(f * f), reciprocal
 
 
 @ordered_kernel
@@ -103,7 +126,7 @@ def _log2_64(x):
 def _log2_32(x):
     exponent, m = split_exponent(maximum(x, splat(_TINY_32)), _HALF_ROOT_32)
     f = (m - np.float32(1.0)) / (m + np.float32(1.0))
-    return choose(splat(_INF_32), x, exponent + f * _log2_series_32(f * f), x)
+    return choose(splat(_INF_32), x, exponent + f * _short_log2_series(f * f), x)
 
 
 def exp2(x, least):

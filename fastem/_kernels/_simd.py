@@ -94,6 +94,31 @@ def _store(typingctx, array, i, b, vector):
 
 
 @intrinsic
+def _load4(typingctx, array, i, b):
+    vector = Vector(array.dtype)
+
+    def codegen(context, builder, signature, arguments):
+        address = tile_address(context, builder, array, *arguments)
+        addresses = [builder.gep(address, [I32(v)], inbounds=True) for v in range(4)]
+        loads = [builder.load(address, align=array.dtype.bitwidth // 8) for address in addresses]
+        return pack(context, builder, signature.return_type, loads)
+
+    return types.UniTuple(vector, 4)(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def _store4(typingctx, array, i, b, p, q, r, s):
+    def codegen(context, builder, signature, arguments):
+        address = tile_address(context, builder, array, *arguments[:3])
+        for v, value in enumerate(arguments[3:]):
+            place = builder.gep(address, [I32(v)], inbounds=True)
+            builder.store(value, place, align=array.dtype.bitwidth // 8)
+        return nothing(context)
+
+    return types.void(array, types.intp, types.intp, p, q, r, s), codegen
+
+
+@intrinsic
 def _load_column(typingctx, X, i, j):
     """Return the vector of X[i + lane, j]. X must be in C order."""
     vector = Vector(X.dtype)
@@ -224,33 +249,34 @@ def _splat(typingctx, scalar):
     return Vector(scalar)(scalar), codegen
 
 
+def lane_sums(builder, a, b, c, d):
+    """Return the four sums over lanes as a vector of four."""
+    lanes = a.type.count
+
+    def add_neighbours(one, other, width):
+        """Add neighbouring groups of `width` lanes. The result alternates between `one` and `other`."""
+        left = [i + j for i in range(0, lanes, 2 * width) for j in range(width)]
+        both = [g for i in range(0, len(left), width) for g in (left[i : i + width], left[i : i + width])]
+        low = [v + (lanes if turn % 2 else 0) for turn, group in enumerate(both) for v in group]
+        halves = shuffle(builder, one, other, low), shuffle(builder, one, other, [v + width for v in low])
+        return builder.fadd(*halves, flags=FAST)
+
+    ab, cd = add_neighbours(a, b, 1), add_neighbours(c, d, 1)
+    if lanes == 2:
+        return shuffle(builder, ab, cd, [0, 1, 2, 3])
+    sums = add_neighbours(ab, cd, 2)
+    while lanes > 4:
+        lanes //= 2
+        low, high = list(range(lanes)), list(range(lanes, 2 * lanes))
+        halves = shuffle(builder, sums, sums, low), shuffle(builder, sums, sums, high)
+        sums = builder.fadd(*halves, flags=FAST)
+    return sums
+
+
 @intrinsic
 def _sum4(typingctx, a, b, c, d):
     def codegen(context, builder, signature, arguments):
-        lanes = a.lanes
-
-        def add_neighbours(one, other, width):
-            """Add neighbouring groups of `width` lanes. The result alternates between `one` and `other`."""
-            left = [i + j for i in range(0, lanes, 2 * width) for j in range(width)]
-            both = [g for i in range(0, len(left), width) for g in (left[i : i + width], left[i : i + width])]
-            low = [v + (lanes if turn % 2 else 0) for turn, group in enumerate(both) for v in group]
-            halves = (
-                shuffle(builder, one, other, low),
-                shuffle(builder, one, other, [v + width for v in low]),
-            )
-            return builder.fadd(*halves, flags=FAST)
-
-        ab = add_neighbours(arguments[0], arguments[1], 1)
-        cd = add_neighbours(arguments[2], arguments[3], 1)
-        if lanes == 2:
-            sums = shuffle(builder, ab, cd, [0, 1, 2, 3])
-        else:
-            sums = add_neighbours(ab, cd, 2)
-            while lanes > 4:
-                lanes //= 2
-                low, high = list(range(lanes)), list(range(lanes, 2 * lanes))
-                halves = shuffle(builder, sums, sums, low), shuffle(builder, sums, sums, high)
-                sums = builder.fadd(*halves, flags=FAST)
+        sums = lane_sums(builder, *arguments)
         scalars = [builder.extract_element(sums, I32(i)) for i in range(4)]
         return pack(context, builder, signature.return_type, scalars)
 
@@ -341,6 +367,9 @@ aligned_rows = _interpreted.aligned_rows if INTERPRETED else _aligned_rows
 # load(array, i, b): the vector array[i, b : b + lanes]. store(array, i, b, vector) writes it.
 load = _interpreted.load if INTERPRETED else _load
 store = _interpreted.store if INTERPRETED else _store
+# load4(array, i, b): the four vectors from array[i, b] on. store4(array, i, b, p, q, r, s) writes them.
+load4 = _interpreted.load4 if INTERPRETED else _load4
+store4 = _interpreted.store4 if INTERPRETED else _store4
 # load_column(X, i, j): the vector X[i : i + lanes, j].
 load_column = _interpreted.load_column if INTERPRETED else _load_column
 # load_transposed(X, i, j, shift, inverse_scale, tile, top, b): copy the square of X that starts at X[i, j]
