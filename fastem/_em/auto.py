@@ -206,7 +206,7 @@ def best_start(
         extra = 0
     elif few:
         extra *= thorough
-    found = [*found, *random_labels(geometries[0], weights, k, rng, extra, n_threads)]
+    found = [*found, *random_labels(geometries, weights, k, rng, extra, n_threads)]
     partly_known = rows.labels is not None and bool((rows.labels >= 0).any())
     if rows.labels is not None and partly_known:
         found, bare = ([matched(labels, rows, k) for labels in group] for group in (found, bare))

@@ -58,7 +58,7 @@ def brief_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximise
     clear = len(found) == 1 and len(geometries) > 2
     in_any_case = min(_EXTRA, _EXTRA_WORK // work) if whole else 0
     extra = max(0 if clear else min(affordable, _MOST_EXTRA), in_any_case)
-    found += random_labels(geometries[0], weights, k, rng, extra, likelihood.source.n_threads)
+    found += random_labels(geometries, weights, k, rng, extra, likelihood.source.n_threads)
     heats = _WHOLE_HEATS if whole else _HEATS
     return softened(likelihood, _best(likelihood, rows, found, work, heats))
 

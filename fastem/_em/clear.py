@@ -53,7 +53,7 @@ def clear_start(
         return None
     work = len(weights) * k * sample.family.multiply_adds(sample.source.n_features)
     others = [labels for labels in found if agreement(agreed, labels, k) < 1]
-    others += random_labels(geometries[0], weights, k, rng, min(_RANDOM, _RANDOM_WORK // work), 1)
+    others += random_labels(geometries, weights, k, rng, min(_RANDOM, _RANDOM_WORK // work), 1)
     ascents = ascents_of(sample, rows, [agreed, *others], n_threads)
     if ascents is None:
         return None
