@@ -6,7 +6,7 @@ from problems import TYPES, clusters
 
 import fastem
 from fastem import FitStatus
-from fastem._families.floor import clear_variance
+from fastem._families.floor import clear_total
 from fastem._families.frame import Frame, Moments
 from fastem._families.layouts import Diag, Full, Spherical
 
@@ -235,11 +235,11 @@ def test_the_floor_of_a_fit_is_that_of_its_sums(covariance_type):
 def test_no_variance_is_known_beforehand_where_a_column_may_be_constant():
     frame = Frame(np.zeros(2), np.array([1.0, 2.0]), np.zeros(2))
     known = Moments(10.0, np.zeros(2), np.array([1.0, 3.0]))
-    np.testing.assert_array_equal(clear_variance(known, frame, Diag()), [1.0, 0.75])
-    np.testing.assert_array_equal(clear_variance(known, frame, Spherical()), [0.875, 0.875])
+    np.testing.assert_array_equal(clear_total(known, frame, Diag()).variance, [1.0, 0.75])
+    np.testing.assert_array_equal(clear_total(known, frame, Spherical()).variance, [0.875, 0.875])
     constant = known._replace(variance=np.array([1.0, 1e-30]))
-    assert clear_variance(constant, frame, Full()) is None
-    assert clear_variance(constant, frame, Spherical()) is not None
+    assert clear_total(constant, frame, Full()) is None
+    assert clear_total(constant, frame, Spherical()) is not None
 
 
 APART = np.concatenate([RNG.normal(size=(500, 2)), RNG.normal(size=(500, 2)) + np.array([40.0, 0.0])])
