@@ -6,9 +6,10 @@ from problems import TYPES, clusters
 
 import fastem
 from fastem import FitStatus
-from fastem._families.floor import clear_variance
+from fastem._families import matrices as small
+from fastem._families.floor import clear_total
 from fastem._families.frame import Frame, Moments
-from fastem._families.layouts import Diag, Full, Spherical
+from fastem._families.layouts import Diag, Full, GaussianParameters, Spherical
 
 pytestmark = pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 
@@ -235,11 +236,11 @@ def test_the_floor_of_a_fit_is_that_of_its_sums(covariance_type):
 def test_no_variance_is_known_beforehand_where_a_column_may_be_constant():
     frame = Frame(np.zeros(2), np.array([1.0, 2.0]), np.zeros(2))
     known = Moments(10.0, np.zeros(2), np.array([1.0, 3.0]))
-    np.testing.assert_array_equal(clear_variance(known, frame, Diag()), [1.0, 0.75])
-    np.testing.assert_array_equal(clear_variance(known, frame, Spherical()), [0.875, 0.875])
+    np.testing.assert_array_equal(clear_total(known, frame, Diag()).variance, [1.0, 0.75])
+    np.testing.assert_array_equal(clear_total(known, frame, Spherical()).variance, [0.875, 0.875])
     constant = known._replace(variance=np.array([1.0, 1e-30]))
-    assert clear_variance(constant, frame, Full()) is None
-    assert clear_variance(constant, frame, Spherical()) is not None
+    assert clear_total(constant, frame, Full()) is None
+    assert clear_total(constant, frame, Spherical()) is not None
 
 
 APART = np.concatenate([RNG.normal(size=(500, 2)), RNG.normal(size=(500, 2)) + np.array([40.0, 0.0])])
@@ -290,3 +291,23 @@ def test_a_component_without_rows_takes_one_of_two_clusters_that_another_had(see
     X = np.concatenate([rng.normal(0, 1, (300, 3)), rng.normal(6, 1, (300, 3))])
     model = fastem.fit(X, 2, init={"means": [[0, 0, 0], [1e3, 0, 0]]})
     np.testing.assert_allclose(np.sort(model.means[:, 0]), [0, 6], atol=0.3)
+
+
+def test_errors_of_lapack_are_told_without_the_variable_of_numpy(monkeypatch):
+    matrices = np.array([[[1.0, 2.0], [2.0, 1.0]], [[4.0, 0.0], [0.0, 1.0]]])
+    found = small.cholesky(matrices)
+    monkeypatch.setattr(small, "_errors", small._Entered())
+    np.testing.assert_array_equal(small.cholesky(matrices), found)
+    assert np.isnan(found[0]).all()
+    assert found[1, 0, 0] == 2
+    with pytest.raises(np.linalg.LinAlgError):
+        small.invert_lower(np.zeros((1, 2, 2)))
+
+
+def test_factors_that_are_left_are_those_of_the_covariances():
+    start = GaussianParameters(np.ones(1), np.zeros((1, 2)), np.array([[[4.0, 1.0], [1.0, 2.0]]]))
+    fresh = start.factors
+    start.remember(fresh)
+    assert start.factors is fresh
+    other = start._replace(covariances=4 * start.covariances)
+    np.testing.assert_array_equal(other.factors, 2 * fresh)

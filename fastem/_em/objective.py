@@ -14,7 +14,7 @@ from fastem._families.given import Belief, Conjugate, ConjugatePrior, Held
 from fastem._families.statistics import Statistics
 from fastem._families.steps import Maximised, P, Rule
 from fastem._sources.passes import Responsibilities, Source, Sweep
-from fastem._typing import Array, FloatArray
+from fastem._typing import Array
 
 # Returns the parameters of a pass for rows of a dtype.
 Pack = Callable[[np.dtype[Any]], Any]
@@ -103,7 +103,7 @@ class Likelihood(Objective[P]):
             "held": self.fixed,
             "prior": self.prior,
             "constant": constant,
-            "variance": self._variance,
+            "total": self._total,
         }
         if self.fixed is not None and (self.fixed.parameters.weights[self.fixed.of("weights")] == 0).any():
             reseeds = 0  # it would lose its rows again
@@ -115,9 +115,9 @@ class Likelihood(Objective[P]):
         return maximised._replace(parameters=self.held(maximised.parameters))
 
     @cached_property
-    def _variance(self) -> FloatArray | None:
+    def _total(self) -> Any:
         moments = self.source.found_moments
-        return None if moments is None else self.family.total_variance(moments, self.frame)
+        return None if moments is None else self.family.total(moments, self.frame)
 
     def held(self, parameters: P) -> P:
         """Return the parameters with those that are fixed as they were given."""

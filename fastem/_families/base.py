@@ -313,8 +313,8 @@ class Family(ABC, Generic[P, S]):
         """Return the expected sums under `before` with component weights (K,), plus `gain` times `sums`."""
         raise NotImplementedError
 
-    def total_variance(self, moments: Moments, frame: Frame) -> FloatArray | None:
-        """Return the variance (d,) of all rows in standard coordinates, if all sums over them agree on it.
+    def total(self, moments: Moments, frame: Frame) -> Any:
+        """Return what the M-step needs of the variance of all rows, if all sums over them agree on it.
 
         Then it is found once in a fit, and not in every M-step. None means that sums tell it, if it matters.
         """

@@ -132,13 +132,14 @@ class KernelPass(Pass[S]):
         alone = self.slots == 1  # a sum of one costs more than the pass over a few hundred rows
         merged = type(self._sums)(*[array[0] if alone else array.sum(axis=0) for array in self._sums])
         del self._sums  # free the largest arrays of a fit before `collect` allocates its own
-        if not all(every(np.isfinite(array)) for array in merged if array.size):
-            return None
+        for array in merged:
+            if not every(np.isfinite(array)):
+                return None
         sums = self._family.collect(self._packed, merged)
         log_likelihood, weight = LN2 * float(merged.log2_likelihood), float(sums.weights.sum())
         if log_likelihood < self._impossible * weight:
             log_likelihood = -np.inf
-        return Summed(sums, log_likelihood + self._family.log_constant(self._frame) * weight)
+        return Summed(sums, log_likelihood + self._family.log_constant(self._frame) * weight, weight)
 
 
 @cache

@@ -12,7 +12,8 @@ import numpy as np
 
 from fastem._families.frame import Frame
 from fastem._families.gaps import expected
-from fastem._families.layouts import ROOT, GaussianParameters, GaussianSums, Layout, common
+from fastem._families.layouts import ROOT, GaussianParameters, GaussianSums, Layout
+from fastem._families.packed import common
 from fastem._families.rounding import pass_dtype_of_diagonals
 from fastem._families.special import digamma
 from fastem._kernels._params import (
@@ -47,7 +48,7 @@ class WithGaps:
         dtype = pass_dtype_of_diagonals(dtype, variances)
         inverse, means = 1 / np.sqrt(variances), parameters.means.astype(dtype)
         return DiagGapsParams(
-            **common(parameters, frame, 0.0, dtype),
+            **common(parameters.weights, frame, 0.0, dtype),
             means=means,
             whiteners=(ROOT * inverse).astype(dtype),
             offsets=(ROOT * inverse * means).astype(dtype),

@@ -42,6 +42,14 @@ class Fixed(NamedTuple):
         return np.asarray(self.means | self.covariances)
 
 
+class Total(NamedTuple):
+    """The variance of all rows, and what follows from it. No iteration changes it."""
+
+    variance: FloatArray  # (d,)
+    floor: FloatArray  # (d,)
+    added: FloatArray  # the floor, in the shape of covariances
+
+
 def stored_in(rule: Rule[GaussianParameters]) -> Stored | None:
     if rule.stored <= rule.precision:
         return None
@@ -70,15 +78,20 @@ def added_by(rule: Rule[GaussianParameters], layout: Layout) -> FloatArray | Lit
     return np.asarray(rule.share * (RELATIVE_FLOOR * total))
 
 
-def clear_variance(moments: Moments, frame: Frame, layout: Layout) -> FloatArray | None:
-    """Return the variance of all rows (d,), or None if a feature may be constant up to rounding.
+def clear_total(moments: Moments, frame: Frame, layout: Layout) -> Total | None:
+    """Return the variance of all rows, or None if a feature may be constant up to rounding.
 
     In the frame of the rows no other feature has less than half. That of other rows may hide some.
     """
     variance = moments.variance / frame.scale / frame.scale
     if layout.isotropic:
         variance = np.full_like(variance, variance.mean())
-    return variance if every(variance > _CLEAR) else None
+    return _with_floor(layout, variance) if every(variance > _CLEAR) else None
+
+
+def _with_floor(layout: Layout, variance: FloatArray) -> Total:
+    floor = RELATIVE_FLOOR * variance
+    return Total(variance, floor, layout.diagonal(floor[None]))
 
 
 def maximise_gaussian(
@@ -95,7 +108,7 @@ def maximise_gaussian(
     prior: Conjugate | None = None,
     constant: Array | None = None,
     resolved: float = 0.0,
-    variance: FloatArray | None = None,
+    total: Total | None = None,
 ) -> Maximised[GaussianParameters]:
     """Return the maximum-likelihood parameters given the sums of an E-step (Bishop 2006, eq. 9.24 to 9.26).
 
@@ -115,21 +128,23 @@ def maximise_gaussian(
     fixed : parameters that are neither estimated nor repaired, given which the others are
     constant : (d,) the features that are known to be constant, though expected sums may not show it
     resolved : the part of the variance of all rows below which a covariance is singular in any case
-    variance : (d,) that of all rows, if it is known without the sums
+    total : the variance of all rows, if it is known without the sums
     """
     row_weight = sums.weights.sum()
-    if variance is None:
+    if total is None:
         variance = _total_variance(layout, sums, row_weight, ROUNDING * precision)
-    if constant is not None and not (layout.isotropic and not constant.all()):
-        variance = np.where(constant, 1.0, variance)
-    floor = RELATIVE_FLOOR * variance
-    amount = floor if isinstance(reg_covar, str) else reg_covar
+        if constant is not None and not (layout.isotropic and not constant.all()):
+            variance = np.where(constant, 1.0, variance)
+        total = _with_floor(layout, variance)
+    variance, amount, added = total
+    if not isinstance(reg_covar, str):
+        amount, added = reg_covar, layout.diagonal(reg_covar[None])
     alive = alive_components(sums.weights, mean_row_weight)
     shares, first = _shares(sums.weights, row_weight, prior), sums.first
     sums, shift, known = _given(layout, sums, alive, fixed, prior)
     weights = _or_one(sums.weights, known)
     covariances, repaired = _estimated(
-        layout, constraint, sums, shift, weights, known, amount, variance, precision, before, fixed
+        layout, constraint, sums, shift, weights, known, amount, added, variance, precision, before, fixed
     )
     spread = spread_of(layout, covariances, amount, variance, precision, resolved, repaired)
     if fixed is not None:
@@ -149,6 +164,8 @@ def maximise_gaussian(
     reseeded, kept = _reseeded(layout, parameters, first, alive, reseeds, fixed)
     if on_the_floor:
         spread.ratios[floored] = np.inf
+    elif not reseeded and spread.factors is not None:
+        parameters.remember(spread.factors)
 
     def slack() -> float:
         if resolved and on_the_floor:
@@ -169,6 +186,7 @@ def _estimated(
     weights: FloatArray,
     known: Array,
     amount: FloatArray,
+    added: FloatArray,
     variance: FloatArray,
     precision: float,
     before: FloatArray | None,
@@ -187,7 +205,7 @@ def _estimated(
         )
     else:
         covariances = constraint.estimate(sums, shift, weights, before)
-        covariances += layout.diagonal(amount[None])
+        covariances += added
     if len(covariances) == len(known) and not every(known):
         covariances[~known] = layout.diagonal((variance + amount)[None])
     if fixed is not None:

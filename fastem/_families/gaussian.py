@@ -11,7 +11,7 @@ from fastem._families.base import check_sums
 from fastem._families.conjugate import NormalInverseWishart
 from fastem._families.constraints import OF_THEIR_OWN, Constraint
 from fastem._families.diag_gaps import WithGaps, independently_imputed
-from fastem._families.floor import added_by, clear_variance, fixed_in, maximise_gaussian, stored_in
+from fastem._families.floor import Total, added_by, clear_total, fixed_in, maximise_gaussian, stored_in
 from fastem._families.frame import Frame, Moments, frame_of
 from fastem._families.given import Belief
 from fastem._families.incomplete import Incomplete, IncompleteFamily
@@ -285,8 +285,8 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
         scatter = self._layout.scatter(before, weights) + gain * sums.scatter
         return GaussianSums(sums.means, weights + gain * sums.weights, gain * sums.first, scatter)
 
-    def total_variance(self, moments: Moments, frame: Frame) -> FloatArray | None:
-        return None if self.missing else clear_variance(moments, frame, self._layout)
+    def total(self, moments: Moments, frame: Frame) -> Total | None:
+        return None if self.missing else clear_total(moments, frame, self._layout)
 
     def maximise(self, sums: GaussianSums, rule: Rule[GaussianParameters]) -> Maximised[GaussianParameters]:
         return self.maximised(sums, rule)
@@ -309,7 +309,7 @@ class Gaussian(IncompleteFamily[GaussianParameters, GaussianSums]):
             rule.prior,
             rule.constant,
             least,
-            rule.variance,
+            rule.total,
         )
 
     def keeping(

@@ -24,6 +24,7 @@ from fastem._families.matrices import (
     spread,
     times,
 )
+from fastem._families.packed import common, new_sums_of, ones
 from fastem._families.rounding import pass_dtype, pass_dtype_of_diagonals
 from fastem._kernels._full_estep import params_type
 from fastem._kernels._params import DiagParams, SphericalParams, Sums, TiedParams
@@ -32,15 +33,32 @@ from fastem._typing import FloatArray
 # Kernels compute in base 2. So precisions are multiplied by this factor, and whiteners by its square root.
 _HALF_LOG2_E = 0.5 / np.log(2)
 ROOT = np.sqrt(_HALF_LOG2_E)
+# To factor more numbers takes longer than to call LAPACK, and less than a part of a pass.
+_REMEMBERED = 1024
 _LARGE = 10.0  # if all ratios of a covariance are larger than this, their exact values do not matter
 
 
-class GaussianParameters(NamedTuple):
-    """Parameters in the standard coordinates of a frame, or in user units."""
-
+class _Parameters(NamedTuple):
     weights: FloatArray  # (K,)
     means: FloatArray  # (K, d)
     covariances: FloatArray  # full (K, d, d), tied (1, d, d), diag (K, d), spherical (K,)
+
+
+class GaussianParameters(_Parameters):
+    """Parameters in the standard coordinates of a frame, or in user units."""
+
+    # There is no `__slots__`, so that an M-step leaves the factors to the E-step.
+
+    @property
+    def factors(self) -> FloatArray:
+        """The Cholesky factors of matrices. LinAlgError is raised if one is not positive definite."""
+        found: FloatArray | None = vars(self).get("_factors")
+        return factors_of(self.covariances) if found is None else found
+
+    def remember(self, factors: FloatArray) -> None:
+        """Keep the factors of the covariances, if there are few. These must stay as they are from now on."""
+        if factors.size <= _REMEMBERED:
+            vars(self)["_factors"] = factors
 
 
 class GaussianSums(NamedTuple):
@@ -93,12 +111,16 @@ class Layout(ABC):
     def diagonal_scatter(self, collected: GaussianSums) -> FloatArray:
         """Return the sum over components of the diagonal of the scatter, (d,)."""
 
+    def factors(self, covariances: FloatArray) -> FloatArray | None:
+        """Return the Cholesky factors of matrices, NaN for one that has none, or None without matrices."""
+        return None
+
     @abstractmethod
-    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+    def pivots(self, covariances: FloatArray, d: int, factors: FloatArray | None = None) -> FloatArray:
         """Return the squared Cholesky diagonal of each covariance, (m, d), or NaN if there is none.
 
         It is the variance of each feature given the features before it. All are positive if and only if
-        the covariance is positive definite.
+        the covariance is positive definite. `factors` are those of the covariances, if they are known.
         """
 
     @abstractmethod
@@ -139,8 +161,11 @@ class _Matrices(Layout):
 
     matrices = True
 
-    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
-        return np.square(diagonals(cholesky(covariances)))
+    def factors(self, covariances: FloatArray) -> FloatArray:
+        return cholesky(covariances)
+
+    def pivots(self, covariances: FloatArray, d: int, factors: FloatArray | None = None) -> FloatArray:
+        return np.square(diagonals(cholesky(covariances) if factors is None else factors))
 
     def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
         root = np.sqrt(variances)
@@ -186,16 +211,16 @@ class Full(_Matrices):
         return (k, d, d)
 
     def new_sums(self, slots: int, k: int, d: int) -> Sums:
-        return _new_sums(slots, k, d, (k, d, d), 0)
+        return new_sums_of(slots, k, d, (k, d, d), 0)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> Any:
-        whiteners = invert_lower(factors_of(parameters.covariances))
+        whiteners = invert_lower(parameters.factors)
         dtype = pass_dtype(dtype, parameters.covariances, whiteners, parameters.means)
         log2_determinants = np.log2(diagonals(whiteners)).sum(axis=1)
         whiteners *= ROOT
         means = parameters.means.astype(dtype)
         return params_type(parameters.means.shape[1])(
-            **common(parameters, frame, log2_determinants, dtype),
+            **common(parameters.weights, frame, log2_determinants, dtype),
             means=means,
             whiteners=whiteners.astype(dtype, copy=False),
             offsets=np.einsum("kij,kj->ki", whiteners, means).astype(dtype, copy=False),
@@ -223,18 +248,19 @@ class Tied(_Matrices):
         return (d, d)
 
     def new_sums(self, slots: int, k: int, d: int) -> Sums:
-        return _new_sums(slots, k, d, (2, d, d), k)
+        return new_sums_of(slots, k, d, (2, d, d), k)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> TiedParams:
-        inverses = invert_lower(factors_of(parameters.covariances))
+        inverses = invert_lower(parameters.factors)
         dtype, inverse = pass_dtype(dtype, parameters.covariances, inverses, None), inverses[0]
         whitener = (ROOT * inverse).astype(dtype, copy=False)
-        means = times(whitener.astype(np.float64, copy=False), parameters.means.T).T.astype(dtype, order="C")
+        transposed = times(whitener.astype(np.float64, copy=False), parameters.means.T)
+        transposed = transposed.astype(dtype, copy=False)
         return TiedParams(
-            **common(parameters, frame, np.log2(diagonals(inverse)).sum(), dtype),
-            means=means,
-            transposed_means=np.ascontiguousarray(means.T)[None],
-            precisions=np.ones(len(means), dtype),
+            **common(parameters.weights, frame, np.log2(diagonals(inverse)).sum(), dtype),
+            means=transposed.T.copy(),
+            transposed_means=transposed[None],
+            precisions=ones(transposed.shape[1], dtype),
             whiteners=whitener[None],
         )
 
@@ -244,14 +270,14 @@ class Tied(_Matrices):
         first = sums.first - sums.weights[:, None] * whitened
         # For points of one component the kernel sums a lower triangle, for all others a full matrix that is
         # not symmetric.
-        mixed, own = sums.second
+        mixed, own = sums.second[0], sums.second[1]
         own = np.where(lower(len(own)), own, own.T)
         scatter = own + (mixed + mixed.T) / 2 + spread(whitened, sums.pivots)
         scatter = times(colour, times(colour, scatter).T)
         # The products round the two triangles differently. The difference is large if the scales of the
         # features are far apart.
         scatter = (scatter + scatter.T)[None] / 2
-        means, first = (np.ascontiguousarray(times(colour, points.T).T) for points in (whitened, first))
+        means, first = times(colour, whitened.T).T.copy(), times(colour, first.T).T.copy()
         return GaussianSums(means, sums.weights, first, scatter)
 
     def scatter(self, parameters: GaussianParameters, weights: FloatArray) -> FloatArray:
@@ -279,14 +305,14 @@ class Diag(_Variances):
         return (k, d)
 
     def new_sums(self, slots: int, k: int, d: int) -> Sums:
-        return _new_sums(slots, k, d, (k, 1, d), 0)
+        return new_sums_of(slots, k, d, (k, 1, d), 0)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> DiagParams:
         dtype = pass_dtype_of_diagonals(dtype, parameters.covariances)
         inverse = 1 / np.sqrt(parameters.covariances)
         means = parameters.means.astype(dtype)
         return DiagParams(
-            **common(parameters, frame, np.log2(inverse).sum(axis=1), dtype),
+            **common(parameters.weights, frame, np.log2(inverse).sum(axis=1), dtype),
             means=means,
             whiteners=(ROOT * inverse).astype(dtype),
             offsets=(ROOT * inverse * means).astype(dtype),
@@ -301,7 +327,7 @@ class Diag(_Variances):
     def diagonal_scatter(self, collected: GaussianSums) -> FloatArray:
         return np.asarray(collected.scatter.sum(axis=0))
 
-    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+    def pivots(self, covariances: FloatArray, d: int, factors: FloatArray | None = None) -> FloatArray:
         return covariances
 
     def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
@@ -330,14 +356,14 @@ class Spherical(_Variances):
         return (k,)
 
     def new_sums(self, slots: int, k: int, d: int) -> Sums:
-        return _new_sums(slots, k, d, (k, 1, 1), 0)
+        return new_sums_of(slots, k, d, (k, 1, 1), 0)
 
     def pack(self, parameters: GaussianParameters, frame: Frame, dtype: np.dtype[Any]) -> SphericalParams:
         d = parameters.means.shape[1]
         dtype = pass_dtype_of_diagonals(dtype, parameters.covariances)
         log2_determinants = -0.5 * d * np.log2(parameters.covariances)
         return SphericalParams(
-            **common(parameters, frame, log2_determinants, dtype),
+            **common(parameters.weights, frame, log2_determinants, dtype),
             means=parameters.means.astype(dtype),
             precisions=(_HALF_LOG2_E / parameters.covariances).astype(dtype),
         )
@@ -352,7 +378,7 @@ class Spherical(_Variances):
         d = collected.means.shape[1]
         return np.full(d, collected.scatter.sum() / d)
 
-    def pivots(self, covariances: FloatArray, d: int) -> FloatArray:
+    def pivots(self, covariances: FloatArray, d: int, factors: FloatArray | None = None) -> FloatArray:
         return np.repeat(covariances[:, None], d, axis=1)
 
     def ratios(self, covariances: FloatArray, variances: FloatArray) -> FloatArray:
@@ -369,26 +395,3 @@ class Spherical(_Variances):
 
     def colour(self, covariance: FloatArray, noise: FloatArray) -> FloatArray:
         return noise * np.sqrt(covariance)
-
-
-def _new_sums(slots: int, k: int, d: int, second: tuple[int, int, int], pivots: int) -> Sums:
-    return Sums(
-        weights=np.zeros((slots, k)),
-        first=np.zeros((slots, k, d)),
-        second=np.zeros((slots, *second)),
-        pivots=np.zeros((slots, pivots, pivots)),
-        log2_likelihood=np.zeros(slots),
-    )
-
-
-def common(
-    parameters: GaussianParameters, frame: Frame, log2_determinants: FloatArray | float, dtype: np.dtype[Any]
-) -> dict[str, Any]:
-    with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
-        log2_weights = np.log2(parameters.weights) + log2_determinants
-    shift, inverse_scale = frame.in_dtype(dtype)
-    return {
-        "shift": shift,
-        "inverse_scale": inverse_scale,
-        "log2_weights": log2_weights.astype(dtype, copy=False),
-    }

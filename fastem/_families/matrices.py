@@ -23,10 +23,38 @@ _cholesky: Any = getattr(_lapack, "cholesky_lo", np.linalg.cholesky)
 _inverse: Any = getattr(_lapack, "inv", np.linalg.inv)
 
 
+class _Entered:
+    """Enters `np.errstate`, in place of the variable in which NumPy keeps what it does about errors."""
+
+    def get(self) -> None:
+        return None
+
+    def set(self, raising: Any) -> Any:
+        state = np.errstate(invalid="raise")
+        state.__enter__()
+        return state
+
+    def reset(self, state: Any) -> None:
+        state.__exit__(None, None, None)
+
+
+# The same goes for `np.errstate`, which makes what it sets anew at each entry.
+_umath: Any = getattr(getattr(np, "_core", None), "umath", None)
+_errors: Any = getattr(_umath, "_extobj_contextvar", _Entered())
+with np.errstate(invalid="raise"):
+    _raising: Any = _errors.get()
+
+
 @cache
 def lower(d: int) -> Array:
     """Return the mask of the lower triangle of a matrix, with the diagonal."""
     return np.tri(d, dtype=bool)
+
+
+@cache
+def _above(d: int) -> Array:
+    """Return the mask of what is above the diagonal of a matrix."""
+    return ~lower(d)
 
 
 @cache
@@ -46,18 +74,22 @@ def diagonals(matrices: Array) -> FloatArray:
 
 def _checked(function: Callable[[FloatArray], FloatArray], matrices: FloatArray) -> FloatArray:
     """Return what a function of LAPACK finds. Raise LinAlgError if it fails, as NumPy does."""
+    before = _errors.set(_raising)
     try:
-        with np.errstate(invalid="raise"):
-            return np.asarray(function(matrices))
+        return np.asarray(function(matrices))
     except FloatingPointError:
         raise LinAlgError("A matrix is singular or not positive definite") from None
+    finally:
+        _errors.reset(before)
 
 
 def invert_lower(factors: Array) -> FloatArray:
     """Invert lower triangular matrices by halves, since NumPy can only invert general matrices."""
     d = factors.shape[1]
     if d <= _SMALL:
-        return np.where(lower(d), _checked(_inverse, factors), 0.0)
+        inverses = _checked(_inverse, factors)
+        np.copyto(inverses, 0.0, where=_above(d))  # in half of the time of `where`
+        return inverses
     half = d // 2
     inverses = np.zeros_like(factors)
     first, last = invert_lower(factors[:, :half, :half]), invert_lower(factors[:, half:, half:])
@@ -127,11 +159,12 @@ def spread(points: FloatArray, shares: FloatArray) -> FloatArray:
     If no point is far, this is x' (D - S) x with S = shares + shares' and D = diag(S 1), three products. It
     cancels if points are farther apart than those that share. Then each gap is squared on its own.
     """
-    points = points - points.sum(axis=0) / len(points)
+    points = points - np.add.reduce(points) / len(points)
     # The sum of all squares costs less, and is as a rule enough.
     if np.vdot(points, points) <= _NO_LOSS or every(np.square(points).sum(axis=1) <= _NO_LOSS):
         both = shares + shares.T
-        return gram(points.T, (both.sum(axis=1)[:, None] * points - times(both, points)).T)
+        sums = np.add.reduce(both, axis=1)
+        return gram(points.T, (sums[:, None] * points - times(both, points)).T)
     total = np.zeros((points.shape[1], points.shape[1]))
     for point, own in zip(points, shares, strict=True):
         sharing = own > 0
@@ -143,7 +176,7 @@ def spread(points: FloatArray, shares: FloatArray) -> FloatArray:
 def gram(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return a @ b.T for (p, m) and (q, m), where m is large."""
     if a.size * len(b) <= _FEW:
-        return np.asarray(a @ b.T)
+        return np.asarray(a.dot(b.T))  # in half of the time that `@` takes for small ones
     total = np.zeros((len(a), len(b)))
     for part in _parts(a.shape[1], total.size):
         total += a[:, part] @ b[:, part].T
@@ -153,7 +186,7 @@ def gram(a: FloatArray, b: FloatArray) -> FloatArray:
 def times(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return a @ b for (p, d) and (d, m), where m is large."""
     if a.size * b.shape[1] <= _FEW:
-        return np.asarray(a @ b)
+        return np.asarray(a.dot(b))
     product = np.empty((len(a), b.shape[1]))
     for part in _parts(b.shape[1], a.size):
         product[:, part] = a @ b[:, part]

@@ -68,7 +68,7 @@ class Measured(Gaussian):
     def working_dtype(self, packed: Packed) -> np.dtype[Any]:
         return np.dtype(np.float64)
 
-    def total_variance(self, moments: Moments, frame: Frame) -> FloatArray | None:
+    def total(self, moments: Moments, frame: Frame) -> None:
         return None  # moments have the noise of rows, and sums have not
 
     def maximise(self, sums: GaussianSums, rule: Rule[GaussianParameters]) -> Maximised[GaussianParameters]:

@@ -8,6 +8,7 @@ import numpy as np
 from fastem._checks import check_finite, check_symmetric
 from fastem._families.constraints import Constraint
 from fastem._families.layouts import GaussianParameters, Layout
+from fastem._families.matrices import every
 from fastem._typing import Array, FloatArray
 
 # Covariances of features whose variances are within these bounds are normal numbers, or next to 0.
@@ -53,7 +54,7 @@ def copied(
     """
     means = parameters.means
     variances = layout.variances(covariances, means.shape[1])
-    if not (variances.min() > _SMALLEST and variances.max() < _LARGEST and np.isfinite(means).all()):
+    if not (variances.min() > _SMALLEST and variances.max() < _LARGEST and every(np.isfinite(means))):
         return None
     return GaussianParameters(*(np.array(array, np.float64, order="C") for array in parameters))
 

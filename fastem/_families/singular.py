@@ -33,6 +33,8 @@ class Spread(NamedTuple):
     unknown: FloatArray  # variances that cannot be told from rounding errors
     least: FloatArray
     ratios: FloatArray  # see `_ratios`
+    clear: bool  # whether no covariance is near the floor
+    factors: FloatArray | None  # see `Layout.factors`
 
 
 def spread_of(
@@ -48,7 +50,8 @@ def spread_of(
 
     Variances below the part `resolved` of that of all rows are unknown.
     """
-    pivots = layout.pivots(covariances, len(variance))
+    factors = layout.factors(covariances)
+    pivots = layout.pivots(covariances, len(variance), factors)
     # Without correlations a feature varies as much given those before it.
     variances = layout.variances(covariances, len(variance)) if layout.matrices else pivots
     unknown = noise(variances, precision, variance)
@@ -57,7 +60,8 @@ def spread_of(
     least = np.maximum(amount, unknown)
     if repaired is not None:
         least[repaired] = np.maximum(least[repaired], RELATIVE_FLOOR * variance)
-    return Spread(amount, pivots, variances, unknown, least, _ratios(layout, covariances, pivots, least))
+    ratios, clear = _ratios(layout, covariances, pivots, least)
+    return Spread(amount, pivots, variances, unknown, least, ratios, clear, factors)
 
 
 def dominated(
@@ -73,7 +77,9 @@ def dominated(
 
     `means` and `weights` of the components are needed if the rows were `stored` with rounding errors.
     """
-    floored = None if every(spread.ratios > DOMINATED) else _narrow(layout, covariances, spread, variance)
+    floored = None
+    if not (spread.clear or every(spread.ratios > DOMINATED)):
+        floored = _narrow(layout, covariances, spread, variance)
     if stored is None:
         return floored
     # Arithmetic can cope with a variance as small as the rounding errors of rows. But it tells nothing.
@@ -81,7 +87,7 @@ def dominated(
     if len(covariances) < len(distances):
         distances = weights @ distances / weights.sum()
     rounded = np.maximum(spread.unknown, stored_noise(squares + distances, stored.precision))
-    lost = _some_below(_ratios(layout, covariances, spread.pivots, rounded), DOMINATED)
+    lost = _some_below(_ratios(layout, covariances, spread.pivots, rounded)[0], DOMINATED)
     return lost if floored is None else floored | lost
 
 
@@ -96,7 +102,7 @@ def _narrow(layout: Layout, covariances: FloatArray, spread: Spread, variance: F
         return _some_below(spread.ratios, DOMINATED)
     own = covariances - layout.diagonal(beyond[None])
     least = np.minimum(spread.least, np.maximum(floor, spread.unknown))
-    return _some_below(_ratios(layout, own, layout.pivots(own, len(floor)), least), DOMINATED)
+    return _some_below(_ratios(layout, own, layout.pivots(own, len(floor)), least)[0], DOMINATED)
 
 
 def repair(
@@ -118,17 +124,20 @@ def mend(layout: Layout, covariances: FloatArray, ratios: FloatArray, variance: 
         covariances[lost] = layout.diagonal(variance[None])
 
 
-def _ratios(layout: Layout, covariances: FloatArray, pivots: FloatArray, least: FloatArray) -> FloatArray:
-    """Return the ratios (m, d) of the variances of each covariance to `least` (m, d).
+def _ratios(
+    layout: Layout, covariances: FloatArray, pivots: FloatArray, least: FloatArray
+) -> tuple[FloatArray, bool]:
+    """Return the ratios (m, d) of the variances of each covariance to `least` (m, d), and if all are large.
 
     Covariances near the floor get ratios of eigenvalues, one for each direction. For all others the ratios
     are of the variance of each feature given the features before it, which is cheaper.
     """
     ratios = np.asarray(pivots / least)
-    if not every(ratios > NEAR):
-        near = _some_below(ratios, NEAR)
-        ratios[near] = layout.ratios(covariances[near], least[near])
-    return ratios
+    if every(ratios > NEAR):
+        return ratios, True
+    near = _some_below(ratios, NEAR)
+    ratios[near] = layout.ratios(covariances[near], least[near])
+    return ratios, False
 
 
 def _some_below(ratios: FloatArray, least: float) -> Array:

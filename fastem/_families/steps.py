@@ -5,7 +5,7 @@ Letters: K components, d features, P the parameters of a family, S its sums over
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from fastem._families.frame import Frame
 from fastem._families.given import Conjugate, Held
@@ -63,7 +63,7 @@ class Rule(NamedTuple, Generic[P]):
     prior: Conjugate | None = None  # then the M-step maximises the posterior
     # (d,) of bool: the features that are constant where they are observed. In expected sums they are not.
     constant: Array | None = None
-    variance: FloatArray | None = None  # (d,) see `Family.total_variance`; None means that the sums tell
+    total: Any = None  # see `Family.total`; None means that the sums tell
 
 
 class Before(NamedTuple):
@@ -91,6 +91,7 @@ class Summed(NamedTuple, Generic[S]):
 
     sums: S
     log_likelihood: float
+    weight: float | None = None  # of all rows, if it is known without asking the sums
 
 
 class Pass(ABC, Generic[S]):

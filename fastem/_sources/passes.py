@@ -12,6 +12,7 @@ import numpy as np
 from fastem._checks import row_ranges
 from fastem._families.base import Facts, Family
 from fastem._families.frame import Frame, Moments
+from fastem._families.matrices import every
 from fastem._families.statistics import Statistics
 from fastem._kernels._layout import TILE_BYTES
 from fastem._sources.chunk_checks import raise_not_finite
@@ -247,7 +248,7 @@ class SlabSource(Source):
                 few = few_of(slab) if few is None else few + few_of(slab)
         self._few, self._all_tell = few or Few(0), all_tell
         moments = total.moments()
-        if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
+        if not (every(np.isfinite(moments.mean)) and every(np.isfinite(moments.variance))):
             self.raise_not_finite()
         return moments
 
@@ -268,7 +269,7 @@ class SlabSource(Source):
         summed = running.end()
         if summed is None:
             raise_not_finite(self.chunks(), family.missing, self.gaps.remedy)
-        return Statistics(
+        statistics: Statistics[Any] = Statistics(
             family,
             sweep.frame,
             summed.sums,
@@ -279,6 +280,9 @@ class SlabSource(Source):
             rows_dtype=self.dtype,
             again=sweep.again,
         )
+        if summed.weight is not None:
+            vars(statistics)["total_weight"] = summed.weight  # or it would be summed once more
+        return statistics
 
     def base_measure(self, family: Family[Any, Any], frame: Frame) -> float:
         total = 0.0
