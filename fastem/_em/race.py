@@ -114,7 +114,7 @@ def is_polished(likelihood: Likelihood[P], m: int) -> bool:
 
 def points_of(likelihood: Likelihood[P], rows: Rows) -> FloatArray:
     """Return rows as ascents take them, (d, m)."""
-    X = np.asarray(rows.X, dtype=likelihood.source.dtype)
+    X = np.asarray(rows.X, dtype=likelihood.source.dtype, order="F")  # see `standardised`
     return np.ascontiguousarray(likelihood.frame.standardise(X).T)
 
 
@@ -150,7 +150,7 @@ def ascents_of(
     points, weights = points_of(sample, rows), rows.weights
     finest, stored = (float(np.finfo(dtype).eps) for dtype in (np.float64, source.dtype))
     rule: Rule[P] = Rule(frame, float(weights.mean()), finest, stored, sample.reg_covar)
-    return sample.family.ascents(points, weights, np.stack(found), sample.k, rule, n_threads)
+    return sample.family.ascents(points, weights, np.array(found), sample.k, rule, n_threads)
 
 
 def shortlisted(
