@@ -95,7 +95,7 @@ def _more_clusters(
     few, own = rows.part(part), np.ascontiguousarray(weights[part])
     which, uniforms = np.zeros(_SEEDS, np.int64), rng.random((_SEEDS, k + 1, 2 + int(np.log(k + 1))))
     cloud = np.ascontiguousarray(points[:, part])
-    found = labels_from_seeds(cloud[None], which, own, uniforms, _LLOYD_ITERATIONS)
+    found = labels_from_seeds(cloud[None], which, own, uniforms, _LLOYD_ITERATIONS, _step(len(own), k + 1))
     more = ascents_of(replace(sample, k=k + 1), few, [*found], 1)
     if more is None:
         return True
@@ -110,6 +110,11 @@ def _more_clusters(
     return any(value > limit or more.doubt(start) < DOUBT for value, start in ended)
 
 
+def _step(m: int, k: int) -> int:
+    """Return in how many of m rows one suffices to tell where k centres are."""
+    return max(1, m // max(_PER_CENTRE * k, _QUICK_ROWS))
+
+
 def _quick_labels(
     geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
 ) -> list[Array]:
@@ -117,5 +122,5 @@ def _quick_labels(
     seen = np.array(geometries[:-1])
     which = np.append(np.zeros(_SEEDS, np.int64), np.arange(1, len(seen)))
     uniforms = rng.random((len(which), k, 2 + int(np.log(k))))
-    step = max(1, len(weights) // max(_PER_CENTRE * k, _QUICK_ROWS))
+    step = _step(len(weights), k)
     return [*labels_from_seeds(seen, which, weights, uniforms, _QUICK_ITERATIONS, step, n_threads)]

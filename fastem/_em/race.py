@@ -185,7 +185,7 @@ def _leaders(
     """
     reached = {start: value for start in chosen if (value := ascents.objective(start)) is not None}
     alike: list[list[int]] = []
-    for start in sorted(reached, key=lambda start: -reached[start]):
+    for start in sorted(reached, key=reached.__getitem__, reverse=True):
         if alike and reached[alike[-1][0]] - reached[start] <= _ALIKE:
             alike[-1].append(start)
         else:
