@@ -21,7 +21,7 @@ from fastem._api.restarts import Restarts
 from fastem._api.selection import Candidate
 from fastem._criteria import aic_of, bic_of
 from fastem._em.auto import Drawn, best_start, draw, named_start, rows_to_draw
-from fastem._em.labellings import labellings
+from fastem._em.labellings import are_clear, distinct, labellings
 from fastem._em.loop import Run, gain_to_come_below, reading
 from fastem._em.neighbours import Neighbours, joint_of
 from fastem._em.objective import Likelihood
@@ -145,7 +145,8 @@ class Search:
         short = {kind for kind, likelihood in likelihoods.items() if k > 1 and not self._is_long(likelihood)}
         wanting = {kind for kind in likelihoods if k > 1 and kind not in short and self._is_wanting(k, kind)}
         if number == 0 or (number == 1 and wanting):
-            found, clear = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
+            found = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
+            clear, found = are_clear(found[: len(drawn.geometries) - 1], k), distinct(found, k)
         thorough = _THOROUGH if len(drawn.rows.X) == self.source.n_positive else 1
         for kind, likelihood in likelihoods.items():
             cell = k, kind

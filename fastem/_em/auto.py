@@ -9,6 +9,7 @@ import numpy as np
 
 from fastem._em.clear import clear_start
 from fastem._em.labellings import (
+    are_clear,
     distinct,
     geometries_of,
     labellings,
@@ -105,19 +106,21 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: 
     source, k = likelihood.source, likelihood.k
     if restart == 0 and (found_clear := _clear(likelihood, drawn, rng)) is not None:
         return softened(likelihood, found_clear)
-    found, clear = labellings(drawn.geometries, drawn.weights, k, rng, source.n_threads)
+    found = labellings(drawn.geometries, drawn.weights, k, rng, source.n_threads)
+    clear = source.n_positive > _MOST_ROWS and are_clear(found[: len(drawn.geometries) - 1], k)
+    found = distinct(found, k)
     bare: list[Array] = []
     if likelihood.family.box is not None:
         dense = weights_of_dense(drawn.geometries[0], drawn.weights, rng)
-        others = labellings(drawn.geometries, dense, k, rng, source.n_threads)[0]
+        others = labellings(drawn.geometries, dense, k, rng, source.n_threads)
         found = distinct(found + others, k)
         variances = np.square(drawn.geometries[0]) @ dense / dense.sum()
         if variances.min() < _DISTORTED:
             again = _seen(likelihood, drawn.rows._replace(weight=dense))
             dense = weights_of_dense(again.geometries[0], drawn.weights, rng)
             again = _seen(likelihood, drawn.rows._replace(weight=dense))
-            others = labellings(again.geometries, dense, k, rng, source.n_threads)[0]
-        bare = [np.where(dense > 0, labels, k) for labels in others]
+            others = labellings(again.geometries, dense, k, rng, source.n_threads)
+        bare = [np.where(dense > 0, labels, k) for labels in distinct(others, k)]
     thorough = _AGAIN if restart > 0 and likelihood.family.has_ascents else 1
     if likelihood.family.rough is not None and _is_whole(likelihood, drawn):
         thorough = _CONSTRAINED
@@ -127,7 +130,7 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: 
 def _clear(likelihood: Likelihood[P], drawn: "Drawn", rng: np.random.Generator) -> Maximised[P] | None:
     """Return the start from clear clusters of few rows, if they are clear."""
     rows, geometries, weights, _ = drawn
-    if likelihood.k == 1 or likelihood.source.n_positive > _MOST_ROWS:
+    if likelihood.k == 1 or likelihood.source.n_positive > _MOST_ROWS or not likelihood.family.has_ascents:
         return None
     if likelihood.prior is not None or not _is_whole(likelihood, drawn):
         return None

@@ -13,7 +13,7 @@ import numpy as np
 from fastem._em.auto import draw
 from fastem._em.labellings import breathe, distinct, random_labels
 from fastem._em.objective import Likelihood
-from fastem._em.race import best_run, labelled_start, polished, raced
+from fastem._em.race import Heats, best_run, labelled_start, polished, raced
 from fastem._em.starts import given_start, sample_size, softened
 from fastem._families.steps import Maximised, P
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
@@ -74,7 +74,7 @@ def _best(
     rows: Rows,
     found: list[Array],
     work: int,
-    heats: tuple[tuple[int, int, int], ...],
+    heats: Heats,
 ) -> Maximised[P]:
     n_threads = likelihood.source.n_threads
     sample = replace(likelihood, source=ArraySource(rows, 1))

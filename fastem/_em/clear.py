@@ -6,11 +6,10 @@ own. Then nothing is left to look for, and most of what the start does otherwise
 """
 
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 
-from fastem._em.labellings import agreement, random_labels
+from fastem._em.labellings import alike, random_labels
 from fastem._em.masses import repeated_rows
 from fastem._em.objective import Likelihood
 from fastem._em.race import DOUBT, ascents_of, points_of
@@ -19,8 +18,9 @@ from fastem._families.steps import P
 from fastem._kernels._kmeans import labels_from_seeds
 from fastem._typing import Array, FloatArray, Rows
 
-# Rows for each centre of k-means, and at least so many, from which its iterations find where centres are.
-_PER_CENTRE, _LEAST_ROWS = 32, 512
+# Rows for each centre of k-means, and at least so many, from which its iterations find where centres are. The
+# last is for ascents with a component more, which need more rows.
+_PER_CENTRE, _QUICK_ROWS, _LEAST_ROWS = 32, 256, 512
 # Rows for each parameter of a component that might be one too many. It is certain of fewer rows in any case.
 _PER_PARAMETER = 4
 # Where clusters are clear, k-means needs few iterations. It may make more to find one cluster too many.
@@ -48,13 +48,14 @@ def clear_start(
     """Return ascents on the sample, and which of them ends where EM does if clusters are clear, or None."""
     k = sample.k
     found = _quick_labels(geometries, weights, k, rng, n_threads)
-    agreed = next((one for one, other in combinations(found, 2) if agreement(one, other, k) == 1), None)
+    same = alike(found, k)
+    agreed = next((one for one, others in enumerate(same) if sum(others) > 1), None)
     if agreed is None or repeated_rows(geometries[0], weights, k - 1):
         return None
     work = len(weights) * k * sample.family.multiply_adds(sample.source.n_features)
-    others = [labels for labels in found if agreement(agreed, labels, k) < 1]
+    others = [labels for labels, like in zip(found, same[agreed], strict=True) if not like]
     others += random_labels(geometries, weights, k, rng, min(_RANDOM, _RANDOM_WORK // work), 1)
-    ascents = ascents_of(sample, rows, [agreed, *others], n_threads)
+    ascents = ascents_of(sample, rows, [found[agreed], *others], n_threads)
     if ascents is None:
         return None
     ascents.go_on([0], _FIRST, _TOL)
@@ -89,11 +90,12 @@ def _more_clusters(
     """
     k, d = sample.k, sample.source.n_features
     parameters = sample.family.n_parameters(k + 1, d) - sample.family.n_parameters(k, d)
-    part = slice(None, None, _step(len(weights), k, max(_PER_CENTRE, _PER_PARAMETER * parameters)))
+    wanted = max(max(_PER_CENTRE, _PER_PARAMETER * parameters) * k, _LEAST_ROWS)
+    part = slice(None, None, max(1, len(weights) // wanted))
     few, own = rows.part(part), np.ascontiguousarray(weights[part])
     which, uniforms = np.zeros(_SEEDS, np.int64), rng.random((_SEEDS, k + 1, 2 + int(np.log(k + 1))))
     cloud = np.ascontiguousarray(points[:, part])
-    found = labels_from_seeds(cloud[None], which, own, uniforms, _LLOYD_ITERATIONS)
+    found = labels_from_seeds(cloud[None], which, own, uniforms, _LLOYD_ITERATIONS, _step(len(own), k + 1))
     more = ascents_of(replace(sample, k=k + 1), few, [*found], 1)
     if more is None:
         return True
@@ -108,15 +110,16 @@ def _more_clusters(
     return any(value > limit or more.doubt(start) < DOUBT for value, start in ended)
 
 
-def _step(m: int, k: int, per_centre: int = _PER_CENTRE) -> int:
-    return max(1, m // max(per_centre * k, _LEAST_ROWS))
+def _step(m: int, k: int) -> int:
+    """Return in how many of m rows one suffices to tell where k centres are."""
+    return max(1, m // max(_PER_CENTRE * k, _QUICK_ROWS))
 
 
 def _quick_labels(
     geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
 ) -> list[Array]:
     """Return the labels of the rows by k-means in each geometry but the last, several of the first."""
-    seen = np.stack(geometries[:-1])
+    seen = np.array(geometries[:-1])
     which = np.append(np.zeros(_SEEDS, np.int64), np.arange(1, len(seen)))
     uniforms = rng.random((len(which), k, 2 + int(np.log(k))))
     step = _step(len(weights), k)

@@ -16,15 +16,16 @@ from fastem._em.masses import repeated_rows
 from fastem._em.starts import standardised
 from fastem._families.base import Family
 from fastem._families.frame import Frame
-from fastem._families.matrices import gram, times
+from fastem._families.matrices import eigen, gram, times
 from fastem._kernels._breathing import breathe_slots, labels_of, new_tiles
 from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds, single
 from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray, Rows
 
-# Breathing takes so many rows for each centre, and at least as many as the second number says, or, where EM
-# goes on from all of several labellings, as the third one.
-_ROWS_PER_CENTRE, _LEAST_ROWS, _FEW_ROWS = 128, 2048, 384
+# Breathing takes so many rows for each centre, and at least so many. Where EM goes on from all of several
+# labellings, fewer will do.
+_ROWS_PER_CENTRE, _LEAST_ROWS = 128, 2048
+_FEW_PER_CENTRE, _FEW_ROWS = 64, 256
 # Centres that the first breath adds. Where EM goes on from several labellings, it is fewer than k, since
 # there a few clusters need no more: of 900 fits with 2 to 12 components as many were best with one centre as
 # with five. Eight clusters of which some are 20 times as large as others need five.
@@ -52,6 +53,8 @@ _SPOT_SHARE = 0.03
 _WIDER = 4
 _SPOTS = 48
 _SPOT_ROWS = 1024
+# Squared distances below this part of squared lengths are computed from gaps, as the others lose digits.
+_TIGHT = 1e-5
 # Where noise is expected, this share of the rows, farthest from so many neighbours, is sparse. Without that,
 # fits missed the best optimum known of 4 in 30 data sets of 3 to 5 clusters and 20 % noise; with it, of none.
 _SPARSE_SHARE, _NEIGHBOURS = 0.3, 10
@@ -63,36 +66,45 @@ _CLEAR = 0.8
 
 def labellings(
     geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
-) -> tuple[list[Array], bool]:
-    """Return different labels (m,) of the rows, and whether they have clear clusters.
-
-    Clusters are clear if k-means finds nearly the same ones in two geometries, not counting the last.
-    """
+) -> list[Array]:
+    """Return labels (m,) of the rows, first those of k-means in each geometry."""
     scaled = geometries[0]
     masses = repeated_rows(scaled, weights, k - 1)
     if masses and not weights[~np.any(masses, axis=0)].any():  # as where those in sparse places do not count
         masses = []
     found = _around(geometries, weights, masses, k, rng, n_threads)
-    clear = any(agreement(*pair, k) >= _CLEAR for pair in combinations(found[:-1], 2))
     if masses:
         found += _breathed([scaled], weights, k, rng, n_threads)
     if k > len(masses) + 1:
         spot = _dense_spot(scaled, np.where(np.any(masses, axis=0), 0.0, weights) if masses else weights, rng)
         found += _around([scaled], weights, [*masses, spot], k, rng, n_threads)
-    return distinct(found, k), clear
+    return found
+
+
+def are_clear(found: list[Array], k: int) -> bool:
+    """Return whether two labellings by k-means have nearly the same clusters."""
+    return any(_agreement(*pair, k) >= _CLEAR for pair in combinations(found, 2))
 
 
 def distinct(found: list[Array], k: int) -> list[Array]:
     """Return the labellings that differ from all before them."""
-    # Sizes tell most of them apart: those of the same clusters are nearly the same, in order.
-    sizes = np.sort([np.bincount(labels, minlength=k) for labels in found], axis=1)
-    similar = (np.minimum(sizes[:, None], sizes) >= _SAME * np.maximum(sizes[:, None], sizes)).all(axis=2)
-    different: list[int] = []
-    for one, labels in enumerate(found):
-        alike = [other for other in different if similar[one, other]]
-        if not any(agreement(labels, found[other], k) == 1 for other in alike):
+    same, different = alike(found, k), list[int]()
+    for one in range(len(found)):
+        if not any(same[one][other] for other in different):
             different.append(one)
     return [found[one] for one in different]
+
+
+def alike(found: list[Array], k: int) -> list[list[bool]]:
+    """Return which labellings have nearly the same clusters as which others."""
+    # Sizes tell most of them apart: those of the same clusters are nearly the same, in order.
+    sizes = np.sort([np.bincount(labels, minlength=k) for labels in found], axis=1)
+    similar = np.minimum(sizes[:, None], sizes) >= _SAME * np.maximum(sizes[:, None], sizes)
+    same: list[list[bool]] = similar.all(axis=2).tolist()
+    for one, other in combinations(range(len(found)), 2):
+        if same[one][other]:
+            same[one][other] = same[other][one] = _agreement(found[one], found[other], k) == 1
+    return same
 
 
 def weights_of_dense(points: FloatArray, weights: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -177,7 +189,7 @@ def _geometries_of(
     d, m = scaled.shape
     if d > min(_MOST_WHITENED, m // 2):
         return [scaled, *units, scaled], weights
-    eigenvalues, directions = np.linalg.eigh(gram(scaled * weights, scaled) / total)
+    eigenvalues, directions = eigen(gram(scaled * weights, scaled) / total)
     least = _LEAST_EIGENVALUE * eigenvalues[-1]
     deviations = np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0))
     whitened = times((directions / deviations).T, scaled)
@@ -187,7 +199,7 @@ def _geometries_of(
     if len(geometries) == 1:
         geometries.append(scaled)
     fourth = gram(whitened * (weights * np.square(whitened).sum(axis=0)), whitened) / total
-    _, axes = np.linalg.eigh(fourth)
+    _, axes = eigen(fourth)
     return [*geometries, times(axes[:, :1].T, whitened)], weights
 
 
@@ -218,12 +230,13 @@ def _breathed(
 ) -> Iterator[Array]:
     """Yield what k-means finds in each geometry where EM decides, and so less will do for few clusters."""
     depth = max(1, min(_DEPTH, k - 1))
-    return breathe(geometries, weights, k, rng, n_threads, depth=depth, least=_FEW_ROWS)
+    rows = max(_FEW_PER_CENTRE * k, _FEW_ROWS)
+    return breathe(geometries, weights, k, rng, n_threads, depth=depth, rows=rows)
 
 
-def breathing_rows(k: int, least: int = _LEAST_ROWS) -> int:
+def breathing_rows(k: int) -> int:
     """Return how many rows suffice to tell where k centres are. Breathing takes fewer than twice as many."""
-    return max(_ROWS_PER_CENTRE * k, least)
+    return max(_ROWS_PER_CENTRE * k, _LEAST_ROWS)
 
 
 def breathe(
@@ -234,14 +247,15 @@ def breathe(
     n_threads: int | None,
     iterations: int = _LLOYD_ITERATIONS,
     depth: int = _DEPTH,
-    least: int = _LEAST_ROWS,
+    rows: int | None = None,
 ) -> Iterator[Array]:
     """Yield the labels (m,) that k-means finds in each geometry, which may leave clusters without rows.
 
     They end after so many of Lloyd's `iterations`, or some more. The first breath adds `depth` centres. If
-    there are many rows for each cluster, a part of them tells where the centres are, but `least` rows.
+    there are more than so many `rows`, by default enough for k clusters, a part of them tells where the
+    centres are, but fewer than twice as many.
     """
-    part = slice(None, None, max(1, len(weights) // breathing_rows(k, least)))
+    part = slice(None, None, max(1, len(weights) // (rows or breathing_rows(k))))
     few = np.ascontiguousarray(weights[part])
     m, most = len(few), k + depth
     for d, alike in groupby(geometries, key=len):
@@ -249,7 +263,7 @@ def breathe(
         noise = rng.standard_normal((_NOISE, d))
         together = max(1, _TILES_BYTES // (4 * len(weights) * (d + 5)))
         for i in range(0, len(same), together):
-            whole = np.stack([*map(single, same[i : i + together])])
+            whole = np.array([single(points) for points in same[i : i + together]])
             group = np.ascontiguousarray(whole[:, :, part])
             g, centres = len(group), np.empty((len(group), k, d), np.float32)
             for points, chosen in zip(group, centres, strict=True):
@@ -272,26 +286,31 @@ def _nearest(centres: FloatArray, points: FloatArray) -> Array:
 
 def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generator) -> Array:
     """Return the mask of the rows of a spot where rows, whatever their weights, are denser than around it."""
-    positive, points = np.flatnonzero(weights), points.astype(np.float64)
+    positive = np.flatnonzero(weights)
     rows = (
         positive if len(positive) <= _SPOT_ROWS else np.sort(rng.choice(positive, _SPOT_ROWS, replace=False))
     )
     count = max(1, int(_SPOT_SHARE * len(rows)))
     places = points[:, rng.choice(rows, min(_SPOTS, len(rows)), replace=False)]
     cloud = points if len(rows) == points.shape[1] else points[:, rows]
+    near, wide = count - 1, min(_WIDER * count, len(rows)) - 1
+    # Squared distances, but for the lengths of places, which change no order.
     distances = times(-2 * places.T, cloud)
     distances += np.square(cloud).sum(axis=0)
-    distances += np.square(places).sum(axis=0)[:, None]
-    near, wide = count - 1, min(_WIDER * count, len(rows)) - 1
-    # NumPy needs five times as long to find both places at once.
-    nearest = np.partition(distances, wide, axis=1)[:, : wide + 1]
-    around, reach = nearest[:, wide], np.partition(nearest, near, axis=1)[:, near]
+    distances.partition(wide, axis=1)  # NumPy needs five times as long to find both places at once
+    nearest, lengths = distances[:, : wide + 1].copy(), np.square(places).sum(axis=0)
+    nearest.partition(near, axis=1)
+    around, reach = distances[:, wide] + lengths, nearest[:, near] + lengths
+    tight = np.flatnonzero(reach <= _TIGHT * lengths)
+    if len(tight):
+        gaps = np.square(places[:, tight, None] - cloud[:, None]).sum(axis=0)
+        reach[tight] = np.partition(gaps, near, axis=1)[:, near]
     densest = np.where(reach > 0, around / np.where(reach > 0, reach, 1.0), 0.0).argmax()
     gaps = np.square(points - places[:, [densest]]).sum(axis=0)
-    return np.asarray((gaps <= reach[densest]) & (weights > 0))
+    return np.asarray((gaps <= np.partition(gaps[rows], near)[near]) & (weights > 0))
 
 
-def agreement(labels: Array, others: Array, k: int) -> float:
+def _agreement(labels: Array, others: Array, k: int) -> float:
     """Return the share of clusters that have a counterpart with nearly the same rows."""
     shared = np.bincount(labels * k + others, minlength=k * k).reshape(k, k)
     most = np.maximum(shared.sum(axis=1)[:, None], shared.sum(axis=0))

@@ -18,6 +18,9 @@ from fastem._families.steps import Maximised, P, Rule
 from fastem._report import FitStatus
 from fastem._typing import Array, FloatArray, Rows
 
+# For each heat: iterations, and how many go on: a number, or one in so many if that is more.
+Heats = tuple[tuple[int, int, int], ...]
+
 # The tolerance is small, because EM often crosses plateaus of small gains.
 _LIMITS = Limits(gain_below(1e-6), 1e-4, 0)
 # The ascent of the winner may be so many times as long as the first heat, unless `refined` says otherwise.
@@ -26,10 +29,9 @@ _REFINED = 10
 _LONG = Limits(gain_to_come_below(1e-6), 1e-4, 300)
 # A run that ends this near to a better one, in mean log-likelihood, has found the same.
 _ALIKE = 1e-5
-# Ascents by one kernel: the iterations of each heat, and how many go on: a number, or one in so many if that
-# is more. Ranks change late, so that few starts in a long heat find more than many in a short one. With four
-# that go on in place of five, 42 of 1,500 fits to 1,000 to 5,000 rows ended lower and 15 higher than with
-# four heats; with five it is 29 and 21.
+# Ascents by one kernel. Ranks change late, so that few starts in a long heat find more than many in a short
+# one. With four that go on in place of five, 42 of 1,500 fits to 1,000 to 5,000 rows ended lower and 15 higher
+# than with four heats; with five it is 29 and 21.
 _ASCENT_HEATS = ((10, 5, 3), (50, 1, 1000))
 # These heats take the place of the ones above where a pass over the sample takes long, and there are no
 # random starts. Of 752 fits 161 ended lower, and 203 higher, than in a race of single passes from Python. If
@@ -66,7 +68,7 @@ def best_ascent(
 
     If there are `many` of them, heats drop more, and if passes are short, a few go on with all rows.
     """
-    heats = _ASCENT_HEATS if long else _SHORT_HEATS
+    heats: Heats = _ASCENT_HEATS if long else _SHORT_HEATS
     if many:
         heats = _LEADERS_HEATS if is_polished(likelihood, len(rows.X)) else _MANY_HEATS
     ended = raced(sample, rows, found, likelihood.source.n_threads, heats)
@@ -114,7 +116,7 @@ def is_polished(likelihood: Likelihood[P], m: int) -> bool:
 
 def points_of(likelihood: Likelihood[P], rows: Rows) -> FloatArray:
     """Return rows as ascents take them, (d, m)."""
-    X = np.asarray(rows.X, dtype=likelihood.source.dtype)
+    X = np.asarray(rows.X, dtype=likelihood.source.dtype, order="F")  # see `standardised`
     return np.ascontiguousarray(likelihood.frame.standardise(X).T)
 
 
@@ -123,7 +125,7 @@ def raced(
     rows: Rows,
     found: list[Array],
     n_threads: int | None,
-    heats: tuple[tuple[int, int, int], ...],
+    heats: Heats,
 ) -> tuple[Ascents[P], list[int]] | None:
     """Return the ascents that the kernel of the family makes and the best of them, or None if there are none.
 
@@ -150,7 +152,7 @@ def ascents_of(
     points, weights = points_of(sample, rows), rows.weights
     finest, stored = (float(np.finfo(dtype).eps) for dtype in (np.float64, source.dtype))
     rule: Rule[P] = Rule(frame, float(weights.mean()), finest, stored, sample.reg_covar)
-    return sample.family.ascents(points, weights, np.stack(found), sample.k, rule, n_threads)
+    return sample.family.ascents(points, weights, np.array(found), sample.k, rule, n_threads)
 
 
 def shortlisted(
@@ -158,7 +160,7 @@ def shortlisted(
     rows: Rows,
     found: list[Array],
     n_threads: int | None,
-    heats: tuple[tuple[int, int, int], ...] = ROUGH_HEATS,
+    heats: Heats = ROUGH_HEATS,
 ) -> list[Array]:
     """Return the first of the labellings, and those from which ascents of a rough family are ahead at times.
 
@@ -185,7 +187,7 @@ def _leaders(
     """
     reached = {start: value for start in chosen if (value := ascents.objective(start)) is not None}
     alike: list[list[int]] = []
-    for start in sorted(reached, key=lambda start: -reached[start]):
+    for start in sorted(reached, key=reached.__getitem__, reverse=True):
         if alike and reached[alike[-1][0]] - reached[start] <= _ALIKE:
             alike[-1].append(start)
         else:

@@ -50,7 +50,8 @@ class GaussianAscents(Ascents[GaussianParameters]):
             variance[:] = variance.mean()
         self._variance = np.where(variance > rounding, variance, 1.0)
         floor = RELATIVE_FLOOR * self._variance
-        near = np.argsort(labels[0], kind="stable")  # points of one cluster side by side
+        # Points of one cluster are side by side. NumPy sorts short integers by their digits.
+        near = np.argsort(labels[0].astype(np.uint16), kind="stable")
         self._labels = np.take(labels, near, axis=1)  # labels[:, near] is in another order: another type
         self._given = Given(
             tiles_of(points, weights, near, columns, m < k, layout.isotropic),

@@ -21,6 +21,7 @@ _SMALL = 8  # triangular matrices of up to this size are inverted as general mat
 _lapack: Any = getattr(np.linalg, "_umath_linalg", None)
 _cholesky: Any = getattr(_lapack, "cholesky_lo", np.linalg.cholesky)
 _inverse: Any = getattr(_lapack, "inv", np.linalg.inv)
+_eigen: Any = getattr(_lapack, "eigh_lo", np.linalg.eigh)
 
 
 class _Entered:
@@ -38,7 +39,7 @@ class _Entered:
         state.__exit__(None, None, None)
 
 
-# The same goes for `np.errstate`, which makes what it sets anew at each entry.
+# Nor does it document where `np.errstate` keeps what it sets, which it makes anew at each entry.
 _umath: Any = getattr(getattr(np, "_core", None), "umath", None)
 _errors: Any = getattr(_umath, "_extobj_contextvar", _Entered())
 with np.errstate(invalid="raise"):
@@ -72,22 +73,28 @@ def diagonals(matrices: Array) -> FloatArray:
     return matrices.diagonal(axis1=-2, axis2=-1)
 
 
-def _checked(function: Callable[[FloatArray], FloatArray], matrices: FloatArray) -> FloatArray:
+def _checked(function: Callable[[FloatArray], Any], matrices: FloatArray) -> Any:
     """Return what a function of LAPACK finds. Raise LinAlgError if it fails, as NumPy does."""
     before = _errors.set(_raising)
     try:
-        return np.asarray(function(matrices))
+        return function(matrices)
     except FloatingPointError:
         raise LinAlgError("A matrix is singular or not positive definite") from None
     finally:
         _errors.reset(before)
 
 
+def eigen(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the eigenvalues of a symmetric matrix, ascending, and the eigenvectors."""
+    values, vectors = _checked(_eigen, matrix)
+    return values, vectors
+
+
 def invert_lower(factors: Array) -> FloatArray:
     """Invert lower triangular matrices by halves, since NumPy can only invert general matrices."""
     d = factors.shape[1]
     if d <= _SMALL:
-        inverses = _checked(_inverse, factors)
+        inverses: FloatArray = _checked(_inverse, factors)
         np.copyto(inverses, 0.0, where=_above(d))  # in half of the time of `where`
         return inverses
     half = d // 2
@@ -105,7 +112,7 @@ def factors_of(matrices: FloatArray) -> FloatArray:
     """
     d = matrices.shape[1]
     if d < _FEW_ROWS:
-        return _checked(_cholesky, matrices)
+        return np.asarray(_checked(_cholesky, matrices))
     half = d // 2
     factors = np.zeros_like(matrices)
     first = factors[:, :half, :half] = factors_of(matrices[:, :half, :half])
@@ -187,7 +194,7 @@ def times(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return a @ b for (p, d) and (d, m), where m is large."""
     if a.size * b.shape[1] <= _FEW:
         return np.asarray(a.dot(b))
-    product = np.empty((len(a), b.shape[1]))
+    product = np.empty((len(a), b.shape[1]), np.result_type(a, b))
     for part in _parts(b.shape[1], a.size):
         product[:, part] = a @ b[:, part]
     return product
