@@ -30,8 +30,8 @@ _LONG = Limits(gain_to_come_below(1e-6), 1e-4, 300)
 # A run that ends this near to a better one, in mean log-likelihood, has found the same.
 _ALIKE = 1e-5
 # Ascents by one kernel. Ranks change late, so that few starts in a long heat find more than many in a short
-# one. With four that go on in place of five, 42 of 1,500 fits to 1,000 to 5,000 rows ended lower and 15 higher
-# than with four heats; with five it is 29 and 21.
+# one. With four that go on in place of five, 42 of 1,500 fits to 1,000 to 5,000 rows ended lower and 15
+# higher than with four heats; with five it is 29 and 21.
 _ASCENT_HEATS = ((10, 5, 3), (50, 1, 1000))
 # These heats take the place of the ones above where a pass over the sample takes long, and there are no
 # random starts. Of 752 fits 161 ended lower, and 203 higher, than in a race of single passes from Python. If
