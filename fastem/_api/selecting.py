@@ -33,10 +33,10 @@ from fastem._typing import Array
 
 # Where passes are short, each fit is tried so many times. The first time there are k-means and random starts,
 # later only clusters of those fits beside it that are new since the last time.
-_ROUNDS = 3
+_ROUNDS = 4
 
-# If the sample holds all rows, there are so many times as many random starts as for a fit.
-_THOROUGH = 6
+# There are so many times as many random starts as for a fit. Neighbours are better starts than more of them.
+_THOROUGH = 2
 
 # The sample has at least so many rows, unless that is more than this part of all. It may be smaller than that
 # of a fit, since all rows choose among the best of its starts.
@@ -146,7 +146,6 @@ class Search:
         wanting = {kind for kind in likelihoods if k > 1 and kind not in short and self._is_wanting(k, kind)}
         if number == 0 or (number == 1 and wanting):
             found, clear = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
-        thorough = _THOROUGH if len(drawn.rows.X) == self.source.n_positive else 1
         for kind, likelihood in likelihoods.items():
             cell = k, kind
             before, self.tried[cell] = self.tried.get(cell, -1), self.news
@@ -155,14 +154,14 @@ class Search:
             elif kind in short:
                 others = self._from_others(k, kind, before)
                 if number == 0:
-                    self._fit_from([*found, *others], thorough, clear, kind, likelihood, drawn)
+                    self._fit_from([*found, *others], _THOROUGH, clear, kind, likelihood, drawn)
                 else:
                     self._fit_from(others, 0, clear, kind, likelihood, drawn)
                 if number == _ROUNDS - 1:
                     self._finish(kind, likelihood, drawn)
             elif kind in wanting and number < 2:
                 others = self._from_others(k, kind, None)
-                self._fit_from([*found, *others], thorough, clear, kind, likelihood, drawn)
+                self._fit_from([*found, *others], _THOROUGH, clear, kind, likelihood, drawn)
             if number in (0, _ROUNDS - 1 if kind in short else 1):
                 yield cell
 
@@ -221,7 +220,7 @@ class Search:
 
         These are the fits that are new since then. With None these are all, and there are fewer labels.
         """
-        found: list[Array] = []
+        found, thorough = list[Array](), since is not None
         for (own_k, own_kind), fit in self.fits.items():
             beside = fit.beside
             if beside is None or (since is not None and self.improved[own_k, own_kind] <= since):
@@ -229,11 +228,11 @@ class Search:
             if own_k == k and own_kind != kind:
                 found.append(beside.labels)
             elif own_k == k - 1 and own_kind == kind:
-                found += beside.more(inside=since is not None)
+                found += beside.more(thorough)
             elif own_k == k + 1 and own_kind == kind:
-                found += [labels for _, labels in beside.fewer]
+                found += beside.less(thorough)
             elif own_k == k and k > 2:
-                found += beside.exchanged(left_out=3 if since is not None else 1, inside=since is not None)
+                found += beside.exchanged(thorough)
         return found
 
     def _fit_from(
