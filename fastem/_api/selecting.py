@@ -35,8 +35,9 @@ from fastem._typing import Array
 # later only clusters of those fits beside it that are new since the last time.
 _ROUNDS = 4
 
-# There are so many times as many random starts as for a fit. Neighbours are better starts than more of them.
-_THOROUGH = 2
+# There are so many times as many random starts as for a fit: where the sample has a part of the rows, and
+# where it has all. Neighbours are better starts than more of these.
+_THOROUGH = (2, 3)
 
 # The sample has at least so many rows, unless that is more than this part of all. It may be smaller than that
 # of a fit, since all rows choose among the best of its starts.
@@ -146,6 +147,7 @@ class Search:
         wanting = {kind for kind in likelihoods if k > 1 and kind not in short and self._is_wanting(k, kind)}
         if number == 0 or (number == 1 and wanting):
             found, clear = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
+        thorough = _THOROUGH[len(drawn.rows.X) == self.source.n_positive]
         for kind, likelihood in likelihoods.items():
             cell = k, kind
             before, self.tried[cell] = self.tried.get(cell, -1), self.news
@@ -154,14 +156,14 @@ class Search:
             elif kind in short:
                 others = self._from_others(k, kind, before)
                 if number == 0:
-                    self._fit_from([*found, *others], _THOROUGH, clear, kind, likelihood, drawn)
+                    self._fit_from([*found, *others], thorough, clear, kind, likelihood, drawn)
                 else:
                     self._fit_from(others, 0, clear, kind, likelihood, drawn)
                 if number == _ROUNDS - 1:
                     self._finish(kind, likelihood, drawn)
             elif kind in wanting and number < 2:
                 others = self._from_others(k, kind, None)
-                self._fit_from([*found, *others], _THOROUGH, clear, kind, likelihood, drawn)
+                self._fit_from([*found, *others], thorough, clear, kind, likelihood, drawn)
             if number in (0, _ROUNDS - 1 if kind in short else 1):
                 yield cell
 
