@@ -23,7 +23,7 @@ def test_what_a_component_is_missed():
         costs.append(weights @ np.where(weights > 0, lost, 0.0))
         labels.append(others.argmax(axis=1))
     found = without_one(joint, weights)
-    assert [component for component, _ in found] == list(np.argsort(costs)[:3])
+    assert [component for component, _ in found] == list(np.argsort(costs))
     for component, without in found:
         np.testing.assert_array_equal(without, labels[component])
 
@@ -55,10 +55,10 @@ def test_one_out_and_another_in():
     beside = Neighbours(joint, points, np.ones(400))
     np.testing.assert_allclose(beside.density, np.logaddexp2.reduce(joint, axis=1))
     np.testing.assert_array_equal(beside.labels, truth)
-    more = beside.more(inside=False)
+    more = beside.more(thorough=False)
     assert len(set(more[0][200:300])) == len(set(more[0][300:])) == 1
     assert more[0][200] != more[0][300]
-    exchanged = beside.exchanged(left_out=1, inside=True)
+    exchanged = beside.exchanged(thorough=True)
     assert all(set(labels) == {0, 1, 2} for labels in exchanged)
     assert len(set(exchanged[0][:200])) == 1
     assert exchanged[0][200] != exchanged[0][300]

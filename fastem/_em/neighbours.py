@@ -14,12 +14,11 @@ from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows
 
-# The components that k-means would most like to divide are divided, one in each labelling.
-_DIVIDED = 3
-# The clusters whose rows differ most in density lose their sparse half, one in each labelling.
-_NESTED = 3
-# The components that cost least likelihood without them are left out, one in each labelling.
-_LEFT_OUT = 3
+# So many components are halved, lose their sparse half, or are left out, one in each labelling. Better fits
+# come from others than the first three more often than from random starts.
+_MOST = 10
+# Where one is out and another in there would be too many pairs, and where starts take long, too many of any.
+_FEW = 3
 _LLOYD_ITERATIONS = 20
 
 Part = tuple[int, Array]  # a label, and some of the rows that have it
@@ -55,7 +54,7 @@ class Neighbours:
         return np.asarray(np.where(np.isfinite(highest), highest + np.log2(totals), highest))
 
     @cached_property
-    def fewer(self) -> list[Part]:
+    def _fewer(self) -> list[Part]:
         return without_one(self.joint, self.weights)
 
     @cached_property
@@ -66,22 +65,26 @@ class Neighbours:
     def _sparse(self) -> list[Part]:
         return sparse_halves(self.labels, self.density, self.weights, self.joint.shape[1])
 
-    def more(self, inside: bool) -> list[Array]:
-        """Return labels with a component more, also of those inside others if wanted."""
-        return self._with_another(self.labels, self.joint.shape[1], -1, inside)
+    def more(self, thorough: bool) -> list[Array]:
+        """Return labels with a component more, also of those inside others if that shall be thorough."""
+        return self._with_another(self.labels, self.joint.shape[1], -1, thorough, _MOST if thorough else _FEW)
 
-    def exchanged(self, left_out: int, inside: bool) -> list[Array]:
-        """Return labels with one of so many components out, and another in (Ueda et al. 2000)."""
+    def less(self, thorough: bool) -> list[Array]:
+        """Return labels without one of the components."""
+        return [labels for _, labels in self._fewer[: _MOST if thorough else _FEW]]
+
+    def exchanged(self, thorough: bool) -> list[Array]:
+        """Return labels with a component out, and another in (Ueda et al. 2000)."""
         found: list[Array] = []
-        for component, labels in self.fewer[:left_out]:
-            found += self._with_another(labels, self.joint.shape[1] - 1, component, inside)
+        for component, labels in self._fewer[: _FEW if thorough else 1]:
+            found += self._with_another(labels, self.joint.shape[1] - 1, component, thorough, _FEW)
         return found
 
-    def _with_another(self, labels: Array, k: int, left_out: int, inside: bool) -> list[Array]:
+    def _with_another(self, labels: Array, k: int, left_out: int, inside: bool, most: int) -> list[Array]:
         """Return labels with one more cluster than k, which takes a part of one that is not left out."""
-        parts = [*_others(self._halves, left_out, _DIVIDED)]
+        parts = [*_others(self._halves, left_out, most)]
         if inside:
-            parts += _others(self._sparse, left_out, _NESTED)
+            parts += _others(self._sparse, left_out, most)
         found = []
         for own in parts:
             more = labels.copy()
@@ -139,7 +142,7 @@ def _by_gain(found: list[tuple[float, Part]]) -> list[Part]:
 def without_one(joint: FloatArray, weights: FloatArray) -> list[Part]:
     """Return components, and the likeliest of the other components of each row.
 
-    Those components are left out that the rows would miss least.
+    First comes the component that the rows would miss least.
     """
     rows = np.arange(len(joint))
     first = joint.argmax(axis=1)
@@ -157,7 +160,7 @@ def without_one(joint: FloatArray, weights: FloatArray) -> list[Part]:
         lost[rows, first] = highest - next_highest + np.log2(totals) - np.log2(others)
     costs = weights @ np.where(weights[:, None] > 0, lost, 0.0)
     found = []
-    for component in np.argsort(costs, kind="stable")[:_LEFT_OUT]:
+    for component in np.argsort(costs, kind="stable"):
         labels = np.where(first == component, second, first)
         found.append((int(component), labels - (labels > component)))
     return found
