@@ -27,6 +27,8 @@ _NOT_NEEDED = {
     "nopython_rewrites",
     "inline_overloads",
 }
+# It tells where variables are used for the last time, where references are given back.
+_FOR_COUNTING = {"ir_legalization"}
 # The signatures of functions, for each set of numba's options.
 _signatures: dict[object, dict[object, object]] = {}
 
@@ -42,11 +44,12 @@ def few_collections():
         gc.set_threshold(*before)
 
 
-def needed(pipelines):
-    """Drop the passes that kernels do not need."""
+def needed(pipelines, counting):
+    """Drop the passes that kernels do not need, or not without `counting` of references."""
+    dropped = _NOT_NEEDED if counting else _NOT_NEEDED | _FOR_COUNTING
     for pipeline in pipelines:
         if hasattr(pipeline, "passes"):
-            pipeline.passes = [step for step in pipeline.passes if step[0].name() not in _NOT_NEEDED]
+            pipeline.passes = [step for step in pipeline.passes if step[0].name() not in dropped]
     return pipelines
 
 
