@@ -15,7 +15,8 @@ except ImportError:
 
 # They look for closures, comprehensions, `with` blocks, loops over tuples of different types, calls of
 # `numba.literally`, errors with arguments, expressions of whole arrays, and overloads to be spliced. Kernels
-# have none of these.
+# have none of these. The last makes a variable of each assignment, which LLVM does again, so that one name
+# can have several types. In kernels it has one.
 _NOT_NEEDED = {
     "inline_closure_likes",
     "make_function_op_code_to_jit_function",
@@ -26,6 +27,7 @@ _NOT_NEEDED = {
     "Rewrite dynamic raises",
     "nopython_rewrites",
     "inline_overloads",
+    "reconstruct_ssa",
 }
 # It tells where variables are used for the last time, where references are given back.
 _FOR_COUNTING = {"ir_legalization"}
