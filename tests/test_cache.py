@@ -18,7 +18,7 @@ from subprocesses import run_script
 import fastem
 from fastem._kernels import _jit_cache, _jit_notice
 from fastem._kernels._ascent import ascend_slots
-from fastem._kernels._breathing import breathe_slots
+from fastem._kernels._breathing import breathe
 from fastem._kernels._dispatch import KERNELS
 from fastem._kernels._estep import slot_scores, slot_statistics
 from fastem._kernels._incomplete import (
@@ -318,7 +318,7 @@ def test_what_takes_long_to_compile_is_logged_before(caplog):
     compiling(slot_moments, None, numba.float64)  # takes half a second
     assert not caplog.records
     compiling(slot_statistics, params, numba.float32)
-    compiling(breathe_slots, None, numba.float64)
+    compiling(breathe, None, numba.float64)
     first, second = (record.getMessage() for record in caplog.records)
     assert re.fullmatch(r"fastem: compiling kernels for spherical, float32: once, about \d+ s", first)
     assert re.fullmatch(
@@ -355,7 +355,7 @@ def test_callers_pass_arrays_in_one_order_so_that_kernels_compile_once():
 
 
 def test_every_kernel_that_is_announced_exists():
-    kernels = {slot_statistics, slot_scores, breathe_slots, ascend_slots, slot_lloyd, slot_responsibilities}
+    kernels = {slot_statistics, slot_scores, breathe, ascend_slots, slot_lloyd, slot_responsibilities}
     kernels |= {slot_incomplete, slot_groups, slot_incomplete_scores, slot_imputed}
     kernels |= {slot_measured, slot_measured_scores, slot_wide}
     assert set(_jit_notice._SECONDS) == {kernel.py_func.__name__ for kernel in kernels}

@@ -76,13 +76,13 @@ def lay_out(points, weights, order, products, tiles):
     """OUT tiles"""
     (d, m), size = points.shape, tile_rows(tiles)
     for t in range(tiles.shape[0]):
-        tile, chosen = tiles[t], order[t * size : min((t + 1) * size, m)]
-        own, top = chosen.shape[0], 2 + d
+        tile, begin, top = tiles[t], t * size, 2 + d
+        own = size if size < m - begin else m - begin
         for b in range(own):
-            tile[0, b], tile[1, b] = weights[chosen[b]], 1.0
+            tile[0, b], tile[1, b] = weights[order[begin + b]], 1.0
         for i in range(d):
             for b in range(own):
-                tile[2 + i, b] = points[i, chosen[b]]
+                tile[2 + i, b] = points[i, order[begin + b]]
         for i in range(d if products > 0 else 0):
             for j in range(0 if products > d or d == 1 else i, i + 1):
                 for b in range(own):

@@ -11,6 +11,8 @@ Points lie in tiles (T, 5 + d, stride), which the kernel also uses for what it f
 float32: points are standardised, and where a centre is need not be known better. Sums are float64.
 """
 
+from typing import Any
+
 import numpy as np
 
 from fastem._kernels._jit import compact_kernel, kernel, spliced_kernel
@@ -42,7 +44,8 @@ _NONE = np.float32(-1)
 
 _SETTLED = 1e-3  # Lloyd's iterations end when one lowers the error by less than this part of it
 _WORTH = 1e-3  # a breath must lower the error by this part of it
-_ITERATIONS = 20  # of Lloyd's in each half of a breath
+_ITERATIONS = np.int64(20)  # of Lloyd's in each half of a breath
+_ONE = np.int64(1)  # after a breath in vain
 _NUDGE = 0.01  # root mean squared distances between a centre and the one that is put beside it
 _EMPTY = 1e-10  # of all weight: what rounding may leave of the weight of a centre that has lost its points
 _NEIGHBOURS = 1.1  # mean distances between nearest centres, within which one removal protects the others
@@ -247,25 +250,21 @@ def copy_centres(source, target, K):
             target[k, j] = source[k, j]
 
 
-@kernel
-def slot_breathe(
-    tiles, everyone, centres, noise, limits, more, totals, sums, errors, uses, marks, outcomes, slot
-):
-    """One geometry. G geometries, at most L = K + depth centres.
+@compact_kernel
+def breathe(tiles, everyone, centres, noise, limits, more, totals, sums, errors, uses, marks, outcome):
+    """One geometry, with at most L = K + depth centres.
 
-    IN/OUT tiles (G, T, 5 + d, stride) of the points that tell where centres are
-    IN/OUT centres (G, K, d), seeds at first
+    IN/OUT tiles (T, 5 + d, stride) of the points that tell where centres are
+    IN/OUT centres (K, d), seeds at first
     OUT    everyone, tiles of all points: their nearest centres in the end
     IN     noise (N, d) of unit variance; limits (2,): centres to add at first, iterations of Lloyd's in all
-    OUT    outcomes (G, 2): the error and the iterations used
-    Scratch: more and sums (G, L, d), float32 and float64; totals, errors, uses (G, L); marks (G, L) of int64
+    OUT    outcome (2,): the error and the iterations used
+    Scratch: more and sums (L, d), float32 and float64; totals, errors, uses (L,); marks (L,) of int64
     """
-    K, depth, budget = centres.shape[1], limits[0], limits[1]
-    tiles, kept, more, sums = tiles[slot], centres[slot], more[slot], sums[slot]
-    totals, errors, uses, marks = totals[slot], errors[slot], uses[slot], marks[slot]
-    copy_centres(kept, more, K)
+    K, depth, budget = centres.shape[0], limits[0], limits[1]
+    copy_centres(centres, more, K)
     error, used = settle(tiles, more, K, budget, totals, sums, errors, uses)
-    copy_centres(more, kept, K)
+    copy_centres(more, centres, K)
     count, breaths = depth if depth < K else K, 0
     while count > 0 and used < budget and error > 0:
         weight = 0.0
@@ -279,31 +278,37 @@ def slot_breathe(
         t = 0
         for k in range(K + count):
             if marks[k] != 1:
-                for j in range(kept.shape[1]):
+                for j in range(centres.shape[1]):
                     more[t, j] = more[k, j]
                 t += 1
         lower, n = settle(tiles, more, K, _ITERATIONS, totals, sums, errors, uses)
         used += n
         if lower < error * (1 - _WORTH):
             error = lower
-            copy_centres(more, kept, K)
+            copy_centres(more, centres, K)
         else:
             count -= 1
-            copy_centres(kept, more, K)
-            settle(tiles, more, K, 1, totals, sums, errors, uses)
+            copy_centres(centres, more, K)
+            settle(tiles, more, K, _ONE, totals, sums, errors, uses)
             used += 1
         breaths += 1
-    for t in range(everyone.shape[1]):
-        assign_tile(everyone[slot, t], kept, K)
-    outcomes[slot, 0], outcomes[slot, 1] = error, used
+    for t in range(everyone.shape[0]):
+        assign_tile(everyone[t], centres, K)
+    outcome[0], outcome[1] = error, used
 
 
-@compact_kernel
 def breathe_slots(
-    tiles, everyone, centres, noise, limits, more, totals, sums, errors, uses, marks, outcomes, begin, end
-):
-    """Serial: the geometries from `begin` to `end`, see `slot_breathe`."""
+    tiles: np.ndarray,
+    everyone: np.ndarray,
+    centres: np.ndarray,
+    noise: np.ndarray,
+    limits: np.ndarray,
+    *others: Any,
+) -> None:
+    """The geometries from `begin` to `end`, the last two arguments. Of each array the first axis tells which.
+
+    Parts of arrays are made here, because they take long to compile.
+    """
+    *arrays, begin, end = others
     for slot in range(begin, end):
-        slot_breathe(
-            tiles, everyone, centres, noise, limits, more, totals, sums, errors, uses, marks, outcomes, slot
-        )
+        breathe(tiles[slot], everyone[slot], centres[slot], noise, limits, *(array[slot] for array in arrays))

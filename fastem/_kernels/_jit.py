@@ -84,5 +84,7 @@ spliced_kernel = _jit(_REASSOCIATING, **_SPLICED, **_UNCOUNTED, **_PART)
 # For functions that Python calls.
 entry_kernel = _jit(_REASSOCIATING, **_NO_C_WRAPPER, **_own_code.ENTRY)
 # For those that work on a sample or are called once in a fit. They compile in two thirds of the time.
-compact_kernel = _jit(_REASSOCIATING, **_NO_C_WRAPPER, **_own_code.COMPACT)
+compact_kernel = _jit(_REASSOCIATING, **_UNCOUNTED, **_NO_C_WRAPPER, **_own_code.COMPACT)
+# The same, for one that allocates arrays.
+compact_allocating_kernel = _jit(_REASSOCIATING, **_NO_C_WRAPPER, **_own_code.COMPACT)
 parallel_kernel = _jit(_REASSOCIATING, parallel=_PRANGE_ONLY, **_NO_C_WRAPPER)

@@ -23,7 +23,7 @@ _STATISTICS = {
     "StudentGaps": 5,
 }
 _SECONDS = {
-    "breathe_slots": {"": 2},
+    "breathe": {"": 2},
     "ascend_slots": {"": 2},
     "slot_statistics": _STATISTICS,
     "slot_scores": dict.fromkeys(_STATISTICS, 2),
@@ -38,7 +38,7 @@ _SECONDS = {
     "slot_responsibilities": {"": 2},
 }
 _WORDS = {
-    "breathe_slots": "starts by k-means",
+    "breathe": "starts by k-means",
     "ascend_slots": "starts by EM",
     "slot_scores": "scores of",
     "slot_groups": "gaps of",

@@ -15,7 +15,8 @@ except ImportError:
 
 # They look for closures, comprehensions, `with` blocks, loops over tuples of different types, calls of
 # `numba.literally`, errors with arguments, expressions of whole arrays, and overloads to be spliced. Kernels
-# have none of these.
+# have none of these. The last makes a variable of each assignment, which LLVM does again, so that one name
+# can have several types. In kernels it has one.
 _NOT_NEEDED = {
     "inline_closure_likes",
     "make_function_op_code_to_jit_function",
@@ -26,7 +27,10 @@ _NOT_NEEDED = {
     "Rewrite dynamic raises",
     "nopython_rewrites",
     "inline_overloads",
+    "reconstruct_ssa",
 }
+# It tells where variables are used for the last time, where references are given back.
+_FOR_COUNTING = {"ir_legalization"}
 # The signatures of functions, for each set of numba's options.
 _signatures: dict[object, dict[object, object]] = {}
 
@@ -42,11 +46,12 @@ def few_collections():
         gc.set_threshold(*before)
 
 
-def needed(pipelines):
-    """Drop the passes that kernels do not need."""
+def needed(pipelines, counting):
+    """Drop the passes that kernels do not need, or not without `counting` of references."""
+    dropped = _NOT_NEEDED if counting else _NOT_NEEDED | _FOR_COUNTING
     for pipeline in pipelines:
         if hasattr(pipeline, "passes"):
-            pipeline.passes = [step for step in pipeline.passes if step[0].name() not in _NOT_NEEDED]
+            pipeline.passes = [step for step in pipeline.passes if step[0].name() not in dropped]
     return pipelines
 
 

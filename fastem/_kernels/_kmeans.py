@@ -12,6 +12,7 @@ from fastem._kernels._parallel import run_in_threads
 
 # Threads take longer to wake up than fewer numbers (points x features x centres x starts x iterations) take.
 _WORTH_THREADS = 1 << 19
+_FIRST = _NO_MOVE = np.int64(0)
 _FAR = 1e15  # points are within this, so that squared distances are in the range of float32
 
 
@@ -69,17 +70,9 @@ def kmeans_plus_plus(points: np.ndarray, weights: np.ndarray, uniforms: np.ndarr
 
     IN points (d, m), weights (m,), uniforms (K, T) in [0, 1)
     """
-    (d, m), K = points.shape, len(uniforms)
-    seeds, centres = np.empty(K, np.int64), np.empty((K, d), np.float32)
-    scratch = *np.ones((3, m), np.float32), np.empty(m)
-    choose_seeds(single(points), weights, uniforms, centres, seeds, *scratch)
+    centres, seeds = np.empty((len(uniforms), len(points)), np.float32), np.empty(len(uniforms), np.int64)
+    _one_start(points, weights, uniforms, 0, centres, seeds)
     return seeds
-
-
-@compact_kernel
-def choose_seeds(points, weights, uniforms, centres, seeds, closest, best_distances, distances, cumulative):
-    """OUT seeds (K,), see `draw_seeds`"""
-    draw_seeds(points, weights, uniforms, centres, seeds, closest, best_distances, distances, cumulative)
 
 
 @kernel
@@ -118,12 +111,30 @@ def draw_seeds(points, weights, uniforms, centres, seeds, closest, best_distance
 
 def lloyd(points: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int) -> np.ndarray:
     """Run Lloyd's iterations until no label changes. Return the labels (m,), and update centres (K, d)."""
-    m, K = points.shape[1], len(centres)
-    labels, nearest, own = np.full(m, -1), np.empty(m, np.int32), single(centres)
-    scratch = *np.empty((2, m), np.float32), np.empty(K), np.empty(centres.shape)
-    iterate(single(points), weights, own, max_iter, labels, nearest, *scratch)
+    own, K = single(centres), len(centres)
+    labels = _one_start(points, weights, np.empty((K, 0)), max_iter, own, np.empty(K, np.int64))
     centres[:] = own
     return labels
+
+
+def _one_start(
+    points: np.ndarray,
+    weights: np.ndarray,
+    uniforms: np.ndarray,
+    max_iter: int,
+    centres: np.ndarray,
+    seeds: np.ndarray,
+) -> np.ndarray:
+    """Return the labels (m,) of one start, see `label_starts`, which is compiled for many."""
+    (d, m), K = points.shape, len(uniforms)
+    few, others, which = single(points)[None], np.empty((1, d, 0), np.float32), np.zeros(1, np.int64)
+    own, scratch = np.empty(m, np.int64), (np.empty(m, np.int32), np.empty((3, m), np.float32), np.empty(m))
+    sums = np.empty(K), np.empty((K, d))
+    label_starts(
+        *(others, few, weights, which, uniforms[None], max_iter, np.empty((1, 0), np.int64)),
+        *(own, *scratch, seeds, centres, *sums, 0, 1),
+    )
+    return own
 
 
 def labels_from_seeds(
@@ -141,7 +152,7 @@ def labels_from_seeds(
     point tells where the centres are. Starts run side by side in up to `n_threads` threads.
     """
     (_, d, m), (S, K, _) = geometries.shape, uniforms.shape
-    geometries, labels = single(geometries), np.full((S, m), -1)
+    geometries, labels = single(geometries), np.empty((S, m), np.int64)
     few, own = np.ascontiguousarray(geometries[:, :, ::step]), np.ascontiguousarray(weights[::step])
     f = len(own)
 
@@ -176,32 +187,26 @@ def label_starts(
     begin,
     end,
 ):
-    """OUT labels (S, m) of the starts from `begin` to `end`, which must be -1 before
+    """OUT labels (S, m) of the starts from `begin` to `end`
 
-    few (G, d, f) and weights (f,) are a part of the points and their weights. own and cumulative (f,),
-    nearest (m,), rows (3, m), seeds and totals (K,), and centres and sums (K, d) are scratch.
+    few (G, d, f) and weights (f,) are a part of the points and their weights. If there are no uniforms, with
+    T = 0, centres are given. The scratch tells about the last start: centres (K, d), which are seeds (K,) of
+    `few` at first, and the labels own (f,) of `few`. nearest and rows (3,) are as long as labels, or f.
+    cumulative (f,), totals (K,) and sums (K, d) are scratch too.
     """
-    f = few.shape[2]
+    given = uniforms.shape[2] == 0
     for s in range(begin, end):
-        points = few[which[s]]
-        for i in range(f):
-            rows[0, i], own[i] = 1.0, -1
-        draw_seeds(
-            points, weights, uniforms[s], centres, seeds, rows[0, :f], rows[1, :f], rows[2, :f], cumulative
-        )
-        for k in range(seeds.shape[0]):
-            for j in range(points.shape[0]):
-                centres[k, j] = points[j, seeds[k]]
-        if max_iter > 0:
-            one, other = rows[0, :f], rows[1, :f]
-            settle(points, weights, centres, max_iter, own, nearest[:f], one, other, totals, sums)
-        assign(geometries[which[s]], centres, labels[s], nearest, rows[0], rows[1])
-
-
-@compact_kernel
-def iterate(points, weights, centres, max_iter, labels, nearest, distances, candidate, totals, sums):
-    """OUT centres and labels, see `settle`"""
-    settle(points, weights, centres, max_iter, labels, nearest, distances, candidate, totals, sums)
+        points, one, other = few[which[s]], rows[0], rows[1]
+        for i in range(points.shape[1]):
+            one[i], own[i] = 1.0, -1
+        if not given:
+            draw_seeds(points, weights, uniforms[s], centres, seeds, one, other, rows[2], cumulative)
+            for k in range(seeds.shape[0]):
+                for j in range(points.shape[0]):
+                    centres[k, j] = points[j, seeds[k]]
+        if given or max_iter > 0:
+            settle(points, weights, centres, max_iter, own, nearest, one, other, totals, sums)
+        settle(geometries[which[s]], weights, centres, _NO_MOVE, labels[s], nearest, one, other, totals, sums)
 
 
 @kernel
@@ -223,7 +228,7 @@ def assign(points, centres, labels, nearest, distances, candidate):
     OUT labels (m,); distances (m,): squared distances. nearest (m,) of int32 is scratch
     """
     m = points.shape[1]
-    squared_distances(points, centres, 0, distances)
+    squared_distances(points, centres, _FIRST, distances)
     for i in range(m):
         nearest[i] = 0
     for k in range(1, centres.shape[0]):

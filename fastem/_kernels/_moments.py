@@ -1,12 +1,12 @@
 """The pass before the first E-step. It computes the weight, and the mean and variance of each feature."""
 
-from fastem._kernels._jit import compact_kernel
+from fastem._kernels._jit import compact_allocating_kernel
 from fastem._kernels._new import new_array
 from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import slot_range
 
 
-@compact_kernel
+@compact_allocating_kernel
 def slot_moments(X, sample_weight, weights, means, squares, slot):
     """Compute the moments of the rows of one slot in float64.
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from fastem._kernels._jit import compact_kernel
+from fastem._kernels._jit import compact_allocating_kernel
+from fastem._kernels._new import new_array, new_counts
 from fastem._kernels._simd import tile_rows
 from fastem._kernels._tile import slot_range
 
 
-@compact_kernel
+@compact_allocating_kernel
 def slot_observed_moments(X, sample_weight, totals, weights, means, squares, gaps, slot):
     """Compute the moments of the rows of one slot in float64, as `slot_moments` does, where NaN is no number.
 
@@ -20,13 +21,18 @@ def slot_observed_moments(X, sample_weight, totals, weights, means, squares, gap
     """
     d = X.shape[1]
     start, stop = slot_range(X, slot, totals.shape[0])
-    origin, mean, sums, tile_weights = np.empty(d), np.empty(d), np.empty(d), np.empty(d)
-    found = np.empty(d, np.bool_)
+    kind, found = means.dtype, new_counts(d)
+    origin, mean, sums, tile_weights = (
+        new_array(d, kind),
+        new_array(d, kind),
+        new_array(d, kind),
+        new_array(d, kind),
+    )
     for first in range(start, stop, tile_rows(X)):
         last = min(first + tile_rows(X), stop)
         for j in range(d):
             origin[j] = sums[j] = tile_weights[j] = 0.0
-            found[j] = False
+            found[j] = 0
         for i in range(first, last):
             w = sample_weight[i] if sample_weight.shape[0] > 0 else 1.0
             totals[slot] += w
@@ -35,9 +41,9 @@ def slot_observed_moments(X, sample_weight, totals, weights, means, squares, gap
                 if np.isnan(x):
                     gaps[slot] += 1
                     continue
-                if not found[j]:
+                if found[j] == 0:
                     origin[j] = x
-                    found[j] = True
+                    found[j] = 1
                 tile_weights[j] += w
                 sums[j] += w * (x - origin[j])
         for j in range(d):

@@ -40,7 +40,7 @@ else:
                 self.state.library = self.library_of(self.state)
             self.state.typingctx = remembering(self.state.typingctx)
             self.state.targetctx = lean(self.state.targetctx)
-            return needed(super().define_pipelines())
+            return needed(super().define_pipelines(), getattr(self.state.flags, "nrt", True))
 
     class _CompactCompiler(_EntryCompiler):
         library_of = staticmethod(lambda state: _compact_library(state))
