@@ -35,7 +35,7 @@ from fastem._typing import Array
 # so many times as many of these as for a fit. Later there are only clusters of those fits beside it that are
 # new since the last time, which are better starts. Where the sample has a part of the rows, the fourth round
 # brought next to nothing.
-_ROUNDS, _THOROUGH = (3, 4), (2, 3)  # where the sample has a part of the rows, and where it has all
+_ROUNDS, _THOROUGH = (3, 4), (1, 2)  # where the sample has a part of the rows, and where it has all
 
 # The sample has at least so many rows, unless that is more than this part of all. It may be smaller than that
 # of a fit, since all rows choose among the best of its starts.
