@@ -18,7 +18,7 @@ from fastem._kernels._parallel import run_in_threads
 from fastem._typing import Array, FloatArray
 
 # Threads wake up later than so many numbers (rows x features x components x ascents x iterations) take.
-_WORTH_THREADS = 1 << 19
+_WORTH_THREADS = 1 << 20
 # Steps are at most so many times as long as those of EM.
 _STRETCH = 16.0
 # The arrays of all ascents hold at most this many numbers (16 MB).
