@@ -117,10 +117,9 @@ def run_in_threads(
     its threads sleep between calls, where OpenMP's would spin for a while. Many slots are run in one call,
     since a call with twenty arguments takes as long as a short slot.
     """
-    ending = not threading.main_thread().is_alive()  # when Python starts no more threads
-    if _serial or slots == 1 or n_threads == 1 or INTERPRETED or ending:
-        workers = 1
-    else:
+    alone = _serial or slots == 1 or n_threads == 1 or INTERPRETED
+    workers = 1
+    if not alone and threading.main_thread().is_alive():  # Python starts no threads after that
         workers = min(slots, numba.get_num_threads() if n_threads is None else n_threads)
     if workers == 1:
         some_slots(*arguments, 0, slots)
