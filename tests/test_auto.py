@@ -105,6 +105,15 @@ def test_breathing_is_the_loop(m, d, k):
     np.testing.assert_array_equal(labels, expected)
 
 
+def test_clusters_that_take_turns_in_the_order_of_the_rows_are_found():
+    labels, rng = np.arange(7_500) % 50, np.random.default_rng(0)
+    centres = 7.0 * np.stack(np.meshgrid(np.arange(10), np.arange(5)), -1).reshape(-1, 2)
+    X = centres[labels] + rng.normal(size=(7_500, 2))
+    found = fastem.fit(X, 50, covariance_type="spherical", rng=0).predict(X)
+    own = {int(np.bincount(found[labels == k]).argmax()) for k in range(50)}
+    assert len(own) == 50
+
+
 def naive_seeds(X, weights, uniforms):
     """Plain k-means++, one candidate a seed."""
     seeds = []

@@ -255,7 +255,7 @@ def breathe(
     there are more than so many `rows`, by default enough for k clusters, a part of them tells where the
     centres are, but fewer than twice as many.
     """
-    part = slice(None, None, max(1, len(weights) // (rows or breathing_rows(k))))
+    part = _part(len(weights), max(1, len(weights) // (rows or breathing_rows(k))), rng)
     few = np.ascontiguousarray(weights[part])
     m, most = len(few), k + depth
     for d, alike in groupby(geometries, key=len):
@@ -277,6 +277,14 @@ def breathe(
             arguments = (tiles, everyone, centres, noise, limits, *scratch, np.zeros((g, 2)))
             run_in_threads(breathe_slots, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
             yield from labels_of(everyone, len(weights))
+
+
+def _part(m: int, step: int, rng: np.random.Generator) -> slice | Array:
+    """Return one of each so many rows, at random: clusters may take turns in the order of the rows."""
+    if step == 1:
+        return slice(None)
+    first = np.arange(0, m - step + 1, step)
+    return np.asarray(first + rng.integers(step, size=len(first)))
 
 
 def _nearest(centres: FloatArray, points: FloatArray) -> Array:
