@@ -152,9 +152,9 @@ class Rows(NamedTuple):
     names: tuple[str, ...] | None = None  # of the columns of X, for messages
     kept: Any = None  # a dict of what passes keep about the numbers of these rows, for the next one
 
-    def part(self, chosen: slice) -> "Rows":
+    def part(self, chosen: slice | Array) -> "Rows":
         """Return some of these rows, with all that is known about them."""
-        start, _, _ = chosen.indices(len(self.X))
+        start = chosen.indices(len(self.X))[0] if isinstance(chosen, slice) else int(chosen[0])
         known = (None if array is None else array[chosen] for array in self[2:6])
         return Rows(self.where, self.start + start, *known, *self[6:8])  # type: ignore[arg-type,call-arg]
 

@@ -357,7 +357,7 @@ def test_labels_of_many_starts_are_those_of_each(step):
     rng = np.random.default_rng(step)
     geometries, weights = rng.normal(size=(2, 3, 101)), rng.uniform(0.5, 2, 101)
     which, uniforms = np.array([0, 1, 1]), rng.random((3, 4, 2))
-    found = labels_from_seeds(geometries, which, weights, uniforms, 5, step)
+    found = labels_from_seeds(geometries, which, weights, uniforms, 5, slice(None, None, step))
     for start, geometry in enumerate(which):
         points, few = geometries[geometry], np.ascontiguousarray(geometries[geometry][:, ::step])
         own = np.ascontiguousarray(weights[::step])

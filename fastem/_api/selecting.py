@@ -32,10 +32,11 @@ from fastem._sources.passes import Source
 from fastem._typing import Array
 
 # Where passes are short, each fit is tried so many times. The first time there are k-means and random starts,
-# so many times as many of these as for a fit. Later there are only clusters of those fits beside it that are
-# new since the last time, which are better starts. Where the sample has a part of the rows, the fourth round
-# brought next to nothing.
-_ROUNDS, _THOROUGH = (3, 4), (1, 2)  # where the sample has a part of the rows, and where it has all
+# later only clusters of those fits beside it that are new since the last time, which are better starts.
+_ROUNDS = 3
+
+# If the sample holds all rows, there are so many times as many random starts as for a fit.
+_THOROUGH = 2
 
 # The sample has at least so many rows, unless that is more than this part of all. It may be smaller than that
 # of a fit, since all rows choose among the best of its starts.
@@ -129,16 +130,15 @@ class Search:
                     yield self._fit(kind, here, None, partial(_named, here, self.init))
             return
         drawn = self._drawn(likelihoods)
-        rounds = _ROUNDS[self._has_all(drawn)]
-        for number in range(rounds):
+        for number in range(_ROUNDS):
             if number == 1:
                 drawn = self._drawn(likelihoods)
             for k in self.ks[:: -1 if number % 2 else 1]:
                 of_k = {kind: replace(likelihood, k=k) for kind, likelihood in likelihoods.items()}
-                yield from self._round(number, k, of_k, drawn, number == rounds - 1)
+                yield from self._round(number, k, of_k, drawn)
 
     def _round(
-        self, number: int, k: int, likelihoods: dict[Kind, Likelihood[Any]], drawn: Drawn, last: bool
+        self, number: int, k: int, likelihoods: dict[Kind, Likelihood[Any]], drawn: Drawn
     ) -> Iterator[Cell]:
         """Try the fits with k components. Yield those that are tried for the first and for the last time."""
         found, clear = list[Array](), False
@@ -147,7 +147,7 @@ class Search:
         if number == 0 or (number == 1 and wanting):
             found = labellings(drawn.geometries, drawn.weights, k, self.rng, self.source.n_threads)
             clear, found = are_clear(found[: len(drawn.geometries) - 1], k), distinct(found, k)
-        thorough = _THOROUGH[self._has_all(drawn)]
+        thorough = _THOROUGH if len(drawn.rows.X) == self.source.n_positive else 1
         for kind, likelihood in likelihoods.items():
             cell = k, kind
             before, self.tried[cell] = self.tried.get(cell, -1), self.news
@@ -159,16 +159,13 @@ class Search:
                     self._fit_from([*found, *others], thorough, clear, kind, likelihood, drawn)
                 else:
                     self._fit_from(others, 0, clear, kind, likelihood, drawn)
-                if last:
+                if number == _ROUNDS - 1:
                     self._finish(kind, likelihood, drawn)
             elif kind in wanting and number < 2:
                 others = self._from_others(k, kind, None)
                 self._fit_from([*found, *others], thorough, clear, kind, likelihood, drawn)
-            if number == 0 or (last if kind in short else number == 1):
+            if number in (0, _ROUNDS - 1 if kind in short else 1):
                 yield cell
-
-    def _has_all(self, drawn: Drawn) -> bool:
-        return len(drawn.rows.X) == self.source.n_positive
 
     def _drawn(self, likelihoods: dict[Kind, Likelihood[Any]]) -> Drawn:
         """Return a sample for all fits, and keep what is known of its rows."""

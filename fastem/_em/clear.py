@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastem._em.labellings import alike, random_labels
+from fastem._em.labellings import alike, part_of, random_labels
 from fastem._em.masses import repeated_rows
 from fastem._em.objective import Likelihood
 from fastem._em.race import DOUBT, ascents_of, points_of
@@ -91,11 +91,12 @@ def _more_clusters(
     k, d = sample.k, sample.source.n_features
     parameters = sample.family.n_parameters(k + 1, d) - sample.family.n_parameters(k, d)
     wanted = max(max(_PER_CENTRE, _PER_PARAMETER * parameters) * k, _LEAST_ROWS)
-    part = slice(None, None, max(1, len(weights) // wanted))
+    part = part_of(len(weights), wanted, rng)
     few, own = rows.part(part), np.ascontiguousarray(weights[part])
     which, uniforms = np.zeros(_SEEDS, np.int64), rng.random((_SEEDS, k + 1, 2 + int(np.log(k + 1))))
     cloud = np.ascontiguousarray(points[:, part])
-    found = labels_from_seeds(cloud[None], which, own, uniforms, _LLOYD_ITERATIONS, _step(len(own), k + 1))
+    fewer = part_of(len(own), _rows_for(k + 1), rng)
+    found = labels_from_seeds(cloud[None], which, own, uniforms, _LLOYD_ITERATIONS, fewer)
     more = ascents_of(replace(sample, k=k + 1), few, [*found], 1)
     if more is None:
         return True
@@ -110,9 +111,9 @@ def _more_clusters(
     return any(value > limit or more.doubt(start) < DOUBT for value, start in ended)
 
 
-def _step(m: int, k: int) -> int:
-    """Return in how many of m rows one suffices to tell where k centres are."""
-    return max(1, m // max(_PER_CENTRE * k, _QUICK_ROWS))
+def _rows_for(k: int) -> int:
+    """Return how many rows suffice to tell where k centres are."""
+    return max(_PER_CENTRE * k, _QUICK_ROWS)
 
 
 def _quick_labels(
@@ -122,5 +123,5 @@ def _quick_labels(
     seen = np.array(geometries[:-1])
     which = np.append(np.zeros(_SEEDS, np.int64), np.arange(1, len(seen)))
     uniforms = rng.random((len(which), k, 2 + int(np.log(k))))
-    step = _step(len(weights), k)
-    return [*labels_from_seeds(seen, which, weights, uniforms, _QUICK_ITERATIONS, step, n_threads)]
+    part = part_of(len(weights), _rows_for(k), rng)
+    return [*labels_from_seeds(seen, which, weights, uniforms, _QUICK_ITERATIONS, part, n_threads)]

@@ -140,7 +140,7 @@ def random_labels(
         return []
     which, uniforms = (np.arange(count) % _TURNS + 1) // _TURNS, rng.random((count, k, 1))
     seen = np.stack(geometries[: 1 + which.max()])
-    return [*labels_from_seeds(seen, which, weights, uniforms, 0, 1, n_threads)]
+    return [*labels_from_seeds(seen, which, weights, uniforms, 0, n_threads=n_threads)]
 
 
 def nearest_known(points: FloatArray, weights: FloatArray, known: Array, k: int) -> Array:
@@ -255,7 +255,7 @@ def breathe(
     there are more than so many `rows`, by default enough for k clusters, a part of them tells where the
     centres are, but fewer than twice as many.
     """
-    part = _part(len(weights), max(1, len(weights) // (rows or breathing_rows(k))), rng)
+    part = part_of(len(weights), rows or breathing_rows(k), rng)
     few = np.ascontiguousarray(weights[part])
     m, most = len(few), k + depth
     for d, alike in groupby(geometries, key=len):
@@ -279,8 +279,12 @@ def breathe(
             yield from labels_of(everyone, len(weights))
 
 
-def _part(m: int, step: int, rng: np.random.Generator) -> slice | Array:
-    """Return one of each so many rows, at random: clusters may take turns in the order of the rows."""
+def part_of(m: int, wanted: int, rng: np.random.Generator) -> slice | Array:
+    """Return where a part of m rows is: at least as many as are wanted, but fewer than twice as many.
+
+    It has a random one of every few neighbours, since clusters may take turns in the order of the rows.
+    """
+    step = max(1, m // wanted)
     if step == 1:
         return slice(None)
     first = np.arange(0, m - step + 1, step)

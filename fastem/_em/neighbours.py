@@ -14,10 +14,12 @@ from fastem._sources.arrays import ArraySource
 from fastem._sources.passes import Sweep
 from fastem._typing import Array, FloatArray, Rows
 
-# So many components are halved, lose their sparse half, or are left out, one in each labelling. Better fits
-# come from others than the first three more often than from random starts.
+# A fit gives at most this many labellings of each kind: with a component halved, with the sparse half of a
+# component apart, or without a component. Those of components beyond the first three lead to better fits more
+# often than random starts do.
 _MOST = 10
-# Where one is out and another in there would be too many pairs, and where starts take long, too many of any.
+# Where starts take long, a fit gives fewer. So many components leave, and so many others are divided, where
+# a labelling is without one component and has another in its place.
 _FEW = 3
 _LLOYD_ITERATIONS = 20
 

@@ -143,17 +143,17 @@ def labels_from_seeds(
     weights: np.ndarray,
     uniforms: np.ndarray,
     max_iter: int = 0,
-    step: int = 1,
+    part: slice | np.ndarray = slice(None),
     n_threads: int | None = 1,
 ) -> np.ndarray:
     """Return the labels (S, m) of S starts: seeds by greedy k-means++, and then Lloyd's iterations.
 
-    Start s takes the points geometries[which[s]], (d, m), and the uniforms (K, T) of its own. Every `step`th
-    point tells where the centres are. Starts run side by side in up to `n_threads` threads.
+    Start s takes the points geometries[which[s]], (d, m), and the uniforms (K, T) of its own. A part of the
+    points tells where the centres are. Starts run side by side in up to `n_threads` threads.
     """
     (_, d, m), (S, K, _) = geometries.shape, uniforms.shape
     geometries, labels = single(geometries), np.empty((S, m), np.int64)
-    few, own = np.ascontiguousarray(geometries[:, :, ::step]), np.ascontiguousarray(weights[::step])
+    few, own = np.ascontiguousarray(geometries[:, :, part]), np.ascontiguousarray(weights[part])
     f = len(own)
 
     def some_starts(begin: int, end: int) -> None:
