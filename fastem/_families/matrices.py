@@ -24,28 +24,6 @@ _inverse: Any = getattr(_lapack, "inv", np.linalg.inv)
 _eigen: Any = getattr(_lapack, "eigh_lo", np.linalg.eigh)
 
 
-class _Entered:
-    """Enters `np.errstate`, in place of the variable in which NumPy keeps what it does about errors."""
-
-    def get(self) -> None:
-        return None
-
-    def set(self, raising: Any) -> Any:
-        state = np.errstate(invalid="raise")
-        state.__enter__()
-        return state
-
-    def reset(self, state: Any) -> None:
-        state.__exit__(None, None, None)
-
-
-# Nor does it document where `np.errstate` keeps what it sets, which it makes anew at each entry.
-_umath: Any = getattr(getattr(np, "_core", None), "umath", None)
-_errors: Any = getattr(_umath, "_extobj_contextvar", _Entered())
-with np.errstate(invalid="raise"):
-    _raising: Any = _errors.get()
-
-
 @cache
 def lower(d: int) -> Array:
     """Return the mask of the lower triangle of a matrix, with the diagonal."""
@@ -75,13 +53,11 @@ def diagonals(matrices: Array) -> FloatArray:
 
 def _checked(function: Callable[[FloatArray], Any], matrices: FloatArray) -> Any:
     """Return what a function of LAPACK finds. Raise LinAlgError if it fails, as NumPy does."""
-    before = _errors.set(_raising)
     try:
-        return function(matrices)
+        with np.errstate(invalid="raise"):
+            return function(matrices)
     except FloatingPointError:
         raise LinAlgError("A matrix is singular or not positive definite") from None
-    finally:
-        _errors.reset(before)
 
 
 def eigen(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
