@@ -15,8 +15,8 @@ except ImportError:
 
 # They look for closures, comprehensions, `with` blocks, loops over tuples of different types, calls of
 # `numba.literally`, errors with arguments, expressions of whole arrays, and overloads to be spliced. Kernels
-# have none of these. The last makes a variable of each assignment, which LLVM does again, so that one name
-# can have several types. In kernels it has one.
+# have none of these. The last, `reconstruct_ssa`, makes a variable of each assignment. LLVM does that again,
+# and numba needs it only where a name has several types, which no name in a kernel has.
 _NOT_NEEDED = {
     "inline_closure_likes",
     "make_function_op_code_to_jit_function",
@@ -29,7 +29,7 @@ _NOT_NEEDED = {
     "inline_overloads",
     "reconstruct_ssa",
 }
-# It tells where variables are used for the last time, where references are given back.
+# This pass tells where a variable is used for the last time, since its reference is given back there.
 _FOR_COUNTING = {"ir_legalization"}
 # The signatures of functions, for each set of numba's options.
 _signatures: dict[object, dict[object, object]] = {}
