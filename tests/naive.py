@@ -373,7 +373,7 @@ def breathing_k_means(X, weights, seeds, noise, depth, budget=200):
         if lower < error * (1 - 1e-3):
             kept, current, error = fewer, fewer, lower
         else:
-            count -= 1
+            count = count // 2 if count > 5 else count - 1
             current, found = kept, nearest_centres(X, kept)
         breaths += 1
     labels, nearest, _ = nearest_centres(X, kept)

@@ -345,6 +345,17 @@ def test_any_parameters_are_a_start():
     np.testing.assert_allclose(whole.means, CENTRES, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rows_belong_to_the_nearest_of_given_centres_where_products_lose_digits(dtype):
+    """Two clusters are 1e-8 (1e-4 in float32) of the range apart."""
+    rng, gap = np.random.default_rng(0), 1e-8 if dtype == np.float64 else 1e-4
+    labels = rng.integers(3, size=3000)
+    centres = np.array([[1.0, 1.0], [1.0, 1.0 + gap], [-1.0, -1.0]])
+    X = (centres[labels] + 0.1 * gap * rng.uniform(-1, 1, (3000, 2))).astype(dtype)
+    start = fastem.fit(X, 3, covariance_type="spherical", init={"means": centres}, reg_covar=0, max_iter=0)
+    np.testing.assert_allclose(start.weights, np.bincount(labels) / 3000, rtol=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 def test_a_centre_without_rows_is_a_start_too():
     far = np.concatenate([CENTRES, [[1e3, 1e3]]])

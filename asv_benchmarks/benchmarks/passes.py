@@ -442,6 +442,23 @@ class Start:
         fastem.fit(self.X, k, init=init, max_iter=0, rng=0)
 
 
+class StartOfMany:
+    """The initial model of many components in many features."""
+
+    params = ("auto", "means")
+    param_names = ("init",)
+
+    def setup(self, init):
+        rng = np.random.default_rng(0)
+        centres = 1.2 * rng.normal(size=(256, 128))
+        self.X = (centres[rng.integers(256, size=60_000)] + rng.normal(size=(60_000, 128))).astype(np.float32)
+        self.init = "auto" if init == "auto" else {"means": centres}
+        self.time_start(init)
+
+    def time_start(self, init):
+        fastem.fit(self.X, 256, covariance_type="diag", init=self.init, max_iter=0, rng=0)
+
+
 class Silhouette:
     """All distances between 12,000 rows."""
 

@@ -46,6 +46,7 @@ _SETTLED = 1e-3  # Lloyd's iterations end when one lowers the error by less than
 _WORTH = 1e-3  # a breath must lower the error by this part of it
 _ITERATIONS = np.int64(20)  # of Lloyd's in each half of a breath
 _ONE = np.int64(1)  # after a breath in vain
+_FEW = 5  # centres of a breath, below which there is one less after one in vain, and above half as many
 _NUDGE = 0.01  # root mean squared distances between a centre and the one that is put beside it
 _EMPTY = 1e-10  # of all weight: what rounding may leave of the weight of a centre that has lost its points
 _NEIGHBOURS = 1.1  # mean distances between nearest centres, within which one removal protects the others
@@ -287,7 +288,7 @@ def breathe(tiles, everyone, centres, noise, limits, more, totals, sums, errors,
             error = lower
             copy_centres(more, centres, K)
         else:
-            count -= 1
+            count = count // 2 if count > _FEW else count - 1
             copy_centres(centres, more, K)
             settle(tiles, more, K, _ONE, totals, sums, errors, uses)
             used += 1
