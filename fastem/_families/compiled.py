@@ -133,7 +133,7 @@ class KernelPass(Pass[S]):
         if self.slots > 1:  # a sum of one costs more than the pass over a few hundred rows
             sums = type(sums)(*[array.sum(axis=0, keepdims=True) for array in sums])
         del self._sums  # free the largest arrays of a fit before `collect` allocates its own
-        for array in sums:  # NumPy takes much longer for a number than for an array of one
+        for array in sums:  # NumPy takes twice as long for a number as for an array of one
             if array.size and not every(np.isfinite(array)):
                 return None
         merged = type(sums)(*[array[0] for array in sums])

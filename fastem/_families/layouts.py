@@ -185,7 +185,8 @@ class _Matrices(Layout):
         return ratios
 
     def logarithms(self, parameters: GaussianParameters) -> FloatArray:
-        return logarithms_of(parameters.factors)
+        known = vars(parameters).get("_factors")
+        return logarithms_of(cholesky(parameters.covariances) if known is None else known)
 
     def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         return from_logarithms(logarithms.reshape(shape[0], -1), shape[1])
