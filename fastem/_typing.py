@@ -160,9 +160,8 @@ class Rows(NamedTuple):
 
     def known(self) -> dict[str, Array]:
         """Return the arrays that are not None, by name. X comes first."""
-        arrays = self._asdict()
-        del arrays["where"], arrays["start"], arrays["columns"], arrays["names"], arrays["kept"]
-        return {name: array for name, array in arrays.items() if array is not None}
+        arrays = zip(self._fields[2:6], self[2:6], strict=True)
+        return {name: array for name, array in arrays if array is not None}
 
     def column(self, j: int) -> str:
         """The name of a column in quotes, or its number in X if it has no name, for messages."""

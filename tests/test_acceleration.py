@@ -178,6 +178,18 @@ def test_a_gaussian_comes_back_from_its_point(covariance_type):
     assert family.from_vector(np.full_like(point, np.nan), parameters) is None
 
 
+@pytest.mark.parametrize("covariance_type", ["full", "tied"])
+def test_factors_that_are_known_change_no_bit_of_a_point(covariance_type):
+    family = GAUSSIANS[covariance_type]
+    X = np.random.default_rng(0).normal(size=(2, 3, 3))[: 1 if covariance_type == "tied" else 2]
+    parameters = family.origin(2, 3)._replace(covariances=X @ X.transpose(0, 2, 1))
+    point = family.to_vector(parameters)
+    parameters.remember(parameters.factors)
+    np.testing.assert_array_equal(family.to_vector(parameters), point)
+    leapt = family.from_vector(point, parameters)
+    np.testing.assert_array_equal(leapt.factors, leapt._replace(weights=leapt.weights).factors)
+
+
 def test_collinear_features_stay_collinear():
     family = GAUSSIANS["full"]
     rng = np.random.default_rng(0)

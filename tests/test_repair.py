@@ -9,7 +9,7 @@ from fastem import FitStatus
 from fastem._families.floor import clear_total
 from fastem._families.frame import Frame, Moments
 from fastem._families.layouts import Diag, Full, GaussianParameters, Spherical
-from fastem._families.matrices import cholesky, invert_lower
+from fastem._families.matrices import cholesky, invert_lower, symmetric
 
 pytestmark = pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 
@@ -309,3 +309,11 @@ def test_factors_that_are_left_are_those_of_the_covariances():
     assert start.factors is fresh
     other = start._replace(covariances=4 * start.covariances)
     np.testing.assert_array_equal(other.factors, 2 * fresh)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (2, 4, 4), (0, 2, 2), (3, 9, 9)])
+def test_the_lower_triangle_tells_symmetric_matrices(shape):
+    matrices = np.random.default_rng(0).normal(size=shape)
+    expected = np.tril(matrices) + np.swapaxes(np.tril(matrices, -1), -1, -2)
+    np.testing.assert_array_equal(symmetric(matrices), expected)
+    np.testing.assert_array_equal(symmetric(np.repeat(matrices, 2, axis=-1)[..., ::2]), expected)

@@ -168,15 +168,16 @@ def ascend(
         run.history.append(objective.value(statistics, current.parameters))
         run.log_likelihood = objective.log_likelihood(statistics)
         means.append(run.objective / statistics.total_weight)
-        if watch(run.n_iter, run):
+        iteration = run.n_iter
+        if watch(iteration, run):
             run.status = FitStatus.STOPPED
             return run
         rounding = _rounding(statistics, means[-1])
-        if run.n_iter == 0 and limits.tol > 0:
+        if iteration == 0 and limits.tol > 0:
             before_start = objective.mean_before(current)
             earlier = [mean for mean in before_start if means[0] - mean + _ROUGH < _LITTLE * limits.tol]
         stop = limits.converged(earlier + means) and leapt is None
-        if run.n_iter > 0 and not current.reseeded:
+        if iteration > 0 and not current.reseeded:
             fall = means[-2] - means[-1]
             if limits.tol > 0:
                 stop = stop and (squarem is None or squarem.settled(means, limits.tol))

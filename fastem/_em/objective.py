@@ -99,12 +99,7 @@ class Likelihood(Objective[P]):
 
     def m_step(self, statistics: Statistics[Any], reseeds: int | None = None) -> Maximised[P]:
         constant = self.constant if self.family.missing else None
-        given: dict[str, Any] = {
-            "held": self.fixed,
-            "prior": self.prior,
-            "constant": constant,
-            "total": self._total,
-        }
+        given = {"held": self.fixed, "prior": self.prior, "constant": constant, "total": self._total}
         if self.fixed is not None and (self.fixed.parameters.weights[self.fixed.of("weights")] == 0).any():
             reseeds = 0  # it would lose its rows again
         maximised = maximise(statistics, self.reg_covar, reseeds, **given)

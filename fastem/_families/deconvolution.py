@@ -4,7 +4,7 @@ import numpy as np
 
 from fastem._families.frame import Frame
 from fastem._families.layouts import GaussianParameters, GaussianSums, Layout
-from fastem._families.matrices import diagonals, identity, invert_lower, lower
+from fastem._families.matrices import diagonals, identity, invert_lower, symmetric
 from fastem._kernels._measured import MeasuredParams, MeasuredSums
 from fastem._typing import FloatArray
 
@@ -80,8 +80,8 @@ def measured_sums(layout: Layout, params: MeasuredParams, merged: MeasuredSums) 
         scatter = np.square(factors[:, 0]) * (weights[:, None] + merged.second[:, 0])
     else:
         first = np.einsum("kij,kj->ki", factors, merged.first)
-        whitened = np.where(lower(d), merged.second, merged.second.transpose(0, 2, 1))
-        scatter = factors @ (whitened + weights[:, None, None] * identity(d)) @ factors.transpose(0, 2, 1)
+        whitened = symmetric(merged.second) + weights[:, None, None] * identity(d)
+        scatter = factors @ whitened @ factors.transpose(0, 2, 1)
         scatter = (scatter + scatter.transpose(0, 2, 1)) / 2  # the product rounds the triangles differently
     return GaussianSums(params.means, weights, first, _of_layout(layout, scatter, k, d))
 

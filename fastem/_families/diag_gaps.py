@@ -48,7 +48,7 @@ class WithGaps:
         dtype = pass_dtype_of_diagonals(dtype, variances)
         inverse, means = 1 / np.sqrt(variances), parameters.means.astype(dtype)
         return DiagGapsParams(
-            **common(parameters.weights, frame, 0.0, dtype),
+            *common(parameters.weights, frame, 0.0, dtype),
             means=means,
             whiteners=(ROOT * inverse).astype(dtype),
             offsets=(ROOT * inverse * means).astype(dtype),

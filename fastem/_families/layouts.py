@@ -15,13 +15,14 @@ from fastem._families.frame import Frame
 from fastem._families.matrices import (
     cholesky,
     diagonals,
+    every,
     factors_of,
     from_logarithms,
     identity,
     invert_lower,
     logarithms_of,
-    lower,
     spread,
+    symmetric,
     times,
 )
 from fastem._families.packed import common, new_sums_of, ones
@@ -47,7 +48,7 @@ class _Parameters(NamedTuple):
 class GaussianParameters(_Parameters):
     """Parameters in the standard coordinates of a frame, or in user units."""
 
-    # There is no `__slots__`, so that an M-step leaves the factors to the E-step.
+    # There is no `__slots__`, so that an M-step leaves the factors to the E-step and to leaps.
 
     @property
     def factors(self) -> FloatArray:
@@ -144,8 +145,8 @@ class Layout(ABC):
         """Return the diagonal of each covariance, (m, d)."""
 
     @abstractmethod
-    def logarithms(self, covariances: FloatArray) -> FloatArray:
-        """Return covariances as numbers that have no bounds, such as log-variances."""
+    def logarithms(self, parameters: GaussianParameters) -> FloatArray:
+        """Return the covariances as numbers that have no bounds, such as log-variances."""
 
     @abstractmethod
     def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
@@ -175,15 +176,17 @@ class _Matrices(Layout):
             # The trace of the precision is the sum of the inverse eigenvalues. No row of the precision is
             # longer than the largest of them.
             large = np.einsum("kij,kij->k", inverses, inverses) < 1 / _LARGE
-        inverses, small = inverses[large], ~large & np.isfinite(scaled).all(axis=(1, 2))
-        ratios = np.full_like(variances, np.nan)  # that of what is no number
+        ratios, inverses = np.full_like(variances, np.nan), inverses[large]  # NaN of what is no number
         with np.errstate(divide="ignore"):  # a ratio beyond some 1e154 is infinite
             ratios[large] = 1 / np.linalg.norm(inverses.transpose(0, 2, 1) @ inverses, axis=2)
-        ratios[small] = np.linalg.eigvalsh(scaled[small])
+        if not every(large):
+            small = ~large & np.isfinite(scaled).all(axis=(1, 2))
+            ratios[small] = np.linalg.eigvalsh(scaled[small])
         return ratios
 
-    def logarithms(self, covariances: FloatArray) -> FloatArray:
-        return logarithms_of(covariances)
+    def logarithms(self, parameters: GaussianParameters) -> FloatArray:
+        known = vars(parameters).get("_factors")
+        return logarithms_of(cholesky(parameters.covariances) if known is None else known)
 
     def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         return from_logarithms(logarithms.reshape(shape[0], -1), shape[1])
@@ -220,18 +223,17 @@ class Full(_Matrices):
         whiteners *= ROOT
         means = parameters.means.astype(dtype)
         return params_type(parameters.means.shape[1])(
-            **common(parameters.weights, frame, log2_determinants, dtype),
+            *common(parameters.weights, frame, log2_determinants, dtype),
             means=means,
             whiteners=whiteners.astype(dtype, copy=False),
             offsets=np.einsum("kij,kj->ki", whiteners, means).astype(dtype, copy=False),
         )
 
     def collect(self, params: Any, sums: Sums) -> GaussianSums:
-        means = params.means.astype(np.float64)
+        means = params.means.astype(np.float64, copy=False)
         # The kernel sums r z x'. The lower triangle of this minus first mean' is the scatter.
         scatter = sums.second - sums.first[:, :, None] * means[:, None, :]
-        scatter = np.where(lower(scatter.shape[1]), scatter, scatter.transpose(0, 2, 1))
-        return GaussianSums(means, sums.weights, sums.first, scatter)
+        return GaussianSums(means, sums.weights, sums.first, symmetric(scatter))
 
     def scatter(self, parameters: GaussianParameters, weights: FloatArray) -> FloatArray:
         return np.asarray(weights[:, None, None] * parameters.covariances)
@@ -257,7 +259,7 @@ class Tied(_Matrices):
         transposed = times(whitener.astype(np.float64, copy=False), parameters.means.T)
         transposed = transposed.astype(dtype, copy=False)
         return TiedParams(
-            **common(parameters.weights, frame, np.log2(diagonals(inverse)).sum(), dtype),
+            *common(parameters.weights, frame, np.log2(diagonals(inverse)).sum(), dtype),
             means=transposed.T.copy(),
             transposed_means=transposed[None],
             precisions=ones(transposed.shape[1], dtype),
@@ -271,8 +273,7 @@ class Tied(_Matrices):
         # For points of one component the kernel sums a lower triangle, for all others a full matrix that is
         # not symmetric.
         mixed, own = sums.second[0], sums.second[1]
-        own = np.where(lower(len(own)), own, own.T)
-        scatter = own + (mixed + mixed.T) / 2 + spread(whitened, sums.pivots)
+        scatter = symmetric(own) + (mixed + mixed.T) / 2 + spread(whitened, sums.pivots)
         scatter = times(colour, times(colour, scatter).T)
         # The products round the two triangles differently. The difference is large if the scales of the
         # features are far apart.
@@ -290,8 +291,8 @@ class Tied(_Matrices):
 class _Variances(Layout):
     """Covariances that are variances. Abstract: diag and spherical differ in their number."""
 
-    def logarithms(self, covariances: FloatArray) -> FloatArray:
-        return np.log(covariances)
+    def logarithms(self, parameters: GaussianParameters) -> FloatArray:
+        return np.log(parameters.covariances)
 
     def from_logarithms(self, logarithms: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         return np.exp(logarithms.reshape(shape))
@@ -312,7 +313,7 @@ class Diag(_Variances):
         inverse = 1 / np.sqrt(parameters.covariances)
         means = parameters.means.astype(dtype)
         return DiagParams(
-            **common(parameters.weights, frame, np.log2(inverse).sum(axis=1), dtype),
+            *common(parameters.weights, frame, np.log2(inverse).sum(axis=1), dtype),
             means=means,
             whiteners=(ROOT * inverse).astype(dtype),
             offsets=(ROOT * inverse * means).astype(dtype),
@@ -363,7 +364,7 @@ class Spherical(_Variances):
         dtype = pass_dtype_of_diagonals(dtype, parameters.covariances)
         log2_determinants = -0.5 * d * np.log2(parameters.covariances)
         return SphericalParams(
-            **common(parameters.weights, frame, log2_determinants, dtype),
+            *common(parameters.weights, frame, log2_determinants, dtype),
             means=parameters.means.astype(dtype),
             precisions=(_HALF_LOG2_E / parameters.covariances).astype(dtype),
         )

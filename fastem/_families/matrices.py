@@ -1,7 +1,7 @@
 """Triangles, inverses and Cholesky factors of stacks of small matrices, (m, d, d). Products of wide ones."""
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ _FEW = 1 << 18
 _FEW_ROWS = 128  # the same for Cholesky factors
 # Products of points up to this squared length lose at most some 1e-12 of a gap of length 1.
 _NO_LOSS = 1e4
+_MIRRORS = 4  # of so many sizes of matrices, each of which is as large as a matrix
 _SMALL = 8  # triangular matrices of up to this size are inverted as general matrices
 # For few small matrices, what NumPy does around LAPACK takes several times as long as LAPACK. NumPy does not
 # document the functions without it.
@@ -25,15 +26,22 @@ _eigen: Any = getattr(_lapack, "eigh_lo", np.linalg.eigh)
 
 
 @cache
-def lower(d: int) -> Array:
-    """Return the mask of the lower triangle of a matrix, with the diagonal."""
-    return np.tri(d, dtype=bool)
-
-
-@cache
 def _above(d: int) -> Array:
     """Return the mask of what is above the diagonal of a matrix."""
-    return ~lower(d)
+    return ~np.tri(d, dtype=bool)
+
+
+def symmetric(matrices: FloatArray) -> FloatArray:
+    """Return symmetric matrices (..., d, d) from their lower triangles, in half of the time of `where`."""
+    shape = matrices.shape
+    return matrices.reshape(-1, shape[-1] ** 2).take(_mirror(shape[-1]), axis=1).reshape(shape)
+
+
+@lru_cache(_MIRRORS)
+def _mirror(d: int) -> Array:
+    """Return where each number of a symmetric matrix is in the lower triangle."""
+    places = np.arange(d * d).reshape(d, d)
+    return np.where(_above(d), places.T, places).ravel()
 
 
 @cache
@@ -109,12 +117,13 @@ def cholesky(matrices: FloatArray) -> FloatArray:
         return np.concatenate([cholesky(matrix[None]) for matrix in matrices])
 
 
-def logarithms_of(matrices: FloatArray) -> FloatArray:
+def logarithms_of(roots: FloatArray) -> FloatArray:
     """Return what is left of each feature given those before it: log-deviations and coefficients, (m, ...).
 
     These are the factors of L D L' with ones on the diagonal of L. Features that are collinear stay so.
+
+    IN the Cholesky factors of matrices
     """
-    roots = cholesky(matrices)
     deviations = diagonals(roots)
     coefficients = (roots / deviations[:, None, :])[:, *_below(roots.shape[1])]
     return np.concatenate([np.log(deviations), coefficients], axis=1)

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from fastem._families.frame import Frame
-from fastem._families.matrices import every
 from fastem._kernels._params import Sums
-from fastem._typing import FloatArray
+from fastem._typing import Array, FloatArray
 
 
 def new_sums_of(slots: int, k: int, d: int, second: tuple[int, int, int], pivots: int) -> Sums:
@@ -24,15 +23,10 @@ def new_sums_of(slots: int, k: int, d: int, second: tuple[int, int, int], pivots
 
 def common(
     weights: FloatArray, frame: Frame, log2_determinants: FloatArray | float, dtype: np.dtype[Any]
-) -> dict[str, Any]:
-    """Return the fields that the params of all layouts have, by name."""
+) -> tuple[Array, Array, Array]:
+    """Return the first fields of the params of all layouts: shift, inverse_scale and log2_weights."""
     log2_weights = _log2(weights) + log2_determinants
-    shift, inverse_scale = frame.in_dtype(dtype)
-    return {
-        "shift": shift,
-        "inverse_scale": inverse_scale,
-        "log2_weights": log2_weights.astype(dtype, copy=False),
-    }
+    return *frame.in_dtype(dtype), log2_weights.astype(dtype, copy=False)
 
 
 @cache
@@ -43,7 +37,7 @@ def ones(k: int, dtype: np.dtype[Any]) -> Any:
 
 def _log2(weights: FloatArray) -> FloatArray:
     """Return the logarithms of weights, which are -inf for weights of zero."""
-    if every(weights > 0):
+    if np.count_nonzero(weights) == len(weights):
         return np.asarray(np.log2(weights))
     with np.errstate(divide="ignore"):
         return np.asarray(np.log2(weights))

@@ -13,8 +13,8 @@ def point_of(layout: Layout, constraint: Constraint, parameters: GaussianParamet
     """Return the point of parameters, or None if a line between points leaves the constraint."""
     if not constraint.straight:
         return None
-    weights, means, covariances = parameters
-    return np.concatenate([np.sqrt(weights), means.ravel(), layout.logarithms(covariances).ravel()])
+    logarithms = layout.logarithms(parameters).ravel()
+    return np.concatenate([np.sqrt(parameters.weights), parameters.means.ravel(), logarithms])
 
 
 def parameters_at(
@@ -27,9 +27,14 @@ def parameters_at(
         covariances = layout.from_logarithms(logarithms, like.covariances.shape)
         parameters = GaussianParameters(weights_of(roots), means.reshape(k, d), covariances)
         valid = all(every(np.isfinite(array)) for array in parameters)
-        valid = valid and every(layout.pivots(covariances, d) > 0)
-    if not valid or constraint.direct:
-        return parameters if valid else None
+        factors = layout.factors(covariances) if valid else None
+        valid = valid and every(layout.pivots(covariances, d, factors) > 0)
+    if not valid:
+        return None
+    if constraint.direct:
+        if factors is not None:
+            parameters.remember(factors)
+        return parameters
     # Leaps multiply rounding errors, which would leave the constraint more and more.
     ones, rest = np.ones(k), np.zeros((k, d))
     sums = GaussianSums(parameters.means, ones, rest, layout.scatter(parameters, ones))

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastem._families.frame import Frame
 from fastem._families.layouts import GaussianParameters, GaussianSums
-from fastem._families.matrices import identity, invert_lower, lower
+from fastem._families.matrices import identity, invert_lower, symmetric
 from fastem._kernels._incomplete import IncompleteParams
 from fastem._kernels._layout import VECTOR_BYTES
 from fastem._typing import Array, FloatArray
@@ -100,5 +100,4 @@ def regressions(V: FloatArray, observed: Array) -> Regressions:
 
 def full_triangle(matrices: FloatArray) -> FloatArray:
     """Return symmetric matrices (m, d, d) from their lower triangles, (m, d, d or more)."""
-    matrices = matrices[:, :, : matrices.shape[1]]
-    return np.where(lower(matrices.shape[1]), matrices, matrices.transpose(0, 2, 1))
+    return symmetric(matrices[:, :, : matrices.shape[1]])

@@ -24,15 +24,18 @@ class About(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(name for names in self.named for name in names)
+        weight, labels, noise = self.named
+        return weight + labels + noise
 
     @property
     def arrays(self) -> tuple[Any, Any, Any]:
         """What is no name."""
-        weight, labels, noise = (
-            None if names else given for names, given in zip(self.named, self, strict=True)
+        weight, labels, noise = self.named
+        return (
+            None if weight else self.sample_weight,
+            None if labels else self.labels,
+            None if noise else self.noise,
         )
-        return weight, labels, noise
 
     def with_columns(self, columns: Iterable[Array]) -> "About":
         """Return the same with columns in place of `names`."""

@@ -46,10 +46,10 @@ class _PlainTotals(_Totals):
 
     def moments(self) -> Moments:
         weights, means, squares = (a[: self.used] for a in self.arrays)
-        total = weights.sum()
         with np.errstate(all="ignore"):
             if self.used == 1:  # the rest would take longer than the pass over a few hundred rows
-                return Moments(float(total), means[0], squares[0] / total)
+                return Moments(float(weights[0]), means[0], squares[0] / weights[0])
+            total = weights.sum()
             share = weights / total
             origin = means[np.argmax(weights)]  # makes the variance of a constant feature exactly 0
             mean = origin + share @ (means - origin)
