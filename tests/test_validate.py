@@ -48,7 +48,8 @@ def with_value(value, row=17, column=1):
         (np.array([[10**400, 1]] * 5, dtype=object), TypeError, "X must hold real numbers"),
         (1e-155 * GOOD, ValueError, "X must have columns of standard deviation 1e-151 at least.*column 0"),
         (1e-310 * GOOD, ValueError, "X must have columns of standard deviation 1e-151 at least.*column 0"),
-        (np.array([1.0, 1e-170]) * GOOD, ValueError, "column 1 has 0. Rescale"),
+        (np.array([1.0, 1e-170]) * GOOD, ValueError, "column 1 is not constant, but the squares of"),
+        (1e-200 * GOOD, ValueError, "column 0 is not constant, but the squares of its differences underflow"),
         (1e200 * GOOD, ValueError, "X has values too large"),
     ],
 )

@@ -74,10 +74,13 @@ def _check_small(
                     first = np.where(np.isnan(first), _first_numbers(columns), first)
                 small[constant] |= _differ_by_next_to_nothing(columns, first)
     if small.any():
+        j = int(np.argmax(small))
+        has = f"has {np.sqrt(variance[j]):.3g}"
+        if variance[j] == 0:
+            has = "is not constant, but the squares of its differences underflow to 0 in float64"
         raise ValueError(
             f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant columns; "
-            f"column {_called(int(np.argmax(small)), names)} has {np.sqrt(variance[small][0]):.3g}. Rescale "
-            "the columns."
+            f"column {_called(j, names)} {has}. Rescale the columns."
         )
 
 
