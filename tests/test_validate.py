@@ -218,6 +218,17 @@ def test_a_start_that_is_not_positive_definite_cannot_be_built():
         fastem.GaussianMixture([1.0], [[0.0, 0.0]], [[[1.0, 2.0], [2.0, 1.0]]])
 
 
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_means_too_far_apart_for_float64_are_not_blamed_on_covariances(covariance_type):
+    message = r"means must be so near to each other .* that of component 1 is 1e\+200 in feature 1"
+    covariances = fastem.fit(GOOD, 2, covariance_type=covariance_type, max_iter=0).covariances
+    means = [[0.0, 0.0], [0.0, 1e200]]
+    with pytest.raises(ValueError, match=message):
+        fastem.GaussianMixture([0.5, 0.5], means, covariances, covariance_type=covariance_type)
+    with pytest.raises(ValueError, match=message):
+        fastem.fit(GOOD, 2, init={"means": means}, covariance_type=covariance_type)
+
+
 def test_a_constant_column_may_be_of_any_size():
     for value in (0.0, 1e-300, 5e-324, 1e-100, 1e150):
         X = np.column_stack([GOOD, np.full(100, value)])
