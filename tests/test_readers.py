@@ -251,6 +251,16 @@ def test_a_folder_as_other_programs_leave_it(tmp_path):
         fastem.fit(ds.dataset(tmp_path, partitioning="hive"), 3)
 
 
+@pytest.mark.parametrize("name", ["README.md", "part.csv", "z/part.crc", "EMPTY"])
+def test_a_folder_with_a_file_that_is_not_parquet(tmp_path, name):
+    pq.write_table(table(X), tmp_path / "X.parquet")
+    stray = tmp_path / name
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_text("" if name == "EMPTY" else "a, b\n0, 1\n")
+    with pytest.raises(ValueError, match=rf"have Parquet files alone, .*{name}' cannot be read: .* Move it"):
+        fastem.fit(tmp_path, 3)
+
+
 def test_a_dataset_of_some_row_groups(tmp_path):
     pq.write_table(table(X), tmp_path / "X.parquet", row_group_size=500)
     whole = ds.dataset(tmp_path / "X.parquet")

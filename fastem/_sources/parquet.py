@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ class ParquetReader(Reader):
             ) from None
         if not self._fragments:
             raise ValueError(f"X must have at least one Parquet file; {X!r} has none.")
+        _check_files(self._fragments)
         names = tuple(dataset.schema.names)
         if feature_names is not None:
             check_names_of_model(feature_names, names, "X")
@@ -152,6 +153,8 @@ def _open(X: Any) -> Any:
             if "duplicate field names" in str(error) and os.path.isfile(path):
                 names = pyarrow.parquet.read_schema(path).names
                 check_unique("X", names, names)
+            if os.path.isdir(path):  # without a schema to find, no file is read
+                _check_files(ds.dataset(path, pyarrow.schema([]), "parquet").get_fragments())
             raise ValueError(
                 f"X as a path must be a .csv or Parquet file, or a folder of Parquet files; {path!r} is "
                 f"none: {in_words(error)}. Read other files yourself{_how(path)}, and pass the rows."
@@ -159,6 +162,19 @@ def _open(X: Any) -> Any:
     if not isinstance(getattr(dataset, "format", None), ds.ParquetFileFormat):
         raise ValueError("X must be a dataset of Parquet files. Pass a function that yields chunks instead.")
     return dataset
+
+
+def _check_files(fragments: Iterable[Any]) -> None:
+    """Raise an error that names the first file that is not a Parquet file."""
+    for fragment in fragments:
+        try:
+            fragment.physical_schema  # noqa: B018
+        except (ValueError, OSError) as error:
+            raise ValueError(
+                "X as a folder or dataset must have Parquet files alone, beside files whose names begin with "
+                f". or _, which are left out; {fragment.path!r} cannot be read: {in_words(error)}. Move it "
+                "elsewhere."
+            ) from None
 
 
 def _how(path: str) -> str:
