@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import threading
 import time
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -280,6 +281,25 @@ def test_numbers_that_parquet_may_hold(tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "X.parquet")
     rows = np.column_stack([np.asarray(column).astype(np.float64) for column in columns.values()])
     assert same_fit(tmp_path / "X.parquet", rows, init="k-means++", rng=0)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_integers_of_parquet_that_float64_cannot_tell_apart(tmp_path, dtype):
+    numbers = np.random.default_rng(0).integers(0, 2**62, 2_000).astype(dtype)
+    numbers[0] = 2**62
+    with_gap = pa.array([*numbers.tolist()[:-1], None], pa.from_numpy_dtype(dtype))
+    path, options = tmp_path / "X.parquet", {"init": "k-means++", "rng": 0}
+    for column, missing in ((pa.array(numbers), "error"), (with_gap, "marginalise")):
+        pq.write_table(pa.table({"a": column, "b": X[:, 0]}), path, row_group_size=500)
+        with pytest.warns(fastem.FitWarning, match=f"X holds integers up to {2**62} in size"):
+            fastem.fit(path, 2, missing=missing, **options)
+    pq.write_table(pa.table({"a": numbers >> np.array(10, dtype), "b": numbers}), path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fastem.fit(path, 2, columns=["a"], **options)
+        fastem.kmeans(path, 2, columns=["a"], rng=0)
+    with pytest.warns(fastem.FitWarning, match="PRECISION"):
+        fastem.kmeans(path, 2, cache_dir=tmp_path, rng=0)
 
 
 @pytest.mark.parametrize(

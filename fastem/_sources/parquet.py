@@ -81,6 +81,8 @@ class ParquetReader(Reader):
         for fragment in self._fragments:
             self._check_schema(fragment)
         self.n_samples = sum(group.num_rows for fragment in self._fragments for group in fragment.row_groups)
+        # The first pass looks at how large they are.
+        self._integers = [name for name in columns if str(self._types[name]) in ("int64", "uint64")]
         self._has_text = any(_is_text(self._types[name]) for name in columns)
         single = all(str(self._types[name]) == "float" for name in columns)
         self._dtype = np.dtype(np.float32 if single else np.float64)
@@ -101,6 +103,7 @@ class ParquetReader(Reader):
                 for batch in batches:
                     yield self._chunk(f"the chunk of {fragment.path} at row {start}", batch)
                     start += len(batch)
+        self._integers = []
         if self.n_samples == 0:
             import pyarrow as pa
 
@@ -113,6 +116,8 @@ class ParquetReader(Reader):
 
     def _rows(self, batch: Any) -> Array | Columns:
         names = self.feature_names or ()
+        for name in self._integers:
+            self.largest_integer = max(self.largest_integer, _largest(batch.column(name)))
         if not self._has_text:
             return np.array([_numbers(batch.column(name)) for name in names], self._dtype).T
         are_text = tuple(_is_text(self._types[name]) for name in names)
@@ -200,6 +205,14 @@ def _check_type(name: str, kind: Any, texts: bool) -> None:
         raise TypeError(
             f"X must hold real numbers; column {name!r} has type {kind}. Choose others with columns=[...]."
         )
+
+
+def _largest(column: Any) -> int:
+    """Return the size of the largest integer of a column, or 0 if it has none."""
+    import pyarrow.compute as pc
+
+    least, most = pc.min_max(column).as_py().values()
+    return 0 if least is None else max(abs(least), abs(most))
 
 
 def _strings(column: Any) -> Array:

@@ -66,6 +66,7 @@ class Source(ABC):
     n_features: int
     feature_names: tuple[str, ...] | None
     stored_dtype: np.dtype[Any]
+    largest_integer = 0  # in size, of integers that were floats before anything looked at them
     dtype: np.dtype[Any]  # the dtype of the kernels, float32 or float64
     n_threads: int | None
     lazy = False  # whether only a cluster reads the rows

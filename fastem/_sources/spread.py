@@ -23,10 +23,12 @@ def check_spread(
     dtype: np.dtype[Any],
     moments: Moments,
     names: tuple[str, ...] | None = None,
+    largest: int = 0,
 ) -> None:
     """Raise an error if variances leave the range of float64, or are unknown. Warn if X has too few digits.
 
-    The `chunks`, of dtype `dtype`, are read only in the rare cases in which the moments are not enough.
+    The `chunks`, of dtype `dtype`, are read only in the rare cases in which the moments are not enough. The
+    `largest` of the integers that chunks had before they were floats is known, in size.
     """
     check_observed(moments, names)
     mean, variance = moments.mean, moments.variance
@@ -41,19 +43,25 @@ def check_spread(
             f"Column {_called(worst, names)} of X has mean {mean[worst]:.6g} and standard deviation "
             f"{np.sqrt(variance[worst]):.3g}, in {dtype}.",
         )
-    elif dtype.kind in "iu" and dtype.itemsize == 8:
-        sizes = (
-            max(abs(int(X[rows].min())), abs(int(X[rows].max())))
-            for X in (chunk.X for chunk in chunks())
-            if X.dtype.kind in "iu"
-            for rows in row_ranges(len(X))
+        return
+    if dtype.kind in "iu" and dtype.itemsize == 8:
+        largest = max(largest, _largest_integer(chunks()))
+    if largest > _LARGEST_INTEGER:
+        warn(
+            WarningCause.PRECISION,
+            f"X holds integers up to {largest} in size; float64 holds all integers only up to 2**53.",
         )
-        largest = max(sizes, default=0)
-        if largest > _LARGEST_INTEGER:
-            warn(
-                WarningCause.PRECISION,
-                f"X holds integers up to {largest} in size; float64 holds all integers only up to 2**53.",
-            )
+
+
+def _largest_integer(chunks: Iterable[Rows]) -> int:
+    """Return the size of the largest integer of chunks, of which some may be floats."""
+    sizes = (
+        max(abs(int(X[rows].min())), abs(int(X[rows].max())))
+        for X in (chunk.X for chunk in chunks)
+        if X.dtype.kind in "iu"
+        for rows in row_ranges(len(X))
+    )
+    return max(sizes, default=0)
 
 
 def _check_small(
