@@ -80,6 +80,7 @@ def test_an_interrupt_while_the_reader_is_awaited_ends_it():
             _thread.interrupt_main()
             time.sleep(0.1)
 
+    fastem.fit(X, 3, **OPTIONS)  # since an import that is interrupted cannot be repeated
     chunks = Watched(interrupt)
     with pytest.raises(KeyboardInterrupt) as error:
         fastem.fit(chunks, 3, **OPTIONS)
