@@ -198,3 +198,17 @@ def test_columns_that_are_never_observed_together(cut):
     rows[5, 0], weights[5] = 1.0, 0
     assert cause in told(fastem.fit, rows, 2, sample_weight=weights, **options)
     assert cause not in told(fastem.fit, cut(rows), 2, **options)
+
+
+def test_rows_whose_gaps_take_turns_need_no_pass_to_find_pairs():
+    rows = np.random.default_rng(0).normal(size=(10_000, 3))
+    gaps = rows.copy()
+    rows[-1, 0] = gaps[::2, 0] = np.nan
+    options = {"max_iter": 0, "init": np.arange(10_000) % 2, "missing": "marginalise"}
+
+    def passes(rows):
+        begun = []
+        told(fastem.fit, lambda: begun.append(1) or iter([rows]), 2, **options)
+        return len(begun)
+
+    assert passes(gaps) == passes(rows)

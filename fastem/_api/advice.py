@@ -8,6 +8,7 @@ import numpy as np
 
 from fastem._checks import row_ranges
 from fastem._em.flat import Flat, flat_columns
+from fastem._em.labellings import part_of
 from fastem._em.objective import Likelihood
 from fastem._families.base import Family
 from fastem._families.steps import P
@@ -125,8 +126,8 @@ def _together(rows: Rows, n_threads: int | None, columns: Array) -> FloatArray:
 
 
 def _never_together(rows: Rows, columns: Array) -> Array:
-    """Return which pairs of columns are never observed together in some of the rows."""
-    some = rows.part(slice(None, None, max(1, len(rows.X) // _LOOKED_AT)))
+    """Return which pairs of columns are never observed together in some of the rows, drawn at random."""
+    some = rows.part(part_of(len(rows.X), _LOOKED_AT, np.random.default_rng(0)))
     return np.asarray(_together(some, None, columns)[:-1].reshape(len(columns), -1) == 0)
 
 
