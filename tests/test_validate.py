@@ -229,6 +229,14 @@ def test_means_too_far_apart_for_float64_are_not_blamed_on_covariances(covarianc
         fastem.fit(GOOD, 2, init={"means": means}, covariance_type=covariance_type)
 
 
+@pytest.mark.parametrize("missing", ["error", "marginalise"])
+@pytest.mark.parametrize("value", [1e200, np.finfo(np.float64).max])
+def test_a_constant_whose_square_overflows_is_a_fault_of_X(value, missing):
+    X = np.column_stack([GOOD, np.full(100, value)])
+    with pytest.raises(ValueError, match="X has values too large"):
+        fastem.fit(X, 2, missing=missing)
+
+
 def test_a_constant_column_may_be_of_any_size():
     for value in (0.0, 1e-300, 5e-324, 1e-100, 1e150):
         X = np.column_stack([GOOD, np.full(100, value)])
