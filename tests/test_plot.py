@@ -340,6 +340,8 @@ def test_bad_input(model, iris_model, faithful, iris):
         (lambda: plot.classification(model, faithful, max_points=0), ValueError, "max_points"),
         (lambda: plot.ellipses(iris_model, features=(0, 1, 2)), ValueError, "two columns"),
         (lambda: plot.ellipses(model, levels=(0, 1)), ValueError, "levels"),
+        (lambda: plot.ellipses(model, levels="wide"), ValueError, "levels"),
+        (lambda: plot.classification(model, faithful, features=np.array(2)), ValueError, "got 2"),
         (lambda: plot.density(model, shares=(0.5, 1)), ValueError, "shares"),
         (lambda: plot.density(model, shares="half"), ValueError, "shares"),
         (lambda: plot.animate(faithful, 2, interval=-1), ValueError, "interval"),

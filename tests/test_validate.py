@@ -114,6 +114,8 @@ def test_k_may_be_a_numpy_integer():
         ({"init": random_model(0, "full", 2, 3)}, ValueError, "must have n_features=2"),
         ({"init": random_model(0, "diag", 2, 2)}, ValueError, "must have covariance_type='full'"),
         ({"n_init": 0}, ValueError, "n_init must be an integer of at least 1"),
+        ({"n_init": 10**30}, ValueError, r"n_init must be an integer of at least 1 and below 2\*\*63"),
+        ({"columns": np.array("a")}, TypeError, "columns must be a sequence of names"),
         ({"n_init": 1.5}, TypeError, "n_init must be an integer"),
         ({"tol": -1e-3}, ValueError, "tol must be a finite number of at least 0; got -0.001"),
         ({"tol": np.nan}, ValueError, "tol must be a finite number"),
