@@ -102,6 +102,14 @@ def test_measurements_are_not_few_values(rows):
     assert WarningCause.FEW_VALUES not in told(fastem.fit, rows, 1)
 
 
+@pytest.mark.parametrize("turns", ["first", "in turn"])
+def test_rows_without_few_values_are_met_wherever_they_are(turns):
+    few = np.arange(1_600) < 900 if turns == "first" else np.arange(1_600) % 3 == 0
+    for n in (1_000, 1_600):
+        column = np.where(few, np.arange(1_600) % 2, np.random.default_rng(0).normal(size=1_600))[:n, None]
+        assert WarningCause.FEW_VALUES not in told(fastem.fit, column, 1)
+
+
 def test_blocks_of_dask_tell_of_few_values():
     array = pytest.importorskip("dask.array")
     rows = array.from_array(np.column_stack([X, SEX]), chunks=(150, 4))

@@ -8,11 +8,11 @@ import numpy as np
 
 from fastem._checks import row_ranges
 from fastem._em.flat import Flat, flat_columns
-from fastem._em.labellings import part_of
 from fastem._em.objective import Likelihood
 from fastem._families.base import Family
 from fastem._families.steps import P
 from fastem._report import WarningCause, warn
+from fastem._sources.parts import part_of
 from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray, Rows
 
