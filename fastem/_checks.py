@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from fastem._typing import Array, FloatArray
 
 _CHUNK = 65536
+_LARGEST_INTEGER = 2**63 - 1  # what loops and NumPy count to
 
 
 def in_words(error: Exception) -> str:
@@ -25,6 +26,11 @@ def row_ranges(n: int) -> Iterator[slice]:
 def is_sparse(value: Any) -> bool:
     """Whether a value is a sparse matrix or array of SciPy."""
     return hasattr(value, "toarray") and hasattr(value, "nnz")
+
+
+def is_iterable(value: Any) -> bool:
+    """Whether a value can be iterated over. An array of no dimension says that it can, and cannot."""
+    return isinstance(value, Iterable) and getattr(value, "ndim", 1) != 0
 
 
 def check_numeric(value: Any, name: str) -> Array:
@@ -98,6 +104,8 @@ def check_integer(name: str, value: Any, least: int, remedy: str = "Pass a plain
         raise TypeError(f"{rule}; got {value!r} of type {type(value).__name__}. {remedy}") from None
     if integer < least:
         raise ValueError(f"{rule}; got {integer}. {remedy}")
+    if integer > _LARGEST_INTEGER:
+        raise ValueError(f"{rule} and below 2**63; got {integer}. {remedy}")
     return integer
 
 
@@ -172,7 +180,8 @@ def check_feature_names(names: Any, d: int) -> tuple[str, ...] | None:
 
 def check_features(parameter: str, features: Any, d: int, names: Sequence[str] | None) -> list[int]:
     """Return the numbers of features of a model, in the order given. One may stand for itself."""
-    if isinstance(features, (str, int, np.integer)) and not isinstance(features, bool):
+    one = isinstance(features, (str, int, np.integer)) and not isinstance(features, bool)
+    if one or (isinstance(features, np.ndarray) and features.ndim == 0):
         features = [features]
     if not isinstance(features, (Sequence, np.ndarray)) or len(features) == 0:
         raise TypeError(

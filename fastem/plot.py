@@ -122,7 +122,7 @@ def density(
     ----------
     model : Mixture
         Its distribution must allow for marginals if it has more features than are drawn in one panel. Those
-        of categories and of your own do not.
+        of your own do not. A feature of categories can only be drawn alone.
     X : array of shape (n, d), table, or anything else that `fit` takes, optional
         Rows to draw. They also set the range of the picture.
     shares : sequence of float

@@ -102,6 +102,14 @@ def test_measurements_are_not_few_values(rows):
     assert WarningCause.FEW_VALUES not in told(fastem.fit, rows, 1)
 
 
+@pytest.mark.parametrize("turns", ["first", "in turn"])
+def test_rows_without_few_values_are_met_wherever_they_are(turns):
+    few = np.arange(1_600) < 900 if turns == "first" else np.arange(1_600) % 3 == 0
+    for n in (1_000, 1_600):
+        column = np.where(few, np.arange(1_600) % 2, np.random.default_rng(0).normal(size=1_600))[:n, None]
+        assert WarningCause.FEW_VALUES not in told(fastem.fit, column, 1)
+
+
 def test_blocks_of_dask_tell_of_few_values():
     array = pytest.importorskip("dask.array")
     rows = array.from_array(np.column_stack([X, SEX]), chunks=(150, 4))
@@ -133,7 +141,7 @@ def test_columns_in_which_a_component_is_singular(more, options):
     rows = np.column_stack([X, *columns]).astype(options.pop("dtype"))
     for kind in types if "distribution" not in options else types[:1]:
         found = told(fastem.fit, rows, 2, covariance_type=kind, **options)
-        whose = "All components" if kind == "tied" else "Components 0, 1"
+        whose = "In each component" if kind == "tied" else "In components 0, 1"
         (details,) = found.values()  # the cause may be MASS, since all rows are in a plane
         assert f"{whose}: {text}." in details
     if more != "both" and not options.get("distribution"):
@@ -149,17 +157,27 @@ def test_names_of_singular_columns_and_one_component_alone():
     rows.loc[labels == 1, "b"] = 8.0
     for kind in ("full", "diag"):
         details = told(fastem.fit, rows, 2, init=labels, covariance_type=kind)[WarningCause.MASS]
-        assert "Component 1: column 'b' is constant." in details
+        assert "In component 1: column 'b' is constant or nearly so." in details
     kinds = {"a": "gaussian", "b": "gaussian", "c": "gaussian", "same": "lognormal"}
     details = told(fastem.fit, rows.assign(same=2.0, b=X[:, 0]), 2, distribution=kinds, init=labels)
-    assert "Components 0, 1: column 'same' is constant." in details[WarningCause.DEGENERATE]
+    assert "In components 0, 1: column 'same' is constant." in details[WarningCause.DEGENERATE]
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag"])
+def test_columns_that_are_constant_in_components_alone(kind):
+    labels = np.arange(400) % 2
+    depends = labels + 1e-5 * X[:, 0]  # nearly constant in each component
+    rows = np.column_stack([depends, 2 * depends, X[:, 1], np.full(400, 3.0)])
+    (details,) = told(fastem.fit, rows, 2, init=labels, covariance_type=kind).values()
+    whose = "In each component" if kind == "tied" else "In components 0, 1"
+    assert f"{whose}: column 3 is constant, and columns 0 and 1 are constant or nearly so." in details
 
 
 def test_a_component_of_few_rows():
     labels = np.minimum(np.arange(400), 1)
     labels[:3] = 0
     details = told(fastem.fit, X, 2, init=labels, max_iter=0)[WarningCause.DEGENERATE]
-    assert "Component 0: about 3 rows, too few for 3 columns." in details
+    assert "In component 0: about 3 rows, too few for 3 columns." in details
 
 
 def test_select_tells_why_types_cannot_be_chosen():
@@ -188,3 +206,17 @@ def test_columns_that_are_never_observed_together(cut):
     rows[5, 0], weights[5] = 1.0, 0
     assert cause in told(fastem.fit, rows, 2, sample_weight=weights, **options)
     assert cause not in told(fastem.fit, cut(rows), 2, **options)
+
+
+def test_rows_whose_gaps_take_turns_need_no_pass_to_find_pairs():
+    rows = np.random.default_rng(0).normal(size=(10_000, 3))
+    gaps = rows.copy()
+    rows[-1, 0] = gaps[::2, 0] = np.nan
+    options = {"max_iter": 0, "init": np.arange(10_000) % 2, "missing": "marginalise"}
+
+    def passes(rows):
+        begun = []
+        told(fastem.fit, lambda: begun.append(1) or iter([rows]), 2, **options)
+        return len(begun)
+
+    assert passes(gaps) == passes(rows)

@@ -316,6 +316,7 @@ PLAIN = fastem.GaussianMixture([0.5, 0.5], np.zeros((2, 3)), np.ones((2, 3)), "d
         (lambda: MODEL.merge([[0], [0, 1]]), ValueError, "groups must be .* have each of 0 to 1 once"),
         (lambda: MODEL.merge([[0]]), ValueError, "groups must be .* have each of 0 to 1 once"),
         (lambda: MODEL.merge([[0, 1], []]), ValueError, "groups must be .* none that is empty"),
+        (lambda: MODEL.merge(np.array(0)), TypeError, "groups must be sequences"),
         (lambda: MODEL.merge([0, 1]), TypeError, r"groups must be .* Pass \[\[0, 1\], \[2\]\]"),
         (lambda: MODEL.merge_order(np.ones((9, 3))).groups(3), ValueError, "n_clusters must be at most"),
     ],

@@ -177,7 +177,26 @@ def test_other_distributions(faithful):
     assert [ax.get_xlabel() for ax in axes[2]] == ["size", "count", "kind"]
     assert [text.get_text() for text in axes[2, 0].get_yticklabels()] == ["a", "b"]
     with pytest.raises(TypeError, match="density of features"):
-        plot.density(mixed, table)
+        plot.density(mixed, table, features=["size", "count"])
+
+
+def test_lines_of_equal_density_need_numbers():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"size": rng.normal(size=200), "kind": rng.choice(["a", "b"], 200)})
+    mixed = fastem.fit(table, 2, distribution={"size": "gaussian", "kind": "categorical"}, rng=0)
+    for X in (None, table):
+        with pytest.raises(TypeError, match=r"^features must .* column 'kind' holds categories, such as 'a'"):
+            plot.density(mixed, X)
+        for feature in ("size", "kind"):
+            assert plot.density(mixed, X, features=[feature]).get_xlabel() == feature
+
+
+def test_the_density_of_counts_beside_measurements():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"size": rng.normal(size=200), "count": rng.poisson(5, 200)})
+    mixed = fastem.fit(table, 2, distribution={"size": "gaussian", "count": "poisson"}, rng=0)
+    for ax in (plot.density(mixed), plot.density(mixed, table)):
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("size", "count")
 
 
 def test_k_means_has_centres(faithful):
@@ -321,6 +340,8 @@ def test_bad_input(model, iris_model, faithful, iris):
         (lambda: plot.classification(model, faithful, max_points=0), ValueError, "max_points"),
         (lambda: plot.ellipses(iris_model, features=(0, 1, 2)), ValueError, "two columns"),
         (lambda: plot.ellipses(model, levels=(0, 1)), ValueError, "levels"),
+        (lambda: plot.ellipses(model, levels="wide"), ValueError, "levels"),
+        (lambda: plot.classification(model, faithful, features=np.array(2)), ValueError, "got 2"),
         (lambda: plot.density(model, shares=(0.5, 1)), ValueError, "shares"),
         (lambda: plot.density(model, shares="half"), ValueError, "shares"),
         (lambda: plot.animate(faithful, 2, interval=-1), ValueError, "interval"),

@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import threading
 import time
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -79,6 +80,7 @@ def test_an_interrupt_while_the_reader_is_awaited_ends_it():
             _thread.interrupt_main()
             time.sleep(0.1)
 
+    fastem.fit(X, 3, **OPTIONS)  # since an import that is interrupted cannot be repeated
     chunks = Watched(interrupt)
     with pytest.raises(KeyboardInterrupt) as error:
         fastem.fit(chunks, 3, **OPTIONS)
@@ -251,6 +253,16 @@ def test_a_folder_as_other_programs_leave_it(tmp_path):
         fastem.fit(ds.dataset(tmp_path, partitioning="hive"), 3)
 
 
+@pytest.mark.parametrize("name", ["README.md", "part.csv", "z/part.crc", "EMPTY"])
+def test_a_folder_with_a_file_that_is_not_parquet(tmp_path, name):
+    pq.write_table(table(X), tmp_path / "X.parquet")
+    stray = tmp_path / name
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_text("" if name == "EMPTY" else "a, b\n0, 1\n")
+    with pytest.raises(ValueError, match=rf"have Parquet files alone, .*{name}' cannot be read: .* Move it"):
+        fastem.fit(tmp_path, 3)
+
+
 def test_a_dataset_of_some_row_groups(tmp_path):
     pq.write_table(table(X), tmp_path / "X.parquet", row_group_size=500)
     whole = ds.dataset(tmp_path / "X.parquet")
@@ -270,6 +282,25 @@ def test_numbers_that_parquet_may_hold(tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "X.parquet")
     rows = np.column_stack([np.asarray(column).astype(np.float64) for column in columns.values()])
     assert same_fit(tmp_path / "X.parquet", rows, init="k-means++", rng=0)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_integers_of_parquet_that_float64_cannot_tell_apart(tmp_path, dtype):
+    numbers = np.random.default_rng(0).integers(0, 2**62, 2_000).astype(dtype)
+    numbers[0] = 2**62
+    with_gap = pa.array([*numbers.tolist()[:-1], None], pa.from_numpy_dtype(dtype))
+    path, options = tmp_path / "X.parquet", {"init": "k-means++", "rng": 0}
+    for column, missing in ((pa.array(numbers), "error"), (with_gap, "marginalise")):
+        pq.write_table(pa.table({"a": column, "b": X[:, 0]}), path, row_group_size=500)
+        with pytest.warns(fastem.FitWarning, match=f"X holds integers up to {2**62} in size"):
+            fastem.fit(path, 2, missing=missing, **options)
+    pq.write_table(pa.table({"a": numbers >> np.array(10, dtype), "b": numbers}), path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fastem.fit(path, 2, columns=["a"], **options)
+        fastem.kmeans(path, 2, columns=["a"], rng=0)
+    with pytest.warns(fastem.FitWarning, match="PRECISION"):
+        fastem.kmeans(path, 2, cache_dir=tmp_path, rng=0)
 
 
 @pytest.mark.parametrize(

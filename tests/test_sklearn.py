@@ -602,3 +602,14 @@ def test_the_rule_of_convergence_can_be_any_function(faithful):
     model = fastem.fit(faithful, 2, tol=rule, rng=0)
     assert seen == [1, 2, 3, 4]
     assert (model.report.n_iter, model.report.status) == (3, FitStatus.CONVERGED)
+
+
+@pytest.mark.parametrize("kind", [GaussianMixture, BayesianGaussianMixture])
+def test_what_underflows_is_no_error_where_numpy_raises(kind):
+    rows = np.random.default_rng(0).normal(size=(30, 2)) + 8 * (np.arange(30) % 2)[:, None]
+    scaled = rows * [1e100, 1e-100]
+    with np.errstate(all="raise"):
+        model = kind(n_components=2, random_state=0).fit(scaled)
+        assert np.isfinite(model.predict_proba(scaled)).all()
+        assert np.isfinite(model.score_samples(scaled)).all()
+        assert sorted(np.bincount(model.predict(scaled))) == [15, 15]

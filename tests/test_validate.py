@@ -48,7 +48,8 @@ def with_value(value, row=17, column=1):
         (np.array([[10**400, 1]] * 5, dtype=object), TypeError, "X must hold real numbers"),
         (1e-155 * GOOD, ValueError, "X must have columns of standard deviation 1e-151 at least.*column 0"),
         (1e-310 * GOOD, ValueError, "X must have columns of standard deviation 1e-151 at least.*column 0"),
-        (np.array([1.0, 1e-170]) * GOOD, ValueError, "column 1 has 0. Rescale"),
+        (np.array([1.0, 1e-170]) * GOOD, ValueError, "column 1 is not constant, but the squares of"),
+        (1e-200 * GOOD, ValueError, "column 0 is not constant, but the squares of its differences underflow"),
         (1e200 * GOOD, ValueError, "X has values too large"),
     ],
 )
@@ -113,6 +114,8 @@ def test_k_may_be_a_numpy_integer():
         ({"init": random_model(0, "full", 2, 3)}, ValueError, "must have n_features=2"),
         ({"init": random_model(0, "diag", 2, 2)}, ValueError, "must have covariance_type='full'"),
         ({"n_init": 0}, ValueError, "n_init must be an integer of at least 1"),
+        ({"n_init": 10**30}, ValueError, r"n_init must be an integer of at least 1 and below 2\*\*63"),
+        ({"columns": np.array("a")}, TypeError, "columns must be a sequence of names"),
         ({"n_init": 1.5}, TypeError, "n_init must be an integer"),
         ({"tol": -1e-3}, ValueError, "tol must be a finite number of at least 0; got -0.001"),
         ({"tol": np.nan}, ValueError, "tol must be a finite number"),
@@ -215,6 +218,25 @@ def test_a_start_in_another_dtype_than_X(dtype):
 def test_a_start_that_is_not_positive_definite_cannot_be_built():
     with pytest.raises(ValueError, match="covariances must be positive definite"):
         fastem.GaussianMixture([1.0], [[0.0, 0.0]], [[[1.0, 2.0], [2.0, 1.0]]])
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_means_too_far_apart_for_float64_are_not_blamed_on_covariances(covariance_type):
+    message = r"means must be so near to each other .* that of component 1 is 1e\+200 in feature 1"
+    covariances = fastem.fit(GOOD, 2, covariance_type=covariance_type, max_iter=0).covariances
+    means = [[0.0, 0.0], [0.0, 1e200]]
+    with pytest.raises(ValueError, match=message):
+        fastem.GaussianMixture([0.5, 0.5], means, covariances, covariance_type=covariance_type)
+    with pytest.raises(ValueError, match=message):
+        fastem.fit(GOOD, 2, init={"means": means}, covariance_type=covariance_type)
+
+
+@pytest.mark.parametrize("missing", ["error", "marginalise"])
+@pytest.mark.parametrize("value", [1e200, np.finfo(np.float64).max])
+def test_a_constant_whose_square_overflows_is_a_fault_of_X(value, missing):
+    X = np.column_stack([GOOD, np.full(100, value)])
+    with pytest.raises(ValueError, match="X has values too large"):
+        fastem.fit(X, 2, missing=missing)
 
 
 def test_a_constant_column_may_be_of_any_size():

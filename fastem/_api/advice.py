@@ -12,6 +12,7 @@ from fastem._em.objective import Likelihood
 from fastem._families.base import Family
 from fastem._families.steps import P
 from fastem._report import WarningCause, warn
+from fastem._sources.parts import part_of
 from fastem._sources.passes import Source
 from fastem._typing import Array, FloatArray, Rows
 
@@ -125,8 +126,8 @@ def _together(rows: Rows, n_threads: int | None, columns: Array) -> FloatArray:
 
 
 def _never_together(rows: Rows, columns: Array) -> Array:
-    """Return which pairs of columns are never observed together in some of the rows."""
-    some = rows.part(slice(None, None, max(1, len(rows.X) // _LOOKED_AT)))
+    """Return which pairs of columns are never observed together in some of the rows, drawn at random."""
+    some = rows.part(part_of(len(rows.X), _LOOKED_AT, np.random.default_rng(0)))
     return np.asarray(_together(some, None, columns)[:-1].reshape(len(columns), -1) == 0)
 
 
@@ -167,7 +168,7 @@ def singular_in_words(
         return ""
     for component, flat in found.items():
         if flat.is_known and not (columns_only and flat.rows is not None):
-            text = _flat_in_words(flat, names, likelihood.source.n_features)
+            text = _flat_in_words(flat, names, likelihood.source.moments().variance)
             told.setdefault((text, flat.shared), []).append(component)
     parts = []
     for (text, shared), components in told.items():
@@ -178,21 +179,24 @@ def singular_in_words(
 
 def _components(numbers: list[int], shared: bool) -> str:
     if shared:
-        return "All components"
+        return "In each component"
     shown = [str(number) for number in numbers[:_MOST_COLUMNS]]
     if len(numbers) > len(shown):
         shown.append("others")
-    return f"Component{'s' * (len(numbers) > 1)} {', '.join(shown)}"
+    return f"In component{'s' * (len(numbers) > 1)} {', '.join(shown)}"
 
 
-def _flat_in_words(flat: Flat, names: tuple[str, ...] | None, d: int) -> str:
+def _flat_in_words(flat: Flat, names: tuple[str, ...] | None, variance: FloatArray) -> str:
+    """Say where a component has no width. The `variance` of each column is that of all rows."""
     parts = []
-    if flat.constant:
-        be = "is" if len(flat.constant) == 1 else "are"
-        parts.append(f"{_columns(flat.constant, names)} {be} constant")
+    always = tuple(j for j in flat.constant if variance[j] == 0)
+    here = tuple(j for j in flat.constant if variance[j] != 0)
+    for columns, how in ((always, "constant"), (here, "constant or nearly so")):
+        if columns:
+            parts.append(f"{_columns(columns, names)} {'is' if len(columns) == 1 else 'are'} {how}")
     parts += [f"{_columns(group, names)} are collinear" for group in flat.collinear]
     if flat.rows is not None:
-        parts.append(f"about {max(1, round(flat.rows))} rows, too few for {d} columns")
+        parts.append(f"about {max(1, round(flat.rows))} rows, too few for {len(variance)} columns")
     return ", and ".join(parts)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from fastem._api.options import Options
 from fastem._api.posterior import check_prior
 from fastem._api.selecting import Kind
-from fastem._checks import check_integer
+from fastem._checks import check_integer, is_iterable
 from fastem._families.registry import ELLIPTICAL, MCLUST
 from fastem._sources.checks import check_enough_rows
 from fastem._sources.passes import Source
@@ -20,7 +20,7 @@ _TYPES = ("full", "tied", "diag", "spherical")
 
 
 def check_ks(k: Any) -> list[int]:
-    if isinstance(k, str) or not isinstance(k, Iterable) or (isinstance(k, np.ndarray) and k.ndim == 0):
+    if isinstance(k, str) or not is_iterable(k):
         return [check_integer("k", k, 1, _SUCH_AS)]
     given = list(islice(k, _MOST_KS + 1))
     if len(given) > _MOST_KS:
@@ -34,7 +34,7 @@ def check_ks(k: Any) -> list[int]:
 def check_types(given: Any, distribution: Any) -> list[Kind]:
     if given is None:
         return list(_TYPES) if isinstance(distribution, str) and distribution in ELLIPTICAL else [None]
-    if isinstance(given, str) or not isinstance(given, Iterable):
+    if isinstance(given, str) or not is_iterable(given):
         given = [given]
     types: list[Kind] = []
     for kind in given:

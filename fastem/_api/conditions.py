@@ -8,7 +8,7 @@ import numpy as np
 
 from fastem._api.missing import with_missing
 from fastem._api.mixture import M, Mixture, new_model, parts_of
-from fastem._checks import as_float, check_feature, check_features, check_integer, is_real
+from fastem._checks import as_float, check_feature, check_features, check_integer, is_iterable, is_real
 from fastem._families.algebra import Conditional, merged
 from fastem._families.gaussian import Gaussian
 from fastem._families.registry import family_of
@@ -102,13 +102,14 @@ def merged_model(model: M, groups: Any) -> M:
     return new_model(type(model), full, parameters, None, model.feature_names)
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) and is_iterable(value)
+
+
 def _check_groups(groups: Any, k: int) -> list[list[int]]:
     rule = f"groups must be sequences of numbers of components that have each of 0 to {k - 1} once"
     example = "Pass [[0, 1], [2]] to merge the first two of three."
-    kinds = (Sequence, np.ndarray)
-    if isinstance(groups, str) or not isinstance(groups, kinds):
-        raise TypeError(f"{rule}; got {groups!r}. {example}")
-    if any(isinstance(group, str) or not isinstance(group, kinds) for group in groups):
+    if not (_is_list(groups) and all(map(_is_list, groups))):
         raise TypeError(f"{rule}; got {groups!r}. {example}")
     checked = [[check_integer("groups", one, 0, example) for one in group] for group in groups]
     if sorted(chain.from_iterable(checked)) != list(range(k)) or not all(checked):

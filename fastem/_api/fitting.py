@@ -121,7 +121,8 @@ def likelihood_of(source: Source, options: Options[P], given: Given) -> Likeliho
     """Return the log-likelihood of the rows, in standard coordinates. Bad rows raise their error here."""
     family, moments = options.family, source.moments()
     _check_memory(family, options.k, source.n_features)
-    check_spread(source.chunks, source.stored_dtype, moments, source.feature_names)
+    known = source.feature_names, source.largest_integer
+    check_spread(source.chunks, source.stored_dtype, moments, *known)
     constant = None
     if moments.gaps:  # without them the plain family has the same likelihood
         family, constant = family.with_missing(), moments.variance == 0

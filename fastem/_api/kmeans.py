@@ -198,7 +198,8 @@ def kmeans(
             f"got {given.shape}."
         )
     moments = source.moments()
-    check_spread(source.chunks, source.stored_dtype, moments, source.feature_names)
+    known = source.feature_names, source.largest_integer
+    check_spread(source.chunks, source.stored_dtype, moments, *known)
     likelihood = Likelihood(source, KMEANS, k, KMEANS.frame(moments, source.dtype), None, hard=True)
     restarts = n_init if isinstance(given, str) else 1
     with progress_bar(progress, restarts, limits.max_iter, "k-means", "inertia") as shown:

@@ -46,6 +46,7 @@ def _of_mixture(model: Mixture) -> Subject:
         n_features=model.n_features,
         feature_names=model.feature_names,
         vocabulary=family.vocabulary,
+        categories=family.categories,
         weights=model.weights,
         labels=labels,
         responsibilities=lambda rows: scorer.responsibilities(rows, None),

@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastem._em.labellings import alike, part_of, random_labels
+from fastem._em.labellings import alike, random_labels
 from fastem._em.masses import repeated_rows
 from fastem._em.objective import Likelihood
 from fastem._em.race import DOUBT, ascents_of, points_of
 from fastem._families.base import Ascents
 from fastem._families.steps import P
 from fastem._kernels._kmeans import labels_from_seeds
+from fastem._sources.parts import part_of
 from fastem._typing import Array, FloatArray, Rows
 
 # Rows for each centre of k-means, and at least so many, from which its iterations find where centres are. The

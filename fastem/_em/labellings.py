@@ -20,6 +20,7 @@ from fastem._families.matrices import eigen, gram, times
 from fastem._kernels._breathing import breathe_slots, labels_of, new_tiles
 from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds, single
 from fastem._kernels._parallel import run_in_threads
+from fastem._sources.parts import part_of
 from fastem._typing import Array, FloatArray, Rows
 
 # Breathing takes so many rows for each centre, and at least so many. Where EM goes on from all of several
@@ -291,18 +292,6 @@ def breathe(
             arguments = (tiles, everyone, centres, noise, limits, *scratch, np.zeros((g, 2)))
             run_in_threads(breathe_slots, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
             yield from labels_of(everyone, len(weights))
-
-
-def part_of(m: int, wanted: int, rng: np.random.Generator) -> slice | Array:
-    """Return where a part of m rows is: at least as many as are wanted, but fewer than twice as many.
-
-    It has a random one of every few neighbours, since clusters may take turns in the order of the rows.
-    """
-    step = max(1, m // wanted)
-    if step == 1:
-        return slice(None)
-    first = np.arange(0, m - step + 1, step)
-    return np.asarray(first + rng.integers(step, size=len(first)))
 
 
 def _nearest(centres: FloatArray, points: FloatArray) -> Array:

@@ -21,6 +21,12 @@ class Moments(NamedTuple):
     observed: FloatArray | None = None  # (d,) the weight of the numbers of each feature; None if all have all
     gaps: int = 0  # how many numbers are missing, also in rows of weight 0
 
+    @property
+    def in_range(self) -> bool:
+        """Whether float64 holds the variances, and the squares of means, by which constants are scaled."""
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(np.square(self.mean)).all() and np.isfinite(self.variance).all())
+
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of the rows of both (Chan, Golub and LeVeque 1983). Both must have weight."""
         weight = self.weight + other.weight

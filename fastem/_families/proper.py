@@ -30,9 +30,24 @@ def checked(
             f"{called} must have shape {shape} for {label}, k={len(weights)} and d={means.shape[1]}; "
             f"got shape {covariances.shape}."
         )
+    _check_together(weights, means)
     if layout.matrices:
         check_symmetric(called, covariances)
     return GaussianParameters(weights, means, covariances)
+
+
+def _check_together(weights: FloatArray, means: FloatArray) -> None:
+    """Raise an error if the variance of the means, which is part of that of the mixture, overflows."""
+    with np.errstate(all="ignore"):
+        fine = np.isfinite(np.square(means - weights @ means))
+    if not every(fine):
+        j = int(np.argmin(fine.all(axis=0)))
+        component = int(np.argmax(np.abs(means[:, j])))
+        raise ValueError(
+            "means must be so near to each other that the squares of their differences are below the largest "
+            f"number of float64, {np.finfo(np.float64).max:.3g}; that of component {component} is "
+            f"{means[component, j]:.3g} in feature {j}. Rescale the columns of X."
+        )
 
 
 def check_proper(called: str, proper: Array, k: int) -> None:

@@ -16,6 +16,7 @@ from fastem._plot.canvas import (
 )
 from fastem._plot.curves import add_curves, add_histogram, with_margin
 from fastem._plot.subject import Drawn, Subject, chosen_features, drawn_rows, name_of, rows_at, which_features
+from fastem._sources.texts import as_numbers
 from fastem._typing import Array, FloatArray
 
 SHARES = (0.25, 0.5, 0.75, 0.95)
@@ -43,6 +44,8 @@ def draw_density(
     drawn = None if X is None else drawn_rows(X, subject, max_points, rng)
     names = subject.feature_names if drawn is None else drawn.names
     columns = chosen_features(features, subject.n_features, names)
+    if len(columns) > 1:
+        _check_no_categories(subject, columns, names)
     draws = _draws_of(subject)
     box = _box(drawn, draws)
     labels = [name_of(column, names) for column in columns]
@@ -93,12 +96,28 @@ def _checked_shares(shares: Any) -> list[float]:
     return [float(number) for number in numbers]
 
 
+def _check_no_categories(subject: Subject, columns: Sequence[int], names: Sequence[str] | None) -> None:
+    """Raise an error if a feature has categories, between which no line can pass."""
+    for column in columns:
+        values = None if subject.categories is None else subject.categories[column]
+        if values is not None:
+            called = column if names is None else repr(names[column])
+            raise TypeError(
+                f"features must be columns of numbers for lines of equal density; column {called} holds "
+                f"categories, such as {values.tolist()[0]!r}. Choose others with features=[...], or this one "
+                "alone, or use classification."
+            )
+
+
 def _draws_of(subject: Subject) -> FloatArray | None:
-    """Draw rows from the model, or return None if it cannot or if they are no numbers."""
+    """Draw rows from the model, with texts as their ranks. None if it cannot or if they are no numbers."""
     if subject.sample is None:
         return None
     try:
-        return np.asarray(subject.sample(_DRAWS, 0), np.float64)
+        draws = subject.sample(_DRAWS, 0)
+        if subject.vocabulary is not None:
+            draws = as_numbers(draws, "the draws of the picture", subject.vocabulary, None)
+        return np.asarray(draws, np.float64)
     except (NotImplementedError, ValueError, TypeError):
         return None
 
@@ -147,7 +166,7 @@ def _contours(
         area = factor * _GREY_AREA * area_of_points(len(drawn.X))
         points = drawn.X[:, pair]
         ax.scatter(*points.T, s=area, c=[text_colour()], alpha=0.3, lw=0, zorder=1)
-    x, y = (_ticks(two, *box[:, column]) for column in pair)
+    x, y = (_ticks(subject.over([column]) or two, *box[:, column]) for column in pair)
     mesh = np.stack(np.meshgrid(x, y), axis=-1)
     logs = two.log_densities(rows_at(mesh.reshape(-1, 2))).reshape(mesh.shape[:2])
     sampled = drawn.X if draws is None else draws  # type: ignore[union-attr]
@@ -161,11 +180,11 @@ def _contours(
     )
 
 
-def _ticks(two: Subject, low: float, high: float) -> FloatArray:
-    if two.discrete:
+def _ticks(one: Subject, low: float, high: float) -> FloatArray:
+    if one.discrete:
         step = max(1, int((high - low) // _MESH))
         return np.arange(np.floor(low), np.ceil(high) + 1, step)
-    if two.matrices is None:
+    if one.matrices is None:
         return np.linspace(low, high, _MESH)
     return np.linspace(*with_margin(low, high), _MESH)
 

@@ -27,7 +27,10 @@ def draw_ellipses(subject: Subject, features: Any, levels: Any, ax: Any) -> Any:
 
 
 def checked_levels(levels: Any) -> list[float]:
-    numbers = np.atleast_1d(np.asarray(levels, np.float64))
+    try:
+        numbers = np.atleast_1d(np.asarray(levels, np.float64))
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
     if numbers.ndim != 1 or not numbers.size or not (np.isfinite(numbers) & (numbers > 0)).all():
         raise ValueError(f"levels must be positive numbers of deviations; got {levels!r}. Pass (1, 2).")
     return sorted(numbers.tolist())

@@ -24,6 +24,7 @@ class Subject:
     feature_names: tuple[str, ...] | None
     labels: Callable[[Rows], Array]
     vocabulary: Vocabulary | None = None
+    categories: tuple[Array | None, ...] | None = None  # the values of each feature that has categories
     weights: FloatArray | None = None
     responsibilities: Callable[[Rows], Array] | None = None
     log_densities: Callable[[Rows], Array] | None = None

@@ -87,7 +87,7 @@ def estimate(estimator: Any, X: Any, sample_weight: Any = None, *, n_threads: in
     work = X.size * estimator.n_components
     if estimator.covariance_type in ("full", "tied"):
         work *= X.shape[1]
-    with at_most(n_threads):
+    with at_most(n_threads), np.errstate(under="ignore"):  # as in fastem.fit, what underflows is 0
         return _estimate(estimator, X, weight, n_threads if work > _WORTH_THREADS else 1)
 
 
@@ -159,7 +159,8 @@ def at_most(n_threads: int | None) -> Iterator[None]:
 def scored(estimator: Any, X: Any) -> tuple[Array, Any]:
     """Return X as scikit-learn validates it, and what scores it by the estimator's parameters."""
     check_is_fitted(estimator)
-    return validate_data(estimator, X, reset=False), _scorer_of(estimator)
+    with np.errstate(under="ignore"):
+        return validate_data(estimator, X, reset=False), _scorer_of(estimator)
 
 
 def _scorer_of(estimator: Any) -> Densities:
@@ -195,7 +196,8 @@ def score_samples(estimator: Any, X: Any, *, n_threads: int | None = None) -> Ar
 
 def _promoted(values: Array, estimator: Any) -> Array:
     """Return float32 only if both the fit and the rows were float32, as scikit-learn does."""
-    return values.astype(np.result_type(values, estimator.means_), copy=False)
+    with np.errstate(under="ignore"):
+        return values.astype(np.result_type(values, estimator.means_), copy=False)
 
 
 def _start(

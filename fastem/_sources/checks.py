@@ -2,14 +2,14 @@
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 
-from fastem._checks import check_integer, check_numeric, in_words, row_ranges
+from fastem._checks import check_integer, check_numeric, in_words, is_iterable, row_ranges
 from fastem._sources.tables import as_table, numbers_of, strings_in, type_of
 from fastem._sources.texts import NO_GAPS, TEXT_TYPES, Gaps, Vocabulary, as_numbers
 from fastem._typing import Array
@@ -224,7 +224,7 @@ def check_columns(columns: Any) -> tuple[str, ...] | None:
         return None
     if isinstance(columns, str):
         raise TypeError(f"columns must be a sequence of names; got {columns!r}. For one, pass [{columns!r}].")
-    if not isinstance(columns, Iterable):
+    if not is_iterable(columns):
         raise TypeError(f"columns must be a sequence of names; got {columns!r}. Pass a list of strings.")
     columns = list(columns)
     if not columns:

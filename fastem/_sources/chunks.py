@@ -102,6 +102,10 @@ class ChunkSource(SlabSource):
             check_room(cache_dir, reader.n_samples, self.n_features, self.dtype, *about)
 
     @property
+    def largest_integer(self) -> int:  # type: ignore[override]
+        return self._reader.largest_integer
+
+    @property
     def n_samples(self) -> int:
         return self._counted().rows if self._n_samples is None else self._n_samples
 

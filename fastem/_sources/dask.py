@@ -201,7 +201,7 @@ class DaskSource(Source):
     def moments(self) -> Moments:
         moments = self._survey.moments
         assert moments is not None
-        if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
+        if not moments.in_range:
             self.raise_not_finite()
         return moments
 

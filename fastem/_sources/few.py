@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fastem._sources.parts import part_of
 from fastem._typing import Array, FloatArray, Rows
 
 _MOST_VALUES = 11  # such as the answers 0 to 10
-_ROWS = 512  # of a slab
+_ROWS = 512  # of a slab, or up to twice as many
 # Measured columns show more values than that in so many rows already, so that others need not be read.
 _FIRST_ROWS = 32
 _VERY_FIRST = 4  # most columns show it in these
@@ -41,10 +42,11 @@ class Few:
 
 def few_of(rows: Rows) -> Few:
     """Look at some rows of positive weight. The same rows of X are looked at in every dtype and layout."""
-    step = max(1, len(rows.X) // _ROWS) | 1  # an odd step meets patterns of 2, 4 or 8 rows everywhere
-    X = rows.X[::step][:_ROWS]
+    n = len(rows.X)  # of few rows, a generator would take as long as the rest
+    part = slice(None) if n < 2 * _ROWS else part_of(n, _ROWS, np.random.default_rng(0))
+    X = rows.X[part]
     if rows.weight is not None:
-        X = X[rows.weight[::step][:_ROWS] > 0]
+        X = X[rows.weight[part] > 0]
     first = zip(*X[:_VERY_FIRST].tolist(), strict=True)
     unclear = [j for j, numbers in enumerate(first) if not _is_measured(numbers)]
     if not unclear:

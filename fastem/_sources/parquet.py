@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ class ParquetReader(Reader):
             ) from None
         if not self._fragments:
             raise ValueError(f"X must have at least one Parquet file; {X!r} has none.")
+        _check_files(self._fragments)
         names = tuple(dataset.schema.names)
         if feature_names is not None:
             check_names_of_model(feature_names, names, "X")
@@ -80,6 +81,8 @@ class ParquetReader(Reader):
         for fragment in self._fragments:
             self._check_schema(fragment)
         self.n_samples = sum(group.num_rows for fragment in self._fragments for group in fragment.row_groups)
+        # The first pass looks at how large they are.
+        self._integers = [name for name in columns if str(self._types[name]) in ("int64", "uint64")]
         self._has_text = any(_is_text(self._types[name]) for name in columns)
         single = all(str(self._types[name]) == "float" for name in columns)
         self._dtype = np.dtype(np.float32 if single else np.float64)
@@ -100,6 +103,7 @@ class ParquetReader(Reader):
                 for batch in batches:
                     yield self._chunk(f"the chunk of {fragment.path} at row {start}", batch)
                     start += len(batch)
+        self._integers = []
         if self.n_samples == 0:
             import pyarrow as pa
 
@@ -112,6 +116,8 @@ class ParquetReader(Reader):
 
     def _rows(self, batch: Any) -> Array | Columns:
         names = self.feature_names or ()
+        for name in self._integers:
+            self.largest_integer = max(self.largest_integer, _largest(batch.column(name)))
         if not self._has_text:
             return np.array([_numbers(batch.column(name)) for name in names], self._dtype).T
         are_text = tuple(_is_text(self._types[name]) for name in names)
@@ -152,6 +158,8 @@ def _open(X: Any) -> Any:
             if "duplicate field names" in str(error) and os.path.isfile(path):
                 names = pyarrow.parquet.read_schema(path).names
                 check_unique("X", names, names)
+            if os.path.isdir(path):  # without a schema to find, no file is read
+                _check_files(ds.dataset(path, pyarrow.schema([]), "parquet").get_fragments())
             raise ValueError(
                 f"X as a path must be a .csv or Parquet file, or a folder of Parquet files; {path!r} is "
                 f"none: {in_words(error)}. Read other files yourself{_how(path)}, and pass the rows."
@@ -159,6 +167,19 @@ def _open(X: Any) -> Any:
     if not isinstance(getattr(dataset, "format", None), ds.ParquetFileFormat):
         raise ValueError("X must be a dataset of Parquet files. Pass a function that yields chunks instead.")
     return dataset
+
+
+def _check_files(fragments: Iterable[Any]) -> None:
+    """Raise an error that names the first file that is not a Parquet file."""
+    for fragment in fragments:
+        try:
+            fragment.physical_schema  # noqa: B018
+        except (ValueError, OSError) as error:
+            raise ValueError(
+                "X as a folder or dataset must have Parquet files alone, beside files whose names begin with "
+                f". or _, which are left out; {fragment.path!r} cannot be read: {in_words(error)}. Move it "
+                "elsewhere."
+            ) from None
 
 
 def _how(path: str) -> str:
@@ -184,6 +205,14 @@ def _check_type(name: str, kind: Any, texts: bool) -> None:
         raise TypeError(
             f"X must hold real numbers; column {name!r} has type {kind}. Choose others with columns=[...]."
         )
+
+
+def _largest(column: Any) -> int:
+    """Return the size of the largest integer of a column, or 0 if it has none."""
+    import pyarrow.compute as pc
+
+    least, most = pc.min_max(column).as_py().values()
+    return 0 if least is None else max(abs(least), abs(most))
 
 
 def _strings(column: Any) -> Array:

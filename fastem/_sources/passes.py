@@ -12,7 +12,6 @@ import numpy as np
 from fastem._checks import row_ranges
 from fastem._families.base import Facts, Family
 from fastem._families.frame import Frame, Moments
-from fastem._families.matrices import every
 from fastem._families.statistics import Statistics
 from fastem._kernels._layout import TILE_BYTES
 from fastem._sources.chunk_checks import raise_not_finite
@@ -66,6 +65,7 @@ class Source(ABC):
     n_features: int
     feature_names: tuple[str, ...] | None
     stored_dtype: np.dtype[Any]
+    largest_integer = 0  # in size, of integers that were floats before anything looked at them
     dtype: np.dtype[Any]  # the dtype of the kernels, float32 or float64
     n_threads: int | None
     lazy = False  # whether only a cluster reads the rows
@@ -248,7 +248,7 @@ class SlabSource(Source):
                 few = few_of(slab) if few is None else few + few_of(slab)
         self._few, self._all_tell = few or Few(0), all_tell
         moments = total.moments()
-        if not (every(np.isfinite(moments.mean)) and every(np.isfinite(moments.variance))):
+        if not moments.in_range:
             self.raise_not_finite()
         return moments
 

@@ -22,6 +22,7 @@ class Reader(ABC):
     n_samples: int | None = None  # None if it is not known without a pass
     lasting = False  # whether a chunk stays as it is when the next is read
     feature_names: tuple[str, ...] | None = None  # None if only the chunks may have names
+    largest_integer = 0  # in size, of those that became floats in the passes so far
 
     @abstractmethod
     def chunks(self) -> Iterator[RawChunk]:

@@ -23,10 +23,12 @@ def check_spread(
     dtype: np.dtype[Any],
     moments: Moments,
     names: tuple[str, ...] | None = None,
+    largest: int = 0,
 ) -> None:
     """Raise an error if variances leave the range of float64, or are unknown. Warn if X has too few digits.
 
-    The `chunks`, of dtype `dtype`, are read only in the rare cases in which the moments are not enough.
+    The `chunks`, of dtype `dtype`, are read only in the rare cases in which the moments are not enough. The
+    `largest` of the integers that chunks had before they were floats is known, in size.
     """
     check_observed(moments, names)
     mean, variance = moments.mean, moments.variance
@@ -41,19 +43,25 @@ def check_spread(
             f"Column {_called(worst, names)} of X has mean {mean[worst]:.6g} and standard deviation "
             f"{np.sqrt(variance[worst]):.3g}, in {dtype}.",
         )
-    elif dtype.kind in "iu" and dtype.itemsize == 8:
-        sizes = (
-            max(abs(int(X[rows].min())), abs(int(X[rows].max())))
-            for X in (chunk.X for chunk in chunks())
-            if X.dtype.kind in "iu"
-            for rows in row_ranges(len(X))
+        return
+    if dtype.kind in "iu" and dtype.itemsize == 8:
+        largest = max(largest, _largest_integer(chunks()))
+    if largest > _LARGEST_INTEGER:
+        warn(
+            WarningCause.PRECISION,
+            f"X holds integers up to {largest} in size; float64 holds all integers only up to 2**53.",
         )
-        largest = max(sizes, default=0)
-        if largest > _LARGEST_INTEGER:
-            warn(
-                WarningCause.PRECISION,
-                f"X holds integers up to {largest} in size; float64 holds all integers only up to 2**53.",
-            )
+
+
+def _largest_integer(chunks: Iterable[Rows]) -> int:
+    """Return the size of the largest integer of chunks, of which some may be floats."""
+    sizes = (
+        max(abs(int(X[rows].min())), abs(int(X[rows].max())))
+        for X in (chunk.X for chunk in chunks)
+        if X.dtype.kind in "iu"
+        for rows in row_ranges(len(X))
+    )
+    return max(sizes, default=0)
 
 
 def _check_small(
@@ -74,10 +82,13 @@ def _check_small(
                     first = np.where(np.isnan(first), _first_numbers(columns), first)
                 small[constant] |= _differ_by_next_to_nothing(columns, first)
     if small.any():
+        j = int(np.argmax(small))
+        has = f"has {np.sqrt(variance[j]):.3g}"
+        if variance[j] == 0:
+            has = "is not constant, but the squares of its differences underflow to 0 in float64"
         raise ValueError(
             f"X must have columns of standard deviation {_LEAST_DEVIATION} at least, or constant columns; "
-            f"column {_called(int(np.argmax(small)), names)} has {np.sqrt(variance[small][0]):.3g}. Rescale "
-            "the columns."
+            f"column {_called(j, names)} {has}. Rescale the columns."
         )
 
 
