@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem._kernels._jit import ordered_kernel, spliced_kernel
+from fastem._kernels._jit import inlined_kernel, ordered_kernel, spliced_kernel
 
 
 class Given(NamedTuple):
@@ -49,7 +49,7 @@ def first(i, C):
     return i if C == 1 else 0
 
 
-# The kernels below are ordered, because LLVM would make vectors of their sums, which are short.
+# Ordered kernels here have short sums, of which LLVM would make vectors otherwise. `whiten` has longer ones.
 @ordered_kernel
 def estimate(moments, g, share, second, isotropic, means, covariances, squares):
     """OUT covariances[g] before anything is added to it; squares: see `whiten`
@@ -85,7 +85,7 @@ def estimate(moments, g, share, second, isotropic, means, covariances, squares):
             squares[i] += mean if M == K else 0.0
 
 
-@ordered_kernel
+@inlined_kernel
 def whiten(covariances, g, squares, added, floor, rounding, whiteners, row):
     """Invert the Cholesky factor, row by row, and repair the covariance where that needs it.
 
