@@ -24,11 +24,24 @@ import math
 import numpy as np
 
 from fastem._kernels._ascent_blocks import add_features, block_size, set_densities
-from fastem._kernels._ascent_mstep import first, maximise, scratch_of, state_of
-from fastem._kernels._jit import compact_kernel, kernel
+from fastem._kernels._ascent_mstep import Scratch, State, first, maximise
+from fastem._kernels._jit import compact_kernel, inlined_kernel, kernel, ordered_kernel
 from fastem._kernels._layout import CACHE_LINE, STRIDE_BYTES, TILE_BYTES
 from fastem._kernels._math import rough_exp2, rough_log2_reciprocal
-from fastem._kernels._simd import above, lanes, load4, maximum, splat, store4, sum4, tile_rows
+from fastem._kernels._simd import (
+    above,
+    choose,
+    lanes,
+    load,
+    load4,
+    maximum,
+    minimum,
+    splat,
+    store,
+    store4,
+    sum4,
+    tile_rows,
+)
 
 # Columns of the outcomes.
 ITERATIONS = np.int64(0)
@@ -90,30 +103,39 @@ def lay_out(points, weights, order, products, tiles):
                 top += 0 if products == 1 else 1
 
 
-@kernel
+@ordered_kernel
 def weigh_features(means, whiteners, constants, isotropic, coefficients):
     """OUT coefficients (K, F): by which features are multiplied to give log2-densities.
 
     Products are left out if components share a covariance.
     """
-    (K, d), (M, _, C), F = means.shape, whiteners.shape, coefficients.shape[1]
+    (K, d), (M, _, C) = means.shape, whiteners.shape
     for k in range(K):
-        g, own = k if M == K else 0, coefficients[k]
-        for f in range(F):
-            own[f] = 0.0
-        own[0] = constants[k]
+        g, place, constant = k if M == K else 0, 1 + d, constants[k]
         for i in range(d):
-            for j in range(first(i, C), i + 1):
-                precision = 0.0
-                for t in range(i, d if C > 1 else i + 1):
-                    low = first(t, C)
-                    precision += whiteners[g, t, i - low] * whiteners[g, t, j - low]
-                factor = _HALF_LOG2_E * precision * (1.0 if i == j else 2.0)
-                own[0] -= factor * means[k, i] * means[k, j]
-                own[1 + i] += factor * means[k, j]
-                own[1 + j] += factor * means[k, i]
-                if M == K and not (isotropic and i > 0):  # the sum of all squares is one product
-                    own[1 + d + (i if C == 1 else i * (i + 1) // 2 + j)] -= factor
+            mean, linear = means[k, i], 0.0
+            for j in range(i if C > 1 else 0):
+                factor, other = 0.0, means[k, j]
+                for t in range(i, d):
+                    factor += whiteners[g, t, i] * whiteners[g, t, j]
+                factor *= 2 * _HALF_LOG2_E
+                constant -= factor * mean * other
+                linear += factor * other
+                coefficients[k, 1 + j] += factor * mean
+                if M == K:
+                    coefficients[k, place] = -factor
+                    place += 1
+            factor = 0.0
+            for t in range(i, d if C > 1 else i + 1):
+                scale = whiteners[g, t, i if C > 1 else 0]
+                factor += scale * scale
+            factor *= _HALF_LOG2_E
+            constant -= factor * mean * mean
+            coefficients[k, 1 + i] = linear + 2 * factor * mean
+            if M == K:
+                coefficients[k, place] = -factor
+                place += 0 if isotropic else 1  # the sum of all squares is one product
+        coefficients[k, 0] = constant
 
 
 @kernel
@@ -159,6 +181,25 @@ def share_points(tile, rows, coefficients, used, shares):
 
 
 @kernel
+def share_pairs(tile, rows, coefficients, used, shares):
+    """The same as `share_points` for two components. It takes one exponential for both."""
+    likelihood = zero = splat(np.float64(0))
+    for b in range(0, rows, 4 * lanes(tile)):
+        set_densities(2, coefficients, 0, used, tile, b, shares)
+    for b in range(0, rows, lanes(tile)):
+        x, y, weight = load(shares, 0, b), load(shares, 1, b), load(tile, 0, b)
+        peak = maximum(x, y)
+        ratio = rough_exp2(minimum(x, y) - peak)
+        logarithm, reciprocal = rough_log2_reciprocal(ratio + 1.0)
+        likelihood = likelihood + weight * (logarithm + peak)
+        more = weight * reciprocal
+        less = more * ratio
+        store(shares, 0, b, choose(x, y, more, less))
+        store(shares, 1, b, choose(x, y, less, more))
+    return sum4(likelihood, zero, zero, zero)[0]
+
+
+@kernel
 def add_moments(tile, rows, shares, moments):
     """Add the sums of responsibilities times features. OUT moments (K, F)"""
     K, F = moments.shape
@@ -170,7 +211,7 @@ def add_moments(tile, rows, shares, moments):
             k += size
 
 
-@kernel
+@ordered_kernel
 def stretch_moments(path, moments, stretch):
     """IN/OUT path (K, F): what is so many times as far from it as `moments`, in the same direction"""
     for k in range(moments.shape[0]):
@@ -178,7 +219,7 @@ def stretch_moments(path, moments, stretch):
             path[k, f] = moments[k, f] + (stretch - 1) * (moments[k, f] - path[k, f])
 
 
-@kernel
+@inlined_kernel
 def sum_responsibilities(given, labels, state, scratch, from_labels):
     """Make the E-step. Return the mean of the log-densities, which is 0 for the responsibilities of labels.
 
@@ -186,25 +227,29 @@ def sum_responsibilities(given, labels, state, scratch, from_labels):
     """
     tiles, second, isotropic = given.tiles, given.second, given.limits[4] > 0
     means, whiteners, shares, moments = state.means, state.whiteners, scratch.shares, scratch.moments
-    (K, d), (M, _, C), m, step = means.shape, whiteners.shape, labels.shape[0], lanes(tiles)
-    size, used, likelihood, weight = tile_rows(tiles), 1 + d, 0.0, 0.0
+    coefficients, (K, d), (M, _, C) = scratch.coefficients, means.shape, whiteners.shape
+    m, step, size, used = labels.shape[0], lanes(tiles), tile_rows(tiles), 1 + d
+    likelihood, weight = 0.0, 0.0
     if M == K:
         used += 1 if isotropic else d if C == 1 else d * (d + 1) // 2
     for k in range(K):
         for f in range(moments.shape[1]):
             moments[k, f] = 0.0
-    weigh_features(means, whiteners, state.constants, isotropic, scratch.coefficients)
+    weigh_features(means, whiteners, state.constants, isotropic, coefficients)
     for t in range(tiles.shape[0]):
-        tile, rows = tiles[t], min(size, -(-(m - t * size) // (4 * step)) * (4 * step))
+        tile, begin = tiles[t], t * size
+        own = size if size < m - begin else m - begin
+        rows = -(-own // step) * step
         if from_labels:
-            own = min(size, m - t * size)
             for k in range(K):
                 for b in range(own):
-                    shares[k, b] = tile[0, b] if labels[t * size + b] == k else 0.0
+                    shares[k, b] = tile[0, b] if labels[begin + b] == k else 0.0
                 for b in range(own, rows):
                     shares[k, b] = 0.0
+        elif K == 2:
+            likelihood += share_pairs(tile, rows, coefficients, used, shares)
         else:
-            likelihood += share_points(tile, rows, scratch.coefficients, used, shares)
+            likelihood += share_points(tile, rows, coefficients, used, shares)
         add_moments(tile, rows, shares, moments)
     for k in range(K):
         weight += moments[k, 0]
@@ -230,9 +275,14 @@ def slot_ascend(given, chosen, all_labels, states, all_outcomes, scratches, slot
     """
     start, limits = chosen[slot], given.limits
     labels, outcome = all_labels[start], all_outcomes[start]
-    state, scratch = state_of(states, start), scratch_of(scratches, slot)
-    stretch, before = 1.0, 0.0
-    for turn in range(int(limits[0])):
+    weights, means, covariances, whiteners, constants, ratios = states
+    state = State(
+        weights[start], means[start], covariances[start], whiteners[start], constants[start], ratios[start]
+    )
+    shares, moments, path, coefficients, rows = scratches
+    scratch = Scratch(shares[slot], moments[slot], path[slot], coefficients[slot], rows[slot])
+    stretch, before, turn = 1.0, 0.0, 0
+    while turn < limits[0]:
         if outcome[SETTLED] + outcome[FAILED] > 0:
             return
         likelihood = sum_responsibilities(given, labels, state, scratch, outcome[ITERATIONS] == 0)
@@ -241,25 +291,27 @@ def slot_ascend(given, chosen, all_labels, states, all_outcomes, scratches, slot
         if not early and gain < limits[1]:
             outcome[SETTLED] = 1 if stretch == 1 or gain >= 0 else 0
             stretch = 1.0
-        elif early or gain > max(_SLOW * before, 0.0):
-            stretch = min(stretch * _GROWTH, limits[5])
+        elif early or (gain > 0 and gain > _SLOW * before):
+            stretch *= _GROWTH
+            stretch = stretch if stretch < limits[5] else limits[5]
         else:
             stretch = 1.0
         before = gain
         outcome[MEAN] = likelihood
         outcome[ITERATIONS] += 1
+        turn += 1
         # The last step of all is one of EM, which lowers no likelihood.
-        if turn == 0 or turn == int(limits[0]) - 1 or outcome[SETTLED] > 0:
+        if turn == 1 or turn == limits[0] or outcome[SETTLED] > 0:
             stretch = 1.0
-        stretch_moments(scratch.path, scratch.moments, stretch)
-        if maximise(given, scratch, _LEAST_RATIO if stretch > 1 else 0.0, state):
-            continue
-        if stretch > 1:
-            stretch = 1.0
+        # One call each, so that LLVM copies them here.
+        while True:
             stretch_moments(scratch.path, scratch.moments, stretch)
-            if maximise(given, scratch, 0.0, state):
-                continue
-        outcome[FAILED] = 1
+            if maximise(given, scratch, _LEAST_RATIO if stretch > 1 else 0.0, state):
+                break
+            if stretch == 1:
+                outcome[FAILED] = 1
+                return
+            stretch = 1.0
 
 
 @compact_kernel

@@ -24,7 +24,7 @@ _WIDTH = 4
 @spliced_kernel
 def block_size(rest):
     """Return how many components the next block has, where so many remain. None is left alone."""
-    return (rest + 1) // 2 if rest == MOST + 1 else min(rest, MOST)
+    return (rest + 1) // 2 if rest == MOST + 1 else rest if rest < MOST else MOST
 
 
 def _sums(builder, begun, first, stop, step, terms):

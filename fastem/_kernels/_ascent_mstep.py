@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem._kernels._jit import kernel, spliced_kernel
+from fastem._kernels._jit import inlined_kernel, ordered_kernel, spliced_kernel
 
 
 class Given(NamedTuple):
@@ -43,123 +43,126 @@ class Scratch(NamedTuple):
     rows: np.ndarray  # (2, d)
 
 
-@kernel
-def state_of(states, start):
-    weights, means, covariances, whiteners, constants, ratios = states
-    return State(
-        weights[start], means[start], covariances[start], whiteners[start], constants[start], ratios[start]
-    )
-
-
-@kernel
-def scratch_of(scratches, slot):
-    shares, moments, path, coefficients, rows = scratches
-    return Scratch(shares[slot], moments[slot], path[slot], coefficients[slot], rows[slot])
-
-
 @spliced_kernel
 def first(i, C):
     """Return the first column of row i of a triangle: 0, or i if only the diagonal is stored (C = 1)."""
     return i if C == 1 else 0
 
 
-@kernel
-def estimate(moments, second, isotropic, means, covariances):
-    """OUT means, and covariances before anything is added to them.
+# Ordered kernels here have short sums, of which LLVM would make vectors otherwise. `whiten` has longer ones.
+@ordered_kernel
+def estimate(moments, g, share, second, isotropic, means, covariances, squares):
+    """OUT covariances[g] before anything is added to it; squares: see `whiten`
 
-    IN second (d, C): the sum of the products of all points, for components that share a covariance
+    IN share: one by the weight of the rows that it is of; second (d, C): the sum of the products of all
+    points, for components that share a covariance
     """
     (K, d), (M, _, C) = means.shape, covariances.shape
-    weight = 0.0
-    for k in range(K):
-        weight += moments[k, 0]
+    place, mean = 1 + d, 0.0
+    for i in range(d):
+        low, square = first(i, C), 0.0
+        for j in range(low, i + 1):
+            if M < K:
+                total = second[i, j - low]
+                square = total * share
+                for k in range(K):
+                    total -= moments[k, 1 + i] * means[k, j]
+                total *= share
+            elif isotropic:
+                square = means[g, i] * means[g, i]
+                total = -square
+            else:
+                square = moments[g, place] * share
+                total = square - means[g, i] * means[g, j]
+                place += 1
+            covariances[g, i, j - low] = total
+        squares[i] = square
+        mean += total
+    if isotropic:
+        mean = (mean + moments[g, place] * share if M == K else mean) / d
         for i in range(d):
-            means[k, i] = moments[k, 1 + i] / moments[k, 0]
-    for g in range(M):
-        for i in range(d):
-            low = first(i, C)
-            for j in range(low, i + 1):
-                total = 0.0
-                if M < K:
-                    for k in range(K):
-                        total += moments[k, 1 + i] * means[k, j]
-                    total = (second[i, j - low] - total) / weight
-                elif not isotropic:
-                    total = moments[g, 1 + d + (i if C == 1 else i * (i + 1) // 2 + j)] / moments[g, 0]
-                    total -= means[g, i] * means[g, j]
-                covariances[g, i, j - low] = total
-        if isotropic:
-            mean = moments[g, 1 + d] / moments[g, 0] if M == K else 0.0
-            for i in range(d):
-                mean += covariances[g, i, 0] if M < K else -means[g, i] * means[g, i]
-            for i in range(d):
-                covariances[g, i, 0] = mean / d
+            covariances[g, i, 0] = mean
+            squares[i] += mean if M == K else 0.0
 
 
-@kernel
-def whiten(covariance, squares, added, floor, rounding, whitener, row):
+@inlined_kernel
+def whiten(covariances, g, squares, added, floor, rounding, whiteners, row):
     """Invert the Cholesky factor, row by row, and repair the covariance where that needs it.
 
     IN squares (d,): the mean squares of which the variances are what is left; added (d,) to the variances;
     floor (d,) to add in addition where that is not enough
-    OUT whitener (d, C). Returns its log2-determinant, and the least ratio of a variance of a feature, given
-    those before it, to what was added. The ratio is -1 if the covariance cannot be repaired.
+    OUT whiteners[g]. Returns a number and what to add to its log2 to get the log2-determinant, and the least
+    ratio of a variance of a feature, given those before it, to what was added. The ratio is -1 if the
+    covariance cannot be repaired.
     `row` (d,) is scratch.
     """
-    (d, C), logarithm, ratio = covariance.shape, 0.0, np.inf
+    (_, d, C), ratio, determinant, logarithm = covariances.shape, np.inf, 1.0, 0.0
     for i in range(d):
-        low = first(i, C)
-        last = i - low
-        covariance[i, last] += added[i]
-        pivot = covariance[i, last]
-        least = max(added[i], rounding * max(pivot, squares[i]), rounding * rounding * floor[i])
-        for j in range(low, i):
-            row[j] = 0.0
+        last, pivot = i if C > 1 else 0, covariances[g, i, i if C > 1 else 0] + added[i]
+        covariances[g, i, last] = pivot
+        noise = rounding * (pivot if pivot > squares[i] else squares[i])
+        least = noise if noise > added[i] else added[i]
+        noise = rounding * rounding * floor[i]
+        least = noise if noise > least else least
+        for j in range(last):
+            total = 0.0
             for t in range(j + 1):
-                row[j] += covariance[i, t] * whitener[j, t]
-            pivot -= row[j] * row[j]
-        ratio = min(ratio, max(pivot / least, 0.0))
+                total += covariances[g, i, t] * whiteners[g, j, t]
+            row[j] = total
+            pivot -= total * total
+        part = pivot / least
+        if part < ratio:
+            ratio = part if part > 0 else 0.0
         if not pivot > 0.5 * least:
-            covariance[i, last] += floor[i]
+            covariances[g, i, last] += floor[i]
             pivot += floor[i]
         if not pivot > 0:
-            return 0.0, -1.0
+            return 1.0, 0.0, -1.0
         scale = 1 / np.sqrt(pivot)
-        for t in range(low, i):
+        for t in range(last):
             total = 0.0
             for j in range(t, i):
-                total += row[j] * whitener[j, t]
-            whitener[i, t - low] = -total * scale
-        whitener[i, last] = scale
-        logarithm += np.log2(scale)
-    return logarithm, ratio
+                total += row[j] * whiteners[g, j, t]
+            whiteners[g, i, t] = -total * scale
+        whiteners[g, i, last] = scale
+        determinant *= scale
+        if not 1e-100 < determinant < 1e100:
+            determinant, logarithm = 1.0, logarithm + np.log2(determinant)
+    return determinant, logarithm, ratio
 
 
-@kernel
+@ordered_kernel
 def maximise(given, scratch, least, state):
     """Make the M-step from the path. Return whether all components have rows, and ratios of at least `least`.
 
     OUT state
     """
-    moments, second, limits, squares = scratch.path, given.second, given.limits, scratch.rows[0]
+    moments, second, limits, squares, row = (
+        scratch.path, given.second, given.limits, scratch.rows[0], scratch.rows[1]
+    )  # fmt: skip
     weights, means, covariances, whiteners, constants, ratios = state
-    (K, d), (M, _, C) = means.shape, covariances.shape
-    weight, logarithm = 0.0, 0.0
+    (K, d), M = means.shape, covariances.shape[0]
+    weight, determinant, logarithm = 0.0, 1.0, 0.0
     for k in range(K):
-        weight += moments[k, 0]
-        if not moments[k, 0] > limits[2]:
+        own = moments[k, 0]
+        if not own > limits[2]:
             return False
-    estimate(moments, second, limits[4] > 0, means, covariances)
+        weight += own
+        share = 1 / own
+        for i in range(d):
+            means[k, i] = moments[k, 1 + i] * share
     for k in range(K):
-        weights[k] = moments[k, 0] / weight
+        own = moments[k, 0]
         if k < M:
-            for i in range(d):
-                own = second[i, 0 if C == 1 else i] / weight if M < K else means[k, i] * means[k, i]
-                squares[i] = own + covariances[k, i, i - first(i, C)]
-            logarithm, ratios[k] = whiten(
-                covariances[k], squares, given.added, given.floor, limits[3], whiteners[k], scratch.rows[1]
+            share = 1 / (own if M == K else weight)
+            estimate(moments, k, share, second, limits[4] > 0, means, covariances, squares)
+            determinant, logarithm, ratio = whiten(
+                covariances, k, squares, given.added, given.floor, limits[3], whiteners, row
             )
-            if ratios[k] < least:
+            ratios[k] = ratio
+            if ratio < least:
                 return False
-        constants[k] = np.log2(weights[k]) + logarithm
+        own /= weight
+        weights[k] = own
+        constants[k] = np.log2(own * determinant) + logarithm
     return True
