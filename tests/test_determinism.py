@@ -167,7 +167,7 @@ def test_a_power_of_two_in_the_units_changes_no_bit_of_the_labels():
     np.testing.assert_array_equal(plain.means * factors, scaled.means)
 
 
-def test_the_callers_thread_count_is_restored():
+def test_the_callers_thread_count_is_not_changed():
     before = numba.get_num_threads()
     fastem.fit(clusters(0, 2_000, 3, 4), 4, rng=0, n_threads=1)
     assert numba.get_num_threads() == before

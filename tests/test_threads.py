@@ -18,6 +18,8 @@ from fastem._kernels import _threads
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._threads import share
 
+compiled_only = pytest.mark.skipif(bool(_threads.numba.config.DISABLE_JIT), reason="numba is not used")
+
 
 @pytest.fixture
 def pool(monkeypatch):
@@ -173,6 +175,7 @@ for other in others: other.join()
 """
 
 
+@compiled_only
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_child_forked_while_loops_run_starts_threads_of_its_own():
     run_script(IN_A_FORK, Path(__file__).parent, NUMBA_NUM_THREADS="4")
@@ -194,7 +197,7 @@ def test_numbas_setting_counts_and_its_threads_are_not_started_for_it():
     assert run_script(SETTING, NUMBA_NUM_THREADS="4").split() == ["4", "3", "4", "2", "3"]
 
 
-@pytest.mark.skipif(bool(_threads.numba.config.DISABLE_JIT), reason="numba is not used")
+@compiled_only
 def test_python_threads_may_run_loops_at_the_same_time():
     sizes, sums = np.arange(64) + 1000, np.zeros((4, 64))
 

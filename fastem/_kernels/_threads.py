@@ -103,12 +103,12 @@ class _Pool:
         with suppress(IndexError):  # another caller may take the last number at the same time
             while self._not_started[-1] <= size:
                 number = self._not_started.pop()
+                self._size = max(self._size, number)  # an interrupt may come while it starts
                 try:
                     Thread(target=self._serve, name=f"fastem-{number}", daemon=True).start()
                 except RuntimeError:
+                    self._size = number - 1
                     self._not_started.clear()
-                else:
-                    self._size = max(self._size, number)
         return min(self._size, size)
 
     def _serve(self) -> NoReturn:
