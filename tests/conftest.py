@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 # OpenMP reads it when first loaded, here and in the processes that tests start: threads that wait sleep.
-# Those of two libraries, scikit-learn and numba, otherwise spin in the way of each other and of all programs.
+# Those of scikit-learn otherwise spin in the way of ours and of all programs.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np

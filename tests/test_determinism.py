@@ -167,7 +167,7 @@ def test_a_power_of_two_in_the_units_changes_no_bit_of_the_labels():
     np.testing.assert_array_equal(plain.means * factors, scaled.means)
 
 
-def test_the_callers_thread_count_is_restored():
+def test_the_callers_thread_count_is_not_changed():
     before = numba.get_num_threads()
     fastem.fit(clusters(0, 2_000, 3, 4), 4, rng=0, n_threads=1)
     assert numba.get_num_threads() == before
@@ -176,20 +176,19 @@ def test_the_callers_thread_count_is_restored():
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one core")
 def test_n_threads_is_honoured(monkeypatch):
     seen = []
-    sweep = _parallel._sweep
 
-    def watched(*arguments):
-        seen.append(numba.get_num_threads())
-        sweep(*arguments)
+    def watched(run, workers):
+        seen.append(workers)
+        share(run, workers)
 
-    watched.compile = sweep.compile
-    monkeypatch.setattr(_parallel, "_sweep", watched)
+    share = _parallel.share
+    monkeypatch.setattr(_parallel, "share", watched)
     X = clusters(0, 20_000, 3, 4)
     fastem.fit(X, 4, rng=0, max_iter=0, n_threads=1)
     assert seen == []
     for n_threads in (2, 10**6):
         fastem.fit(X, 4, rng=0, max_iter=0, n_threads=n_threads)
-    assert list(dict.fromkeys(seen)) == sorted({2, numba.config.NUMBA_NUM_THREADS})
+        assert 1 < max(seen) <= min(n_threads, numba.config.NUMBA_NUM_THREADS)
 
 
 def test_python_threads_get_the_bits_they_get_alone():

@@ -39,7 +39,7 @@ def hide(path):
     else:
         setattr(owner, name, Hidden(name, inspect.getattr_static(owner, name, None)))
 """
-# The kernel of a fit that compiles fastest, run by the parallel loop.
+# The kernel of a fit that compiles fastest, run by the loop over slots.
 SMALL_PASS = """
 import hashlib
 import numpy as np
@@ -52,7 +52,7 @@ assert sums[0].sum() == 6000
 print(hashlib.sha256(b"".join(array.tobytes() for array in sums)).hexdigest())
 print(sum(slot_moments.stats.cache_hits.values()))
 """
-# This fit uses serial and parallel kernels, vectors, and parameters that numba tells apart by their types.
+# This fit uses kernels in and out of threads, vectors, and parameters that numba tells apart by their types.
 SMALL_FIT = """
 import hashlib, warnings
 import numpy as np
@@ -128,19 +128,19 @@ def test_without_it_nothing_is_kept(bits, tmp_path):
     ],
 )
 def test_without_it_threads_of_python_call_the_kernels(name, bits, folder):
-    threads = "from fastem._kernels._parallel import _addresses; print(set(_addresses.values()))"
+    threads = "from fastem._kernels._slot_loop import _loops; print(set(_loops.values()))"
     assert run(SMALL_FIT, folder, name, then=threads) == (bits[SMALL_FIT], 1, ["{None}"])
 
 
 def test_if_numba_lays_out_arrays_in_another_way_threads_of_python_call_the_kernels(bits, folder):
-    other = "from fastem._kernels import _parallel; _parallel._FIELDS = _parallel._FIELDS[::-1]\n"
-    threads = "from fastem._kernels._parallel import _addresses; print(set(_addresses.values()))"
+    other = "from fastem._kernels import _slot_loop; _slot_loop._FIELDS = _slot_loop._FIELDS[::-1]\n"
+    threads = "from fastem._kernels._slot_loop import _loops; print(set(_loops.values()))"
     assert run(other + SMALL_FIT, folder, then=threads) == (bits[SMALL_FIT], 1, ["{None}"])
 
 
-def test_without_it_the_parallel_loop_is_not_compiled(bits, tmp_path):
+def test_without_it_no_loop_is_compiled(bits, tmp_path):
     hidden = "numba.core.cpu.CPUContext.call_conv", "numba.NumbaError"
-    threads = "from fastem._kernels._parallel import _addresses; print(set(_addresses.values()))"
+    threads = "from fastem._kernels._slot_loop import _loops; print(set(_loops.values()))"
     assert run(SMALL_PASS, tmp_path, *hidden, then=threads) == (bits[SMALL_PASS], 0, ["{None}"])
 
 

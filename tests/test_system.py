@@ -21,10 +21,9 @@ def bits(X, **options):
     return model.means.tobytes() + model.covariances.tobytes()
 """
 
-LAYER = (
+TOGETHER = (
     BITS
     + """
-before = numba.get_num_threads()
 problems = [clusters(seed) for seed in range(8)]
 alone = [bits(X) for X in problems]
 assert [bits(problems[0], n_threads=n) for n in (1, 2, 4)] == 3 * alone[:1]
@@ -36,31 +35,17 @@ for count in (2, 8):
     for thread in threads: thread.start()
     for thread in threads: thread.join()
     assert together == alone[:count]
-assert numba.get_num_threads() == before
-print(numba.threading_layer())
+try:
+    print(numba.threading_layer())
+except ValueError:
+    print("numba has started no threads")
 """
 )
 
 
-def layer_environment(layer):
-    """numba finds libtbb through the dynamic linker, but pip installs it in the interpreter's folder."""
-    libraries = os.pathsep.join([os.path.join(sys.prefix, "lib"), os.environ.get("LD_LIBRARY_PATH", "")])
-    return {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "4", "LD_LIBRARY_PATH": libraries}
-
-
-@pytest.mark.parametrize(
-    "layer", ["workqueue", *(pytest.param(x, marks=pytest.mark.slow) for x in ("omp", "tbb"))]
-)
 @pytest.mark.slow
-def test_threads_get_the_bits_they_get_alone_under_every_threading_layer(layer):
-    environment = layer_environment(layer)
-    try:
-        printed = run_script(LAYER, **environment)
-    except AssertionError as error:
-        if "No threading layer could be loaded" not in str(error):
-            raise
-        pytest.skip(f"{layer} is not installed")
-    assert printed == f"{layer}\n"
+def test_threads_get_the_bits_they_get_alone_and_start_none_of_numba():
+    assert run_script(TOGETHER, NUMBA_NUM_THREADS="4") == "numba has started no threads\n"
 
 
 FORK = (
@@ -86,7 +71,7 @@ options = dict(rng=0, tol=0, max_iter=10**6, callback=callback)
 fitting = threading.Thread(target=fastem.fit, args=(clusters(1, 500_000), 4), kwargs=options)
 fitting.start()
 began.wait()
-agreed = [child_agrees() for _ in range(3)]  # whose copies of the lock are held by a thread they have not
+agreed = [child_agrees() for _ in range(3)]
 enough.set()
 fitting.join()
 assert all(agreed)
@@ -96,10 +81,9 @@ assert bits(X) == expected
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-@pytest.mark.parametrize("layer", [pytest.param("workqueue", marks=pytest.mark.slow), "omp"])
 @pytest.mark.slow
-def test_a_forked_child_of_a_process_that_has_fitted_gets_the_same_bits(layer):
-    run_script(FORK, NUMBA_THREADING_LAYER=layer)
+def test_a_forked_child_of_a_process_that_has_fitted_gets_the_same_bits():
+    run_script(FORK)
 
 
 INTERRUPT = (

@@ -10,7 +10,6 @@ from functools import partial
 from threading import Event
 from typing import Any, Literal, NamedTuple, Unpack
 
-import numba
 import numpy as np
 
 from fastem._api.fit import fit
@@ -21,6 +20,7 @@ from fastem._api.progress import counting_bar
 from fastem._api.signatures import ManyOptions
 from fastem._api.translations import advised, unknown_argument
 from fastem._checks import check_bool, check_one_of, check_rng, check_seed
+from fastem._kernels._threads import threads_allowed
 from fastem._report import FitReport, FitWarning, WarningCause, collected_warnings, warn
 from fastem._sources.checks import check_n_threads
 from fastem._sources.groups import parted_by_group
@@ -105,7 +105,7 @@ def fit_many(
     """
     one = _checked(k, {**options, "noise": noise})
     keep = check_one_of("on_error", on_error, ("raise", "keep")) == "keep"
-    threads = check_n_threads(n_threads) or numba.get_num_threads()
+    threads = check_n_threads(n_threads) or threads_allowed()
     progress = check_bool("progress", progress)
     about = {"sample_weight": sample_weight, "labels": labels, "noise": noise}
     tasks = _tasks(datasets, groups, about)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from fastem._api.missing import HOW_TO_FILL
@@ -13,6 +12,7 @@ from fastem._api.translations import advised
 from fastem._checks import check_integer, check_rng, row_ranges
 from fastem._kernels._parallel import run_slots
 from fastem._kernels._silhouette import new_tiles, rows_of_tile, slot_distances
+from fastem._kernels._threads import threads_allowed
 from fastem._sources.checks import check_n_threads, check_sample_weight, check_X
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.tables import column_names
@@ -310,7 +310,7 @@ def _distances(
     bounds = np.concatenate([[0], np.cumsum(np.bincount(labels))])
     fixed = (read_only(X), weight.astype(X.dtype), padded, bounds, totals)
     own, nearest, scratch = np.empty((3, len(padded)))
-    threads = numba.get_num_threads() if n_threads is None else n_threads
+    threads = threads_allowed(n_threads)
     at_once = threads * max(1, _PAIRS_OF_CALL // (n * per_tile))
     for first in range(0, len(tiles), at_once):
         slots = min(at_once, len(tiles) - first)

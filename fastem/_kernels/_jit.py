@@ -35,17 +35,6 @@ _NO_WRAPPERS = _known(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _NO_C_WRAPPER = _known(no_cfunc_wrapper=True)
 # For what only kernels call.
 _PART = {**_NO_WRAPPERS, **_own_code.PART}
-# We use prange only. The other parallel passes of numba would make compilation slower.
-_PRANGE_ONLY = {
-    "prange": True,
-    "comprehension": False,
-    "reduction": False,
-    "inplace_binop": False,
-    "setitem": False,
-    "numpy": False,
-    "stencil": False,
-    "fusion": False,
-}
 # These are for numba.extending.overload.
 KERNEL_OPTIONS = {**_COMMON, **_UNCOUNTED, **_PART, "fastmath": _REASSOCIATING}
 # For those that return arrays, which must be counted.
@@ -87,4 +76,3 @@ entry_kernel = _jit(_REASSOCIATING, **_NO_C_WRAPPER, **_own_code.ENTRY)
 compact_kernel = _jit(_REASSOCIATING, **_UNCOUNTED, **_NO_C_WRAPPER, **_own_code.COMPACT)
 # The same, for one that allocates arrays.
 compact_allocating_kernel = _jit(_REASSOCIATING, **_NO_C_WRAPPER, **_own_code.COMPACT)
-parallel_kernel = _jit(_REASSOCIATING, parallel=_PRANGE_ONLY, **_NO_C_WRAPPER)

@@ -5,14 +5,13 @@ import numba
 from fastem._kernels._estep import slot_statistics
 from fastem._kernels._jit import INTERPRETED
 from fastem._kernels._layout import VECTOR_BYTES
+from fastem._kernels._threads import threads_allowed
 
 
 def describe_target() -> dict[str, str]:
-    """Return the threading layer, the number of threads, the SIMD width and the cache folder."""
-    numba.set_num_threads(numba.get_num_threads())  # starts the threading layer
+    """Return the number of threads, the SIMD width and the cache folder."""
     return {
-        "threading layer": numba.threading_layer(),
-        "threads": f"{numba.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}",
+        "threads": f"{threads_allowed()} of {numba.config.NUMBA_NUM_THREADS}",
         "SIMD width": f"{8 * VECTOR_BYTES} bit",
         "cache folder": _cache_folder(),
     }

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 
 from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
 from fastem._kernels._target import describe_target
+from fastem._kernels._threads import threads_allowed
 from fastem._report import collected_warnings
 from fastem._tools.cases import CASES, Case, problem
 from fastem._tools.peers import PEERS, Peer, Run
@@ -58,7 +58,7 @@ def run_bench(*, peers: bool, scale: float, repeat: int, output: Path | None) ->
     """Measure every case, print a table in Markdown and, if asked, write it as JSON."""
     libraries = {"fastem": Peer(_fastem_em, lambda model: model), **(PEERS if peers else {})}
     peaks = {dtype: _peak_flops(dtype) for dtype in ("float64", "float32")}
-    print(f"{numba.get_num_threads()} threads; matrix product", end=" ")
+    print(f"{threads_allowed()} threads; matrix product", end=" ")
     print(", ".join(f"{dtype} {peak:.0f} GFLOP/s" for dtype, peak in peaks.items()))
     print("One pass (an E-step and an M-step) over float64 rows of separate clusters unless said otherwise;")
     print(f"minimum and [median] of {repeat} runs, ns a point and component, share of the matrix product,")

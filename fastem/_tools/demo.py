@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
 from fastem._api.fit import fit
 from fastem._api.gaussian import GaussianMixture
+from fastem._kernels._threads import threads_allowed
 from fastem._report import FitReport
 from fastem.datasets import old_faithful
 
@@ -44,7 +44,7 @@ def run_demo(n: int) -> None:
     )
 
     k = _COMPONENTS
-    threads = numba.get_num_threads()
+    threads = threads_allowed()
     print(f"\n{n:,} points in {_FEATURES} dimensions, {k} components, float64, {threads} thread(s)\n")
     truth = _mixture(np.random.default_rng(0))
     X, _ = truth.sample(n, rng=0)
