@@ -110,7 +110,7 @@ def assign_tile(tile, centres, K):
 @kernel
 def move_point(tile, b, totals, sums):
     """Take a point from the sums of the centre that it had, and add it to those of its centre."""
-    weight, k, before = np.float64(tile[_WEIGHT, b]), int(tile[_LABEL, b]), int(tile[_BEFORE, b])
+    weight, k, before = np.float64(tile[_WEIGHT, b]), np.int64(tile[_LABEL, b]), np.int64(tile[_BEFORE, b])
     totals[k] += weight
     if before >= 0:
         totals[before] -= weight
@@ -161,7 +161,7 @@ def weigh_centres(tiles, K, errors, uses):
     for t in range(tiles.shape[0]):
         tile = tiles[t]
         for b in range(tile_rows(tile)):
-            k, weight, nearest = int(tile[_LABEL, b]), np.float64(tile[_WEIGHT, b]), tile[_NEAREST, b]
+            k, weight, nearest = np.int64(tile[_LABEL, b]), np.float64(tile[_WEIGHT, b]), tile[_NEAREST, b]
             errors[k] += weight * nearest
             uses[k] += weight * (tile[_SECOND, b] - nearest)
 

@@ -9,7 +9,17 @@ from numba.extending import intrinsic
 from fastem._kernels import _interpreted
 from fastem._kernels._jit import INTERPRETED
 from fastem._kernels._layout import CACHE_LINE, STRIDE_BYTES, TILE_BYTES
-from fastem._kernels._vector import FAST, I32, Vector, array_struct, broadcast, nothing, pack, shuffle
+from fastem._kernels._vector import (
+    FAST,
+    I32,
+    Vector,
+    array_of,
+    array_struct,
+    broadcast,
+    nothing,
+    pack,
+    shuffle,
+)
 
 
 def _length(array_type, size):
@@ -61,15 +71,9 @@ def _aligned_rows(typingctx, buffer, rows, columns):
         whole = array_struct(context, builder, buffer, arguments[0])
         integer, itemsize = context.get_value_type(types.intp), buffer.dtype.bitwidth // 8
         before = builder.and_(builder.neg(builder.ptrtoint(whole.data, integer)), integer(CACHE_LINE - 1))
-        view = cgutils.create_struct_proxy(kind)(context, builder)
-        view.meminfo, view.parent = whole.meminfo, whole.parent
-        view.data = builder.gep(whole.data, [builder.udiv(before, integer(itemsize))])
-        rows, columns = arguments[1:]
-        view.nitems, view.itemsize = builder.mul(rows, columns), integer(itemsize)
-        view.shape = cgutils.pack_array(builder, [rows, columns])
-        strides = [builder.mul(columns, integer(itemsize)), integer(itemsize)]
-        view.strides = cgutils.pack_array(builder, strides)
-        return impl_ret_borrowed(context, builder, kind, view._getvalue())
+        data = builder.gep(whole.data, [builder.udiv(before, integer(itemsize))])
+        view = array_of(context, builder, kind, whole.meminfo, data, arguments[1:])
+        return impl_ret_borrowed(context, builder, kind, view)
 
     return kind(buffer, types.intp, types.intp), codegen
 
