@@ -25,6 +25,7 @@ from fastem._kernels._simd import (
     lowest_bit,
     maximum,
     minimum,
+    section,
     splat,
     store,
     sum4,
@@ -129,7 +130,7 @@ def assign(tiles, centres, K, totals, sums):
     """
     error = 0.0
     for t in range(tiles.shape[0]):
-        tile = tiles[t]
+        tile = section(tiles, t)
         error += assign_tile(tile, centres, K)
         for b in range(0, tile_rows(tile), lanes(tile)):
             label, before = load(tile, _LABEL, b), load(tile, _BEFORE, b)
@@ -146,7 +147,7 @@ def forget(tiles, K, totals, sums):
     none = splat(_NONE)
     for t in range(tiles.shape[0]):
         for b in range(0, tile_rows(tiles), lanes(tiles)):
-            store(tiles[t], _LABEL, b, none)
+            store(section(tiles, t), _LABEL, b, none)
     for k in range(K):
         totals[k] = 0.0
         for j in range(sums.shape[1]):
@@ -159,7 +160,7 @@ def weigh_centres(tiles, K, errors, uses):
     for k in range(K):
         errors[k] = uses[k] = 0.0
     for t in range(tiles.shape[0]):
-        tile = tiles[t]
+        tile = section(tiles, t)
         for b in range(tile_rows(tile)):
             k, weight, nearest = np.int64(tile[_LABEL, b]), np.float64(tile[_WEIGHT, b]), tile[_NEAREST, b]
             errors[k] += weight * nearest
@@ -293,7 +294,7 @@ def breathe(tiles, everyone, centres, noise, limits, more, totals, sums, errors,
             used += 1
         breaths += 1
     for t in range(everyone.shape[0]):
-        assign_tile(everyone[t], centres, K)
+        assign_tile(section(everyone, t), centres, K)
     outcome[0], outcome[1] = error, used
 
 

@@ -79,6 +79,22 @@ def _aligned_rows(typingctx, buffer, rows, columns):
 
 
 @intrinsic
+def _section(typingctx, array, i):
+    kind = array.copy(ndim=array.ndim - 1)
+
+    def codegen(context, builder, signature, arguments):
+        whole, offset = array_struct(context, builder, array, arguments[0]), arguments[1]
+        shape = [builder.extract_value(whole.shape, axis) for axis in range(1, array.ndim)]
+        for size in shape:
+            offset = builder.mul(offset, size)
+        data = builder.gep(whole.data, [offset])
+        view = array_of(context, builder, kind, whole.meminfo, data, shape)
+        return impl_ret_borrowed(context, builder, kind, view)
+
+    return kind(array, types.intp), codegen
+
+
+@intrinsic
 def _load(typingctx, array, i, b):
     def codegen(context, builder, signature, arguments):
         address = tile_address(context, builder, array, *arguments)
@@ -368,6 +384,8 @@ stride = _interpreted.stride if INTERPRETED else _stride
 # aligned_rows(buffer, rows, columns): a view of this shape, from the first cache line of a buffer on. Slices
 # and `reshape` would take ten times as long to compile.
 aligned_rows = _interpreted.aligned_rows if INTERPRETED else _aligned_rows
+# section(array, i): array[i], of an array in C order, in a third of the instructions.
+section = _interpreted.section if INTERPRETED else _section
 # load(array, i, b): the vector array[i, b : b + lanes]. store(array, i, b, vector) writes it.
 load = _interpreted.load if INTERPRETED else _load
 store = _interpreted.store if INTERPRETED else _store
