@@ -182,6 +182,19 @@ def test_without_it_numba_does_all_of_its_work(name, bits, tmp_path):
     assert run(SMALL_PASS, tmp_path, name)[:2] == (bits[SMALL_PASS], 0)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "numba.core.imputils.impl_ret_new_ref",
+        "numba.core.runtime.context.NRTContext.meminfo_alloc_aligned",
+        "numba.core.runtime.context.NRTContext.meminfo_data",
+    ],
+)
+def test_without_it_new_arrays_are_those_of_numpy(name, bits, tmp_path):
+    by_numpy = "from fastem._kernels import _new; print(_new.new_array is _new._by_numpy)"
+    assert run(SMALL_PASS, tmp_path, name, then=by_numpy) == (bits[SMALL_PASS], 0, ["True"])
+
+
 def test_only_entry_kernels_have_machine_code(bits, tmp_path):
     defined = """
 from fastem._kernels._moments import slot_moments

@@ -36,7 +36,7 @@ _ROWS = 4096  # of the sample on which components are compared
 _EQUAL = 0.99
 # Components are compared on rows only if some are so near each other, in deviations. The cosine is 0.99 where
 # they are 0.14 apart, and less where they are farther. To compare compiles a kernel of its own.
-_NEAR = 1 / 3
+_NEAR = 1 / 4
 # We try this many ways to part the rows. EM makes some iterations from each, on the sample.
 _TRIES = 5
 _TRYING = Limits(gain_below(1e-4), 1e-4, 10)

@@ -25,6 +25,7 @@ from fastem._kernels._simd import (
     lowest_bit,
     maximum,
     minimum,
+    section,
     splat,
     store,
     sum4,
@@ -111,7 +112,7 @@ def assign_tile(tile, centres, K):
 @kernel
 def move_point(tile, b, totals, sums):
     """Take a point from the sums of the centre that it had, and add it to those of its centre."""
-    weight, k, before = np.float64(tile[_WEIGHT, b]), int(tile[_LABEL, b]), int(tile[_BEFORE, b])
+    weight, k, before = np.float64(tile[_WEIGHT, b]), np.int64(tile[_LABEL, b]), np.int64(tile[_BEFORE, b])
     totals[k] += weight
     if before >= 0:
         totals[before] -= weight
@@ -130,7 +131,7 @@ def assign(tiles, centres, K, totals, sums):
     """
     error = 0.0
     for t in range(tiles.shape[0]):
-        tile = tiles[t]
+        tile = section(tiles, t)
         error += assign_tile(tile, centres, K)
         for b in range(0, tile_rows(tile), lanes(tile)):
             label, before = load(tile, _LABEL, b), load(tile, _BEFORE, b)
@@ -147,7 +148,7 @@ def forget(tiles, K, totals, sums):
     none = splat(_NONE)
     for t in range(tiles.shape[0]):
         for b in range(0, tile_rows(tiles), lanes(tiles)):
-            store(tiles[t], _LABEL, b, none)
+            store(section(tiles, t), _LABEL, b, none)
     for k in range(K):
         totals[k] = 0.0
         for j in range(sums.shape[1]):
@@ -160,9 +161,9 @@ def weigh_centres(tiles, K, errors, uses):
     for k in range(K):
         errors[k] = uses[k] = 0.0
     for t in range(tiles.shape[0]):
-        tile = tiles[t]
+        tile = section(tiles, t)
         for b in range(tile_rows(tile)):
-            k, weight, nearest = int(tile[_LABEL, b]), np.float64(tile[_WEIGHT, b]), tile[_NEAREST, b]
+            k, weight, nearest = np.int64(tile[_LABEL, b]), np.float64(tile[_WEIGHT, b]), tile[_NEAREST, b]
             errors[k] += weight * nearest
             uses[k] += weight * (tile[_SECOND, b] - nearest)
 
@@ -294,7 +295,7 @@ def breathe(tiles, everyone, centres, noise, limits, more, totals, sums, errors,
             used += 1
         breaths += 1
     for t in range(everyone.shape[0]):
-        assign_tile(everyone[t], centres, K)
+        assign_tile(section(everyone, t), centres, K)
     outcome[0], outcome[1] = error, used
 
 

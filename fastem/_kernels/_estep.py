@@ -164,7 +164,7 @@ def slot_scores(X, params, log2_densities, labels, responsibilities, joint, abou
         if labels.shape[0] > 0:
             find_labels(space, shares, K, PEAKS, TOTALS)
             for b in range(size):
-                labels[first + b] = int(space[TOTALS, b])
+                labels[first + b] = np.int64(space[TOTALS, b])
         if log2_densities.shape[0] > 0 or responsibilities.shape[0] > 0:
             share_out(space, shares, K)
         if log2_densities.shape[0] > 0:

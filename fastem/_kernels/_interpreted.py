@@ -65,6 +65,12 @@ def aligned_rows(buffer, rows, columns):
     return buffer[start : start + rows * columns].reshape((rows, columns))
 
 
+def section(array, i):
+    _check(array.flags.c_contiguous, "an array that is not in C order")
+    _check_range("sections", i, 1, len(array))
+    return array[i]
+
+
 def load(array, i, b):
     _check_tile(array, i, 1, b)
     return array[i, b : b + lanes(array)].copy()

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastem._kernels._jit import compact_kernel, kernel
 from fastem._kernels._parallel import run_in_threads
+from fastem._kernels._simd import section
 
 # Threads take longer to wake up than fewer numbers (points x features x centres x starts x iterations) take.
 _WORTH_THREADS = 1 << 19
@@ -196,17 +197,19 @@ def label_starts(
     """
     given = uniforms.shape[2] == 0
     for s in range(begin, end):
-        points, one, other = few[which[s]], rows[0], rows[1]
+        points, one, other = section(few, which[s]), section(rows, 0), section(rows, 1)
         for i in range(points.shape[1]):
             one[i], own[i] = 1.0, -1
         if not given:
-            draw_seeds(points, weights, uniforms[s], centres, seeds, one, other, rows[2], cumulative)
+            own_uniforms, third = section(uniforms, s), section(rows, 2)
+            draw_seeds(points, weights, own_uniforms, centres, seeds, one, other, third, cumulative)
             for k in range(seeds.shape[0]):
                 for j in range(points.shape[0]):
                     centres[k, j] = points[j, seeds[k]]
         if given or max_iter > 0:
             settle(points, weights, centres, max_iter, own, nearest, one, other, totals, sums)
-        settle(geometries[which[s]], weights, centres, _NO_MOVE, labels[s], nearest, one, other, totals, sums)
+        whole, found = section(geometries, which[s]), section(labels, s)
+        settle(whole, weights, centres, _NO_MOVE, found, nearest, one, other, totals, sums)
 
 
 @kernel

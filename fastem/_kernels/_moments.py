@@ -1,5 +1,7 @@
 """The pass before the first E-step. It computes the weight, and the mean and variance of each feature."""
 
+import numpy as np
+
 from fastem._kernels._jit import compact_allocating_kernel
 from fastem._kernels._new import new_array
 from fastem._kernels._simd import tile_rows
@@ -19,8 +21,7 @@ def slot_moments(X, sample_weight, weights, means, squares, slot):
     """
     d = X.shape[1]
     start, stop = slot_range(X, slot, weights.shape[0])
-    kind = means.dtype
-    origin, mean, sums = new_array(d, kind), new_array(d, kind), new_array(d, kind)
+    mean, sums = new_array(d, means.dtype), new_array(d, means.dtype)
     for first in range(start, stop, tile_rows(X)):
         last, near = first + tile_rows(X), first
         last = last if last < stop else stop
@@ -28,16 +29,15 @@ def slot_moments(X, sample_weight, weights, means, squares, slot):
             while near < last - 1 and not sample_weight[near] > 0:
                 near += 1
         for j in range(d):
-            origin[j] = X[near, j]
             sums[j] = 0.0
         tile_weight = 0.0
         for i in range(first, last):
             w = sample_weight[i] if sample_weight.shape[0] > 0 else 1.0
             tile_weight += w
             for j in range(d):
-                sums[j] += w * (X[i, j] - origin[j])
+                sums[j] += w * (np.float64(X[i, j]) - X[near, j])
         for j in range(d):
-            mean[j] = origin[j] + (sums[j] / tile_weight if tile_weight > 0 else sums[j])
+            mean[j] = X[near, j] + (sums[j] / tile_weight if tile_weight > 0 else sums[j])
             sums[j] = 0.0
         for i in range(first, last):
             w = sample_weight[i] if sample_weight.shape[0] > 0 else 1.0

@@ -9,7 +9,17 @@ from numba.extending import intrinsic
 from fastem._kernels import _interpreted
 from fastem._kernels._jit import INTERPRETED
 from fastem._kernels._layout import CACHE_LINE, STRIDE_BYTES, TILE_BYTES
-from fastem._kernels._vector import FAST, I32, Vector, array_struct, broadcast, nothing, pack, shuffle
+from fastem._kernels._vector import (
+    FAST,
+    I32,
+    Vector,
+    array_of,
+    array_struct,
+    broadcast,
+    nothing,
+    pack,
+    shuffle,
+)
 
 
 def _length(array_type, size):
@@ -61,17 +71,27 @@ def _aligned_rows(typingctx, buffer, rows, columns):
         whole = array_struct(context, builder, buffer, arguments[0])
         integer, itemsize = context.get_value_type(types.intp), buffer.dtype.bitwidth // 8
         before = builder.and_(builder.neg(builder.ptrtoint(whole.data, integer)), integer(CACHE_LINE - 1))
-        view = cgutils.create_struct_proxy(kind)(context, builder)
-        view.meminfo, view.parent = whole.meminfo, whole.parent
-        view.data = builder.gep(whole.data, [builder.udiv(before, integer(itemsize))])
-        rows, columns = arguments[1:]
-        view.nitems, view.itemsize = builder.mul(rows, columns), integer(itemsize)
-        view.shape = cgutils.pack_array(builder, [rows, columns])
-        strides = [builder.mul(columns, integer(itemsize)), integer(itemsize)]
-        view.strides = cgutils.pack_array(builder, strides)
-        return impl_ret_borrowed(context, builder, kind, view._getvalue())
+        data = builder.gep(whole.data, [builder.udiv(before, integer(itemsize))])
+        view = array_of(context, builder, kind, whole.meminfo, data, arguments[1:])
+        return impl_ret_borrowed(context, builder, kind, view)
 
     return kind(buffer, types.intp, types.intp), codegen
+
+
+@intrinsic
+def _section(typingctx, array, i):
+    kind = array.copy(ndim=array.ndim - 1)
+
+    def codegen(context, builder, signature, arguments):
+        whole, offset = array_struct(context, builder, array, arguments[0]), arguments[1]
+        shape = [builder.extract_value(whole.shape, axis) for axis in range(1, array.ndim)]
+        for size in shape:
+            offset = builder.mul(offset, size)
+        data = builder.gep(whole.data, [offset])
+        view = array_of(context, builder, kind, whole.meminfo, data, shape)
+        return impl_ret_borrowed(context, builder, kind, view)
+
+    return kind(array, types.intp), codegen
 
 
 @intrinsic
@@ -364,6 +384,8 @@ stride = _interpreted.stride if INTERPRETED else _stride
 # aligned_rows(buffer, rows, columns): a view of this shape, from the first cache line of a buffer on. Slices
 # and `reshape` would take ten times as long to compile.
 aligned_rows = _interpreted.aligned_rows if INTERPRETED else _aligned_rows
+# section(array, i): array[i], of an array in C order, in a third of the instructions.
+section = _interpreted.section if INTERPRETED else _section
 # load(array, i, b): the vector array[i, b : b + lanes]. store(array, i, b, vector) writes it.
 load = _interpreted.load if INTERPRETED else _load
 store = _interpreted.store if INTERPRETED else _store

@@ -60,6 +60,23 @@ class _Fields:
         return self._builder.extract_value(self._array, self._model.get_field_position(name))
 
 
+def array_of(context, builder, kind, owner, data, shape):
+    """Return an array in C order, of numbers that `owner` keeps in memory."""
+    model, integer = context.data_model_manager[kind], context.get_value_type(types.intp)
+    count, strides = integer(1), []
+    for size in reversed(shape):
+        strides.insert(0, builder.mul(count, integer(kind.dtype.bitwidth // 8)))
+        count = builder.mul(count, size)
+    result = ir.Constant(context.get_value_type(kind), None)
+    values = {"meminfo": [owner], "nitems": [count], "itemsize": strides[-1:], "data": [data]}
+    for name, parts in {**values, "shape": shape, "strides": strides}.items():
+        place = model.get_field_position(name)
+        for axis, part in enumerate(parts):
+            where = (place, axis) if name in ("shape", "strides") else place
+            result = builder.insert_value(result, part, where)
+    return result
+
+
 def pack(context, builder, kind, values):
     """Return a tuple of numbers or vectors."""
     result = ir.Constant(context.get_value_type(kind), ir.Undefined)
