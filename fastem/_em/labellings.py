@@ -6,14 +6,14 @@ or the direction in which they are apart. So k-means, which breathes, tries all 
 clusters inside others. For these there are rows that repeat, and dense spots.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, groupby
 from typing import Any
 
 import numpy as np
 
 from fastem._em.masses import repeated_rows
-from fastem._em.starts import standardised
+from fastem._em.starts import centred, scaled_by
 from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.matrices import eigen, gram, times
@@ -65,14 +65,22 @@ _CLEAR = 0.8
 
 
 def labellings(
-    geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
+    geometries: list[FloatArray],
+    weights: FloatArray,
+    k: int,
+    rng: np.random.Generator,
+    n_threads: int | None,
+    seen: Sequence[Array] = (),
 ) -> list[Array]:
-    """Return labels (m,) of the rows, first those of k-means in each geometry."""
+    """Return labels (m,) of the rows, first those of k-means in each geometry.
+
+    Those that are `seen` before, where no value repeats often, count for these.
+    """
     scaled = geometries[0]
-    masses = repeated_rows(scaled, weights, k - 1)
+    masses = [] if seen else repeated_rows(scaled, weights, k - 1)
     if masses and not weights[~np.any(masses, axis=0)].any():  # as where those in sparse places do not count
         masses = []
-    found = _around(geometries, weights, masses, k, rng, n_threads)
+    found = [*seen] or _around(geometries, weights, masses, k, rng, n_threads)
     if masses:
         found += _breathed([scaled], weights, k, rng, n_threads)
     if k > len(masses) + 1:
@@ -177,15 +185,18 @@ def geometries_of(
 def _geometries_of(
     rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame
 ) -> tuple[list[FloatArray], FloatArray]:
-    scaled, weights = standardised(rows, dtype, family, frame, isotropic=False)
+    points, variances, weights = centred(rows, dtype, family, frame)
+    scaled = scaled_by(points, variances)
     if len(scaled) == 1:
         return [scaled, scaled], weights
     geometries = [scaled]
-    one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
-    common, _ = standardised(rows, dtype, family, one_scale, isotropic=True)
+    if (frame.scale != frame.scale[0]).any():
+        one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
+        points, variances, _ = centred(rows, dtype, family, one_scale)
+    units = []
+    if variances.max() > _ROUND * variances.min():
+        units.append(scaled_by(points, variances.mean()))
     total = weights.sum()
-    variances = np.einsum("ji,ji,i->j", common, common, weights)
-    units = [common] if variances.max() > _ROUND * variances.min() else []
     d, m = scaled.shape
     if d > min(_MOST_WHITENED, m // 2):
         return [scaled, *units, scaled], weights
@@ -214,10 +225,10 @@ def _around(
     """Return the labels of k-means in each geometry. The last clusters are known."""
     if not known:
         return list(_breathed(geometries, weights, k, rng, n_threads))
-    others = np.where(np.any(known, axis=0), 0.0, weights)
     if k == len(known) + 1:
         found = [np.zeros(len(weights), np.int64)]
     else:
+        others = np.where(np.any(known, axis=0), 0.0, weights)
         found = list(_breathed(geometries, others, k - len(known), rng, n_threads))
     for labels in found:
         for label, own in enumerate(known, start=k - len(known)):

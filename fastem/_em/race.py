@@ -44,6 +44,7 @@ _MANY_HEATS = ((10, 8, 4), (10, 4, 12), (20, 2, 24), (40, 1, 1000))
 _LEADERS_HEATS = (*_MANY_HEATS[:2], (20, 4, 1000))
 _CHOICE = 40
 _TOL = 1e-6
+_FINEST = float(np.finfo(np.float64).eps)
 # The winner goes on with all rows by the kernel, in place of passes, each of which costs Python half a
 # millisecond, where they take fewer multiply-adds than this. So many iterations at most.
 _WORTH_POLISH = 1 << 22
@@ -150,8 +151,8 @@ def ascents_of(
 ) -> Ascents[P] | None:
     source, frame = sample.source, sample.frame
     points, weights = points_of(sample, rows), rows.weights
-    finest, stored = (float(np.finfo(dtype).eps) for dtype in (np.float64, source.dtype))
-    rule: Rule[P] = Rule(frame, float(weights.mean()), finest, stored, sample.reg_covar)
+    stored = float(np.finfo(source.dtype).eps)
+    rule: Rule[P] = Rule(frame, float(weights.mean()), _FINEST, stored, sample.reg_covar)
     return sample.family.ascents(points, weights, np.array(found), sample.k, rule, n_threads)
 
 

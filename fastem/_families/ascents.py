@@ -1,5 +1,6 @@
 """Rough ascents of Gaussian mixtures on small samples, by the kernel that makes them as a whole."""
 
+from copy import copy
 from typing import Literal
 
 import numpy as np
@@ -39,8 +40,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
         added: FloatArray | Literal["auto"],
         n_threads: int | None,
     ) -> None:
-        (d, _), s = points.shape, len(labels)
-        m, columns = layout.shape(k, d)[0], d if layout.matrices else 1
+        shared = layout.shape(k, len(points))[0] < k
         self._layout, self._n_threads, self._rule = layout, n_threads, (rule, added)
         self._precision, rounding = rule.precision, ROUNDING * rule.precision
         total = weights.sum()
@@ -51,15 +51,21 @@ class GaussianAscents(Ascents[GaussianParameters]):
         self._variance = np.where(variance > rounding, variance, 1.0)
         floor = RELATIVE_FLOOR * self._variance
         # Points of one cluster are side by side. NumPy sorts short integers by their digits.
-        near = np.argsort(labels[0].astype(np.uint16), kind="stable")
-        self._labels = np.take(labels, near, axis=1)  # labels[:, near] is in another order: another type
+        self._near = np.argsort(labels[0].astype(np.uint16), kind="stable")
+        columns = len(points) if layout.matrices else 1
         self._given = Given(
-            tiles_of(points, weights, near, columns, m < k, layout.isotropic),
-            self._second(points, weights, m < k),
+            tiles_of(points, weights, self._near, columns, shared, layout.isotropic),
+            self._second(points, weights, shared),
             np.array([0, 0, LEAST_ROWS * rule.mean_row_weight, rounding, layout.isotropic, 1]),
-            floor if isinstance(added, str) else np.broadcast_to(added, d).copy(),
+            floor if isinstance(added, str) else np.broadcast_to(added, len(points)).copy(),
             floor,
         )
+        self._begin(labels, k)
+
+    def _begin(self, labels: Array, k: int) -> None:
+        s, d = len(labels), len(self._variance)
+        m, columns = self._layout.shape(k, d)[0], d if self._layout.matrices else 1
+        self._labels = np.take(labels, self._near, axis=1)  # another order would be another type
         (shares, constants), means = np.zeros((2, s, k)), np.zeros((s, k, d))
         covariances, whiteners = np.zeros((2, s, m, d, columns))
         self._states = State(shares, means, covariances, whiteners, constants, np.zeros((s, m)))
@@ -102,6 +108,13 @@ class GaussianAscents(Ascents[GaussianParameters]):
         for mine, others in zip(self._states, other._states, strict=True):
             others[:] = mine[starts]
         other._outcomes[:, ITERATIONS] = 1  # so that it does not begin with the labels
+        return other
+
+    def others(self, labels: Array, k: int) -> "GaussianAscents | None":
+        if not self.fit_in_memory(self._layout, len(labels), k, len(self._variance)):
+            return None
+        other = copy(self)
+        other._begin(labels, k)
         return other
 
     def objective(self, start: int) -> float | None:
