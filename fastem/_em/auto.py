@@ -11,7 +11,9 @@ from fastem._em.clear import clear_start, quick_labels
 from fastem._em.labellings import (
     are_clear,
     distinct,
+    first_of_kinds,
     geometries_of,
+    kinds_of,
     labellings,
     nearest_known,
     random_labels,
@@ -110,12 +112,16 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: 
     seen: list[Array] = []
     if restart == 0 and _may_be_clear(likelihood, drawn):
         seen = quick_labels(drawn.geometries, drawn.weights, k, rng, source.n_threads)
-        if seen and (ended := clear_start(likelihood, *drawn[:3], seen, rng)) is not None:
+    if seen:
+        kinds = kinds_of(seen, k)
+        ended = clear_start(likelihood, *drawn[:3], seen, kinds, rng)
+        if ended is not None:
             return softened(likelihood, ended)
-    enough = seen if k <= _FEW_CLUSTERS else ()
-    found = labellings(drawn.geometries, drawn.weights, k, rng, source.n_threads, enough)
+        seen = first_of_kinds(seen, kinds) if k <= _FEW_CLUSTERS else []
+    found = labellings(drawn.geometries, drawn.weights, k, rng, source.n_threads, seen)
     clear = source.n_positive > _MOST_ROWS and are_clear(found[: len(drawn.geometries) - 1], k)
-    found = distinct(found, k)
+    if not seen:
+        found = distinct(found, k)
     bare: list[Array] = []
     if likelihood.family.box is not None:
         dense = weights_of_dense(drawn.geometries[0], drawn.weights, rng)

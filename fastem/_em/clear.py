@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastem._em.labellings import alike, part_of, random_labels
+from fastem._em.labellings import part_of, random_labels
 from fastem._em.masses import repeated_rows
 from fastem._em.objective import Likelihood
 from fastem._em.race import DOUBT, ascents_of, points_of
@@ -44,20 +44,21 @@ def clear_start(
     geometries: list[FloatArray],
     weights: FloatArray,
     seen: list[Array],
+    kinds: list[int],
     rng: np.random.Generator,
 ) -> Maximised[P] | None:
     """Return where EM on the sample ends from labels on which k-means agrees, or None if it is not clear.
 
-    `seen` are the labellings of `quick_labels`, the last of which has no vote.
+    `seen` are the labellings of `quick_labels`, the last of which has no vote, and `kinds` tells which of
+    them are alike.
     """
-    k, voting = likelihood.k, seen[:-1]
-    same = alike(voting, k)
-    agreed = next((one for one, others in enumerate(same) if sum(others) > 1), None)
+    k, voting = likelihood.k, kinds[:-1]
+    agreed = next((one for one in voting if voting.count(one) > 1), None)
     if agreed is None:
         return None
     sample = replace(likelihood, source=ArraySource(rows, 1))
     work = len(weights) * k * sample.family.multiply_adds(sample.source.n_features)
-    others = [labels for labels, like in zip(voting, same[agreed], strict=True) if not like]
+    others = [labels for labels, kind in zip(seen, voting, strict=False) if kind != agreed]
     others += random_labels(geometries, weights, k, rng, min(_RANDOM, _RANDOM_WORK // work), 1)
     ascents = ascents_of(sample, rows, [seen[agreed], *others], likelihood.source.n_threads)
     if ascents is None:
@@ -132,7 +133,7 @@ def quick_labels(
     seen = np.zeros((len(geometries), *geometries[0].shape), np.float32)
     for points, own in zip(geometries, seen, strict=True):
         own[: len(points)] = points
-    which = np.append(np.zeros(_SEEDS, np.int64), np.arange(1, len(seen)))
+    which = np.maximum(np.arange(1 - _SEEDS, len(seen)), 0)
     uniforms = rng.random((len(which), k, 2 + int(np.log(k))))
     part = part_of(len(weights), _rows_for(k), rng)
     return [*labels_from_seeds(seen, which, weights, uniforms, _QUICK_ITERATIONS, part, n_threads)]

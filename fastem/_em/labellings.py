@@ -96,23 +96,27 @@ def are_clear(found: list[Array], k: int) -> bool:
 
 def distinct(found: list[Array], k: int) -> list[Array]:
     """Return the labellings that differ from all before them."""
-    same, different = alike(found, k), list[int]()
-    for one in range(len(found)):
-        if not any(same[one][other] for other in different):
-            different.append(one)
-    return [found[one] for one in different]
+    return first_of_kinds(found, kinds_of(found, k))
 
 
-def alike(found: list[Array], k: int) -> list[list[bool]]:
-    """Return which labellings have nearly the same clusters as which others."""
+def first_of_kinds(found: list[Array], kinds: list[int]) -> list[Array]:
+    return [labels for one, labels in enumerate(found) if kinds[one] == one]
+
+
+def kinds_of(found: list[Array], k: int) -> list[int]:
+    """Return which labelling is the first that has nearly the same clusters as this one, for each."""
     # Sizes tell most of them apart: those of the same clusters are nearly the same, in order.
-    sizes = np.sort([np.bincount(labels, minlength=k) for labels in found], axis=1)
-    similar = np.minimum(sizes[:, None], sizes) >= _SAME * np.maximum(sizes[:, None], sizes)
-    same: list[list[bool]] = similar.all(axis=2).tolist()
-    for one, other in combinations(range(len(found)), 2):
-        if same[one][other]:
-            same[one][other] = same[other][one] = _agreement(found[one], found[other], k) == 1
-    return same
+    ordered = np.sort([np.bincount(labels, minlength=k) for labels in found], axis=1)
+    similar = np.all(ordered[:, None] >= _SAME * ordered, axis=2).tolist()
+    kinds = list[int]()
+    for one, labels in enumerate(found):
+        like = (
+            other
+            for other in dict.fromkeys(kinds)
+            if similar[one][other] and similar[other][one] and _agreement(labels, found[other], k) == 1
+        )
+        kinds.append(next(like, one))
+    return kinds
 
 
 def weights_of_dense(points: FloatArray, weights: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -147,7 +151,7 @@ def random_labels(
     if count == 0:
         return []
     which, uniforms = (np.arange(count) % _TURNS + 1) // _TURNS, rng.random((count, k, 1))
-    seen = np.stack(geometries[: 1 + which.max()])
+    seen = np.array(geometries[: 1 + which.max()])
     return [*labels_from_seeds(seen, which, weights, uniforms, 0, n_threads=n_threads)]
 
 
@@ -314,7 +318,7 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
         positive if len(positive) <= _SPOT_ROWS else np.sort(rng.choice(positive, _SPOT_ROWS, replace=False))
     )
     count = max(1, int(_SPOT_SHARE * len(rows)))
-    places = points[:, rng.choice(rows, min(_SPOTS, len(rows)), replace=False)]
+    places = points[:, rng.permutation(rows)[:_SPOTS]]
     cloud = points if len(rows) == points.shape[1] else points[:, rows]
     near, wide = count - 1, min(_WIDER * count, len(rows)) - 1
     # Squared distances, but for the lengths of places, which change no order.
@@ -336,5 +340,5 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
 def _agreement(labels: Array, others: Array, k: int) -> float:
     """Return the share of clusters that have a counterpart with nearly the same rows."""
     shared = np.bincount(labels * k + others, minlength=k * k).reshape(k, k)
-    most = np.maximum(shared.sum(axis=1)[:, None], shared.sum(axis=0))
+    most = np.maximum(np.add.reduce(shared, axis=1)[:, None], np.add.reduce(shared))
     return np.count_nonzero(shared >= np.maximum(_SAME * most, 1)) / k

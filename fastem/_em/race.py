@@ -187,15 +187,17 @@ def _leaders(
     them is ahead by a rounding error says nothing.
     """
     reached = {start: value for start in chosen if (value := ascents.objective(start)) is not None}
-    alike: list[list[int]] = []
+    alike: list[int] = []
+    least = np.inf
     for start in sorted(reached, key=reached.__getitem__, reverse=True):
-        if alike and reached[alike[-1][0]] - reached[start] <= _ALIKE:
-            alike[-1].append(start)
+        if reached[start] < least:
+            least = reached[start] - _ALIKE
+            alike.append(start)
         else:
-            alike.append([start])
+            alike[-1] = min(alike[-1], start)
     sound: list[int] = []
     unsound: list[int] = []
-    for start in map(min, alike):
+    for start in alike:
         singular = ascents.singular(start)
         if not singular or set(singular) <= set(_masses_at(ascents, sample, rows, start)):
             sound.append(start)

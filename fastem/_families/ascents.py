@@ -70,6 +70,8 @@ class GaussianAscents(Ascents[GaussianParameters]):
         covariances, whiteners = np.zeros((2, s, m, d, columns))
         self._states = State(shares, means, covariances, whiteners, constants, np.zeros((s, m)))
         self._outcomes = np.zeros((s, 4))
+        sums = np.zeros((3, s, k, self._given.tiles.shape[1] - 1))
+        self._scratches = Scratch(new_rows(s, k), sums[0], sums[1], sums[2], np.empty((s, 2, d)))
 
     def _second(self, points: FloatArray, weights: FloatArray, shared: bool) -> FloatArray:
         """Return the sums of products over all points, (d, d) or (d, 1), where components share them."""
@@ -88,18 +90,15 @@ class GaussianAscents(Ascents[GaussianParameters]):
         return max(s * k * d * columns, m * (1 + d + products)) <= _MOST_NUMBERS
 
     def go_on(self, chosen: list[int], iterations: int, tol: float, stretch: float = _STRETCH) -> None:
-        limits, tiles = self._given.limits, self._given.tiles
+        limits, g, (_, k, d) = self._given.limits, len(chosen), self._states.means.shape
         limits[:2], limits[5] = (iterations, tol), stretch
-        g, (_, k, d) = len(chosen), self._states.means.shape
-        sums = np.zeros((3, g, k, tiles.shape[1] - 1))
-        shares, rows = new_rows(g, k), np.empty((g, 2, d))
-        scratches = Scratch(shares, sums[0], sums[1], sums[2], rows)
-        arguments = self._given, np.array(chosen), self._labels, self._states, self._outcomes, scratches
+        self._scratches.path[:] = 0.0  # an ascent that failed may have left NaN
+        about = self._labels, self._states, self._outcomes, self._scratches
+        arguments = self._given, np.array(chosen), *about
         numbers = self._labels.shape[1] * g * k * d * iterations
         run_in_threads(ascend_slots, arguments, g, self._n_threads if numbers > _WORTH_THREADS else 1)
         # Lists, since to take one number from an array takes ten times as long.
-        failed, reached = self._outcomes[:, FAILED].tolist(), self._outcomes[:, MEAN].tolist()
-        self._reached = [None if f else mean for f, mean in zip(failed, reached, strict=True)]
+        self._ended = self._outcomes.tolist()
         self._least_ratios = self._states.ratios.min(axis=1).tolist()
 
     def moved(self, starts: list[int], points: FloatArray, weights: FloatArray) -> "GaussianAscents":
@@ -118,7 +117,8 @@ class GaussianAscents(Ascents[GaussianParameters]):
         return other
 
     def objective(self, start: int) -> float | None:
-        return self._reached[start]
+        ended = self._ended[start]
+        return None if ended[FAILED] else ended[MEAN]
 
     def doubt(self, start: int) -> float:
         # The expected log-density given the labels, where squared distances to the means are d on average,
