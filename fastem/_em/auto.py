@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem._em.clear import clear_start
+from fastem._em.clear import clear_start, quick_labels
 from fastem._em.labellings import (
     are_clear,
     distinct,
+    first_of_kinds,
     geometries_of,
+    kinds_of,
     labellings,
     nearest_known,
     random_labels,
@@ -42,6 +44,9 @@ _MOST_NUMBERS = 1 << 19  # of the sample (4 MB), of which there are several copi
 # If X has few rows, iterations cost little, and k-means alone often misses the best optimum. There are more
 # random starts the fewer multiply-adds a pass takes, and up to as many again where it takes an eighth.
 _MOST_EXTRA, _EXTRA_WORK, _AGAIN_WORK = 16, 1 << 19, 1 << 16
+# For up to so many components plain k-means, by which the start looks whether clusters are clear, tells as
+# much as k-means that breathes: see docs/explanation/algorithm.md. With more it often merges some.
+_FEW_CLUSTERS = 7
 # Models of mclust whose constraints the kernel of ascents does not know have this many times as many random
 # starts. So have restarts of all that this kernel makes. Of ten cells of 2 to 4 components, on Old Faithful
 # and diabetes, a fit reached the best optimum known for 75 of 200 seeds with 48 of them, and for 197 with 128
@@ -104,11 +109,19 @@ def partial_start(
 def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: int = 0) -> Maximised[P]:
     drawn = draw(likelihood, rows_to_draw(likelihood), rng)
     source, k = likelihood.source, likelihood.k
-    if restart == 0 and (found_clear := _clear(likelihood, drawn, rng)) is not None:
-        return softened(likelihood, found_clear)
-    found = labellings(drawn.geometries, drawn.weights, k, rng, source.n_threads)
+    seen: list[Array] = []
+    if restart == 0 and _may_be_clear(likelihood, drawn):
+        seen = quick_labels(drawn.geometries, drawn.weights, k, rng, source.n_threads)
+    if seen:
+        kinds = kinds_of(seen, k)
+        ended = clear_start(likelihood, *drawn[:3], seen, kinds, rng)
+        if ended is not None:
+            return softened(likelihood, ended)
+        seen = first_of_kinds(seen, kinds) if k <= _FEW_CLUSTERS else []
+    found = labellings(drawn.geometries, drawn.weights, k, rng, source.n_threads, seen)
     clear = source.n_positive > _MOST_ROWS and are_clear(found[: len(drawn.geometries) - 1], k)
-    found = distinct(found, k)
+    if not seen:
+        found = distinct(found, k)
     bare: list[Array] = []
     if likelihood.family.box is not None:
         dense = weights_of_dense(drawn.geometries[0], drawn.weights, rng)
@@ -127,16 +140,11 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: 
     return best_start(likelihood, drawn, found, clear, rng, thorough, bare)
 
 
-def _clear(likelihood: Likelihood[P], drawn: "Drawn", rng: np.random.Generator) -> Maximised[P] | None:
-    """Return the start from clear clusters of few rows, if they are clear."""
-    rows, geometries, weights, _ = drawn
+def _may_be_clear(likelihood: Likelihood[P], drawn: "Drawn") -> bool:
+    """Return whether rows are few, and whole ascents know all that there is."""
     if likelihood.k == 1 or likelihood.source.n_positive > _MOST_ROWS or not likelihood.family.has_ascents:
-        return None
-    if likelihood.prior is not None or not _is_whole(likelihood, drawn):
-        return None
-    sample = replace(likelihood, source=ArraySource(rows, 1))
-    ended = clear_start(sample, rows, geometries, weights, rng, likelihood.source.n_threads)
-    return None if ended is None else ended[0].parameters(ended[1])
+        return False
+    return likelihood.prior is None and _is_whole(likelihood, drawn)
 
 
 def _is_whole(likelihood: Likelihood[P], drawn: "Drawn") -> bool:
@@ -215,7 +223,9 @@ def best_start(
         found, bare = ([matched(labels, rows, k) for labels in group] for group in (found, bare))
         found += [nearest_known(points, weights, rows.labels, k) for points in geometries[:-1]]
     threads = n_threads if m * work > _WORTH_THREADS else 1
-    sample, whole = (replace(likelihood, source=ArraySource(these, threads)) for these in (rows, filled))
+    sample = whole = replace(likelihood, source=ArraySource(rows, threads))
+    if filled is not rows:
+        whole = replace(likelihood, source=ArraySource(filled, threads))
     plain = not (partly_known or likelihood.hard or likelihood.fixed)
     ascended = None
     if (small or compiled) and plain and not more and likelihood.prior is None:

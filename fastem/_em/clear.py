@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastem._em.labellings import alike, random_labels
+from fastem._em.labellings import random_labels
 from fastem._em.masses import repeated_rows
 from fastem._em.objective import Likelihood
 from fastem._em.race import DOUBT, ascents_of, points_of
 from fastem._families.base import Ascents
-from fastem._families.steps import P
+from fastem._families.steps import Maximised, P
 from fastem._kernels._kmeans import labels_from_seeds
+from fastem._sources.arrays import ArraySource
 from fastem._sources.parts import part_of
 from fastem._typing import Array, FloatArray, Rows
 
@@ -39,24 +40,28 @@ _ALIKE = 1e-5  # as in `race`
 
 
 def clear_start(
-    sample: Likelihood[P],
+    likelihood: Likelihood[P],
     rows: Rows,
     geometries: list[FloatArray],
     weights: FloatArray,
+    seen: list[Array],
+    kinds: list[int],
     rng: np.random.Generator,
-    n_threads: int | None,
-) -> tuple[Ascents[P], int] | None:
-    """Return ascents on the sample, and which of them ends where EM does if clusters are clear, or None."""
-    k = sample.k
-    found = _quick_labels(geometries, weights, k, rng, n_threads)
-    same = alike(found, k)
-    agreed = next((one for one, others in enumerate(same) if sum(others) > 1), None)
-    if agreed is None or repeated_rows(geometries[0], weights, k - 1):
+) -> Maximised[P] | None:
+    """Return where EM on the sample ends from labels on which k-means agrees, or None if it is not clear.
+
+    `seen` are the labellings of `quick_labels`, the last of which has no vote, and `kinds` tells which of
+    them are alike.
+    """
+    k, voting = likelihood.k, kinds[:-1]
+    agreed = next((one for one in voting if voting.count(one) > 1), None)
+    if agreed is None:
         return None
+    sample = replace(likelihood, source=ArraySource(rows, 1))
     work = len(weights) * k * sample.family.multiply_adds(sample.source.n_features)
-    others = [labels for labels, like in zip(found, same[agreed], strict=True) if not like]
+    others = [labels for labels, kind in zip(seen, voting, strict=False) if kind != agreed]
     others += random_labels(geometries, weights, k, rng, min(_RANDOM, _RANDOM_WORK // work), 1)
-    ascents = ascents_of(sample, rows, [found[agreed], *others], n_threads)
+    ascents = ascents_of(sample, rows, [seen[agreed], *others], likelihood.source.n_threads)
     if ascents is None:
         return None
     ascents.go_on([0], _FIRST, _TOL)
@@ -74,7 +79,7 @@ def clear_start(
     if _more_clusters(ascents, sample, rows, geometries[0], weights, rng):
         return None
     ascents.go_on([0], _REST, _TOL)
-    return ascents, 0
+    return ascents.parameters(0)
 
 
 def _more_clusters(
@@ -98,10 +103,10 @@ def _more_clusters(
     cloud = np.ascontiguousarray(points[:, part])
     fewer = part_of(len(own), _rows_for(k + 1), rng)
     found = labels_from_seeds(cloud[None], which, own, uniforms, _LLOYD_ITERATIONS, fewer)
-    more = ascents_of(replace(sample, k=k + 1), few, [*found], 1)
+    same = ascents if len(own) == len(weights) else ascents.moved([0], points_of(sample, few), own)
+    more = same.others(found, k + 1)
     if more is None:
         return True
-    same = ascents if len(own) == len(weights) else ascents.moved([0], points_of(sample, few), own)
     same.go_on([0], _HEAT, _TOL)
     more.go_on([*range(_SEEDS)], _HEAT, _TOL)
     reached = same.objective(0)
@@ -117,12 +122,19 @@ def _rows_for(k: int) -> int:
     return max(_PER_CENTRE * k, _QUICK_ROWS)
 
 
-def _quick_labels(
+def quick_labels(
     geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
 ) -> list[Array]:
-    """Return the labels of the rows by k-means in each geometry but the last, several of the first."""
-    seen = np.array(geometries[:-1])
-    which = np.append(np.zeros(_SEEDS, np.int64), np.arange(1, len(seen)))
+    """Return the labels of the rows by k-means in each geometry, first several of the first.
+
+    There are none where values repeat often, since k-means does not see that.
+    """
+    if repeated_rows(geometries[0], weights, k - 1):
+        return []
+    seen = np.zeros((len(geometries), *geometries[0].shape), np.float32)
+    for points, own in zip(geometries, seen, strict=True):
+        own[: len(points)] = points
+    which = np.maximum(np.arange(1 - _SEEDS, len(seen)), 0)
     uniforms = rng.random((len(which), k, 2 + int(np.log(k))))
     part = part_of(len(weights), _rows_for(k), rng)
     return [*labels_from_seeds(seen, which, weights, uniforms, _QUICK_ITERATIONS, part, n_threads)]

@@ -6,14 +6,14 @@ or the direction in which they are apart. So k-means, which breathes, tries all 
 clusters inside others. For these there are rows that repeat, and dense spots.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, groupby
 from typing import Any
 
 import numpy as np
 
 from fastem._em.masses import repeated_rows
-from fastem._em.starts import standardised
+from fastem._em.starts import centred, scaled_by
 from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.matrices import eigen, gram, times
@@ -71,14 +71,22 @@ _CLEAR = 0.8
 
 
 def labellings(
-    geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
+    geometries: list[FloatArray],
+    weights: FloatArray,
+    k: int,
+    rng: np.random.Generator,
+    n_threads: int | None,
+    seen: Sequence[Array] = (),
 ) -> list[Array]:
-    """Return labels (m,) of the rows, first those of k-means in each geometry."""
+    """Return labels (m,) of the rows, first those of k-means in each geometry.
+
+    Those that are `seen` before, where no value repeats often, count for these.
+    """
     scaled = geometries[0]
-    masses = repeated_rows(scaled, weights, k - 1)
+    masses = [] if seen else repeated_rows(scaled, weights, k - 1)
     if masses and not weights[~np.any(masses, axis=0)].any():  # as where those in sparse places do not count
         masses = []
-    found = _around(geometries, weights, masses, k, rng, n_threads)
+    found = [*seen] or _around(geometries, weights, masses, k, rng, n_threads)
     if masses:
         found += _breathed([scaled], weights, k, rng, n_threads)
     if k > len(masses) + 1:
@@ -94,23 +102,27 @@ def are_clear(found: list[Array], k: int) -> bool:
 
 def distinct(found: list[Array], k: int) -> list[Array]:
     """Return the labellings that differ from all before them."""
-    same, different = alike(found, k), list[int]()
-    for one in range(len(found)):
-        if not any(same[one][other] for other in different):
-            different.append(one)
-    return [found[one] for one in different]
+    return first_of_kinds(found, kinds_of(found, k))
 
 
-def alike(found: list[Array], k: int) -> list[list[bool]]:
-    """Return which labellings have nearly the same clusters as which others."""
+def first_of_kinds(found: list[Array], kinds: list[int]) -> list[Array]:
+    return [labels for one, labels in enumerate(found) if kinds[one] == one]
+
+
+def kinds_of(found: list[Array], k: int) -> list[int]:
+    """Return which labelling is the first that has nearly the same clusters as this one, for each."""
     # Sizes tell most of them apart: those of the same clusters are nearly the same, in order.
-    sizes = np.sort([np.bincount(labels, minlength=k) for labels in found], axis=1)
-    similar = np.minimum(sizes[:, None], sizes) >= _SAME * np.maximum(sizes[:, None], sizes)
-    same: list[list[bool]] = similar.all(axis=2).tolist()
-    for one, other in combinations(range(len(found)), 2):
-        if same[one][other]:
-            same[one][other] = same[other][one] = _agreement(found[one], found[other], k) == 1
-    return same
+    ordered = np.sort([np.bincount(labels, minlength=k) for labels in found], axis=1)
+    similar = np.all(ordered[:, None] >= _SAME * ordered, axis=2).tolist()
+    kinds = list[int]()
+    for one, labels in enumerate(found):
+        like = (
+            other
+            for other in dict.fromkeys(kinds)
+            if similar[one][other] and similar[other][one] and _agreement(labels, found[other], k) == 1
+        )
+        kinds.append(next(like, one))
+    return kinds
 
 
 def weights_of_dense(points: FloatArray, weights: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -145,7 +157,7 @@ def random_labels(
     if count == 0:
         return []
     which, uniforms = (np.arange(count) % _TURNS + 1) // _TURNS, rng.random((count, k, 1))
-    seen = np.stack(geometries[: 1 + which.max()])
+    seen = np.array(geometries[: 1 + which.max()])
     return [*labels_from_seeds(seen, which, weights, uniforms, 0, n_threads=n_threads)]
 
 
@@ -183,15 +195,18 @@ def geometries_of(
 def _geometries_of(
     rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame
 ) -> tuple[list[FloatArray], FloatArray]:
-    scaled, weights = standardised(rows, dtype, family, frame, isotropic=False)
+    points, variances, weights = centred(rows, dtype, family, frame)
+    scaled = scaled_by(points, variances)
     if len(scaled) == 1:
         return [scaled, scaled], weights
     geometries = [scaled]
-    one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
-    common, _ = standardised(rows, dtype, family, one_scale, isotropic=True)
+    if (frame.scale != frame.scale[0]).any():
+        one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
+        points, variances, _ = centred(rows, dtype, family, one_scale)
+    units = []
+    if variances.max() > _ROUND * variances.min():
+        units.append(scaled_by(points, variances.mean()))
     total = weights.sum()
-    variances = np.einsum("ji,ji,i->j", common, common, weights)
-    units = [common] if variances.max() > _ROUND * variances.min() else []
     d, m = scaled.shape
     if d > min(_MOST_WHITENED, m // 2):
         return [scaled, *units, scaled], weights
@@ -220,10 +235,10 @@ def _around(
     """Return the labels of k-means in each geometry. The last clusters are known."""
     if not known:
         return list(_breathed(geometries, weights, k, rng, n_threads))
-    others = np.where(np.any(known, axis=0), 0.0, weights)
     if k == len(known) + 1:
         found = [np.zeros(len(weights), np.int64)]
     else:
+        others = np.where(np.any(known, axis=0), 0.0, weights)
         found = list(_breathed(geometries, others, k - len(known), rng, n_threads))
     for labels in found:
         for label, own in enumerate(known, start=k - len(known)):
@@ -306,7 +321,7 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
         positive if len(positive) <= _SPOT_ROWS else np.sort(rng.choice(positive, _SPOT_ROWS, replace=False))
     )
     count = max(1, int(_SPOT_SHARE * len(rows)))
-    places = points[:, rng.choice(rows, min(_SPOTS, len(rows)), replace=False)]
+    places = points[:, rng.permutation(rows)[:_SPOTS]]
     cloud = points if len(rows) == points.shape[1] else points[:, rows]
     near, wide = count - 1, min(_WIDER * count, len(rows)) - 1
     # Squared distances, but for the lengths of places, which change no order.
@@ -328,5 +343,5 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
 def _agreement(labels: Array, others: Array, k: int) -> float:
     """Return the share of clusters that have a counterpart with nearly the same rows."""
     shared = np.bincount(labels * k + others, minlength=k * k).reshape(k, k)
-    most = np.maximum(shared.sum(axis=1)[:, None], shared.sum(axis=0))
+    most = np.maximum(np.add.reduce(shared, axis=1)[:, None], np.add.reduce(shared))
     return np.count_nonzero(shared >= np.maximum(_SAME * most, 1)) / k

@@ -44,6 +44,7 @@ _MANY_HEATS = ((10, 8, 4), (10, 4, 12), (20, 2, 24), (40, 1, 1000))
 _LEADERS_HEATS = (*_MANY_HEATS[:2], (20, 4, 1000))
 _CHOICE = 40
 _TOL = 1e-6
+_FINEST = float(np.finfo(np.float64).eps)
 # The winner goes on with all rows by the kernel, in place of passes, each of which costs Python half a
 # millisecond, where they take fewer multiply-adds than this. So many iterations at most.
 _WORTH_POLISH = 1 << 22
@@ -150,8 +151,8 @@ def ascents_of(
 ) -> Ascents[P] | None:
     source, frame = sample.source, sample.frame
     points, weights = points_of(sample, rows), rows.weights
-    finest, stored = (float(np.finfo(dtype).eps) for dtype in (np.float64, source.dtype))
-    rule: Rule[P] = Rule(frame, float(weights.mean()), finest, stored, sample.reg_covar)
+    stored = float(np.finfo(source.dtype).eps)
+    rule: Rule[P] = Rule(frame, float(weights.mean()), _FINEST, stored, sample.reg_covar)
     return sample.family.ascents(points, weights, np.array(found), sample.k, rule, n_threads)
 
 
@@ -186,15 +187,17 @@ def _leaders(
     them is ahead by a rounding error says nothing.
     """
     reached = {start: value for start in chosen if (value := ascents.objective(start)) is not None}
-    alike: list[list[int]] = []
+    alike: list[int] = []
+    least = np.inf
     for start in sorted(reached, key=reached.__getitem__, reverse=True):
-        if alike and reached[alike[-1][0]] - reached[start] <= _ALIKE:
-            alike[-1].append(start)
+        if reached[start] < least:
+            least = reached[start] - _ALIKE
+            alike.append(start)
         else:
-            alike.append([start])
+            alike[-1] = min(alike[-1], start)
     sound: list[int] = []
     unsound: list[int] = []
-    for start in map(min, alike):
+    for start in alike:
         singular = ascents.singular(start)
         if not singular or set(singular) <= set(_masses_at(ascents, sample, rows, start)):
             sound.append(start)

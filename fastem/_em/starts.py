@@ -177,10 +177,21 @@ def standardised(
 ) -> tuple[FloatArray, FloatArray]:
     """Return rows with variance 1 in every feature (on average, if isotropic), (d, m), and weights (m,).
 
-    The features are those that the family shows to k-means.
-
     The frame scales by powers of two only. That is not enough here, since the clusters that k-means finds
     must not depend on the units.
+    """
+    points, variances, weights = centred(rows, dtype, family, frame)
+    if isotropic:
+        variances[:] = variances.mean()
+    return scaled_by(points, variances), weights
+
+
+def centred(
+    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return rows with mean 0 in every feature, (d, m), their variances (d,), and weights (m,).
+
+    The features are those that the family shows to k-means.
     """
     weights = rows.weights
     # NumPy takes half as long where the numbers of a column are side by side.
@@ -188,11 +199,12 @@ def standardised(
     points = np.ascontiguousarray(family.seen(X, frame).T)
     total = weights.sum()
     points -= (np.einsum("ji,i->j", points, weights) / total)[:, None]
-    variance = np.einsum("ji,ji,i->j", points, points, weights) / total
-    if isotropic:
-        variance[:] = variance.mean()
-    points /= np.sqrt(np.where(variance > 0, variance, 1.0))[:, None]
-    return points, weights
+    return points, np.einsum("ji,ji,i->j", points, points, weights) / total, weights
+
+
+def scaled_by(points: FloatArray, variances: FloatArray) -> FloatArray:
+    """Return points (d, m) over the roots of variances, (d,) or one for all, of those that are not 0."""
+    return np.asarray(points / np.sqrt(np.where(variances > 0, variances, 1.0))[..., None])
 
 
 def _cluster(

@@ -1,5 +1,6 @@
 """Rough ascents of Gaussian mixtures on small samples, by the kernel that makes them as a whole."""
 
+from copy import copy
 from typing import Literal
 
 import numpy as np
@@ -39,8 +40,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
         added: FloatArray | Literal["auto"],
         n_threads: int | None,
     ) -> None:
-        (d, _), s = points.shape, len(labels)
-        m, columns = layout.shape(k, d)[0], d if layout.matrices else 1
+        shared = layout.shape(k, len(points))[0] < k
         self._layout, self._n_threads, self._rule = layout, n_threads, (rule, added)
         self._precision, rounding = rule.precision, ROUNDING * rule.precision
         total = weights.sum()
@@ -51,19 +51,27 @@ class GaussianAscents(Ascents[GaussianParameters]):
         self._variance = np.where(variance > rounding, variance, 1.0)
         floor = RELATIVE_FLOOR * self._variance
         # Points of one cluster are side by side. NumPy sorts short integers by their digits.
-        near = np.argsort(labels[0].astype(np.uint16), kind="stable")
-        self._labels = np.take(labels, near, axis=1)  # labels[:, near] is in another order: another type
+        self._near = np.argsort(labels[0].astype(np.uint16), kind="stable")
+        columns = len(points) if layout.matrices else 1
         self._given = Given(
-            tiles_of(points, weights, near, columns, m < k, layout.isotropic),
-            self._second(points, weights, m < k),
+            tiles_of(points, weights, self._near, columns, shared, layout.isotropic),
+            self._second(points, weights, shared),
             np.array([0, 0, LEAST_ROWS * rule.mean_row_weight, rounding, layout.isotropic, 1]),
-            floor if isinstance(added, str) else np.broadcast_to(added, d).copy(),
+            floor if isinstance(added, str) else np.broadcast_to(added, len(points)).copy(),
             floor,
         )
+        self._begin(labels, k)
+
+    def _begin(self, labels: Array, k: int) -> None:
+        s, d = len(labels), len(self._variance)
+        m, columns = self._layout.shape(k, d)[0], d if self._layout.matrices else 1
+        self._labels = np.take(labels, self._near, axis=1)  # another order would be another type
         (shares, constants), means = np.zeros((2, s, k)), np.zeros((s, k, d))
         covariances, whiteners = np.zeros((2, s, m, d, columns))
         self._states = State(shares, means, covariances, whiteners, constants, np.zeros((s, m)))
         self._outcomes = np.zeros((s, 4))
+        sums = np.zeros((3, s, k, self._given.tiles.shape[1] - 1))
+        self._scratches = Scratch(new_rows(s, k), sums[0], sums[1], sums[2], np.empty((s, 2, d)))
 
     def _second(self, points: FloatArray, weights: FloatArray, shared: bool) -> FloatArray:
         """Return the sums of products over all points, (d, d) or (d, 1), where components share them."""
@@ -82,18 +90,15 @@ class GaussianAscents(Ascents[GaussianParameters]):
         return max(s * k * d * columns, m * (1 + d + products)) <= _MOST_NUMBERS
 
     def go_on(self, chosen: list[int], iterations: int, tol: float, stretch: float = _STRETCH) -> None:
-        limits, tiles = self._given.limits, self._given.tiles
+        limits, g, (_, k, d) = self._given.limits, len(chosen), self._states.means.shape
         limits[:2], limits[5] = (iterations, tol), stretch
-        g, (_, k, d) = len(chosen), self._states.means.shape
-        sums = np.zeros((3, g, k, tiles.shape[1] - 1))
-        shares, rows = new_rows(g, k), np.empty((g, 2, d))
-        scratches = Scratch(shares, sums[0], sums[1], sums[2], rows)
-        arguments = self._given, np.array(chosen), self._labels, self._states, self._outcomes, scratches
+        self._scratches.path[:] = 0.0  # an ascent that failed may have left NaN
+        about = self._labels, self._states, self._outcomes, self._scratches
+        arguments = self._given, np.array(chosen), *about
         numbers = self._labels.shape[1] * g * k * d * iterations
         run_in_threads(ascend_slots, arguments, g, self._n_threads if numbers > _WORTH_THREADS else 1)
         # Lists, since to take one number from an array takes ten times as long.
-        failed, reached = self._outcomes[:, FAILED].tolist(), self._outcomes[:, MEAN].tolist()
-        self._reached = [None if f else mean for f, mean in zip(failed, reached, strict=True)]
+        self._ended = self._outcomes.tolist()
         self._least_ratios = self._states.ratios.min(axis=1).tolist()
 
     def moved(self, starts: list[int], points: FloatArray, weights: FloatArray) -> "GaussianAscents":
@@ -104,8 +109,16 @@ class GaussianAscents(Ascents[GaussianParameters]):
         other._outcomes[:, ITERATIONS] = 1  # so that it does not begin with the labels
         return other
 
+    def others(self, labels: Array, k: int) -> "GaussianAscents | None":
+        if not self.fit_in_memory(self._layout, len(labels), k, len(self._variance)):
+            return None
+        other = copy(self)
+        other._begin(labels, k)
+        return other
+
     def objective(self, start: int) -> float | None:
-        return self._reached[start]
+        ended = self._ended[start]
+        return None if ended[FAILED] else ended[MEAN]
 
     def doubt(self, start: int) -> float:
         # The expected log-density given the labels, where squared distances to the means are d on average,

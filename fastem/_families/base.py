@@ -21,10 +21,7 @@ from fastem._typing import Array, FloatArray, Rows
 
 
 class Ascents(ABC, Generic[P]):
-    """EM from several starts on a small sample that is held in memory, roughly but fast.
-
-    The kernel of a family makes them, so that a pass costs no Python.
-    """
+    """EM from several starts on a small sample in memory, roughly but fast: passes cost no Python."""
 
     @abstractmethod
     def go_on(self, chosen: list[int], iterations: int, tol: float) -> None:
@@ -52,6 +49,10 @@ class Ascents(ABC, Generic[P]):
     @abstractmethod
     def moved(self, starts: list[int], points: FloatArray, weights: FloatArray) -> "Ascents[P]":
         """Return the ascents of these starts, in order, where they go on with other rows."""
+
+    @abstractmethod
+    def others(self, labels: Array, k: int) -> "Ascents[P] | None":
+        """Return ascents from labels (S, m) of k components on the same rows, or None if too large."""
 
 
 class Facts(NamedTuple):
