@@ -243,6 +243,7 @@ OUTLIERS = np.array(REFERENCE["outliers"]["rows"])
 FREE = [(name, k) for name in REFERENCE for k in REFERENCE[name]["free"]]
 # Here one start in five or so reaches it, and the others a lower optimum.
 SLOW = [("outliers", "2")]
+STARTS = {("outliers", "2"): 20, ("faithful", "3"): 3}  # of 200 single starts 183 reach the latter
 
 
 @pytest.mark.parametrize(
@@ -250,7 +251,7 @@ SLOW = [("outliers", "2")]
 )
 def test_the_reference_is_reached(name, k, faithful):
     rows, expected = {"faithful": faithful, "outliers": OUTLIERS}[name], REFERENCE[name]["free"][k]
-    n_init = 20 if (name, k) in SLOW else 1
+    n_init = STARTS.get((name, k), 1)
     model = fastem.fit(rows, int(k), distribution="student", n_init=n_init, tol=1e-8, max_iter=1000, rng=0)
     assert model.report.status is FitStatus.CONVERGED
     assert model.report.log_likelihood > expected["log_likelihood"] - 1e-3

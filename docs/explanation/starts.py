@@ -169,7 +169,13 @@ def changed(module, name, value):
 
 
 def first_of(geometries):
-    return lambda *args: (geometries(*args)[0][:1], geometries(*args)[1])
+    """The first geometry twice, as where k-means cannot tell them apart."""
+
+    def only_first(*args):
+        points, weights = geometries(*args)
+        return points[:1] * 2, weights
+
+    return only_first
 
 
 PARTS = {

@@ -25,12 +25,12 @@ from fastem._kernels._simd import (
     lowest_bit,
     maximum,
     minimum,
-    section,
     splat,
     store,
     sum4,
     tile_rows,
 )
+from fastem._kernels._views import section
 
 # Rows of a tile: the nearest centre, and that of the iteration before, squared distances to the nearest and
 # the second nearest, the weight.

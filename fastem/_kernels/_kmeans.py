@@ -9,7 +9,7 @@ import numpy as np
 
 from fastem._kernels._jit import compact_kernel, kernel
 from fastem._kernels._parallel import run_in_threads
-from fastem._kernels._simd import section
+from fastem._kernels._views import section
 
 # Threads take longer to wake up than fewer numbers (points x features x centres x starts x iterations) take.
 _WORTH_THREADS = 1 << 19

@@ -25,8 +25,9 @@ import numpy as np
 from fastem._kernels._jit import allocating_kernel, inlined_kernel, kernel, spliced_kernel
 from fastem._kernels._layout import CACHE_LINE, POINTS, first_scratch, first_share
 from fastem._kernels._math import log2
-from fastem._kernels._simd import aligned_rows, lanes, load, maximum, splat, store, tile_rows
+from fastem._kernels._simd import lanes, load, maximum, splat, store, tile_rows
 from fastem._kernels._tile import load_rows
+from fastem._kernels._views import aligned_rows
 
 _ZERO, _HALF, _ONE = np.float64(0), np.float64(0.5), np.float64(1)
 _HALF_LOG2_E = 0.5 / np.log(2.0)

@@ -3,17 +3,15 @@
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
 from fastem._kernels import _interpreted
 from fastem._kernels._jit import INTERPRETED
-from fastem._kernels._layout import CACHE_LINE, STRIDE_BYTES, TILE_BYTES
+from fastem._kernels._layout import STRIDE_BYTES, TILE_BYTES
 from fastem._kernels._vector import (
     FAST,
     I32,
     Vector,
-    array_of,
     array_struct,
     broadcast,
     nothing,
@@ -61,37 +59,6 @@ def _stride(typingctx, array):
         return context.get_constant(types.intp, _length(array, STRIDE_BYTES))
 
     return types.intp(array), codegen
-
-
-@intrinsic
-def _aligned_rows(typingctx, buffer, rows, columns):
-    kind = types.Array(buffer.dtype, 2, "C")
-
-    def codegen(context, builder, signature, arguments):
-        whole = array_struct(context, builder, buffer, arguments[0])
-        integer, itemsize = context.get_value_type(types.intp), buffer.dtype.bitwidth // 8
-        before = builder.and_(builder.neg(builder.ptrtoint(whole.data, integer)), integer(CACHE_LINE - 1))
-        data = builder.gep(whole.data, [builder.udiv(before, integer(itemsize))])
-        view = array_of(context, builder, kind, whole.meminfo, data, arguments[1:])
-        return impl_ret_borrowed(context, builder, kind, view)
-
-    return kind(buffer, types.intp, types.intp), codegen
-
-
-@intrinsic
-def _section(typingctx, array, i):
-    kind = array.copy(ndim=array.ndim - 1)
-
-    def codegen(context, builder, signature, arguments):
-        whole, offset = array_struct(context, builder, array, arguments[0]), arguments[1]
-        shape = [builder.extract_value(whole.shape, axis) for axis in range(1, array.ndim)]
-        for size in shape:
-            offset = builder.mul(offset, size)
-        data = builder.gep(whole.data, [offset])
-        view = array_of(context, builder, kind, whole.meminfo, data, shape)
-        return impl_ret_borrowed(context, builder, kind, view)
-
-    return kind(array, types.intp), codegen
 
 
 @intrinsic
@@ -381,11 +348,6 @@ lanes = _interpreted.lanes if INTERPRETED else _lanes
 # tile_rows(array): how many points a tile has. stride(array): how many numbers a row of `space` has.
 tile_rows = _interpreted.tile_rows if INTERPRETED else _tile_rows
 stride = _interpreted.stride if INTERPRETED else _stride
-# aligned_rows(buffer, rows, columns): a view of this shape, from the first cache line of a buffer on. Slices
-# and `reshape` would take ten times as long to compile.
-aligned_rows = _interpreted.aligned_rows if INTERPRETED else _aligned_rows
-# section(array, i): array[i], of an array in C order, in a third of the instructions.
-section = _interpreted.section if INTERPRETED else _section
 # load(array, i, b): the vector array[i, b : b + lanes]. store(array, i, b, vector) writes it.
 load = _interpreted.load if INTERPRETED else _load
 store = _interpreted.store if INTERPRETED else _store

@@ -22,7 +22,6 @@ from fastem._kernels._layout import (
 from fastem._kernels._math import exp2, log2_reciprocal
 from fastem._kernels._new import new_array
 from fastem._kernels._simd import (
-    aligned_rows,
     choose,
     lane_minimum,
     lanes,
@@ -37,6 +36,7 @@ from fastem._kernels._simd import (
     sum4,
     tile_rows,
 )
+from fastem._kernels._views import aligned_rows
 
 _HUGE = np.float32(1e37)  # log-densities below -_HUGE count as -_HUGE
 _BOUND = np.float32(1e18)  # the largest coordinate that can be scored, in standard deviations
