@@ -36,6 +36,8 @@ _DEPTH, _PER_BREATH = 5, 20
 # Where centres have more numbers than this, k-means compares rows in so many directions of most variance.
 # With 128 features that takes a fourth of the time, and EM goes on with all of them.
 _WIDE, _DIRECTIONS = 2048, 32
+# More clusters than this are not told apart along one direction.
+_MOST_ALONG = 32
 # Lloyd's iterations in each geometry end after this many. Most data need a quarter of them.
 _LLOYD_ITERATIONS = 200
 _NOISE = 64  # directions in which new centres are put beside others
@@ -86,7 +88,8 @@ def labellings(
     masses = [] if seen else repeated_rows(scaled, weights, k - 1)
     if masses and not weights[~np.any(masses, axis=0)].any():  # as where those in sparse places do not count
         masses = []
-    found = [*seen] or _around(geometries, weights, masses, k, rng, n_threads)
+    apart = geometries if k <= _MOST_ALONG else geometries[:-1]
+    found = [*seen] or _around(apart, weights, masses, k, rng, n_threads)
     if masses:
         found += _breathed([scaled], weights, k, rng, n_threads)
     if k > len(masses) + 1:
