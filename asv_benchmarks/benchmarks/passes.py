@@ -445,18 +445,19 @@ class Start:
 class StartOfMany:
     """The initial model of many components in many features."""
 
-    params = ("auto", "means")
-    param_names = ("init",)
+    params = (["auto", "means"], [128, 256])
+    param_names = ("init", "k")
 
-    def setup(self, init):
+    def setup(self, init, k):
         rng = np.random.default_rng(0)
-        centres = 1.2 * rng.normal(size=(256, 128))
-        self.X = (centres[rng.integers(256, size=60_000)] + rng.normal(size=(60_000, 128))).astype(np.float32)
+        centres = 1.2 * rng.normal(size=(k, 128))
+        labels = rng.integers(k, size=rows(60_000))
+        self.X = (centres[labels] + rng.normal(size=(len(labels), 128))).astype(np.float32)
         self.init = "auto" if init == "auto" else {"means": centres}
-        self.time_start(init)
+        self.time_start(init, k)
 
-    def time_start(self, init):
-        fastem.fit(self.X, 256, covariance_type="diag", init=self.init, max_iter=0, rng=0)
+    def time_start(self, init, k):
+        fastem.fit(self.X, k, covariance_type="diag", init=self.init, max_iter=0, rng=0)
 
 
 class Silhouette:
