@@ -76,6 +76,18 @@ enough.set()
 fitting.join()
 assert all(agreed)
 assert bits(X) == expected
+
+# While others look at their rows, over and over. A lock that one of them held would be held in the child.
+ended = threading.Event()
+def begin():
+    while not ended.is_set():
+        fastem.fit(X, 4, rng=0, max_iter=1)
+others = [threading.Thread(target=begin) for _ in range(3)]
+for other in others: other.start()
+agreed = [child_agrees() for _ in range(20)]
+ended.set()
+for other in others: other.join()
+assert all(agreed)
 """
 )
 

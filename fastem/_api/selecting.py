@@ -33,10 +33,10 @@ from fastem._typing import Array
 
 # Where passes are short, each fit is tried so many times. The first time there are k-means and random starts,
 # later only clusters of those fits beside it that are new since the last time, which are better starts.
-_ROUNDS = 3
+_ROUNDS = 4
 
 # If the sample holds all rows, there are so many times as many random starts as for a fit.
-_THOROUGH = 2
+_THOROUGH = 4
 
 # The sample has at least so many rows, unless that is more than this part of all. It may be smaller than that
 # of a fit, since all rows choose among the best of its starts.

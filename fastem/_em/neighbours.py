@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 
 import numpy as np
 
 from fastem._em.objective import Likelihood
+from fastem._families.once import computed_once
 from fastem._families.steps import P, Scores
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
 from fastem._sources.arrays import ArraySource
@@ -43,11 +43,11 @@ class Neighbours:
     points: FloatArray  # the same rows as k-means sees them, (d, m)
     weights: FloatArray
 
-    @cached_property
+    @computed_once
     def labels(self) -> Array:
         return np.asarray(self.joint.argmax(axis=1))
 
-    @cached_property
+    @computed_once
     def density(self) -> FloatArray:
         """The log2-density of each row."""
         highest = self.joint.max(axis=1)
@@ -55,15 +55,15 @@ class Neighbours:
             totals = np.exp2(self.joint - highest[:, None]).sum(axis=1)
         return np.asarray(np.where(np.isfinite(highest), highest + np.log2(totals), highest))
 
-    @cached_property
+    @computed_once
     def _fewer(self) -> list[Part]:
         return without_one(self.joint, self.weights)
 
-    @cached_property
+    @computed_once
     def _halves(self) -> list[Part]:
         return halves(self.labels, self.points, self.weights, self.joint.shape[1])
 
-    @cached_property
+    @computed_once
     def _sparse(self) -> list[Part]:
         return sparse_halves(self.labels, self.density, self.weights, self.joint.shape[1])
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Generic
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.given import Belief, Conjugate, ConjugatePrior, Held
+from fastem._families.once import computed_once
 from fastem._families.statistics import Statistics
 from fastem._families.steps import Maximised, P, Rule
 from fastem._sources.passes import Responsibilities, Source, Sweep
@@ -109,7 +110,7 @@ class Likelihood(Objective[P]):
             return maximised
         return maximised._replace(parameters=self.held(maximised.parameters))
 
-    @cached_property
+    @computed_once
     def _total(self) -> Any:
         moments = self.source.found_moments
         return None if moments is None else self.family.total(moments, self.frame)

@@ -1,10 +1,10 @@
 """Standard coordinates, in which kernels and M-steps compute whatever the user's units are."""
 
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem._families.once import computed_once
 from fastem._typing import Array, FloatArray
 
 # A millionth of the square of this is still a normal number.
@@ -57,7 +57,7 @@ class Frame(_Axes):
 
     # There is no `__slots__`, so that a frame remembers what each pass asks for.
 
-    @cached_property
+    @computed_once
     def log_scale(self) -> float:
         """Logarithm of the Jacobian, to subtract from log-densities in standard coordinates."""
         return float(np.log(self.scale).sum())

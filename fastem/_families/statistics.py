@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +12,7 @@ from fastem import _io
 from fastem._checks import check_feature_names
 from fastem._families.base import Family, check_sums
 from fastem._families.frame import Frame
+from fastem._families.once import computed_once
 from fastem._families.registry import family_named, family_of
 from fastem._typing import Array, FloatArray, read_only
 
@@ -67,7 +68,7 @@ class Statistics(Generic[M]):
     def n_features(self) -> int:
         return len(self.frame.scale)
 
-    @cached_property
+    @computed_once
     def total_weight(self) -> float:
         """Sum of the weights of all rows."""
         return float(self.summed.weights.sum())

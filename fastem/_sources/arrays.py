@@ -1,7 +1,7 @@
 """Arrays in memory or memory-mapped, as a source."""
 
 from collections.abc import Callable, Iterator
-from functools import cached_property, reduce
+from functools import reduce
 from operator import add
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from fastem._families.base import Family
 from fastem._families.frame import Frame
+from fastem._families.once import computed_once
 from fastem._families.steps import Scores
 from fastem._sources.chunk_checks import raise_not_finite
 from fastem._sources.known import Known, known_of, with_known
@@ -47,12 +48,12 @@ class ArraySource(SlabSource):
     def n_samples(self) -> int:
         return len(self._rows.X)
 
-    @cached_property
+    @computed_once
     def n_positive(self) -> int:
         weight = self._rows.weight
         return self.n_samples if weight is None else int(np.count_nonzero(weight))
 
-    @cached_property
+    @computed_once
     def noise_size(self) -> NoiseSize:
         return noise_size(self._rows)
 
@@ -61,7 +62,7 @@ class ArraySource(SlabSource):
             return iter((self._whole,))
         return self._slabs(rows)
 
-    @cached_property
+    @computed_once
     def _whole(self) -> Rows | None:
         """All rows as one slab, if they are in memory as kernels read them: few are begun again and again."""
         known = self._rows.known()
@@ -140,7 +141,7 @@ class ArraySource(SlabSource):
             return self._rows
         return self.take(with_known(drawn_ranks(n, size, rng), self.known))
 
-    @cached_property
+    @computed_once
     def known(self) -> Known:
         return known_of(self._rows)
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from fastem._families.base import Family
 from fastem._families.frame import Frame, Moments
+from fastem._families.once import computed_once
 from fastem._families.statistics import Statistics
 from fastem._sources import dask_tasks as tasks
 from fastem._sources.about import About
@@ -164,7 +165,7 @@ class DaskSource(Source):
         noise = None if is_dask(self._noise) else self._noise
         return tasks.OnChunks(function, self._form, self._block_rows, arguments, self._wanted, noise)
 
-    @cached_property
+    @computed_once
     def _survey(self) -> tasks.Survey:
         survey: tasks.Survey = self._total(tasks.survey, self.gaps)
         check_rows_of_pass("X", sum(survey.rows), None, ended=True)

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, reduce
+from functools import reduce
 from operator import add
 from typing import Any, NamedTuple, NoReturn
 
@@ -12,6 +12,7 @@ import numpy as np
 from fastem._checks import row_ranges
 from fastem._families.base import Facts, Family
 from fastem._families.frame import Frame, Moments
+from fastem._families.once import computed_once
 from fastem._families.statistics import Statistics
 from fastem._kernels._layout import TILE_BYTES
 from fastem._sources.chunk_checks import raise_not_finite
@@ -236,7 +237,7 @@ class SlabSource(Source):
         self.moments()
         return self._few
 
-    @cached_property
+    @computed_once
     def _moments(self) -> Moments:
         total = new_totals(self.n_features, self.missing)
         few: Few | None = None
