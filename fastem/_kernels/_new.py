@@ -41,8 +41,8 @@ def _by_numpy(n, dtype):
     return np.empty(n, dtype)
 
 
-# new_array(n, dtype): an array (n,) of any numbers.
-new_array = np.empty if INTERPRETED else _new_array if _KNOWN else _by_numpy
+# new_array(n, dtype): an array (n,) of any numbers. In interpreted kernels NumPy would warn of some of them.
+new_array = np.zeros if INTERPRETED else _new_array if _KNOWN else _by_numpy
 
 
 @allocating_kernel
