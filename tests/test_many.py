@@ -15,7 +15,7 @@ def clusters(n: int, seed: int, d: int = 2) -> np.ndarray:
 
 
 # Small sets are fitted one after another, larger ones in threads.
-@pytest.mark.parametrize("size", [60, 1200])
+@pytest.mark.parametrize("size", [60, 5000])
 def test_each_fit_is_the_single_one_bit_for_bit(size):
     sets = [clusters(size + 7 * i, i) for i in range(5)]
     for n_threads in (1, 2):
@@ -90,7 +90,7 @@ def test_a_bad_data_set_raises_its_error_or_keeps_it_in_its_place():
     np.testing.assert_array_equal(kept[3].means, fastem.fit(sets[3], 2, rng=0).means)
 
 
-@pytest.mark.parametrize("size", [40, 3000])
+@pytest.mark.parametrize("size", [40, 6000])
 def test_one_warning_for_each_cause_names_the_data_sets(size):
     sets = [np.random.default_rng(i).standard_normal((size, 2)) for i in range(4)]
     with warnings.catch_warnings(record=True) as caught:

@@ -27,8 +27,8 @@ from fastem._sources.groups import parted_by_group
 from fastem._typing import DataLike, NoiseLike, RngLike, RowsLike
 
 # Python runs in one thread at a time, and does most of what a fit to fewer numbers (rows x features x
-# components) takes: two threads took 1.18 times as long as one at 800, 0.88 at 4,500 and 0.85 at 24,000.
-_WORTH_THREADS = 4096
+# components) takes: two threads took 1.03 times as long as one at 8,000, 1.07 at 12,000 and 0.76 at 64,000.
+_WORTH_THREADS = 1 << 14
 
 
 @advised()
@@ -73,7 +73,7 @@ def fit_many(
         generator spawns one for each data set, in order.
     n_threads : int, optional
         Number of data sets that are fitted at a time, of which each fit has one thread. None means numba's
-        setting. Data sets of fewer than a few thousand numbers are fitted one after another.
+        setting. Data sets of less than some ten thousand numbers are fitted one after another.
     progress : bool
         Show a progress bar, which counts the data sets. This needs tqdm (the extra ``progress``).
     **options
