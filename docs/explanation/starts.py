@@ -178,9 +178,13 @@ def first_of(geometries):
     return only_first
 
 
+def without_breaths(breathe):
+    return lambda *args, **options: breathe(*args, **options | {"depth": 0})
+
+
 PARTS = {
     "auto": (auto, "_HEAT", auto._HEAT),
-    "no breathing": (labellings, "_DEPTH", 0),
+    "no breathing": (labellings, "breathe", without_breaths(labellings.breathe)),
     "one geometry": (auto, "geometries_of", first_of(auto.geometries_of)),
     "no masses": (labellings, "repeated_rows", lambda *_: []),
     "no dense spot": (labellings, "_dense_spot", lambda points, weights, rng: np.arange(len(weights)) == 0),
