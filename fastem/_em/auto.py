@@ -20,7 +20,14 @@ from fastem._em.labellings import (
     weights_of_dense,
 )
 from fastem._em.objective import Likelihood
-from fastem._em.race import ROUGH_HEATS, best_ascent, best_run, labelled_start, shortlisted
+from fastem._em.race import (
+    ROUGH_HEATS,
+    best_ascent,
+    best_run,
+    labelled_start,
+    rule_of_sample,
+    shortlisted,
+)
 from fastem._em.starts import (
     complete_rows,
     matched,
@@ -235,7 +242,8 @@ def best_start(
             found = shortlisted(whole, filled, found, n_threads, _BLIND_HEATS if more else ROUGH_HEATS)
         starts = [partial(labelled_start, whole, labels) for labels in found]
         late = [*(partial(labelled_start, whole, labels) for labels in bare)]
-        ascended = best_run(sample, rows, starts, heat, [*late, *_late_starts(whole, filled, rng)])
+        rule = rule_of_sample(likelihood, m)
+        ascended = best_run(sample, rows, starts, heat, rule, [*late, *_late_starts(whole, filled, rng)])
     return softened(likelihood, ascended)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from fastem._em.auto import draw
 from fastem._em.labellings import breathe, distinct, random_labels
 from fastem._em.objective import Likelihood
-from fastem._em.race import Heats, best_run, labelled_start, polished, raced
+from fastem._em.race import Heats, best_run, labelled_start, polished, raced, rule_of_sample
 from fastem._em.starts import given_start, sample_size, softened
 from fastem._families.steps import Maximised, P
 from fastem._kernels._kmeans import kmeans_plus_plus, lloyd
@@ -83,4 +83,4 @@ def _best(
     if best is not None:
         return best
     starts = [partial(labelled_start, sample, labels) for labels in found]
-    return best_run(sample, rows, [*starts], _HEAT, [], refined=0)
+    return best_run(sample, rows, starts, _HEAT, rule_of_sample(likelihood, len(rows.X)), refined=0)

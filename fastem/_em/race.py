@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from fastem._em.loop import Limits, Run, ascend, gain_below, gain_to_come_below
+from fastem._em.loop import Limits, Run, StoppingRule, Watch, ascend, gain_below, gain_to_come_below
 from fastem._em.masses import masses_of
 from fastem._em.objective import Likelihood
 from fastem._em.starts import given_start, softened
@@ -23,8 +23,14 @@ Heats = tuple[tuple[int, int, int], ...]
 
 # The tolerance is small, because EM often crosses plateaus of small gains.
 _LIMITS = Limits(gain_below(1e-6), 1e-4, 0)
+# At its maximum the mean log-likelihood of a sample of m rows is higher than at the maximum for all rows by
+# p / 2m, with p parameters (Wilks 1938). What is less than this part of it says nothing about all rows, which
+# follow: such iterations only fit the sample closer.
+_NOISE = 0.002
 # The ascent of the winner may be so many times as long as the first heat, unless `refined` says otherwise.
 _REFINED = 10
+# A run is given up where this many times its last gain, in each iteration left, would not be enough.
+_HOPEFUL = 2.0
 # For starts that take long to leave a saddle, where gains are small and grow.
 _LONG = Limits(gain_to_come_below(1e-6), 1e-4, 300)
 # A run that ends this near to a better one, in mean log-likelihood, has found the same.
@@ -213,34 +219,53 @@ def _masses_at(ascents: Ascents[P], sample: Likelihood[P], rows: Rows, start: in
     return masses_of(sample, rows, ended.parameters, ended.floored)
 
 
+def rule_of_sample(likelihood: Likelihood[P], m: int) -> StoppingRule:
+    """Return when runs on a sample of m rows end."""
+    source = likelihood.source
+    if m == source.n_positive:
+        return _LIMITS.converged
+    n_parameters = likelihood.family.n_parameters(likelihood.k, source.n_features)
+    return gain_to_come_below(max(_TOL, _NOISE * n_parameters / (2 * m)))
+
+
 def best_run(
     sample: Likelihood[P],
     rows: Rows,
     starts: Sequence[Callable[[], Maximised[P]]],
     heat: int,
-    late: Sequence[Callable[[], Maximised[P]]],
+    rule: StoppingRule,
+    late: Sequence[Callable[[], Maximised[P]]] = (),
     refined: int = _REFINED,
 ) -> Maximised[P]:
     """Return the parameters of the best run. After each heat the best third goes on, twice as long.
 
-    A winner may lose its rank in the end, because a component becomes singular. Then the best of the runs
-    that were dropped goes on, if it ranks higher. The winner is compared with the `late` starts, for which no
-    heat is long enough, after long runs of all of them.
+    Runs end early by `rule`, see `rule_of_sample`. A winner may lose its rank in the end, because a component
+    becomes singular. Then the best of the runs that were dropped goes on, if it ranks higher. The winner is
+    compared with the `late` starts, for which no heat is long enough, after long runs of all of them.
     """
-    going, limits, dropped = [*starts], replace(_LIMITS, max_iter=heat), list[Run[P]]()
+    going, dropped, best = [*starts], list[Run[P]](), None
+    limits = replace(_LIMITS, converged=rule, max_iter=heat)
     while len(going) > 1:
-        runs = sorted((_attempt(sample, rows, start, limits) for start in going), key=_rank, reverse=True)
-        if runs[0].failure is not None and not runs[0].history:
-            raise runs[0].failure
-        leaders = [runs[0]]
-        for run in runs[1 : -(-len(runs) // 3)]:
-            if run.history and leaders[-1].objective - run.objective > _ALIKE * len(rows.X):
+        runs, most = list[Run[P]](), -(-len(going) // 3)
+        for start in going:
+            behind = _hopeless(runs[most - 1], limits) if len(runs) >= most else _never
+            runs.append(_attempt(sample, rows, start, limits, behind))
+            runs.sort(key=_rank, reverse=True)
+        best = runs[0]
+        if best.failure is not None and not best.history:
+            raise best.failure
+        leaders = [best]
+        for run in runs[1:most]:
+            if run.status == FitStatus.CONVERGED or not run.history:
+                continue  # it cannot become the best any more
+            if leaders[-1].objective - run.objective > _ALIKE * len(rows.X):
                 leaders.append(run)
         dropped += [run for run in runs if run not in leaders]
         going = [_going_on(run) for run in leaders]
         limits = replace(limits, max_iter=2 * limits.max_iter)
-    limits = replace(_LIMITS, max_iter=refined * heat)
-    best = _attempt(sample, rows, going[0], limits)
+    limits = replace(limits, max_iter=refined * heat)
+    if best is None or not (refined == 0 or best.status == FitStatus.CONVERGED):
+        best = _attempt(sample, rows, going[0], limits)
     while dropped and max(map(_rank, dropped)) > best.rank:
         following = max(dropped, key=_rank)
         dropped.remove(following)
@@ -267,10 +292,32 @@ def _going_on(run: Run[P]) -> partial[Maximised[P]]:
     return partial(Maximised, run.parameters, [], [], run.singular)
 
 
-def _attempt(sample: Likelihood[P], rows: Rows, start: Callable[[], Maximised[P]], limits: Limits) -> Run[P]:
+def _hopeless(last: Run[P], limits: Limits) -> Watch[P]:
+    """Return what tells that a run will not rank before the last of those that go on."""
+
+    def behind(iteration: int, run: Run[P]) -> bool:
+        if iteration == 0 or last.singular or last.failure is not None:
+            return False
+        gain = run.history[-1] - run.history[-2]
+        return run.objective + _HOPEFUL * gain * (limits.max_iter - iteration) < last.objective
+
+    return behind
+
+
+def _never(iteration: int, run: Run[P]) -> bool:
+    return False
+
+
+def _attempt(
+    sample: Likelihood[P],
+    rows: Rows,
+    start: Callable[[], Maximised[P]],
+    limits: Limits,
+    behind: Watch[P] = _never,
+) -> Run[P]:
     """Ascend. Some labellings are too narrow for a user's distribution, but others may not be."""
     try:
-        run = ascend(sample, start, limits, k=sample.k, watch=lambda *_: False)
+        run = ascend(sample, start, limits, k=sample.k, watch=behind)
     except ValueError as error:
         run = Run(FitStatus.FAILED)
         run.failure = error
