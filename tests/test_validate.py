@@ -247,6 +247,30 @@ def test_a_constant_column_may_be_of_any_size():
         assert np.isfinite(model.score(X))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("unit", "reg_covar"), [(1.0, 1e308), (1e-140, 1e30)])
+def test_a_reg_covar_that_overflows_beside_the_rows_is_refused(unit, reg_covar):
+    X = unit * GOOD
+    model = fastem.fit(X, 2, rng=0)
+    for refused in (
+        lambda: fastem.fit(X, 2, covariance_type="EII", reg_covar=reg_covar, rng=0),
+        lambda: fastem.fit(X, 2, distribution="student", reg_covar=reg_covar, rng=0),
+        lambda: fastem.select(X, [1, 2], reg_covar=reg_covar, rng=0),
+        lambda: fastem.m_step(fastem.e_step(X, model), reg_covar=reg_covar),
+        lambda: fastem.partial_fit(model, X, reg_covar=reg_covar),
+    ):
+        with pytest.raises(ValueError, match=r"reg_covar must be at most 1e\+280 times the variance"):
+            refused()
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_whose_sum_overflows_are_refused():
+    weights = np.full(100, 1e308)
+    for X, sample_weight in [(GOOD, weights), ([(GOOD[:50], weights[:50]), (GOOD[50:], weights[50:])], None)]:
+        with pytest.raises(ValueError, match=r"must have its largest value between 1e-30 and 1e\+30"):
+            fastem.fit(X, 2, sample_weight=sample_weight)
+
+
 @pytest.mark.filterwarnings("ignore:DEGENERATE|MASS:fastem.FitWarning")
 @pytest.mark.parametrize("extreme", [1e-150, 1e150])
 def test_reg_covar_of_zero_at_the_ends_of_the_range(extreme):

@@ -25,10 +25,13 @@ from fastem._checks import (
 from fastem._em.loop import Limits, StoppingRule, gain_to_come_below
 from fastem._em.starts import INIT_NAMES
 from fastem._families.base import Family
-from fastem._families.frame import identity_frame
+from fastem._families.frame import Frame, identity_frame
 from fastem._families.registry import family_of, measured_family, noisy_family
 from fastem._families.steps import P
 from fastem._typing import Array, FloatArray
+
+# Sums over rows of what is added to so many variances are finite numbers.
+_MOST_REG_COVAR = 1e280
 
 
 class Options(NamedTuple, Generic[P]):
@@ -249,6 +252,21 @@ def check_reg_covar(reg_covar: Any, family: Family[Any, Any]) -> float | None:
             f"reg_covar must be left out for {family.label}, which has no covariances; got {reg_covar!r}."
         )
     return number
+
+
+def check_size_of_reg_covar(reg_covar: float | None, frame: Frame) -> None:
+    """Raise an error if what is added to the variances of rows of this frame leaves the range of float64."""
+    if reg_covar is None:
+        return
+    with np.errstate(over="ignore"):
+        ratios = reg_covar / frame.scale / frame.scale
+    j = int(np.argmax(ratios))
+    if not ratios[j] <= _MOST_REG_COVAR:
+        raise ValueError(
+            f"reg_covar must be at most {_MOST_REG_COVAR:g} times the variance of each feature, or sums "
+            f"overflow; got {reg_covar:g}, where the deviation of column {j} is about {frame.scale[j]:.3g}. "
+            "Pass less, in squared units of X."
+        )
 
 
 def check_parameters(
