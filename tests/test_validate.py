@@ -231,6 +231,25 @@ def test_means_too_far_apart_for_float64_are_not_blamed_on_covariances(covarianc
         fastem.fit(GOOD, 2, init={"means": means}, covariance_type=covariance_type)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("options", [{}, {"covariance_type": "tied"}, {"fixed": "means"}])
+def test_means_too_far_away_from_all_rows_are_refused(options):
+    means = np.array([[0.0, 0.0], [0.0, 1e50]])
+    message = r"init means must be within 1e\+15 deviations of the rows.*component 1 is 1e\+50 in column 1"
+    with pytest.raises(ValueError, match=message):
+        fastem.fit(GOOD, 2, init={"means": means}, **options)
+    parameters = fastem.fit(GOOD, 2, covariance_type="tied", max_iter=0).parameters | {"means": means}
+    model = fastem.GaussianMixture([0.5, 0.5], **parameters, covariance_type="tied")
+    with pytest.raises(ValueError, match=message):
+        fastem.fit(GOOD, 2, init=model, covariance_type="tied")
+
+
+def test_means_that_are_far_away_are_seeded_anew():
+    for distance in (1e3, 1e14):
+        model = fastem.fit(GOOD, 2, init={"means": [[0.0, 0.0], [0.0, distance]]}, rng=0)
+        assert model.report.log_likelihood > fastem.fit(GOOD, 1, rng=0).report.log_likelihood
+
+
 @pytest.mark.parametrize("missing", ["error", "marginalise"])
 @pytest.mark.parametrize("value", [1e200, np.finfo(np.float64).max])
 def test_a_constant_whose_square_overflows_is_a_fault_of_X(value, missing):
@@ -259,7 +278,7 @@ def test_a_reg_covar_that_overflows_beside_the_rows_is_refused(unit, reg_covar):
         lambda: fastem.m_step(fastem.e_step(X, model), reg_covar=reg_covar),
         lambda: fastem.partial_fit(model, X, reg_covar=reg_covar),
     ):
-        with pytest.raises(ValueError, match=r"reg_covar must be at most 1e\+280 times the variance"):
+        with pytest.raises(ValueError, match=r"reg_covar must be at most .* or sums over them overflow"):
             refused()
 
 

@@ -202,7 +202,7 @@ def partial_fit(
     statistics = sums_under(model, source, source.dtype, hard)
     seen = model.report.n_iter if model.report and model.report.status is FitStatus.ONLINE else 1
     gain = float(seen + 1) ** -_EXPONENT if gain is None else gain
-    check_size_of_reg_covar(absolute, statistics.frame)
+    check_size_of_reg_covar(absolute, statistics.frame, statistics.total_weight)
     before = in_frame(model, statistics.frame)
     held = Held(options.fixed, before, user_parameters(model)) if options.fixed else None
     given = {"share": gain, "before": before, "held": held}

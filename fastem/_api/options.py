@@ -30,8 +30,10 @@ from fastem._families.registry import family_of, measured_family, noisy_family
 from fastem._families.steps import P
 from fastem._typing import Array, FloatArray
 
-# Sums over rows of what is added to so many variances are finite numbers.
-_MOST_REG_COVAR = 1e280
+# Below the largest number of float64 by more than what M-steps multiply sums with.
+_LARGEST_SUM = 1e305
+# From a mean that is so many deviations of the rows away, float64 sees all rows at one point.
+_FARTHEST = 1e15
 
 
 class Options(NamedTuple, Generic[P]):
@@ -254,18 +256,14 @@ def check_reg_covar(reg_covar: Any, family: Family[Any, Any]) -> float | None:
     return number
 
 
-def check_size_of_reg_covar(reg_covar: float | None, frame: Frame) -> None:
-    """Raise an error if what is added to the variances of rows of this frame leaves the range of float64."""
-    if reg_covar is None:
-        return
-    with np.errstate(over="ignore"):
-        ratios = reg_covar / frame.scale / frame.scale
-    j = int(np.argmax(ratios))
-    if not ratios[j] <= _MOST_REG_COVAR:
+def check_size_of_reg_covar(reg_covar: float | None, frame: Frame, weight: float) -> None:
+    """Raise an error if what is added to variances overflows in sums over rows of so much weight in all."""
+    narrowest = float(frame.scale.min())  # a product of floats that overflows is infinite
+    most = _LARGEST_SUM / (float(weight) * len(frame.scale)) * narrowest * narrowest
+    if reg_covar is not None and reg_covar > most:
         raise ValueError(
-            f"reg_covar must be at most {_MOST_REG_COVAR:g} times the variance of each feature, or sums "
-            f"overflow; got {reg_covar:g}, where the deviation of column {j} is about {frame.scale[j]:.3g}. "
-            "Pass less, in squared units of X."
+            f"reg_covar must be at most {most:.3g} beside these rows, or sums over them overflow; got "
+            f"{reg_covar:g}. Pass less, in squared units of X."
         )
 
 
@@ -298,6 +296,23 @@ def check_parameters(
     checked = family.check(weights, values, d)
     known = {"weights": checked.weights, **family.values(checked)}
     return {name: known[name] for name in init}
+
+
+def check_nearness(init: Any, family: Family[Any, Any], frame: Frame) -> None:
+    """Raise an error if a mean of `init` is so far away from the rows that none can belong to it."""
+    name, known = family.location, init.parameters if isinstance(init, Mixture) else init
+    if name is None or not (family.has_covariances and isinstance(known, Mapping) and name in known):
+        return  # frames have the deviations of rows, not those of counts
+    centres = known[name]
+    far = ~(np.abs(frame.standardise(centres)) <= _FARTHEST)
+    if far.any():
+        component, j = np.unravel_index(np.argmax(far), far.shape)
+        raise ValueError(
+            f"init {name} must be within {_FARTHEST:g} deviations of the rows, or none can belong "
+            f"to them; that of component {component} is {centres[component, j]:g} in column {j}, where the "
+            f"mean of the rows is {frame.mean[j]:.3g} and their deviation about {frame.scale[j]:.3g}. Give "
+            "them in the units of X, or leave init out."
+        )
 
 
 def check_init(init: Any, family: Family[Any, Any], n_samples: int, k: int, d: int) -> str | Array:

@@ -153,7 +153,7 @@ def m_step(statistics: Statistics[M] | Literal[0], *, reg_covar: RegCovar = "aut
             "throughout. Add those of other rows."
         )
     absolute, names = check_reg_covar(reg_covar, family), statistics.feature_names
-    check_size_of_reg_covar(absolute, statistics.frame)
+    check_size_of_reg_covar(absolute, statistics.frame, statistics.total_weight)
     if check_bool("reseed", reseed):
         parameters = maximise(statistics, absolute).parameters
         return model_of(family, parameters, statistics.frame, None, names)  # type: ignore[return-value]
