@@ -24,12 +24,13 @@ def with_value(value, row=17, column=1):
         (with_value(1e200), ValueError, "too large"),
         (GOOD[:, 0], ValueError, r"X must be 2-D.*got 1-D.*reshape\(-1, 1\)"),
         (np.float64(3), ValueError, "X must be 2-D.*got 0-D"),
+        (None, ValueError, r"X must be 2-D.*got 0-D of shape \(\)\. It is None\."),
         (GOOD[None], ValueError, "X must be 2-D.*got 3-D"),
         (np.empty((0, 2)), ValueError, "at least one row and one column"),
         (np.empty((5, 0)), ValueError, "at least one row and one column"),
         ([[1.0, 2.0], [3.0]], ValueError, "rows differ in length"),
         (GOOD + 1j, TypeError, "X must hold real numbers; got dtype complex128"),
-        (np.array([["a", "b"]] * 5), TypeError, "X must hold real numbers"),
+        (np.array([["a", "b"]] * 5), TypeError, r"X must hold real numbers; got strings\. .*asarray\(X"),
         (
             np.array([[1.0, object()]] * 5, dtype=object),
             TypeError,
@@ -191,6 +192,11 @@ def test_a_matrix_is_an_array():
     np.testing.assert_array_equal(
         fastem.fit(np.matrix(GOOD), 2, rng=0).means, fastem.fit(GOOD, 2, rng=0).means
     )
+
+
+def test_a_memoryview_is_an_array():
+    expected = fastem.fit(GOOD, 2, rng=0)
+    np.testing.assert_array_equal(fastem.fit(memoryview(GOOD), 2, rng=0).means, expected.means)
 
 
 def test_half_precision_is_computed_in_float64():

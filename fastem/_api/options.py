@@ -375,7 +375,10 @@ def _check_labels(labels: Array, n_samples: int, k: int) -> Array:
     if labels.shape != (n_samples,):
         raise ValueError(f"init labels must have shape ({n_samples},), one a row; got shape {labels.shape}.")
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"init labels must be integers from 0 to k - 1; got dtype {labels.dtype}.")
+        raise TypeError(
+            f"init labels must be integers from 0 to k - 1; got dtype {labels.dtype}. Convert them with "
+            "numpy.asarray(init, int)."
+        )
     low, high = labels.min(), labels.max()
     if low < 0 or high >= k:
         raise ValueError(f"init labels must lie from 0 to k - 1 = {k - 1}; got labels from {low} to {high}.")

@@ -1,6 +1,7 @@
 """Checks of X, its weights and its origin. Messages name the parameter, the rule, the value and a remedy."""
 
 import os
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -38,6 +39,8 @@ def check_X(
     array = check_numeric(X, name)
     if array.ndim != 2:
         hint = _on_one_dimension(X, array.shape[0], name, n_features) if array.ndim == 1 else ""
+        if array.ndim == 0:
+            hint = f" It is {reprlib.repr(X)}."
         raise ValueError(
             f"{name} must be 2-D, (n_samples, n_features); got {array.ndim}-D of shape {array.shape}.{hint}"
         )
