@@ -275,9 +275,10 @@ def test_a_constant_column_may_be_of_any_size():
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("unit", "reg_covar"), [(1.0, 1e308), (1e-140, 1e30)])
 def test_a_reg_covar_that_overflows_beside_the_rows_is_refused(unit, reg_covar):
-    X = unit * GOOD
+    X, light = unit * GOOD, np.full(100, 1e-29)
     model = fastem.fit(X, 2, rng=0)
     for refused in (
+        lambda: fastem.fit(X, 2, reg_covar=reg_covar, sample_weight=light, rng=0),
         lambda: fastem.fit(X, 2, covariance_type="EII", reg_covar=reg_covar, rng=0),
         lambda: fastem.fit(X, 2, distribution="student", reg_covar=reg_covar, rng=0),
         lambda: fastem.select(X, [1, 2], reg_covar=reg_covar, rng=0),

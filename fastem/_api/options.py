@@ -259,7 +259,7 @@ def check_reg_covar(reg_covar: Any, family: Family[Any, Any]) -> float | None:
 def check_size_of_reg_covar(reg_covar: float | None, frame: Frame, weight: float) -> None:
     """Raise an error if what is added to variances overflows in sums over rows of so much weight in all."""
     narrowest = float(frame.scale.min())  # a product of floats that overflows is infinite
-    most = _LARGEST_SUM / (float(weight) * len(frame.scale)) * narrowest * narrowest
+    most = _LARGEST_SUM / (max(float(weight), 1.0) * len(frame.scale)) * narrowest * narrowest
     if reg_covar is not None and reg_covar > most:
         raise ValueError(
             f"reg_covar must be at most {most:.3g} beside these rows, or sums over them overflow; got "
