@@ -322,6 +322,10 @@ def test_errors_of_numpy_may_be_set_to_raise():
             model = fastem.fit(GOOD, 2, covariance_type=covariance_type, rng=0)
             model.predict_proba(GOOD)
         np.testing.assert_array_equal(fastem.fit(GOOD, 2, rng=0).means, expected)
+        wide = fastem.GaussianMixture([0.5, 0.5], [[1e-60, 0], [0, 1e30]], [np.eye(2), 1e60 * np.eye(2)])
+        for X in (GOOD, GOOD.astype(np.float32)):
+            assert np.isfinite(wide.score_samples(X)).all()
+            assert (wide.predict(X) == wide.predict_proba(X).argmax(axis=1)).all()
 
 
 @pytest.mark.filterwarnings("ignore:FEW_VALUES")
