@@ -50,11 +50,13 @@ def check_numeric(value: Any, name: str) -> Array:
         raise ValueError(
             f"{name} must be an array of numbers; its rows differ in length: {in_words(error)}."
         ) from None
-    if array.dtype.kind == "O":
-        if any(isinstance(entry, (str, bytes)) for entry in array.flat):
-            raise TypeError(
-                f"{name} must hold real numbers; got strings. Convert them with {name}.astype(float)."
-            )
+    objects = array.dtype.kind == "O"
+    if array.dtype.kind in "US" or (objects and any(isinstance(one, (str, bytes)) for one in array.flat)):
+        raise TypeError(
+            f"{name} must hold real numbers; got strings. If they are numbers, convert them with "
+            f"numpy.asarray({name}, float)."
+        )
+    if objects:
         try:
             return array.astype(np.float64)
         except (TypeError, ValueError, OverflowError) as error:
@@ -62,7 +64,8 @@ def check_numeric(value: Any, name: str) -> Array:
                 f"{name} must hold real numbers; got dtype object and {in_words(error)}."
             ) from None
     if array.dtype.kind not in "fiub":
-        remedy = " Pass the real and imaginary parts as two features." if array.dtype.kind == "c" else ""
+        parts = array.dtype.kind == "c" and array.ndim == 2
+        remedy = " Pass the real and imaginary parts as two features." if parts else ""
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}.{remedy}")
     return array
 

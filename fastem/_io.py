@@ -44,18 +44,28 @@ def write(
     """Write all members uncompressed. `header` is JSON with the format, `options` and the report."""
     header = {"format": FORMAT, "options": options, "report": _report_to_json(report)}
     arrays = named(_PREFIX, parameters) | named(STATE, state)
-    with open(path, "wb") as file:
+    with open(_path(path), "wb") as file:
         _write(file, header, {"weights": weights, **arrays})
 
 
 def read(path: str | os.PathLike[str]) -> StoredMixture:
     """Return the members unchecked, as they are in the file."""
-    with open(path, "rb") as file:
+    with open(_path(path), "rb") as file:
         try:
             return _read(file)
         except Exception as error:  # a damaged or hostile file may make its readers raise anything
             reason = f"{os.fspath(path)!r} is not a readable fastem model: {error}."
             raise ValueError(reason) from None
+
+
+def _path(path: Any) -> str | bytes:
+    """Return the path of a file. `open` would also take the number of one that is open, as a terminal is."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(
+            f"path must be that of a file; got {path!r}. Pass a string or a pathlib.Path. To keep a model in "
+            "memory, pickle it."
+        )
+    return os.fspath(path)
 
 
 def statistics_to_bytes(header: dict[str, Any], arrays: dict[str, Array]) -> bytes:

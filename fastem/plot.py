@@ -11,6 +11,7 @@ from fastem._api.fit import fit
 from fastem._api.inside import check_model
 from fastem._api.mixture import Mixture
 from fastem._api.pictured import subject_of
+from fastem._api.translations import advised
 from fastem._checks import check_integer, check_nonnegative
 from fastem._plot.animation import Scene, chosen_scenes, film
 from fastem._plot.convergence import draw_convergence
@@ -25,6 +26,7 @@ __all__ = ["animate", "classification", "convergence", "criterion", "density", "
 _MAX_POINTS = 5000
 
 
+@advised()
 def classification(
     model: Any,
     X: Any,
@@ -80,6 +82,7 @@ def classification(
     return draw_classification(subject_of(model), X, features, max_points, rng, ax, fig)
 
 
+@advised()
 def uncertainty(
     model: Mixture,
     X: Any,
@@ -102,6 +105,7 @@ def uncertainty(
     return draw_uncertainty(subject_of(model), X, features, max_points, rng, ax, fig)
 
 
+@advised()
 def density(
     model: Mixture,
     X: Any = None,
@@ -143,6 +147,7 @@ def density(
     return draw_density(subject_of(model), X, features, shares, max_points, rng, ax, fig)
 
 
+@advised()
 def ellipses(model: Mixture, *, features: Any = (0, 1), levels: Any = (1, 2), ax: Any = None) -> Any:
     """Draw the ellipses of Gaussian or t components: lines of equal density of a pair of features.
 
@@ -172,6 +177,7 @@ def ellipses(model: Mixture, *, features: Any = (0, 1), levels: Any = (1, 2), ax
     return draw_ellipses(subject_of(model), features, levels, ax)
 
 
+@advised()
 def convergence(model: Mixture, *, ax: Any = None) -> Any:
     """Draw how the objective of a fit rose, iteration by iteration.
 
@@ -203,6 +209,7 @@ def convergence(model: Mixture, *, ax: Any = None) -> Any:
     return draw_convergence(model.report, ax)
 
 
+@advised()
 def animate(
     X: Any,
     k: int,

@@ -180,6 +180,26 @@ def test_a_component_of_few_rows():
     assert "In component 0: about 3 rows, too few for 3 columns." in details
 
 
+@pytest.mark.parametrize("distribution", ["gaussian", "student"])
+def test_fewer_rows_than_columns(distribution):
+    labels = np.arange(50) % 2
+    rows = np.random.default_rng(0).normal(size=(50, 100)) + 1.5 * labels[:, None]
+    advice = "50 rows cannot tell the covariance matrix of 100 columns, not even of one component."
+    prior = 'prior="default", ' if distribution == "gaussian" else ""
+    remedy = f'Pass covariance_type="diag" or "spherical", {prior}or fewer columns.'
+    options = {"distribution": distribution, "rng": 0}
+    for kind, few in (("full", "about 25 rows"), ("tied", "50 rows in all")):
+        details = told(fastem.fit, rows, 2, covariance_type=kind, **options)[WarningCause.DEGENERATE]
+        assert f": {few}, too few for 100 columns. {advice} {remedy}" in details
+    for kind in ("diag", "spherical"):
+        model = fastem.fit(rows, 2, covariance_type=kind, **options)
+        assert model.report.status is fastem.FitStatus.CONVERGED
+        assert len(set(zip(labels, model.predict(rows), strict=True))) == 2
+    details = told(fastem.fit, rows[:, :49], 2, **options)[WarningCause.DEGENERATE]
+    assert "too few for 49 columns." in details
+    assert "not even of one component" not in details
+
+
 def test_select_tells_why_types_cannot_be_chosen():
     rows = np.column_stack([X, np.full(400, 2.0)])
     details = told(fastem.select, rows, [1, 2], rng=0)[WarningCause.DEGENERATE]

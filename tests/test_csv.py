@@ -152,3 +152,18 @@ def test_paths_of_nothing_and_of_other_files(folder):
 def _renamed(folder):
     (folder / "other.csv").write_text("a,b\n1,2\n")
     return folder / "other.csv"
+
+
+@pytest.mark.parametrize("gap", ["", "7"])
+def test_integers_too_large_for_floats_are_told(tmp_path, gap):
+    path = tmp_path / "ids.csv"
+    path.write_text(f"id,half\n-9007199254740993,0.5\n5, 1.0\n{gap},2.0\n9,4.0\n")
+    with pytest.warns(fastem.FitWarning, match="PRECISION: X holds integers up to 9007199254740993 in size"):
+        fastem.fit(path, 1, covariance_type="diag", missing="marginalise")
+    fastem.fit(path, 1, columns=["half"])
+
+
+def test_numbers_as_large_that_floats_hold_are_fine(tmp_path):
+    path = tmp_path / "large.csv"
+    path.write_text("1e100,0.5\n9007199254740992,1.0\n9007199254740993.0,2.0\n")
+    fastem.kmeans(path, 1)

@@ -208,3 +208,11 @@ def test_statistics_of_the_first_format():
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         fastem.load(tmp_path / "nothing.npz")
+
+
+@pytest.mark.parametrize("path", [1, None, [], np.int64(2), io.BytesIO()])
+def test_a_path_is_no_number_of_an_open_file(path):
+    model = fastem.fit(clusters(0, 50, 2, 2), 2, max_iter=0)
+    for use in (model.save, fastem.load):
+        with pytest.raises(TypeError, match=r"path must be that of a file; got .*Pass a string or"):
+            use(path)

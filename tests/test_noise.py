@@ -321,3 +321,13 @@ def test_the_box_of_weighted_rows_takes_no_copy_of_all():
     tracemalloc.stop()
     assert_array_equal([low, high], [np.full(8, -1.0), np.arange(8)])
     assert peak < X.nbytes / 3  # it was a copy, and is parts of 65,536 rows
+
+
+@pytest.mark.filterwarnings("error:.*encountered:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:DEGENERATE:fastem.FitWarning")
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "EEI", "EEE", "VEV"])
+def test_all_rows_may_be_noise(covariance_type):
+    for seed in range(20):
+        X = np.random.default_rng(seed).normal(size=(2, 2)) * [1e8, 1]
+        model = fastem.fit(X, 1, covariance_type=covariance_type, noise_component=True, rng=0)
+        assert all(np.isfinite(values).all() for values in model.parameters.values())

@@ -305,6 +305,19 @@ def test_animation_reads_rows_as_the_fit_does(faithful):
     assert np.allclose(ax.collections[0].get_offsets().data, faithful[1::2, ::-1])
 
 
+def test_errors_of_numpy_may_be_set_to_raise(tmp_path):
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    X[50:] += 80
+    wide, one = fastem.fit(X, 2, rng=0), fastem.fit(X[:, :1], 2, rng=0)
+    with np.errstate(all="raise"):
+        for picture in (plot.classification, plot.uncertainty, plot.density):
+            picture(wide, X)
+            picture(one, X[:, :1])
+        plot.ellipses(wide)
+        plot.convergence(wide)
+        plot.animate(X[:, :1], 2, max_frames=2).save(tmp_path / "em.gif", writer="pillow")
+
+
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_few_rows_and_dollars(d, iris):
     """One row, so that most components have none, and names that matplotlib would take for formulas."""

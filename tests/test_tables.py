@@ -234,6 +234,21 @@ def test_integers_too_large_are_found_in_any_chunk():
         fastem.fit(large, 1)
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_integers_too_large_are_found_beside_floats(library):
+    table = LIBRARIES[library]({"id": [2**53 + 1, 5, -9], "half": [0.5, 1.0, 2.0]})
+    for X in (table, [table, table]):
+        with pytest.warns(fastem.FitWarning, match="integers up to 9007199254740993"):
+            fastem.fit(X, 1, rng=0)
+    fastem.fit(table, 1, columns=["half"])
+
+
+def test_integers_too_large_are_found_beside_gaps():
+    table = pl.DataFrame({"id": [-(2**60), 5, None, 9], "half": [0.5, 1.0, 2.0, 4.0]})
+    with pytest.warns(fastem.FitWarning, match="integers up to 1152921504606846976"):
+        fastem.fit(table, 1, covariance_type="diag", missing="marginalise")
+
+
 def test_blocks_of_integers_and_floats_are_of_one_type():
     dd = pytest.importorskip("dask.dataframe")
     ids = pd.DataFrame({"length": range(20), "width": [j % 7 for j in range(20)]})

@@ -24,12 +24,13 @@ def with_value(value, row=17, column=1):
         (with_value(1e200), ValueError, "too large"),
         (GOOD[:, 0], ValueError, r"X must be 2-D.*got 1-D.*reshape\(-1, 1\)"),
         (np.float64(3), ValueError, "X must be 2-D.*got 0-D"),
+        (None, ValueError, r"X must be 2-D.*got 0-D of shape \(\)\. It is None\."),
         (GOOD[None], ValueError, "X must be 2-D.*got 3-D"),
         (np.empty((0, 2)), ValueError, "at least one row and one column"),
         (np.empty((5, 0)), ValueError, "at least one row and one column"),
         ([[1.0, 2.0], [3.0]], ValueError, "rows differ in length"),
         (GOOD + 1j, TypeError, "X must hold real numbers; got dtype complex128"),
-        (np.array([["a", "b"]] * 5), TypeError, "X must hold real numbers"),
+        (np.array([["a", "b"]] * 5), TypeError, r"X must hold real numbers; got strings\. .*asarray\(X"),
         (
             np.array([[1.0, object()]] * 5, dtype=object),
             TypeError,
@@ -193,6 +194,11 @@ def test_a_matrix_is_an_array():
     )
 
 
+def test_a_memoryview_is_an_array():
+    expected = fastem.fit(GOOD, 2, rng=0)
+    np.testing.assert_array_equal(fastem.fit(memoryview(GOOD), 2, rng=0).means, expected.means)
+
+
 def test_half_precision_is_computed_in_float64():
     half = GOOD.astype(np.float16)
     expected = fastem.fit(half.astype(np.float64), 2, rng=0)
@@ -231,6 +237,25 @@ def test_means_too_far_apart_for_float64_are_not_blamed_on_covariances(covarianc
         fastem.fit(GOOD, 2, init={"means": means}, covariance_type=covariance_type)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("options", [{}, {"covariance_type": "tied"}, {"fixed": "means"}])
+def test_means_too_far_away_from_all_rows_are_refused(options):
+    means = np.array([[0.0, 0.0], [0.0, 1e50]])
+    message = r"init means must be within 1e\+15 deviations of the rows.*component 1 is 1e\+50 in column 1"
+    with pytest.raises(ValueError, match=message):
+        fastem.fit(GOOD, 2, init={"means": means}, **options)
+    parameters = fastem.fit(GOOD, 2, covariance_type="tied", max_iter=0).parameters | {"means": means}
+    model = fastem.GaussianMixture([0.5, 0.5], **parameters, covariance_type="tied")
+    with pytest.raises(ValueError, match=message):
+        fastem.fit(GOOD, 2, init=model, covariance_type="tied")
+
+
+def test_means_that_are_far_away_are_seeded_anew():
+    for distance in (1e3, 1e14):
+        model = fastem.fit(GOOD, 2, init={"means": [[0.0, 0.0], [0.0, distance]]}, rng=0)
+        assert model.report.log_likelihood > fastem.fit(GOOD, 1, rng=0).report.log_likelihood
+
+
 @pytest.mark.parametrize("missing", ["error", "marginalise"])
 @pytest.mark.parametrize("value", [1e200, np.finfo(np.float64).max])
 def test_a_constant_whose_square_overflows_is_a_fault_of_X(value, missing):
@@ -245,6 +270,31 @@ def test_a_constant_column_may_be_of_any_size():
         with pytest.warns(fastem.FitWarning, match="DEGENERATE"):
             model = fastem.fit(X, 2, rng=0)
         assert np.isfinite(model.score(X))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("unit", "reg_covar"), [(1.0, 1e308), (1e-140, 1e30)])
+def test_a_reg_covar_that_overflows_beside_the_rows_is_refused(unit, reg_covar):
+    X, light = unit * GOOD, np.full(100, 1e-29)
+    model = fastem.fit(X, 2, rng=0)
+    for refused in (
+        lambda: fastem.fit(X, 2, reg_covar=reg_covar, sample_weight=light, rng=0),
+        lambda: fastem.fit(X, 2, covariance_type="EII", reg_covar=reg_covar, rng=0),
+        lambda: fastem.fit(X, 2, distribution="student", reg_covar=reg_covar, rng=0),
+        lambda: fastem.select(X, [1, 2], reg_covar=reg_covar, rng=0),
+        lambda: fastem.m_step(fastem.e_step(X, model), reg_covar=reg_covar),
+        lambda: fastem.partial_fit(model, X, reg_covar=reg_covar),
+    ):
+        with pytest.raises(ValueError, match=r"reg_covar must be at most .* or sums over them overflow"):
+            refused()
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_whose_sum_overflows_are_refused():
+    weights = np.full(100, 1e308)
+    for X, sample_weight in [(GOOD, weights), ([(GOOD[:50], weights[:50]), (GOOD[50:], weights[50:])], None)]:
+        with pytest.raises(ValueError, match=r"must have its largest value between 1e-30 and 1e\+30"):
+            fastem.fit(X, 2, sample_weight=sample_weight)
 
 
 @pytest.mark.filterwarnings("ignore:DEGENERATE|MASS:fastem.FitWarning")
@@ -272,6 +322,10 @@ def test_errors_of_numpy_may_be_set_to_raise():
             model = fastem.fit(GOOD, 2, covariance_type=covariance_type, rng=0)
             model.predict_proba(GOOD)
         np.testing.assert_array_equal(fastem.fit(GOOD, 2, rng=0).means, expected)
+        wide = fastem.GaussianMixture([0.5, 0.5], [[1e-60, 0], [0, 1e30]], [np.eye(2), 1e60 * np.eye(2)])
+        for X in (GOOD, GOOD.astype(np.float32)):
+            assert np.isfinite(wide.score_samples(X)).all()
+            assert (wide.predict(X) == wide.predict_proba(X).argmax(axis=1)).all()
 
 
 @pytest.mark.filterwarnings("ignore:FEW_VALUES")

@@ -166,11 +166,13 @@ def test_mistakes_are_named(options, message, rows):
         fit(rows, 2, **options)
 
 
-def test_a_constant_column_is_singular_unless_something_is_added(rows):
-    X = np.column_stack([rows, np.ones(len(rows))])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_a_constant_column_is_singular_unless_something_is_added(covariance_type, rows):
+    X, options = np.column_stack([rows, np.ones(len(rows))]), {"covariance_type": covariance_type, "rng": 0}
     with pytest.raises(ValueError, match=r"not positive definite\. Pass a larger covariance of the prior"):
-        fit(X, rng=0)
-    model = fit(X, rng=0, reg_covar=1e-3)
+        fit(X, **options)
+    model = fit(X, reg_covar=1e-3, **options)
     assert np.isfinite(model.report.history).all()
     assert np.isfinite(model.covariances).all()
 

@@ -174,7 +174,22 @@ def singular_in_words(
     for (text, shared), components in told.items():
         parts.append(f"{_components(components, shared)}: {text}.")
     more = len(parts) - _MOST_COMPONENTS
-    return " ".join(parts[:_MOST_COMPONENTS] + ([f"And {more} like these."] if more > 0 else []))
+    parts[_MOST_COMPONENTS:] = [f"And {more} like these."] if more > 0 else []
+    if not columns_only and any(flat.rows is not None for flat in found.values()):
+        parts.append(_on_few_rows(likelihood))
+    return " ".join(filter(None, parts))
+
+
+def _on_few_rows(likelihood: Likelihood[Any]) -> str:
+    """Say what to do where no number of components would do, or return ""."""
+    n, d = likelihood.source.n_positive, likelihood.source.n_features
+    if n > d:
+        return ""
+    prior = 'prior="default", ' if likelihood.family.conjugate_prior is not None else ""
+    return (
+        f"{n} rows cannot tell the covariance matrix of {d} columns, not even of one component. Pass "
+        f'covariance_type="diag" or "spherical", {prior}or fewer columns.'
+    )
 
 
 def _components(numbers: list[int], shared: bool) -> str:
@@ -196,7 +211,8 @@ def _flat_in_words(flat: Flat, names: tuple[str, ...] | None, variance: FloatArr
             parts.append(f"{_columns(columns, names)} {'is' if len(columns) == 1 else 'are'} {how}")
     parts += [f"{_columns(group, names)} are collinear" for group in flat.collinear]
     if flat.rows is not None:
-        parts.append(f"about {max(1, round(flat.rows))} rows, too few for {len(variance)} columns")
+        rows = f"{flat.rows:.0f} rows in all" if flat.shared else f"about {max(1, round(flat.rows))} rows"
+        parts.append(f"{rows}, too few for {len(variance)} columns")
     return ", and ".join(parts)
 
 

@@ -20,7 +20,14 @@ from fastem._api.inside import in_frame
 from fastem._api.missing import how_to_ask
 from fastem._api.mixture import Mixture
 from fastem._api.models import model_of
-from fastem._api.options import Options, check_init, check_parameters, check_start
+from fastem._api.options import (
+    Options,
+    check_init,
+    check_nearness,
+    check_parameters,
+    check_size_of_reg_covar,
+    check_start,
+)
 from fastem._api.posterior import check_prior, posterior_of
 from fastem._api.progress import progress_bar
 from fastem._api.restarts import Restarts
@@ -129,6 +136,8 @@ def likelihood_of(source: Source, options: Options[P], given: Given) -> Likeliho
     if source.measured:  # without noise too
         family = measured_family(family)
     frame = family.frame(moments, source.dtype)
+    check_size_of_reg_covar(options.reg_covar, frame, moments.weight)
+    check_nearness(given, family, frame)
     base = source.base_measure(family, frame) if family.has_base_measure else 0.0
     fixed = held_of(given, options, frame, source.known.labels) if options.fixed else None
     about = options.sound_first, options.hard, fixed, constant

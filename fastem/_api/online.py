@@ -15,7 +15,7 @@ from fastem._api.inside import check_model, family_of_model, in_frame, user_para
 from fastem._api.missing import check_complete
 from fastem._api.mixture import Mixture, source_for
 from fastem._api.models import model_of
-from fastem._api.options import Options, check_options, check_reg_covar
+from fastem._api.options import Options, check_options, check_reg_covar, check_size_of_reg_covar
 from fastem._api.signatures import Callback, FitOptions, GaussianCallback, RegCovar
 from fastem._api.steps import sums_under
 from fastem._api.translations import advised, unknown_argument
@@ -202,6 +202,7 @@ def partial_fit(
     statistics = sums_under(model, source, source.dtype, hard)
     seen = model.report.n_iter if model.report and model.report.status is FitStatus.ONLINE else 1
     gain = float(seen + 1) ** -_EXPONENT if gain is None else gain
+    check_size_of_reg_covar(absolute, statistics.frame, statistics.total_weight)
     before = in_frame(model, statistics.frame)
     held = Held(options.fixed, before, user_parameters(model)) if options.fixed else None
     given = {"share": gain, "before": before, "held": held}

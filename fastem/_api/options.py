@@ -25,10 +25,15 @@ from fastem._checks import (
 from fastem._em.loop import Limits, StoppingRule, gain_to_come_below
 from fastem._em.starts import INIT_NAMES
 from fastem._families.base import Family
-from fastem._families.frame import identity_frame
+from fastem._families.frame import Frame, identity_frame
 from fastem._families.registry import family_of, measured_family, noisy_family
 from fastem._families.steps import P
 from fastem._typing import Array, FloatArray
+
+# Below the largest number of float64 by more than what M-steps multiply sums with.
+_LARGEST_SUM = 1e305
+# From a mean that is so many deviations of the rows away, float64 sees all rows at one point.
+_FARTHEST = 1e15
 
 
 class Options(NamedTuple, Generic[P]):
@@ -251,6 +256,17 @@ def check_reg_covar(reg_covar: Any, family: Family[Any, Any]) -> float | None:
     return number
 
 
+def check_size_of_reg_covar(reg_covar: float | None, frame: Frame, weight: float) -> None:
+    """Raise an error if what is added to variances overflows in sums over rows of so much weight in all."""
+    narrowest = float(frame.scale.min())  # a product of floats that overflows is infinite
+    most = _LARGEST_SUM / (max(float(weight), 1.0) * len(frame.scale)) * narrowest * narrowest
+    if reg_covar is not None and reg_covar > most:
+        raise ValueError(
+            f"reg_covar must be at most {most:.3g} beside these rows, or sums over them overflow; got "
+            f"{reg_covar:g}. Pass less, in squared units of X."
+        )
+
+
 def check_parameters(
     init: Mapping[str, Any], family: Family[P, Any], k: int, d: int
 ) -> dict[str, FloatArray]:
@@ -280,6 +296,23 @@ def check_parameters(
     checked = family.check(weights, values, d)
     known = {"weights": checked.weights, **family.values(checked)}
     return {name: known[name] for name in init}
+
+
+def check_nearness(init: Any, family: Family[Any, Any], frame: Frame) -> None:
+    """Raise an error if a mean of `init` is so far away from the rows that none can belong to it."""
+    name, known = family.location, init.parameters if isinstance(init, Mixture) else init
+    if name is None or not (family.has_covariances and isinstance(known, Mapping) and name in known):
+        return  # frames have the deviations of rows, not those of counts
+    centres = known[name]
+    far = ~(np.abs(frame.standardise(centres)) <= _FARTHEST)
+    if far.any():
+        component, j = np.unravel_index(np.argmax(far), far.shape)
+        raise ValueError(
+            f"init {name} must be within {_FARTHEST:g} deviations of the rows, or none can belong "
+            f"to them; that of component {component} is {centres[component, j]:g} in column {j}, where the "
+            f"mean of the rows is {frame.mean[j]:.3g} and their deviation about {frame.scale[j]:.3g}. Give "
+            "them in the units of X, or leave init out."
+        )
 
 
 def check_init(init: Any, family: Family[Any, Any], n_samples: int, k: int, d: int) -> str | Array:
@@ -342,7 +375,10 @@ def _check_labels(labels: Array, n_samples: int, k: int) -> Array:
     if labels.shape != (n_samples,):
         raise ValueError(f"init labels must have shape ({n_samples},), one a row; got shape {labels.shape}.")
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"init labels must be integers from 0 to k - 1; got dtype {labels.dtype}.")
+        raise TypeError(
+            f"init labels must be integers from 0 to k - 1; got dtype {labels.dtype}. Convert them with "
+            "numpy.asarray(init, int)."
+        )
     low, high = labels.min(), labels.max()
     if low < 0 or high >= k:
         raise ValueError(f"init labels must lie from 0 to k - 1 = {k - 1}; got labels from {low} to {high}.")

@@ -40,21 +40,26 @@ class Scorer:
 
         Its frame depends on the model alone. `measured` says that the rows have known noise.
         """
-        if (dtype, weighted, measured) not in self._sweeps:
-            k, family = len(self._user.weights), self._family
-            if measured:
-                family = measured_family(family)
-            log_weights = self._log_weights if weighted else None
-            user = self._user if weighted else self._user._replace(weights=np.full(k, 1 / k))
-            frame = family.own_frame(self._user, dtype)
-            if log_weights is not None:
-                user = user._replace(weights=np.ones(k))
-            packed = family.pack(family.from_user(user, frame), frame, dtype)
-            if log_weights is not None:
-                assert isinstance(family, Gaussian)
-                packed = family.raised(packed, log_weights)
-            self._sweeps[dtype, weighted, measured] = Sweep(family, k, packed, frame)
-        return self._sweeps[dtype, weighted, measured]
+        key = dtype, weighted, measured
+        if key not in self._sweeps:
+            with np.errstate(under="ignore"):  # what underflows is 0, as in a fit
+                self._sweeps[key] = self._made(*key)
+        return self._sweeps[key]
+
+    def _made(self, dtype: np.dtype[Any], weighted: bool, measured: bool) -> Sweep:
+        k, family = len(self._user.weights), self._family
+        if measured:
+            family = measured_family(family)
+        log_weights = self._log_weights if weighted else None
+        user = self._user if weighted else self._user._replace(weights=np.full(k, 1 / k))
+        frame = family.own_frame(self._user, dtype)
+        if log_weights is not None:
+            user = user._replace(weights=np.ones(k))
+        packed = family.pack(family.from_user(user, frame), frame, dtype)
+        if log_weights is not None:
+            assert isinstance(family, Gaussian)
+            packed = family.raised(packed, log_weights)
+        return Sweep(family, k, packed, frame)
 
     def log_densities(self, rows: Rows, n_threads: int | None) -> Array:
         """Return log p(x), (m,), in float32 if the rows are."""
@@ -134,7 +139,9 @@ class Scorer:
         if len(rows.X) == 0:
             return
         source = ArraySource(rows, n_threads, gaps=self._gaps)
-        source.score(self.sweep(source.dtype, weighted, rows.noise is not None), wanted)
+        sweep = self.sweep(source.dtype, weighted, rows.noise is not None)
+        with np.errstate(under="ignore"):
+            source.score(sweep, wanted)
 
 
 def _dtype_of(X: Array) -> type[np.floating[Any]]:

@@ -12,7 +12,7 @@ from fastem._api.inside import allowing, check_model, family_of_model, sweep_of
 from fastem._api.missing import Missing, how_to_ask
 from fastem._api.mixture import M, Mixture, parts_of, source_for
 from fastem._api.models import model_in_user_units, model_of
-from fastem._api.options import check_reg_covar
+from fastem._api.options import check_reg_covar, check_size_of_reg_covar
 from fastem._api.signatures import RegCovar
 from fastem._api.translations import advised
 from fastem._checks import check_bool
@@ -153,6 +153,7 @@ def m_step(statistics: Statistics[M] | Literal[0], *, reg_covar: RegCovar = "aut
             "throughout. Add those of other rows."
         )
     absolute, names = check_reg_covar(reg_covar, family), statistics.feature_names
+    check_size_of_reg_covar(absolute, statistics.frame, statistics.total_weight)
     if check_bool("reseed", reseed):
         parameters = maximise(statistics, absolute).parameters
         return model_of(family, parameters, statistics.frame, None, names)  # type: ignore[return-value]

@@ -21,7 +21,7 @@ class Flat(NamedTuple):
 
     constant: tuple[int, ...] = ()
     collinear: tuple[tuple[int, ...], ...] = ()
-    rows: float | None = None  # the rows of the component, if there are too few for its covariance
+    rows: float | None = None  # those of which the covariance is made, if they are too few for it
     shared: bool = False  # whether all components share the covariance
 
     @property
@@ -47,8 +47,8 @@ def flat_columns(likelihood: Likelihood[P], parameters: P, components: list[int]
             beyond = np.maximum(amount - RELATIVE_FLOOR * variance, 0)  # of this, width tells nothing
             least = np.maximum(amount - beyond, noise(np.diagonal(matrices[c]), precision, variance))
             flat = _flat(matrices[c] - np.diag(beyond), least, own, surely)
-            n = float(parameters.weights[c]) * likelihood.source.n_positive
-            if flat.collinear and not shared and n < len(own) + 0.5:
+            n = likelihood.source.n_positive * (1.0 if shared else float(parameters.weights[c]))
+            if flat.collinear and n < len(own) + (len(matrices) if shared else 0.5):
                 flat = flat._replace(collinear=(), rows=n)
             found[c] = flat._replace(shared=shared)
     rest = [c for c in components if not found.get(c, Flat()).is_known]

@@ -200,9 +200,10 @@ def _estimated(
         floor = RELATIVE_FLOOR * variance
         sums, repaired = _regularised(layout, sums, shift, known, amount, floor, precision)
         covariances = np.empty_like(sums.scatter)
-        covariances[known] = constraint.estimate(
-            _of(sums, known), shift[known], sums.weights[known], None if before is None else before[known]
-        )
+        if known.any():  # or all rows may be noise
+            covariances[known] = constraint.estimate(
+                _of(sums, known), shift[known], sums.weights[known], None if before is None else before[known]
+            )
     else:
         covariances = constraint.estimate(sums, shift, weights, before)
         covariances += added

@@ -172,7 +172,8 @@ class VariationalGaussians:
         nu, found = posterior.degrees_of_freedom, self.expectations(posterior)
         wishart = k / len(nu) * (found.log_norms - nu * self._frame.log_scale).sum()
         normaliser = wishart + found.log_norm_of_weights - 0.5 * d * np.log(posterior.mean_precisions).sum()
-        bounded = posterior._replace(lower_bound=float(entropy + normaliser))
+        with np.errstate(invalid="ignore"):  # NaN if a covariance is singular, which `flaws` tells
+            bounded = posterior._replace(lower_bound=float(entropy + normaliser))
         self._last = bounded, found
         return bounded
 

@@ -54,7 +54,7 @@ def densities_at(one: Subject, at: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the density of the mixture at points (m,), and its parts by component, (m, K)."""
     assert one.component_log_densities is not None
     assert one.weights is not None
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):  # frames of a film are drawn later
         parts = np.exp(one.component_log_densities(rows_at(at[:, None]))) * one.weights
     parts[~np.isfinite(parts)] = np.nan  # at a pole of the density
     return parts.sum(axis=1), parts

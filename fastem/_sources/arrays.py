@@ -38,8 +38,10 @@ class ArraySource(SlabSource):
         feature_names: tuple[str, ...] | None = None,
         vocabulary: Vocabulary | None = None,
         gaps: Gaps = NO_GAPS,
+        largest_integer: int = 0,
     ) -> None:
         super().__init__(rows.X.shape[1], rows.X.dtype, feature_names, n_threads)
+        self.largest_integer = largest_integer
         self._rows, self.vocabulary, self.gaps = rows, vocabulary, gaps
         self._kept: dict[tuple[int, int], dict[Any, Any]] = {}
         self.noise_shape = () if rows.noise is None else rows.noise.shape[1:]

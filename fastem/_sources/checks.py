@@ -1,7 +1,7 @@
 """Checks of X, its weights and its origin. Messages name the parameter, the rule, the value and a remedy."""
 
-import math
 import os
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -39,6 +39,8 @@ def check_X(
     array = check_numeric(X, name)
     if array.ndim != 2:
         hint = _on_one_dimension(X, array.shape[0], name, n_features) if array.ndim == 1 else ""
+        if array.ndim == 0:
+            hint = f" It is {reprlib.repr(X)}."
         raise ValueError(
             f"{name} must be 2-D, (n_samples, n_features); got {array.ndim}-D of shape {array.shape}.{hint}"
         )
@@ -179,6 +181,8 @@ def check_weights(weights: Any, n_samples: int, name: str) -> Array:
             raise ValueError(
                 f"{name} must be finite and at least 0; row {row} has {array[row]}. Use 0 to leave a row out."
             )
+        if (largest := float(chunk.max())) > _LARGEST_WEIGHT:  # a sum might overflow
+            _check_largest_weight(name, largest)
     return array
 
 
@@ -208,13 +212,15 @@ def check_labels(labels: Any, n_samples: int, k: int, name: str = "labels") -> A
 
 
 def check_weight_totals(total: float, largest: float) -> None:
-    if not (total > 0 and math.isfinite(total)):
-        raise ValueError(
-            f"sample_weight must not be zero throughout and have a finite sum; its sum is {total}."
-        )
+    if not total > 0:
+        raise ValueError("sample_weight must not be zero throughout; it is. Give some rows more weight.")
+    _check_largest_weight("sample_weight", largest)
+
+
+def _check_largest_weight(name: str, largest: float) -> None:
     if not 1 / _LARGEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
         raise ValueError(
-            f"sample_weight must have its largest value between {1 / _LARGEST_WEIGHT:g} and "
+            f"{name} must have its largest value between {1 / _LARGEST_WEIGHT:g} and "
             f"{_LARGEST_WEIGHT:g}; got {float(largest)}. Multiply all weights by one number."
         )
 

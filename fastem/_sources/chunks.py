@@ -12,7 +12,7 @@ import numpy as np
 
 from fastem._sources.arrays import ArraySource
 from fastem._sources.cache import RowsFile, check_room
-from fastem._sources.checks import check_labels, check_sample_weight, check_weight_totals
+from fastem._sources.checks import check_labels, check_sample_weight, check_weight_totals, columns_of_model
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_pass
 from fastem._sources.known import Known, known_of, with_known
 from fastem._sources.measurements import (
@@ -26,6 +26,7 @@ from fastem._sources.measurements import (
 from fastem._sources.noise_size import NO_NOISE, NoiseSize, noise_size
 from fastem._sources.passes import SlabSource, Wanted, drawn_ranks, only_wanted
 from fastem._sources.readers import Reader
+from fastem._sources.tables import largest_integer
 from fastem._typing import Array, RawChunk, Rows, read_only
 
 T = TypeVar("T")
@@ -94,6 +95,7 @@ class ChunkSource(SlabSource):
         self._weight = check_sample_weight(sample_weight, n)
         self._labels = None if labels is None else check_labels(labels, n, form.k)
         self._tally: _Tally | None = None
+        self._largest_integer = 0  # of the tables among the chunks
         self._cache_dir = cache_dir
         self._cached: ArraySource | None = None
         self._wanted: Wanted | None = None
@@ -103,7 +105,7 @@ class ChunkSource(SlabSource):
 
     @property
     def largest_integer(self) -> int:  # type: ignore[override]
-        return self._reader.largest_integer
+        return max(self._reader.largest_integer, self._largest_integer)
 
     @property
     def n_samples(self) -> int:
@@ -136,6 +138,9 @@ class ChunkSource(SlabSource):
         for raw in self._reader.chunks() if begun is None else begun:
             known = None if self._weight is None else self._weight[tally.rows :]
             where, chunk = raw.where, check_chunk(raw, self._form, known)
+            if self._tally is None:
+                wanted = columns_of_model(raw.rows, self._form.wanted, where)
+                self._largest_integer = max(self._largest_integer, largest_integer(wanted))
             if chunk.X.dtype.kind in "iu" and chunk.X.dtype.itemsize == 8:
                 self.stored_dtype = chunk.X.dtype  # other chunks may have been floats
             start, stop = tally.rows, tally.rows + len(chunk.X)

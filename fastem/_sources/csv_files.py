@@ -20,6 +20,8 @@ from fastem._typing import Array, FloatArray
 
 _MISSING_TEXT = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null"))
 _MISSING = _MISSING_TEXT | {"none", "?", "-"}  # among numbers; as text these may mean something
+_INTEGERS = 2.0**53  # below this float64 holds every integer
+_DIGITS = 309  # an integer of more is infinite in float64
 _BLOCK = 1 << 20  # bytes that are searched for quotes at a time
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -30,6 +32,7 @@ class CsvRows(NamedTuple):
     X: Array | Columns
     names: tuple[str, ...] | None  # of the columns of X, if the file has names
     others: tuple[FloatArray, ...]  # other columns that were asked for, such as weights
+    largest_integer: int  # in size, of X, if it is beyond those that floats hold
 
 
 class _Head(NamedTuple):
@@ -93,9 +96,12 @@ def read_csv(
         rows = _with_text(head, used, d, vocabulary or (), gaps, whole)
         X: Array | Columns = Columns(rows.arrays[:d], rows.are_text[:d], chosen if head.named else None)
         beside = rows.arrays[d:]
+        numbers = [(j, rows.arrays[i]) for i, j in enumerate(used[:d]) if not rows.are_text[i]]
     else:
         X, beside = (np.ascontiguousarray(rows[:, :d]) if others else rows), tuple(rows[:, d:].T)
-    return CsvRows(X, chosen if head.named else None, tuple(beside))
+        numbers = list(zip(used[:d], X.T, strict=True))
+    largest = _largest_integer(head, [j for j, column in numbers if (np.abs(column) >= _INTEGERS).any()])
+    return CsvRows(X, chosen if head.named else None, tuple(beside), largest)
 
 
 def _head(path: str) -> _Head:
@@ -228,6 +234,14 @@ def _with_text(
             arrays.append(np.where(absent, None, strings.astype(object)))
         are_text.append(text)
     return Columns(tuple(arrays), tuple(are_text))
+
+
+def _largest_integer(head: _Head, used: list[int]) -> int:
+    """Return the size of the largest integer in the cells of these columns, or 0 if they have none."""
+    if not used:
+        return 0
+    cells = (fields[j].strip().lstrip("+-") for _, _, fields in _rows(head.path, head.lines) for j in used)
+    return max((int(cell) for cell in cells if cell.isdecimal() and len(cell) <= _DIGITS), default=0)
 
 
 def _are_in(words: frozenset[str], strings: Array) -> Array:

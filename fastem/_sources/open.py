@@ -27,7 +27,7 @@ from fastem._sources.measurements import check_noise, noise_of_rows
 from fastem._sources.parquet import ParquetReader, is_parquet
 from fastem._sources.passes import Source
 from fastem._sources.readers import Reader, reader_of
-from fastem._sources.tables import column_names, parted
+from fastem._sources.tables import column_names, largest_integer, parted
 from fastem._sources.texts import Gaps, Vocabulary, has_text, merged_vocabulary, vocabulary_of
 from fastem._typing import RawChunk, Rows
 
@@ -78,9 +78,9 @@ def source_of(
             noise,
         )
     names: tuple[str, ...] | None = None
-    about = About(sample_weight, labels, noise)
+    about, largest = About(sample_weight, labels, noise), 0
     if is_csv(X):
-        X, names, about = _of_csv(X, about, columns, feature_names, vocabulary, gaps)
+        X, names, about, largest = _of_csv(X, about, columns, feature_names, vocabulary, gaps)
         columns = None
     else:
         X, about, columns = _of_table(X, about, columns)
@@ -112,7 +112,7 @@ def source_of(
     if noise is not None:
         own = check_noise(noise, len(array), array.shape[1], rows=rows if missing else None)
         rows = rows._replace(noise=noise_of_rows(own, 0, len(array)))
-    return ArraySource(rows, n_threads, names, vocabulary, gaps)
+    return ArraySource(rows, n_threads, names, vocabulary, gaps, largest or largest_integer(X))
 
 
 def _of_csv(
@@ -122,12 +122,13 @@ def _of_csv(
     feature_names: tuple[str, ...] | None,
     vocabulary: Vocabulary | None,
     gaps: Gaps,
-) -> tuple[Any, tuple[str, ...] | None, About]:
-    """Return the rows of a file, the names of their columns, and columns in place of their names."""
-    rows, names, others = read_csv(
-        path, columns, about.names, feature_names, vocabulary, gaps, about.named[1]
-    )
-    return rows, names, about.with_columns(others)
+) -> tuple[Any, tuple[str, ...] | None, About, int]:
+    """Return the rows of a file, the names of their columns, columns in place of their names, and integers.
+
+    The last is the size of the largest of these, if float64 may not hold it.
+    """
+    found = read_csv(path, columns, about.names, feature_names, vocabulary, gaps, about.named[1])
+    return found.X, found.names, about.with_columns(found.others), found.largest_integer
 
 
 def _of_table(

@@ -66,7 +66,7 @@ class StoreReader(Reader):
 
 def reader_of(X: Any) -> Reader | None:
     """Return a reader of X in chunks, or None if X is in memory or is not data."""
-    if isinstance(X, np.ndarray) or is_sparse(X) or _is_table(X):
+    if isinstance(X, (np.ndarray, memoryview)) or is_sparse(X) or _is_table(X):
         return None
     if isinstance(X, Mapping):
         raise_mapping(X)

@@ -93,6 +93,18 @@ def type_of(column: Any) -> str:
     return str(getattr(native, "type", None) or native.dtype)
 
 
+def largest_integer(X: Any) -> int:
+    """Return the size of the largest 64-bit integer of a table, which may become a float, or 0."""
+    table = as_table(X)
+    if table is None:
+        return 0
+    import narwhals.stable.v2 as nw
+
+    wide = (table[name] for name, dtype in table.schema.items() if dtype in (nw.Int64, nw.UInt64))
+    ends = (end for column in wide for end in (column.min(), column.max()))
+    return max((abs(int(end)) for end in ends if end is not None), default=0)
+
+
 def numbers_of(table: Any) -> Array:
     """Return the columns of a table as an array, with NaN for missing numbers."""
     array = np.asarray(table.to_numpy())

@@ -73,7 +73,7 @@ def open_for_model(
         return data._replace(columns=data.columns or feature_names)
     if keep or noise or all(name.isdecimal() for name in data.columns or [""]):
         vocabulary = () if texts else None
-        rows, names, others = read_csv(
+        rows, names, others, _ = read_csv(
             path, data.columns, noise or (), feature_names, vocabulary, Gaps(missing)
         )
         if names is None:
