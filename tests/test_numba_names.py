@@ -173,6 +173,8 @@ print(*given, *_jit.KERNEL_OPTIONS, *_jit.ORDERED_OPTIONS)
 @pytest.mark.parametrize(
     "name",
     [
+        "llvmlite.binding.ffi._LLVMLock._cblist",
+        "llvmlite.binding.ffi._LLVMLock._lock",
         "numba.core.compiler_machinery.PassManager.passes",
         "numba.core.postproc.PostProcessor",
         "numba.core.postproc.PostProcessor.run",

@@ -8,6 +8,10 @@ import gc
 import operator
 
 try:
+    from llvmlite.binding import ffi
+except ImportError:
+    ffi = None
+try:
     from numba import types
     from numba.core.targetconfig import ConfigStack
 except ImportError:
@@ -48,6 +52,26 @@ def few_collections():
         yield
     finally:
         gc.set_threshold(*before)
+
+
+@contextlib.contextmanager
+def without_events_of_llvm():
+    """Let llvmlite not tell when its lock is taken for each call of LLVM.
+
+    Every function that is being compiled would listen, to add up the time.
+    """
+    try:
+        lock = ffi.lib._lock
+        with lock._lock:  # no other thread is inside of a call
+            told, lock._cblist = lock._cblist, []
+    except AttributeError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        with lock._lock:
+            lock._cblist = told + lock._cblist
 
 
 @contextlib.contextmanager

@@ -22,7 +22,13 @@ parts get machine code.
 import contextlib
 
 from fastem._kernels._jit_lowering import lean
-from fastem._kernels._jit_passes import few_collections, needed, remembering, without_liveness
+from fastem._kernels._jit_passes import (
+    few_collections,
+    needed,
+    remembering,
+    without_events_of_llvm,
+    without_liveness,
+)
 
 try:
     import llvmlite.binding as llvm
@@ -36,7 +42,7 @@ else:
         library_of = staticmethod(lambda state: _self_contained_library(state))
 
         def compile_extra(self, func):
-            with few_collections(), without_liveness():
+            with few_collections(), without_events_of_llvm(), without_liveness():
                 return super().compile_extra(func)
 
         def define_pipelines(self):
