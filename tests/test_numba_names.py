@@ -173,7 +173,12 @@ print(*given, *_jit.KERNEL_OPTIONS, *_jit.ORDERED_OPTIONS)
 @pytest.mark.parametrize(
     "name",
     [
+        "llvmlite.binding.ffi._LLVMLock._cblist",
+        "llvmlite.binding.ffi._LLVMLock._lock",
         "numba.core.compiler_machinery.PassManager.passes",
+        "numba.core.postproc.PostProcessor",
+        "numba.core.postproc.PostProcessor.run",
+        "numba.core.postproc.VariableLifetime",
         "numba.core.targetconfig.ConfigStack.top_or_none",
         "numba.core.typing.context.BaseContext._lookup_global",
     ],
@@ -212,6 +217,7 @@ for kernel in slot_moments, slot_range:
         "numba.core.compiler.Compiler",
         "numba.core.codegen.CPUCodeLibrary._finalize_final_module",
         "numba.core.codegen.CPUCodeLibrary._get_module_for_linking",
+        "numba.core.codegen.CPUCodeLibrary._optimize_functions",
     ],
 )
 def test_without_it_the_process_that_compiles_may_have_other_bits(name, tmp_path):

@@ -57,14 +57,19 @@ def _remembered_size(size_of):
 def _shortest(context, numbas):
     """Return a function that returns what writes a function for some types: what is here, or else numba's."""
 
+    found = {}
+
     def chosen(function, signature, *arguments, **options):
         try:
             short = _short(context, function, signature.args)
         except _RENAMED:
             short = None
-        if short is None:
-            return numbas(function, signature, *arguments, **options)
-        return lambda builder, values, location=None: short(context, builder, signature, *values)
+        if short is not None:
+            return lambda builder, values, location=None: short(context, builder, signature, *values)
+        key = function, signature
+        if key not in found:
+            found[key] = numbas(function, signature, *arguments, **options)
+        return found[key]
 
     return chosen
 

@@ -8,10 +8,18 @@ import gc
 import operator
 
 try:
+    from llvmlite.binding import ffi
+except ImportError:
+    ffi = None
+try:
     from numba import types
     from numba.core.targetconfig import ConfigStack
 except ImportError:
     ConfigStack = None
+try:
+    from numba.core.postproc import PostProcessor, VariableLifetime, transforms
+except ImportError:
+    PostProcessor = None
 
 # They look for closures, comprehensions, `with` blocks, loops over tuples of different types, calls of
 # `numba.literally`, errors with arguments, expressions of whole arrays, and overloads to be spliced. Kernels
@@ -44,6 +52,53 @@ def few_collections():
         yield
     finally:
         gc.set_threshold(*before)
+
+
+@contextlib.contextmanager
+def without_events_of_llvm():
+    """Let llvmlite not tell when its lock is taken for each call of LLVM.
+
+    Every function that is being compiled would listen, to add up the time.
+    """
+    try:
+        lock = ffi.lib._lock
+        with lock._lock:  # no other thread is inside of a call
+            told, lock._cblist = lock._cblist, []
+    except AttributeError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        with lock._lock:
+            lock._cblist = told + lock._cblist
+
+
+@contextlib.contextmanager
+def without_liveness():
+    """Let numba not find out which variables are alive where, after each pass that changes a kernel.
+
+    Only the references of objects and generators need that. Compilation holds a lock of numba's.
+    """
+    numbas = getattr(PostProcessor, "run", None)
+
+    def run(self, emit_dels=False, extend_lifetimes=False):
+        code = self.func_ir
+        if emit_dels or code.is_generator:
+            numbas(self, emit_dels, extend_lifetimes)
+        else:
+            code.blocks = transforms.canonicalize_cfg(code.blocks)
+            code.variable_lifetime = VariableLifetime(code.blocks)  # which computes what is asked of it
+            code.generator_info = None
+
+    if numbas is None:
+        yield
+        return
+    PostProcessor.run = run
+    try:
+        yield
+    finally:
+        PostProcessor.run = numbas
 
 
 def needed(pipelines, counting):

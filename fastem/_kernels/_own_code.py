@@ -8,6 +8,10 @@ in the two, so the results could differ in their last bits. With local symbols b
 So nobody runs the machine code of the other kernels, the parts. None is made for them, and LLVM optimises
 them where they are copied to. What remains of a part is its code as numba has lowered it.
 
+numba lets LLVM optimise each function by itself, before it is copied and optimised again. Without that, the
+sums of some parts would be ordered differently. Parts that make no sums, and entry kernels, which are copied
+nowhere, are optimised only once, and the wrappers that Python calls not at all.
+
 LLVM also writes the bodies of loops several times in a row. That is worth its time only in passes over all
 rows, so other entry kernels can do without it.
 
@@ -18,7 +22,13 @@ parts get machine code.
 import contextlib
 
 from fastem._kernels._jit_lowering import lean
-from fastem._kernels._jit_passes import few_collections, needed, remembering
+from fastem._kernels._jit_passes import (
+    few_collections,
+    needed,
+    remembering,
+    without_events_of_llvm,
+    without_liveness,
+)
 
 try:
     import llvmlite.binding as llvm
@@ -32,7 +42,7 @@ else:
         library_of = staticmethod(lambda state: _self_contained_library(state))
 
         def compile_extra(self, func):
-            with few_collections():
+            with few_collections(), without_events_of_llvm(), without_liveness():
                 return super().compile_extra(func)
 
         def define_pipelines(self):
@@ -52,6 +62,8 @@ else:
     ENTRY, COMPACT, PART = ({"pipeline_class": compiler} for compiler in compilers)
 
 _ENVIRONMENT = "_ZN08NumbaEnv"  # how the names of variables begin that numba sets in code it has loaded
+_WRAPPER = "_ZN7cpython"  # how the names of functions begin that Python calls
+_ARITHMETIC = {"fadd", "fsub", "fmul", "fdiv"}
 
 
 def _new_library(state):
@@ -61,9 +73,27 @@ def _new_library(state):
     return library
 
 
+def _only_laid_out(library):
+    """Return what numba does to a module besides optimising its functions."""
+    layout = library._codegen._data_layout
+
+    def lay_out(module):
+        module.data_layout = layout
+
+    return lay_out
+
+
 def _self_contained_library(state):
     library = _new_library(state)
-    finalize = library._finalize_final_module
+    add, finalize = library.add_ir_module, library._finalize_final_module
+
+    def add_with_plain_wrapper(module):
+        with contextlib.suppress(AttributeError):
+            for function in module.functions:
+                if function.name.startswith(_WRAPPER) and function.blocks:
+                    function.attributes.add("optnone")
+                    function.attributes.add("noinline")
+        add(module)
 
     def make_symbols_local():
         with contextlib.suppress(AttributeError):
@@ -72,6 +102,8 @@ def _self_contained_library(state):
                     function.linkage = Linkage.internal
         finalize()
 
+    library.add_ir_module = add_with_plain_wrapper
+    library._optimize_functions = _only_laid_out(library)
     library._finalize_final_module = make_symbols_local
     return library
 
@@ -103,12 +135,23 @@ def _compact_library(state):
 def _part_library(state):
     """Return a library that others can copy from, and that has no machine code beside numba's variables."""
     library = _new_library(state)
+    add, optimize = library.add_ir_module, library._optimize_functions
     finalize, _ = library._finalize_final_module, library._optimize_final_module
+    only_laid_out = _only_laid_out(library)
     for name in ("_final_module", "_shared_module", "_get_module_for_linking", "_finalized"):
         getattr(library, name)  # if one is missing, we do not begin
 
+    def add_optimized_if_it_computes(module):
+        instructions = (i for f in module.functions for block in f.blocks for i in block.instructions)
+        computes = any(i.opname in _ARITHMETIC for i in instructions)
+        library._optimize_functions = optimize if computes else only_laid_out
+        add(module)
+
     def keep_for_copies():
         whole = library._final_module
+        for function in whole.functions:  # as numba does in a copy, which nobody needs here
+            if function.linkage == Linkage.external and not function.is_declaration:
+                function.linkage = Linkage.linkonce_odr
         library._finalized = True  # numba would otherwise finalize it, to have something to copy from
         library._get_module_for_linking()
         library._finalized = False
@@ -120,6 +163,7 @@ def _part_library(state):
         library._final_module = rest
         finalize()
 
+    library.add_ir_module = add_optimized_if_it_computes
     library._finalize_final_module = keep_for_copies
     library._optimize_final_module = lambda: None
     return library
