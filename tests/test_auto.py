@@ -95,21 +95,23 @@ def test_many_clusters_in_many_features_are_found():
     assert missed(X, labels, fastem.fit(X, 48, covariance_type="diag", rng=0)) == 0
 
 
-@pytest.mark.parametrize(("k", "depth"), [(1, 5), (2, 5), (5, 5), (9, 5), (16, 8)])
+@pytest.mark.parametrize(
+    ("k", "depth", "least"), [(1, 5, 1), (2, 5, 1), (5, 5, 1), (9, 5, 1), (16, 8, 1), (16, 8, 5)]
+)
 @pytest.mark.parametrize(("m", "d"), [(40, 1), (257, 2), (700, 5)])
 @pytest.mark.slow
-def test_breathing_is_the_loop(m, d, k, depth):
+def test_breathing_is_the_loop(m, d, k, depth, least):
     # With other seeds float32 may decide otherwise where two ways are equally good up to rounding.
     rng = np.random.default_rng(2000 + m + k)
     points = np.ascontiguousarray((rng.normal(size=(m, d)) + 4 * rng.integers(3, size=(m, 1))).T)
     weights = rng.uniform(0, 2, m)
     weights[::5] = 0
-    (labels,) = breathe([points], weights, k, np.random.default_rng(k), 1, depth=depth)
+    (labels,) = breathe([points], weights, k, np.random.default_rng(k), 1, depth=depth, least=least)
 
     again = np.random.default_rng(k)
     noise = again.standard_normal((64, d))
     seeds = naive_seeds(points.T, weights, again.random((k, 1)))
-    expected, error = naive.breathing_k_means(points.T, weights, points.T[seeds], noise, depth)
+    expected, error = naive.breathing_k_means(points.T, weights, points.T[seeds], noise, depth, least)
     assert naive_error(points.T, weights, labels) <= error * (1 + 1e-9)
     np.testing.assert_array_equal(labels, expected)
 

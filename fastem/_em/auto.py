@@ -173,7 +173,9 @@ def draw(likelihood: Likelihood[P], size: int, rng: np.random.Generator) -> Draw
 
 def _seen(likelihood: Likelihood[P], rows: Rows) -> Drawn:
     filled = complete_rows(likelihood, rows)
-    geometries = geometries_of(filled, likelihood.source.dtype, likelihood.family, likelihood.frame)
+    geometries = geometries_of(
+        filled, likelihood.source.dtype, likelihood.family, likelihood.frame, likelihood.k
+    )
     return Drawn(rows, *geometries, filled)
 
 

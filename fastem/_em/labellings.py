@@ -36,6 +36,9 @@ _DEPTH, _PER_BREATH = 5, 20
 # Where centres have more numbers than this, k-means compares rows in so many directions of most variance.
 # With 128 features that takes a fourth of the time, and EM goes on with all of them.
 _WIDE, _DIRECTIONS = 2048, 32
+# Where centres then have so many numbers, a breath adds one for every few of them, and the first in vain is
+# the last. That takes less time, and finds more where clusters are of different widths.
+_DEAR, _PER_DEAR_BREATH = 1024, 2
 # More clusters than this are not told apart along one direction.
 _MOST_ALONG = 32
 # Lloyd's iterations in each geometry end after this many. Most data need a quarter of them.
@@ -45,6 +48,8 @@ _NOISE = 64  # directions in which new centres are put beside others
 _WORTH_THREADS = 1 << 14
 # Geometries run side by side while their tiles fit in this memory.
 _TILES_BYTES = 16 << 20
+# Rows of which there are the directions by which those of many features are whitened.
+_MOMENT_ROWS = 2048
 # Correlations below this part of the largest eigenvalue are noise, which whitening must not blow up.
 _LEAST_EIGENVALUE = 1e-6
 # Rows of more features than this are not whitened, since that takes d^3 operations. Neither are rows of more
@@ -89,12 +94,16 @@ def labellings(
     if masses and not weights[~np.any(masses, axis=0)].any():  # as where those in sparse places do not count
         masses = []
     apart = geometries if k <= _MOST_ALONG else geometries[:-1]
-    found = [*seen] or _around(apart, weights, masses, k, rng, n_threads)
+    compared = [_projected(points, weights, k) for points in (apart[:1] if seen else apart)]
+    found = [*seen] or _around(compared, weights, masses, k, rng, n_threads)
     if masses:
-        found += _breathed([scaled], weights, k, rng, n_threads)
+        found += _breathed(compared[:1], weights, k, rng, n_threads)
     if k > len(masses) + 1:
         spot = _dense_spot(scaled, np.where(np.any(masses, axis=0), 0.0, weights) if masses else weights, rng)
-        found += _around([scaled], weights, [*masses, spot], k, rng, n_threads)
+        if masses or not _is_wide(k, len(scaled)):
+            found += _around(compared[:1], weights, [*masses, spot], k, rng, n_threads)
+        else:
+            found.append(_with_cluster(spot, found[0], compared[0], weights, k))
     return found
 
 
@@ -182,21 +191,21 @@ def nearest_known(points: FloatArray, weights: FloatArray, known: Array, k: int)
 
 
 def geometries_of(
-    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame
+    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame, k: int
 ) -> tuple[list[FloatArray], FloatArray]:
-    """Return the rows in each geometry, (d, m) or (1, m), and their weights (m,).
+    """Return the rows as up to k clusters are looked for, (d, m) or fewer features, and their weights (m,).
 
     First with a scale for each feature, then whitened, then with one scale for all, which alone depends on
     units. If k-means cannot tell these apart, the first comes twice. Last comes only the direction of least
     kurtosis, in which clusters are apart most (Pena and Prieto 2001). It is an eigenvector of the fourth
     moments of Cardoso (1989).
     """
-    geometries, weights = _geometries_of(rows, dtype, family, frame)
+    geometries, weights = _geometries_of(rows, dtype, family, frame, k)
     return [*map(single, geometries)], weights
 
 
 def _geometries_of(
-    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame
+    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame, k: int
 ) -> tuple[list[FloatArray], FloatArray]:
     points, variances, weights = centred(rows, dtype, family, frame)
     scaled = scaled_by(points, variances)
@@ -213,9 +222,10 @@ def _geometries_of(
     d, m = scaled.shape
     if d > min(_MOST_WHITENED, m // 2):
         return [scaled, *units, scaled], weights
+    if k > _MOST_ALONG and d > _DIRECTIONS and _is_wide(k, d):
+        return [scaled, _whitened_directions(single(scaled), weights), *units, scaled], weights
     eigenvalues, directions = eigen(gram(scaled * weights, scaled) / total)
-    least = _LEAST_EIGENVALUE * eigenvalues[-1]
-    deviations = np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0))
+    deviations = _deviations(eigenvalues)
     whitened = times((directions / deviations).T, scaled)
     if eigenvalues[-1] > _ROUND * eigenvalues[0]:
         geometries.append(whitened)
@@ -225,6 +235,25 @@ def _geometries_of(
     fourth = gram(whitened * (weights * np.square(whitened).sum(axis=0)), whitened) / total
     _, axes = eigen(fourth)
     return [*geometries, times(axes[:, :1].T, whitened)], weights
+
+
+def _deviations(eigenvalues: FloatArray) -> FloatArray:
+    least = _LEAST_EIGENVALUE * eigenvalues[-1]
+    return np.asarray(np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0)))
+
+
+def _whitened_directions(points: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return points (d, m) in `_DIRECTIONS` of the whitened ones, of any variance before."""
+    some = slice(None, None, max(1, points.shape[1] // _MOMENT_ROWS))
+    eigenvalues, directions = eigen(_covariance(points[:, some], weights[some]))
+    chosen = np.linspace(0, len(points) - 1, _DIRECTIONS).astype(int)
+    return times((directions / _deviations(eigenvalues))[:, chosen].T.astype(points.dtype), points)
+
+
+def _covariance(points: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the mean of x x' over points (d, m) with weights (m,)."""
+    shares = (weights / weights.sum()).astype(points.dtype)
+    return gram(points * shares, points)
 
 
 def _around(
@@ -253,18 +282,23 @@ def _breathed(
     geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
 ) -> Iterator[Array]:
     """Yield what k-means finds in each geometry where EM decides, and so less will do for few clusters."""
-    depth = max(1, min(max(_DEPTH, k // _PER_BREATH), k - 1))
+    least, depth = 1, max(1, min(max(_DEPTH, k // _PER_BREATH), k - 1))
+    if k * len(geometries[0]) >= _DEAR:
+        least = depth = max(k // _PER_DEAR_BREATH, 1)
     rows = max(_FEW_PER_CENTRE * k, _FEW_ROWS)
-    seen = [_projected(points, weights) if k * len(points) > _WIDE else points for points in geometries]
-    return breathe(seen, weights, k, rng, n_threads, depth=depth, rows=rows)
+    return breathe(geometries, weights, k, rng, n_threads, depth=depth, least=least, rows=rows)
 
 
-def _projected(points: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return points (d, m) in the directions of most variance, (`_DIRECTIONS`, m), if there are more."""
-    if len(points) <= _DIRECTIONS:
+def _is_wide(k: int, d: int) -> bool:
+    return k * d > _WIDE
+
+
+def _projected(points: FloatArray, weights: FloatArray, k: int) -> FloatArray:
+    """Return points (d, m) in the directions of most variance, (`_DIRECTIONS`, m), if k centres are wide."""
+    if len(points) <= _DIRECTIONS or not _is_wide(k, len(points)):
         return points
-    _, directions = eigen(gram(points * weights, points) / weights.sum())
-    return single(times(directions[:, -_DIRECTIONS:].T, points))
+    _, directions = eigen(_covariance(points, weights))
+    return times(directions[:, -_DIRECTIONS:].T.astype(points.dtype), points)
 
 
 def breathing_rows(k: int) -> int:
@@ -280,13 +314,14 @@ def breathe(
     n_threads: int | None,
     iterations: int = _LLOYD_ITERATIONS,
     depth: int = _DEPTH,
+    least: int = 1,
     rows: int | None = None,
 ) -> Iterator[Array]:
     """Yield the labels (m,) that k-means finds in each geometry, which may leave clusters without rows.
 
-    They end after so many of Lloyd's `iterations`, or some more. The first breath adds `depth` centres. If
-    there are more than so many `rows`, by default enough for k clusters, a part of them tells where the
-    centres are, but fewer than twice as many.
+    They end after so many of Lloyd's `iterations`, or some more. The first breath adds `depth` centres, and
+    the last one not fewer than `least`. If there are more than so many `rows`, by default enough for k
+    clusters, a part of them tells where the centres are, but fewer than twice as many.
     """
     part = part_of(len(weights), rows or breathing_rows(k), rng)
     few = np.ascontiguousarray(weights[part])
@@ -306,7 +341,7 @@ def breathe(
             more, sums = np.empty((g, most, d), np.float32), np.empty((g, most, d))
             totals, errors, uses = np.empty((3, g, most))
             scratch = more, totals, sums, errors, uses, np.zeros((g, most), np.int64)
-            limits = np.array([depth, iterations])
+            limits = np.array([depth, least, iterations])
             arguments = (tiles, everyone, centres, noise, limits, *scratch, np.zeros((g, 2)))
             run_in_threads(breathe_slots, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
             yield from labels_of(everyone, len(weights))
@@ -341,6 +376,23 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
     densest = np.where(reach > 0, around / np.where(reach > 0, reach, 1.0), 0.0).argmax()
     gaps = np.square(points - places[:, [densest]]).sum(axis=0)
     return np.asarray((gaps <= np.partition(gaps[rows], near)[near]) & (weights > 0))
+
+
+def _with_cluster(own: Array, labels: Array, points: FloatArray, weights: FloatArray, k: int) -> Array:
+    """Return labels (m,) with a cluster of these points more, and two in one whose union costs k-means least.
+
+    That is what Ward (1963) joins. The points are (d, m).
+    """
+    totals = np.bincount(labels, weights, k)
+    sums = np.stack([np.bincount(labels, weights * column, k) for column in points])
+    means = sums / np.where(totals > 0, totals, 1.0)
+    gaps = np.square(means).sum(axis=0)
+    gaps = gaps[:, None] + gaps - 2 * means.T @ means
+    shares = totals[:, None] * totals / np.maximum(totals[:, None] + totals, np.finfo(float).tiny)
+    costs = np.where(np.tri(k, k=-1, dtype=bool), shares * gaps, np.inf)
+    left, other = np.unravel_index(costs.argmin(), costs.shape)
+    joined = np.where(labels == left, other, labels)
+    return np.where(own, k - 1, joined - (joined > left))
 
 
 def _agreement(labels: Array, others: Array, k: int) -> float:
