@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem._em.clear import clear_start, quick_labels
+from fastem._em.geometries import geometries_of
 from fastem._em.labellings import (
     are_clear,
     distinct,
     first_of_kinds,
-    geometries_of,
     kinds_of,
     labellings,
     nearest_known,

@@ -1,27 +1,22 @@
 """Labels of a sample of rows, from which EM may start.
 
-Which clusters k-means can find depends on how features are compared. Features in different units need a scale
-each. Clusters along one axis need one scale for all features. Long clusters side by side need whitened rows,
-or the direction in which they are apart. So k-means, which breathes, tries all of them. It does not see
-clusters inside others. For these there are rows that repeat, and dense spots.
+K-means, which breathes, tries several geometries of the rows. It does not see clusters inside others. For
+these there are rows that repeat, and dense spots.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, groupby
-from typing import Any
 
 import numpy as np
 
+from fastem._em.geometries import MOST_ALONG, is_wide, projected
 from fastem._em.masses import repeated_rows
-from fastem._em.starts import centred, scaled_by
-from fastem._families.base import Family
-from fastem._families.frame import Frame
-from fastem._families.matrices import eigen, gram, times
+from fastem._families.matrices import times
 from fastem._kernels._breathing import breathe_slots, labels_of, new_tiles
 from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds, single
 from fastem._kernels._parallel import run_in_threads
 from fastem._sources.parts import part_of
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import Array, FloatArray
 
 # Breathing takes so many rows for each centre, and at least so many. Where EM goes on from all of several
 # labellings, fewer will do.
@@ -33,14 +28,9 @@ _FEW_PER_CENTRE, _FEW_ROWS = 64, 256
 # With many centres it is one in so many: the seeds of 512 clusters in 64 features missed 97 of them, and five
 # at a time take twice as many iterations to mend that.
 _DEPTH, _PER_BREATH = 5, 20
-# Where centres have more numbers than this, k-means compares rows in so many directions of most variance.
-# With 128 features that takes a fourth of the time, and EM goes on with all of them.
-_WIDE, _DIRECTIONS = 2048, 32
 # Where centres then have so many numbers, a breath adds one for every few of them, and the first in vain is
 # the last. That takes less time, and finds more where clusters are of different widths.
 _DEAR, _PER_DEAR_BREATH = 1024, 2
-# More clusters than this are not told apart along one direction.
-_MOST_ALONG = 32
 # Lloyd's iterations in each geometry end after this many. Most data need a quarter of them.
 _LLOYD_ITERATIONS = 200
 _NOISE = 64  # directions in which new centres are put beside others
@@ -48,18 +38,9 @@ _NOISE = 64  # directions in which new centres are put beside others
 _WORTH_THREADS = 1 << 14
 # Geometries run side by side while their tiles fit in this memory.
 _TILES_BYTES = 16 << 20
-# Rows of which there are the directions by which those of many features are whitened.
-_MOMENT_ROWS = 2048
-# Correlations below this part of the largest eigenvalue are noise, which whitening must not blow up.
-_LEAST_EIGENVALUE = 1e-6
-# Rows of more features than this are not whitened, since that takes d^3 operations. Neither are rows of more
-# features than half the number of rows, which have no covariance to whiten by.
-_MOST_WHITENED = 256
 # One in so many random labellings is of whitened rows. Of those of the diabetes data 22 % lead to the best
 # optimum of two full components, and 5 % of the others.
 _TURNS = 4
-# Geometries whose variances differ less than this many times are the same to k-means.
-_ROUND = 1.5
 # A dense spot has this share of the rows, and the place around it, spot included, has _WIDER times as many.
 # We compare the places around _SPOTS rows, in a sample of _SPOT_ROWS.
 _SPOT_SHARE = 0.03
@@ -93,14 +74,14 @@ def labellings(
     masses = [] if seen else repeated_rows(scaled, weights, k - 1)
     if masses and not weights[~np.any(masses, axis=0)].any():  # as where those in sparse places do not count
         masses = []
-    apart = geometries if k <= _MOST_ALONG else geometries[:-1]
-    compared = [_projected(points, weights, k) for points in (apart[:1] if seen else apart)]
+    apart = geometries if k <= MOST_ALONG else geometries[:-1]
+    compared = [projected(points, weights, k) for points in (apart[:1] if seen else apart)]
     found = [*seen] or _around(compared, weights, masses, k, rng, n_threads)
     if masses:
         found += _breathed(compared[:1], weights, k, rng, n_threads)
     if k > len(masses) + 1:
         spot = _dense_spot(scaled, np.where(np.any(masses, axis=0), 0.0, weights) if masses else weights, rng)
-        if masses or not _is_wide(k, len(scaled)):
+        if masses or not is_wide(k, len(scaled)):
             found += _around(compared[:1], weights, [*masses, spot], k, rng, n_threads)
         else:
             found.append(_with_cluster(spot, found[0], compared[0], weights, k))
@@ -190,72 +171,6 @@ def nearest_known(points: FloatArray, weights: FloatArray, known: Array, k: int)
     return np.where(known >= 0, known, _nearest(centres, points))
 
 
-def geometries_of(
-    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame, k: int
-) -> tuple[list[FloatArray], FloatArray]:
-    """Return the rows as up to k clusters are looked for, (d, m) or fewer features, and their weights (m,).
-
-    First with a scale for each feature, then whitened, then with one scale for all, which alone depends on
-    units. If k-means cannot tell these apart, the first comes twice. Last comes only the direction of least
-    kurtosis, in which clusters are apart most (Pena and Prieto 2001). It is an eigenvector of the fourth
-    moments of Cardoso (1989).
-    """
-    geometries, weights = _geometries_of(rows, dtype, family, frame, k)
-    return [*map(single, geometries)], weights
-
-
-def _geometries_of(
-    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame, k: int
-) -> tuple[list[FloatArray], FloatArray]:
-    points, variances, weights = centred(rows, dtype, family, frame)
-    scaled = scaled_by(points, variances)
-    if len(scaled) == 1:
-        return [scaled, scaled], weights
-    geometries = [scaled]
-    if (frame.scale != frame.scale[0]).any():
-        one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
-        points, variances, _ = centred(rows, dtype, family, one_scale)
-    units = []
-    if variances.max() > _ROUND * variances.min():
-        units.append(scaled_by(points, variances.mean()))
-    total = weights.sum()
-    d, m = scaled.shape
-    if d > min(_MOST_WHITENED, m // 2):
-        return [scaled, *units, scaled], weights
-    if k > _MOST_ALONG and d > _DIRECTIONS and _is_wide(k, d):
-        return [scaled, _whitened_directions(single(scaled), weights), *units, scaled], weights
-    eigenvalues, directions = eigen(gram(scaled * weights, scaled) / total)
-    deviations = _deviations(eigenvalues)
-    whitened = times((directions / deviations).T, scaled)
-    if eigenvalues[-1] > _ROUND * eigenvalues[0]:
-        geometries.append(whitened)
-    geometries += units
-    if len(geometries) == 1:
-        geometries.append(scaled)
-    fourth = gram(whitened * (weights * np.square(whitened).sum(axis=0)), whitened) / total
-    _, axes = eigen(fourth)
-    return [*geometries, times(axes[:, :1].T, whitened)], weights
-
-
-def _deviations(eigenvalues: FloatArray) -> FloatArray:
-    least = _LEAST_EIGENVALUE * eigenvalues[-1]
-    return np.asarray(np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0)))
-
-
-def _whitened_directions(points: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return points (d, m) in `_DIRECTIONS` of the whitened ones, of any variance before."""
-    some = slice(None, None, max(1, points.shape[1] // _MOMENT_ROWS))
-    eigenvalues, directions = eigen(_covariance(points[:, some], weights[some]))
-    chosen = np.linspace(0, len(points) - 1, _DIRECTIONS).astype(int)
-    return times((directions / _deviations(eigenvalues))[:, chosen].T.astype(points.dtype), points)
-
-
-def _covariance(points: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the mean of x x' over points (d, m) with weights (m,)."""
-    shares = (weights / weights.sum()).astype(points.dtype)
-    return gram(points * shares, points)
-
-
 def _around(
     geometries: list[FloatArray],
     weights: FloatArray,
@@ -287,18 +202,6 @@ def _breathed(
         least = depth = max(k // _PER_DEAR_BREATH, 1)
     rows = max(_FEW_PER_CENTRE * k, _FEW_ROWS)
     return breathe(geometries, weights, k, rng, n_threads, depth=depth, least=least, rows=rows)
-
-
-def _is_wide(k: int, d: int) -> bool:
-    return k * d > _WIDE
-
-
-def _projected(points: FloatArray, weights: FloatArray, k: int) -> FloatArray:
-    """Return points (d, m) in the directions of most variance, (`_DIRECTIONS`, m), if k centres are wide."""
-    if len(points) <= _DIRECTIONS or not _is_wide(k, len(points)):
-        return points
-    _, directions = eigen(_covariance(points, weights))
-    return times(directions[:, -_DIRECTIONS:].T.astype(points.dtype), points)
 
 
 def breathing_rows(k: int) -> int:
