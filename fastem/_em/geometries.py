@@ -5,6 +5,7 @@ each. Clusters along one axis need one scale for all features. Long clusters sid
 or the direction in which they are apart.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.matrices import eigen, gram, times
 from fastem._kernels._kmeans import single
-from fastem._typing import FloatArray, Rows
+from fastem._typing import FloatArray, Rows, read_only
 
 # Where centres have more numbers than this, k-means compares rows in so many directions of most variance.
 # With 128 features that takes a fourth of the time, and EM goes on with all of them.
@@ -86,11 +87,18 @@ def _deviations(eigenvalues: FloatArray) -> FloatArray:
 
 
 def _whitened_directions(points: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return points (d, m) in `_DIRECTIONS` of the whitened ones, of any variance before."""
+    """Return points (d, m) in `_DIRECTIONS` of the whitened ones, where no direction has more variance."""
     some = slice(None, None, max(1, points.shape[1] // _MOMENT_ROWS))
     eigenvalues, directions = eigen(_covariance(points[:, some], weights[some]))
-    chosen = np.linspace(0, len(points) - 1, _DIRECTIONS).astype(int)
-    return times((directions / _deviations(eigenvalues))[:, chosen].T.astype(points.dtype), points)
+    whitening = (directions / _deviations(eigenvalues)) @ _any_directions(len(points))
+    return times(whitening.T.astype(points.dtype), points)
+
+
+@cache
+def _any_directions(d: int) -> FloatArray:
+    """Return `_DIRECTIONS` orthonormal columns (d,) at random."""
+    directions, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((d, _DIRECTIONS)))
+    return read_only(directions)
 
 
 def _covariance(points: FloatArray, weights: FloatArray) -> FloatArray:
