@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import fastem
-from fastem._em.labellings import breathe
+from fastem._em.labellings import breathe, with_cluster
+from fastem._families.matrices import gram
 
 
 def spaced(rng, k, box, gap):
@@ -93,6 +94,45 @@ def test_many_clusters_in_many_features_are_found():
     X = (centres[labels] + rng.normal(size=(6000, 64))) * np.geomspace(1e-3, 1e3, 64)
     assert missed(X, labels, fastem.fit(X, 48, covariance_type="diag", init="k-means++", rng=0)) > 0
     assert missed(X, labels, fastem.fit(X, 48, covariance_type="diag", rng=0)) == 0
+
+
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")
+@pytest.mark.parametrize("deviation", [0.02, 0.0])
+def test_a_dense_spot_or_a_mass_among_many_clusters_is_found(deviation):
+    rng = np.random.default_rng(1)
+    centres, labels = 1.2 * rng.normal(size=(48, 64)), np.r_[rng.integers(48, size=6000), np.full(300, 48)]
+    X = np.r_[centres, centres[:1] + 0.5][labels] + np.where(labels < 48, 1, deviation)[:, None] * rng.normal(
+        size=(6300, 64)
+    )
+    for dtype in (np.float64, np.float32):
+        assert missed(X, labels, fastem.fit(X.astype(dtype), 49, covariance_type="spherical", rng=0)) == 0
+
+
+def test_a_cluster_more_and_two_in_one_is_the_loop():
+    rng = np.random.default_rng(0)
+    for k in (2, 3, 7):
+        points, labels, weights = rng.normal(size=(3, 90)), rng.integers(k, size=90), rng.uniform(0.1, 2, 90)
+        own = rng.random(90) < 0.1
+
+        def error(labels, points=points, weights=weights):
+            total = 0.0
+            for label in set(labels):
+                cloud, mass = points[:, labels == label], weights[labels == label]
+                total += (np.square(cloud - (cloud @ mass / mass.sum())[:, None]) @ mass).sum()
+            return total
+
+        pairs = [(left, other) for left in range(k) for other in range(left)]
+        left, other = min(pairs, key=lambda pair: error(np.where(labels == pair[0], pair[1], labels)))
+        expected = np.where(labels == left, other, labels)
+        found = with_cluster(own, labels, points, weights, k)
+        np.testing.assert_array_equal(found[own], k - 1)
+        np.testing.assert_array_equal(found[~own], (expected - (expected > left))[~own])
+
+
+def test_a_product_of_wide_matrices_in_blocks():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(130, 3000)), rng.normal(size=(70, 3000))
+    np.testing.assert_allclose(gram(a, b), a @ b.T, rtol=1e-12, atol=1e-10)
 
 
 @pytest.mark.parametrize(

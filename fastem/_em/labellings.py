@@ -85,7 +85,7 @@ def labellings(
         if masses or not is_wide(k, len(scaled)):
             found += _around(compared[:1], weights, [*masses, spot], k, rng, n_threads)
         else:
-            found.append(_with_cluster(spot, found[0], compared[0], weights, k))
+            found.append(with_cluster(spot, found[0], compared[0], weights, k))
     return found
 
 
@@ -282,7 +282,7 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
     return np.asarray((gaps <= np.partition(gaps[rows], near)[near]) & (weights > 0))
 
 
-def _with_cluster(own: Array, labels: Array, points: FloatArray, weights: FloatArray, k: int) -> Array:
+def with_cluster(own: Array, labels: Array, points: FloatArray, weights: FloatArray, k: int) -> Array:
     """Return labels (m,) with a cluster of these points more, and two in one whose union costs k-means least.
 
     That is what Ward (1963) joins. The points are (d, m).
