@@ -129,6 +129,14 @@ def test_a_cluster_more_and_two_in_one_is_the_loop():
         np.testing.assert_array_equal(found[~own], (expected - (expected > left))[~own])
 
 
+def test_random_labels_of_many_classes_in_many_features():
+    """Distances are those of all features, or of whitened rows in some directions."""
+    rng = np.random.default_rng(0)
+    X = rng.random((800, 64)) < rng.uniform(0.05, 0.95, (40, 64))[rng.integers(40, size=800)]
+    model = fastem.fit(X.astype(float), 40, distribution="bernoulli", rng=0)
+    assert np.isfinite(model.report.log_likelihood)
+
+
 def test_a_product_of_wide_matrices_in_blocks():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(130, 3000)), rng.normal(size=(70, 3000))

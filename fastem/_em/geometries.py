@@ -29,8 +29,9 @@ _LEAST_EIGENVALUE = 1e-6
 # Rows of more features than this are not whitened, since that takes d^3 operations. Neither are rows of more
 # features than half the number of rows, which have no covariance to whiten by.
 _MOST_WHITENED = 256
-# Geometries whose variances differ less than this many times are the same to k-means.
-_ROUND = 1.5
+# Geometries whose variances differ less than this many times are the same to k-means. Where there are many
+# clusters in many features, the variances between these shares count, as others are extreme by chance.
+_ROUND, _MIDDLE = 1.5, (0.1, 0.9)
 
 
 def geometries_of(
@@ -59,14 +60,14 @@ def _geometries_of(
     if (frame.scale != frame.scale[0]).any():
         one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
         points, variances, _ = centred(rows, dtype, family, one_scale)
-    units = []
-    if variances.max() > _ROUND * variances.min():
-        units.append(scaled_by(points, variances.mean()))
-    total = weights.sum()
     d, m = scaled.shape
+    many = k > MOST_ALONG and d > _DIRECTIONS and is_wide(k, d)
+    low, high = np.quantile(variances, _MIDDLE) if many else (variances.min(), variances.max())
+    units = [scaled_by(points, variances.mean())] if high > _ROUND * low else []
+    total = weights.sum()
     if d > min(_MOST_WHITENED, m // 2):
         return [scaled, *units, scaled], weights
-    if k > MOST_ALONG and d > _DIRECTIONS and is_wide(k, d):
+    if many:
         return [scaled, _whitened_directions(single(scaled), weights), *units, scaled], weights
     eigenvalues, directions = eigen(gram(scaled * weights, scaled) / total)
     deviations = _deviations(eigenvalues)
@@ -117,3 +118,11 @@ def projected(points: FloatArray, weights: FloatArray, k: int) -> FloatArray:
         return points
     _, directions = eigen(_covariance(points, weights))
     return times(directions[:, -_DIRECTIONS:].T.astype(points.dtype), points)
+
+
+def stacked(geometries: list[FloatArray]) -> FloatArray:
+    """Return geometries as one array (G, d, m), where those of fewer features have zeros for the others."""
+    stack = np.zeros((len(geometries), *geometries[0].shape), np.float32)
+    for points, own in zip(geometries, stack, strict=True):
+        own[: len(points)] = points
+    return stack

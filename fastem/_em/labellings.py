@@ -9,7 +9,7 @@ from itertools import combinations, groupby
 
 import numpy as np
 
-from fastem._em.geometries import MOST_ALONG, is_wide, projected
+from fastem._em.geometries import MOST_ALONG, is_wide, projected, stacked
 from fastem._em.masses import repeated_rows
 from fastem._families.matrices import times
 from fastem._kernels._breathing import breathe_slots, labels_of, new_tiles
@@ -151,7 +151,7 @@ def random_labels(
     if count == 0:
         return []
     which, uniforms = (np.arange(count) % _TURNS + 1) // _TURNS, rng.random((count, k, 1))
-    seen = np.array(geometries[: 1 + which.max()])
+    seen = stacked(geometries[: 1 + which.max()])
     return [*labels_from_seeds(seen, which, weights, uniforms, 0, n_threads=n_threads)]
 
 
