@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastem
-from fastem._em.labellings import breathe, with_cluster
+from fastem._em.labellings import breathe
 from fastem._families.matrices import gram
 
 
@@ -106,27 +106,6 @@ def test_a_dense_spot_or_a_mass_among_many_clusters_is_found(deviation):
     )
     for dtype in (np.float64, np.float32):
         assert missed(X, labels, fastem.fit(X.astype(dtype), 49, covariance_type="spherical", rng=0)) == 0
-
-
-def test_a_cluster_more_and_two_in_one_is_the_loop():
-    rng = np.random.default_rng(0)
-    for k in (2, 3, 7):
-        points, labels, weights = rng.normal(size=(3, 90)), rng.integers(k, size=90), rng.uniform(0.1, 2, 90)
-        own = rng.random(90) < 0.1
-
-        def error(labels, points=points, weights=weights):
-            total = 0.0
-            for label in set(labels):
-                cloud, mass = points[:, labels == label], weights[labels == label]
-                total += (np.square(cloud - (cloud @ mass / mass.sum())[:, None]) @ mass).sum()
-            return total
-
-        pairs = [(left, other) for left in range(k) for other in range(left)]
-        left, other = min(pairs, key=lambda pair: error(np.where(labels == pair[0], pair[1], labels)))
-        expected = np.where(labels == left, other, labels)
-        found = with_cluster(own, labels, points, weights, k)
-        np.testing.assert_array_equal(found[own], k - 1)
-        np.testing.assert_array_equal(found[~own], (expected - (expected > left))[~own])
 
 
 def test_random_labels_of_many_classes_in_many_features():

@@ -61,7 +61,7 @@ def _geometries_of(
         one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
         points, variances, _ = centred(rows, dtype, family, one_scale)
     d, m = scaled.shape
-    many = k > MOST_ALONG and d > _DIRECTIONS and is_wide(k, d)
+    many = k > MOST_ALONG and d > _DIRECTIONS and _is_wide(k, d)
     low, high = np.quantile(variances, _MIDDLE) if many else (variances.min(), variances.max())
     units = [scaled_by(points, variances.mean())] if high > _ROUND * low else []
     total = weights.sum()
@@ -108,13 +108,13 @@ def _covariance(points: FloatArray, weights: FloatArray) -> FloatArray:
     return gram(points * shares, points)
 
 
-def is_wide(k: int, d: int) -> bool:
+def _is_wide(k: int, d: int) -> bool:
     return k * d > _WIDE
 
 
 def projected(points: FloatArray, weights: FloatArray, k: int) -> FloatArray:
     """Return points (d, m) in the directions of most variance, (`_DIRECTIONS`, m), if k centres are wide."""
-    if len(points) <= _DIRECTIONS or not is_wide(k, len(points)):
+    if len(points) <= _DIRECTIONS or not _is_wide(k, len(points)):
         return points
     _, directions = eigen(_covariance(points, weights))
     return times(directions[:, -_DIRECTIONS:].T.astype(points.dtype), points)

@@ -9,7 +9,7 @@ from itertools import combinations, groupby
 
 import numpy as np
 
-from fastem._em.geometries import MOST_ALONG, is_wide, projected, stacked
+from fastem._em.geometries import MOST_ALONG, projected, stacked
 from fastem._em.masses import repeated_rows
 from fastem._families.matrices import times
 from fastem._kernels._breathing import breathe_slots, labels_of, new_tiles
@@ -82,10 +82,7 @@ def labellings(
         found += _breathed(compared[:1], weights, k, rng, n_threads)
     if k > len(masses) + 1:
         spot = _dense_spot(scaled, np.where(np.any(masses, axis=0), 0.0, weights) if masses else weights, rng)
-        if masses or not is_wide(k, len(scaled)):
-            found += _around(compared[:1], weights, [*masses, spot], k, rng, n_threads)
-        else:
-            found.append(with_cluster(spot, found[0], compared[0], weights, k))
+        found += _around(compared[:1], weights, [*masses, spot], k, rng, n_threads)
     return found
 
 
@@ -280,23 +277,6 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
     densest = np.where(reach > 0, around / np.where(reach > 0, reach, 1.0), 0.0).argmax()
     gaps = np.square(points - places[:, [densest]]).sum(axis=0)
     return np.asarray((gaps <= np.partition(gaps[rows], near)[near]) & (weights > 0))
-
-
-def with_cluster(own: Array, labels: Array, points: FloatArray, weights: FloatArray, k: int) -> Array:
-    """Return labels (m,) with a cluster of these points more, and two in one whose union costs k-means least.
-
-    That is what Ward (1963) joins. The points are (d, m).
-    """
-    totals = np.bincount(labels, weights, k)
-    sums = np.stack([np.bincount(labels, weights * column, k) for column in points])
-    means = sums / np.where(totals > 0, totals, 1.0)
-    gaps = np.square(means).sum(axis=0)
-    gaps = gaps[:, None] + gaps - 2 * means.T @ means
-    shares = totals[:, None] * totals / np.maximum(totals[:, None] + totals, np.finfo(float).tiny)
-    costs = np.where(np.tri(k, k=-1, dtype=bool), shares * gaps, np.inf)
-    left, other = np.unravel_index(costs.argmin(), costs.shape)
-    joined = np.where(labels == left, other, labels)
-    return np.where(own, k - 1, joined - (joined > left))
 
 
 def _agreement(labels: Array, others: Array, k: int) -> float:
