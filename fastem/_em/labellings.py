@@ -28,10 +28,10 @@ _FEW_PER_CENTRE, _FEW_ROWS = 64, 256
 # With many centres it is one in so many: the seeds of 512 clusters in 64 features missed 97 of them, and five
 # at a time take twice as many iterations to mend that.
 _DEPTH, _PER_BREATH = 5, 20
-# Where centres then have so many numbers, a breath adds one for every few of them, and the first in vain is
-# the last. That takes less time, and finds more: smaller breaths leave others' optima less often, and larger
-# ones are in vain too early.
-_DEAR, _PER_DEAR_BREATH = 1024, 8
+# Where centres have so many numbers, a breath adds one for every few of them, and the first in vain is the
+# last. That takes less time, and finds as much: smaller breaths leave an optimum less often, and larger ones
+# are in vain too early. Of fewer than 64 clusters it finds less.
+_DEAR, _PER_DEAR_BREATH = 2048, 8
 # Lloyd's iterations in each geometry end after this many. Most data need a quarter of them.
 _LLOYD_ITERATIONS = 200
 _NOISE = 64  # directions in which new centres are put beside others
