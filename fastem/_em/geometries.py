@@ -19,7 +19,7 @@ from fastem._typing import FloatArray, Rows, read_only
 
 # Where centres have more numbers than this, k-means compares rows in so many directions of most variance.
 # With 128 features that takes a fourth of the time, and EM goes on with all of them.
-_WIDE, _DIRECTIONS = 2048, 32
+_WIDE, DIRECTIONS = 2048, 32
 # More clusters than this are not told apart along one direction.
 MOST_ALONG = 32
 # Rows of which there are the directions by which those of many features are whitened.
@@ -61,7 +61,7 @@ def _geometries_of(
         one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
         points, variances, _ = centred(rows, dtype, family, one_scale)
     d, m = scaled.shape
-    many = k > MOST_ALONG and d > _DIRECTIONS and _is_wide(k, d)
+    many = k > MOST_ALONG and d > DIRECTIONS and _is_wide(k, d)
     low, high = np.quantile(variances, _MIDDLE) if many else (variances.min(), variances.max())
     units = [scaled_by(points, variances.mean())] if high > _ROUND * low else []
     total = weights.sum()
@@ -88,7 +88,7 @@ def _deviations(eigenvalues: FloatArray) -> FloatArray:
 
 
 def _whitened_directions(points: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return points (d, m) in `_DIRECTIONS` of the whitened ones, where no direction has more variance."""
+    """Return points (d, m) in `DIRECTIONS` of the whitened ones, where no direction has more variance."""
     some = slice(None, None, max(1, points.shape[1] // _MOMENT_ROWS))
     eigenvalues, directions = eigen(_covariance(points[:, some], weights[some]))
     whitening = (directions / _deviations(eigenvalues)) @ _any_directions(len(points))
@@ -97,8 +97,8 @@ def _whitened_directions(points: FloatArray, weights: FloatArray) -> FloatArray:
 
 @cache
 def _any_directions(d: int) -> FloatArray:
-    """Return `_DIRECTIONS` orthonormal columns (d,) at random."""
-    directions, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((d, _DIRECTIONS)))
+    """Return `DIRECTIONS` orthonormal columns (d,) at random."""
+    directions, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((d, DIRECTIONS)))
     return read_only(directions)
 
 
@@ -113,11 +113,11 @@ def _is_wide(k: int, d: int) -> bool:
 
 
 def projected(points: FloatArray, weights: FloatArray, k: int) -> FloatArray:
-    """Return points (d, m) in the directions of most variance, (`_DIRECTIONS`, m), if k centres are wide."""
-    if len(points) <= _DIRECTIONS or not _is_wide(k, len(points)):
+    """Return points (d, m) in the directions of most variance, (`DIRECTIONS`, m), if k centres are wide."""
+    if len(points) <= DIRECTIONS or not _is_wide(k, len(points)):
         return points
     _, directions = eigen(_covariance(points, weights))
-    return times(directions[:, -_DIRECTIONS:].T.astype(points.dtype), points)
+    return times(directions[:, -DIRECTIONS:].T.astype(points.dtype), points)
 
 
 def stacked(geometries: list[FloatArray]) -> FloatArray:

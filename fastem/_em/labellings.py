@@ -9,7 +9,7 @@ from itertools import combinations, groupby
 
 import numpy as np
 
-from fastem._em.geometries import MOST_ALONG, projected, stacked
+from fastem._em.geometries import DIRECTIONS, MOST_ALONG, projected, stacked
 from fastem._em.masses import repeated_rows
 from fastem._families.matrices import times
 from fastem._kernels._breathing import breathe_slots, labels_of, new_tiles
@@ -28,10 +28,10 @@ _FEW_PER_CENTRE, _FEW_ROWS = 64, 256
 # With many centres it is one in so many: the seeds of 512 clusters in 64 features missed 97 of them, and five
 # at a time take twice as many iterations to mend that.
 _DEPTH, _PER_BREATH = 5, 20
-# Where centres have so many numbers, a breath adds one for every few of them, and the first in vain is the
-# last. That takes less time, and finds as much: smaller breaths leave an optimum less often, and larger ones
-# are in vain too early. Of fewer than 64 clusters it finds less.
-_DEAR, _PER_DEAR_BREATH = 2048, 8
+# Where centres have so many numbers, in no more directions than these, a breath adds one for every few of
+# them, and the first in vain is the last. That takes less time, and finds as much: smaller breaths leave an
+# optimum less often, and larger ones are in vain too early. Of 32 clusters it finds fewer.
+_DEAR, _PER_DEAR_BREATH = 1920, 8
 # Lloyd's iterations in each geometry end after this many. Most data need a quarter of them.
 _LLOYD_ITERATIONS = 200
 _NOISE = 64  # directions in which new centres are put beside others
@@ -196,8 +196,8 @@ def _breathed(
 ) -> Iterator[Array]:
     """Yield what k-means finds in each geometry where EM decides, and so less will do for few clusters."""
     least, depth = 1, max(1, min(max(_DEPTH, k // _PER_BREATH), k - 1))
-    if k * len(geometries[0]) >= _DEAR:
-        least = depth = max(k // _PER_DEAR_BREATH, 1)
+    if k * min(len(geometries[0]), DIRECTIONS) >= _DEAR:
+        least = depth = k // _PER_DEAR_BREATH
     rows = max(_FEW_PER_CENTRE * k, _FEW_ROWS)
     return breathe(geometries, weights, k, rng, n_threads, depth=depth, least=least, rows=rows)
 
