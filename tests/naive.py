@@ -349,7 +349,7 @@ def least_useful(centres, uses, count):
     return removed
 
 
-def breathing_k_means(X, weights, seeds, noise, depth, budget=200):
+def breathing_k_means(X, weights, seeds, noise, depth, least=1, budget=200):
     """K-means that breathes (Fritzke 2020): its labels and their error."""
     K = len(seeds)
 
@@ -358,7 +358,7 @@ def breathing_k_means(X, weights, seeds, noise, depth, budget=200):
 
     kept, error, found = lloyd_until_settled(X, weights, seeds, budget)
     current, count, breaths = kept, min(depth, K), 0
-    while count > 0 and error > 0:
+    while count >= least and error > 0:
         errors = per_centre(found, found[1], K)
         step = 0.01 * math.sqrt(error / weights.sum())
         more = list(current)

@@ -7,6 +7,7 @@ import pytest
 
 import fastem
 from fastem._em.labellings import breathe
+from fastem._families.matrices import gram
 
 
 def spaced(rng, k, box, gap):
@@ -95,21 +96,49 @@ def test_many_clusters_in_many_features_are_found():
     assert missed(X, labels, fastem.fit(X, 48, covariance_type="diag", rng=0)) == 0
 
 
-@pytest.mark.parametrize(("k", "depth"), [(1, 5), (2, 5), (5, 5), (9, 5), (16, 8)])
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")
+@pytest.mark.parametrize("deviation", [0.02, 0.0])
+def test_a_dense_spot_or_a_mass_among_many_clusters_is_found(deviation):
+    rng = np.random.default_rng(1)
+    centres, labels = 1.2 * rng.normal(size=(48, 64)), np.r_[rng.integers(48, size=6000), np.full(300, 48)]
+    X = np.r_[centres, centres[:1] + 0.5][labels] + np.where(labels < 48, 1, deviation)[:, None] * rng.normal(
+        size=(6300, 64)
+    )
+    for dtype in (np.float64, np.float32):
+        assert missed(X, labels, fastem.fit(X.astype(dtype), 49, covariance_type="spherical", rng=0)) == 0
+
+
+def test_random_labels_of_many_classes_in_many_features():
+    """Distances are those of all features, or of whitened rows in some directions."""
+    rng = np.random.default_rng(0)
+    X = rng.random((800, 64)) < rng.uniform(0.05, 0.95, (40, 64))[rng.integers(40, size=800)]
+    model = fastem.fit(X.astype(float), 40, distribution="bernoulli", rng=0)
+    assert np.isfinite(model.report.log_likelihood)
+
+
+def test_a_product_of_wide_matrices_in_blocks():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(130, 3000)), rng.normal(size=(70, 3000))
+    np.testing.assert_allclose(gram(a, b), a @ b.T, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("k", "depth", "least"), [(1, 5, 1), (2, 5, 1), (5, 5, 1), (9, 5, 1), (16, 8, 1), (16, 8, 5)]
+)
 @pytest.mark.parametrize(("m", "d"), [(40, 1), (257, 2), (700, 5)])
 @pytest.mark.slow
-def test_breathing_is_the_loop(m, d, k, depth):
+def test_breathing_is_the_loop(m, d, k, depth, least):
     # With other seeds float32 may decide otherwise where two ways are equally good up to rounding.
     rng = np.random.default_rng(2000 + m + k)
     points = np.ascontiguousarray((rng.normal(size=(m, d)) + 4 * rng.integers(3, size=(m, 1))).T)
     weights = rng.uniform(0, 2, m)
     weights[::5] = 0
-    (labels,) = breathe([points], weights, k, np.random.default_rng(k), 1, depth=depth)
+    (labels,) = breathe([points], weights, k, np.random.default_rng(k), 1, depth=depth, least=least)
 
     again = np.random.default_rng(k)
     noise = again.standard_normal((64, d))
     seeds = naive_seeds(points.T, weights, again.random((k, 1)))
-    expected, error = naive.breathing_k_means(points.T, weights, points.T[seeds], noise, depth)
+    expected, error = naive.breathing_k_means(points.T, weights, points.T[seeds], noise, depth, least)
     assert naive_error(points.T, weights, labels) <= error * (1 + 1e-9)
     np.testing.assert_array_equal(labels, expected)
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastem._em.clear import clear_start, quick_labels
+from fastem._em.geometries import geometries_of
 from fastem._em.labellings import (
     are_clear,
     distinct,
     first_of_kinds,
-    geometries_of,
     kinds_of,
     labellings,
     nearest_known,
@@ -180,7 +180,9 @@ def draw(likelihood: Likelihood[P], size: int, rng: np.random.Generator) -> Draw
 
 def _seen(likelihood: Likelihood[P], rows: Rows) -> Drawn:
     filled = complete_rows(likelihood, rows)
-    geometries = geometries_of(filled, likelihood.source.dtype, likelihood.family, likelihood.frame)
+    geometries = geometries_of(
+        filled, likelihood.source.dtype, likelihood.family, likelihood.frame, likelihood.k
+    )
     return Drawn(rows, *geometries, filled)
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fastem._em.geometries import stacked
 from fastem._em.labellings import random_labels
 from fastem._em.masses import repeated_rows
 from fastem._em.objective import Likelihood
@@ -131,9 +132,7 @@ def quick_labels(
     """
     if repeated_rows(geometries[0], weights, k - 1):
         return []
-    seen = np.zeros((len(geometries), *geometries[0].shape), np.float32)
-    for points, own in zip(geometries, seen, strict=True):
-        own[: len(points)] = points
+    seen = stacked(geometries)
     which = np.maximum(np.arange(1 - _SEEDS, len(seen)), 0)
     uniforms = rng.random((len(which), k, 2 + int(np.log(k))))
     part = part_of(len(weights), _rows_for(k), rng)

@@ -1,27 +1,22 @@
 """Labels of a sample of rows, from which EM may start.
 
-Which clusters k-means can find depends on how features are compared. Features in different units need a scale
-each. Clusters along one axis need one scale for all features. Long clusters side by side need whitened rows,
-or the direction in which they are apart. So k-means, which breathes, tries all of them. It does not see
-clusters inside others. For these there are rows that repeat, and dense spots.
+K-means, which breathes, tries several geometries of the rows. It does not see clusters inside others. For
+these there are rows that repeat, and dense spots.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, groupby
-from typing import Any
 
 import numpy as np
 
+from fastem._em.geometries import DIRECTIONS, MOST_ALONG, projected, stacked
 from fastem._em.masses import repeated_rows
-from fastem._em.starts import centred, scaled_by
-from fastem._families.base import Family
-from fastem._families.frame import Frame
-from fastem._families.matrices import eigen, gram, times
+from fastem._families.matrices import times
 from fastem._kernels._breathing import breathe_slots, labels_of, new_tiles
 from fastem._kernels._kmeans import kmeans_plus_plus, labels_from_seeds, single
 from fastem._kernels._parallel import run_in_threads
 from fastem._sources.parts import part_of
-from fastem._typing import Array, FloatArray, Rows
+from fastem._typing import Array, FloatArray
 
 # Breathing takes so many rows for each centre, and at least so many. Where EM goes on from all of several
 # labellings, fewer will do.
@@ -33,11 +28,10 @@ _FEW_PER_CENTRE, _FEW_ROWS = 64, 256
 # With many centres it is one in so many: the seeds of 512 clusters in 64 features missed 97 of them, and five
 # at a time take twice as many iterations to mend that.
 _DEPTH, _PER_BREATH = 5, 20
-# Where centres have more numbers than this, k-means compares rows in so many directions of most variance.
-# With 128 features that takes a fourth of the time, and EM goes on with all of them.
-_WIDE, _DIRECTIONS = 2048, 32
-# More clusters than this are not told apart along one direction.
-_MOST_ALONG = 32
+# Where centres have so many numbers, in no more directions than these, a breath adds one for every few of
+# them, and the first in vain is the last. That takes less time, and finds as much: smaller breaths leave an
+# optimum less often, and larger ones are in vain too early. Of 32 clusters it finds fewer.
+_DEAR, _PER_DEAR_BREATH = 1920, 8
 # Lloyd's iterations in each geometry end after this many. Most data need a quarter of them.
 _LLOYD_ITERATIONS = 200
 _NOISE = 64  # directions in which new centres are put beside others
@@ -45,16 +39,9 @@ _NOISE = 64  # directions in which new centres are put beside others
 _WORTH_THREADS = 1 << 14
 # Geometries run side by side while their tiles fit in this memory.
 _TILES_BYTES = 16 << 20
-# Correlations below this part of the largest eigenvalue are noise, which whitening must not blow up.
-_LEAST_EIGENVALUE = 1e-6
-# Rows of more features than this are not whitened, since that takes d^3 operations. Neither are rows of more
-# features than half the number of rows, which have no covariance to whiten by.
-_MOST_WHITENED = 256
 # One in so many random labellings is of whitened rows. Of those of the diabetes data 22 % lead to the best
 # optimum of two full components, and 5 % of the others.
 _TURNS = 4
-# Geometries whose variances differ less than this many times are the same to k-means.
-_ROUND = 1.5
 # A dense spot has this share of the rows, and the place around it, spot included, has _WIDER times as many.
 # We compare the places around _SPOTS rows, in a sample of _SPOT_ROWS.
 _SPOT_SHARE = 0.03
@@ -88,13 +75,14 @@ def labellings(
     masses = [] if seen else repeated_rows(scaled, weights, k - 1)
     if masses and not weights[~np.any(masses, axis=0)].any():  # as where those in sparse places do not count
         masses = []
-    apart = geometries if k <= _MOST_ALONG else geometries[:-1]
-    found = [*seen] or _around(apart, weights, masses, k, rng, n_threads)
+    apart = geometries if k <= MOST_ALONG else geometries[:-1]
+    compared = [projected(points, weights, k) for points in (apart[:1] if seen else apart)]
+    found = [*seen] or _around(compared, weights, masses, k, rng, n_threads)
     if masses:
-        found += _breathed([scaled], weights, k, rng, n_threads)
+        found += _breathed(compared[:1], weights, k, rng, n_threads)
     if k > len(masses) + 1:
         spot = _dense_spot(scaled, np.where(np.any(masses, axis=0), 0.0, weights) if masses else weights, rng)
-        found += _around([scaled], weights, [*masses, spot], k, rng, n_threads)
+        found += _around(compared[:1], weights, [*masses, spot], k, rng, n_threads)
     return found
 
 
@@ -160,7 +148,7 @@ def random_labels(
     if count == 0:
         return []
     which, uniforms = (np.arange(count) % _TURNS + 1) // _TURNS, rng.random((count, k, 1))
-    seen = np.array(geometries[: 1 + which.max()])
+    seen = stacked(geometries[: 1 + which.max()])
     return [*labels_from_seeds(seen, which, weights, uniforms, 0, n_threads=n_threads)]
 
 
@@ -179,52 +167,6 @@ def nearest_known(points: FloatArray, weights: FloatArray, known: Array, k: int)
         centres[label] = points[:, np.where(weights > 0, gaps.min(axis=0), -1.0).argmax()]
         named.append(label)
     return np.where(known >= 0, known, _nearest(centres, points))
-
-
-def geometries_of(
-    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame
-) -> tuple[list[FloatArray], FloatArray]:
-    """Return the rows in each geometry, (d, m) or (1, m), and their weights (m,).
-
-    First with a scale for each feature, then whitened, then with one scale for all, which alone depends on
-    units. If k-means cannot tell these apart, the first comes twice. Last comes only the direction of least
-    kurtosis, in which clusters are apart most (Pena and Prieto 2001). It is an eigenvector of the fourth
-    moments of Cardoso (1989).
-    """
-    geometries, weights = _geometries_of(rows, dtype, family, frame)
-    return [*map(single, geometries)], weights
-
-
-def _geometries_of(
-    rows: Rows, dtype: np.dtype[np.floating], family: Family[Any, Any], frame: Frame
-) -> tuple[list[FloatArray], FloatArray]:
-    points, variances, weights = centred(rows, dtype, family, frame)
-    scaled = scaled_by(points, variances)
-    if len(scaled) == 1:
-        return [scaled, scaled], weights
-    geometries = [scaled]
-    if (frame.scale != frame.scale[0]).any():
-        one_scale = frame._replace(scale=np.full_like(frame.scale, frame.scale.max()))
-        points, variances, _ = centred(rows, dtype, family, one_scale)
-    units = []
-    if variances.max() > _ROUND * variances.min():
-        units.append(scaled_by(points, variances.mean()))
-    total = weights.sum()
-    d, m = scaled.shape
-    if d > min(_MOST_WHITENED, m // 2):
-        return [scaled, *units, scaled], weights
-    eigenvalues, directions = eigen(gram(scaled * weights, scaled) / total)
-    least = _LEAST_EIGENVALUE * eigenvalues[-1]
-    deviations = np.sqrt(np.maximum(eigenvalues, least if least > 0 else 1.0))
-    whitened = times((directions / deviations).T, scaled)
-    if eigenvalues[-1] > _ROUND * eigenvalues[0]:
-        geometries.append(whitened)
-    geometries += units
-    if len(geometries) == 1:
-        geometries.append(scaled)
-    fourth = gram(whitened * (weights * np.square(whitened).sum(axis=0)), whitened) / total
-    _, axes = eigen(fourth)
-    return [*geometries, times(axes[:, :1].T, whitened)], weights
 
 
 def _around(
@@ -253,18 +195,11 @@ def _breathed(
     geometries: list[FloatArray], weights: FloatArray, k: int, rng: np.random.Generator, n_threads: int | None
 ) -> Iterator[Array]:
     """Yield what k-means finds in each geometry where EM decides, and so less will do for few clusters."""
-    depth = max(1, min(max(_DEPTH, k // _PER_BREATH), k - 1))
+    least, depth = 1, max(1, min(max(_DEPTH, k // _PER_BREATH), k - 1))
+    if k * min(len(geometries[0]), DIRECTIONS) >= _DEAR:
+        least = depth = k // _PER_DEAR_BREATH
     rows = max(_FEW_PER_CENTRE * k, _FEW_ROWS)
-    seen = [_projected(points, weights) if k * len(points) > _WIDE else points for points in geometries]
-    return breathe(seen, weights, k, rng, n_threads, depth=depth, rows=rows)
-
-
-def _projected(points: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return points (d, m) in the directions of most variance, (`_DIRECTIONS`, m), if there are more."""
-    if len(points) <= _DIRECTIONS:
-        return points
-    _, directions = eigen(gram(points * weights, points) / weights.sum())
-    return single(times(directions[:, -_DIRECTIONS:].T, points))
+    return breathe(geometries, weights, k, rng, n_threads, depth=depth, least=least, rows=rows)
 
 
 def breathing_rows(k: int) -> int:
@@ -280,13 +215,14 @@ def breathe(
     n_threads: int | None,
     iterations: int = _LLOYD_ITERATIONS,
     depth: int = _DEPTH,
+    least: int = 1,
     rows: int | None = None,
 ) -> Iterator[Array]:
     """Yield the labels (m,) that k-means finds in each geometry, which may leave clusters without rows.
 
-    They end after so many of Lloyd's `iterations`, or some more. The first breath adds `depth` centres. If
-    there are more than so many `rows`, by default enough for k clusters, a part of them tells where the
-    centres are, but fewer than twice as many.
+    They end after so many of Lloyd's `iterations`, or some more. The first breath adds `depth` centres, and
+    the last one not fewer than `least`. If there are more than so many `rows`, by default enough for k
+    clusters, a part of them tells where the centres are, but fewer than twice as many.
     """
     part = part_of(len(weights), rows or breathing_rows(k), rng)
     few = np.ascontiguousarray(weights[part])
@@ -306,7 +242,7 @@ def breathe(
             more, sums = np.empty((g, most, d), np.float32), np.empty((g, most, d))
             totals, errors, uses = np.empty((3, g, most))
             scratch = more, totals, sums, errors, uses, np.zeros((g, most), np.int64)
-            limits = np.array([depth, iterations])
+            limits = np.array([depth, least, iterations])
             arguments = (tiles, everyone, centres, noise, limits, *scratch, np.zeros((g, 2)))
             run_in_threads(breathe_slots, arguments, g, n_threads if m * k * d > _WORTH_THREADS else 1)
             yield from labels_of(everyone, len(weights))

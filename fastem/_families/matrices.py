@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from fastem._typing import Array, FloatArray, read_only
 # passes that come next take longer.
 _FEW = 1 << 18
 _FEW_ROWS = 128  # the same for Cholesky factors
+_BLOCK = 64  # rows of a product, of which there are as many columns then in each part
 # Products of points up to this squared length lose at most some 1e-12 of a gap of length 1.
 _NO_LOSS = 1e4
 _MIRRORS = 4  # of so many sizes of matrices, each of which is as large as a matrix
@@ -170,6 +172,10 @@ def gram(a: FloatArray, b: FloatArray) -> FloatArray:
     if a.size * len(b) <= _FEW:
         return np.asarray(a.dot(b.T))  # in half of the time that `@` takes for small ones
     total = np.zeros((len(a), len(b)))
+    if max(total.shape) > _BLOCK:
+        for i, j in product(range(0, len(a), _BLOCK), range(0, len(b), _BLOCK)):
+            total[i : i + _BLOCK, j : j + _BLOCK] = gram(a[i : i + _BLOCK], b[j : j + _BLOCK])
+        return total
     for part in _parts(a.shape[1], total.size):
         total += a[:, part] @ b[:, part].T
     return total

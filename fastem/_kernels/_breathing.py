@@ -259,16 +259,17 @@ def breathe(tiles, everyone, centres, noise, limits, more, totals, sums, errors,
     IN/OUT tiles (T, 5 + d, stride) of the points that tell where centres are
     IN/OUT centres (K, d), seeds at first
     OUT    everyone, tiles of all points: their nearest centres in the end
-    IN     noise (N, d) of unit variance; limits (2,): centres to add at first, iterations of Lloyd's in all
+    IN     noise (N, d) of unit variance
+    IN     limits (3,): centres to add at first, and at least, iterations of Lloyd's in all
     OUT    outcome (2,): the error and the iterations used
     Scratch: more and sums (L, d), float32 and float64; totals, errors, uses (L,); marks (L,) of int64
     """
-    K, depth, budget = centres.shape[0], limits[0], limits[1]
+    K, depth, least, budget = centres.shape[0], limits[0], limits[1], limits[2]
     copy_centres(centres, more, K)
     error, used = settle(tiles, more, K, budget, totals, sums, errors, uses)
     copy_centres(more, centres, K)
     count, breaths = depth if depth < K else K, 0
-    while count > 0 and used < budget and error > 0:
+    while count >= least and used < budget and error > 0:
         weight = 0.0
         for k in range(K):
             weight += totals[k]
