@@ -343,6 +343,7 @@ from fastem._kernels._estep import slot_statistics
 from fastem._kernels._kmeans import label_starts
 X = np.random.default_rng(0).normal(size=(700, 2)) + 9 * (np.arange(700)[:, None] % 2)
 fastem.fit(X, 2, rng=0, covariance_type="spherical")
+fastem.fit(X, 2, rng=0, sample_weight=np.ones(700), covariance_type="spherical")  # not as a whole
 for kernel in ascend_slots, lay_out, label_starts, slot_statistics:
     kinds = [kind for signature in kernel.signatures for kind in signature]
     orders = {kind.layout for kind in kinds if isinstance(kind, numba.types.Array) and kind.ndim > 1}
