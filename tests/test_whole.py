@@ -103,6 +103,8 @@ def test_the_bits_do_not_depend_on_where_rows_are(layout, tmp_path):
         (lambda X: np.round(X), False),
         (lambda X: np.where(np.arange(len(X))[:, None] < 20, X[0], X), False),
         (lambda X: np.where(X > 0, 0.5, 1.5), False),
+        (lambda X: np.where(X == X[3, 1], np.nan, X), False),
+        (lambda X: np.where(X == X[3, 1], -np.inf, X), False),
     ],
 )
 def test_values_that_repeat_are_left_to_python(change, plain):

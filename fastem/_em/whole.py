@@ -4,7 +4,9 @@ What Python does around a pass takes longer than the passes of a fit to a few hu
 finds the start of small fits that Python goes on with.
 """
 
+import math
 from functools import cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +53,10 @@ _MOST_EXTRA, _EXTRA_WORK, _AGAIN_WORK, _TURNS = 16, 1 << 19, 1 << 16, 4
 # two values may have few values (see `_sources.few`).
 _REPEATED, _VERY_FIRST = 20, 4
 
+# The arrays of fits that no thread computes in, for the last shapes. To make them takes a tenth of a fit.
+_spare: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+_MOST_SPARE = 8
+
 
 class _Shape(NamedTuple):
     """What the arrays of fits depend on."""
@@ -77,13 +83,14 @@ def suits(family: Family[Any, Any], n: int, d: int, k: int) -> bool:
 
 
 def are_plain(X: FloatArray) -> Array:
-    """Return which of the data sets X (B, n, d) have neither rows nor values that repeat often, (B,)."""
+    """Return which data sets X (B, n, d) are finite, without rows or values that repeat often, (B,)."""
     with np.errstate(all="ignore"):  # numbers may be of any size, or none
         keys = X[:, :, 0] * _direction(X.shape[2])[0]
         for j in range(1, X.shape[2]):
             keys += X[:, :, j] * _direction(X.shape[2])[j]
     keys.sort(axis=1)
-    plain = (keys[:, _REPEATED - 1 :] != keys[:, : 1 - _REPEATED]).all(axis=1)
+    plain = np.isfinite(keys[:, [0, -1]]).all(axis=1)
+    plain &= (keys[:, _REPEATED - 1 :] != keys[:, : 1 - _REPEATED]).all(axis=1)
     some = np.sort(X[:, :_VERY_FIRST], axis=1)
     values, whole = 1 + (some[:, 1:] != some[:, :-1]).sum(axis=1), (some == np.rint(some)).all(axis=1)
     return np.asarray(plain & ((values > 2) & ~whole).all(axis=1))
@@ -163,7 +170,15 @@ def _found(
     )
 
     def some_fits(first: int, end: int) -> None:
-        fit_slots(X, uniforms, *_workspace(shape, tol, more), found, first, end)
+        spare = _spare.setdefault((shape, tol), [])
+        try:
+            workspace = spare.pop()
+        except IndexError:  # threads have them all
+            workspace = _workspace(shape, tol, more)
+        fit_slots(X, uniforms, *workspace, found, first, end)
+        spare.append(workspace)
+        if len(_spare) > _MOST_SPARE:
+            _spare.clear()
 
     if _codes() is not None:
         run_in_threads(some_fits, (), b, n_threads)
@@ -180,7 +195,7 @@ def _uniforms(shape: _Shape, drawn: list[np.random.Generator]) -> Uniforms:
         (starts, k, 1),
         (_SPOTS,),
     ]
-    ends = np.cumsum([int(np.prod(size)) for size in sizes]).tolist()
+    ends = [*accumulate(math.prod(size) for size in sizes)]
     numbers = np.array([rng.random(ends[-1]) for rng in drawn])
     parts = [numbers[:, first:end] for first, end in zip([0, *ends], ends, strict=False)]
     return Uniforms(
