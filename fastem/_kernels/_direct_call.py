@@ -1,7 +1,8 @@
 """Calls of compiled kernels by their addresses.
 
 If a kernel called another entry kernel by its name, numba would compile that, and all below it, again in the
-caller. `_slot_loop` tells how addresses are got, and that numba does not document this.
+caller. `_slot_loop` tells how addresses are got, and that numba does not document this. Where it gives
+none, there are no such calls, and Python does what their caller would do.
 """
 
 from typing import Any
