@@ -9,7 +9,7 @@ import numpy as np
 from fastem._api.gaussian import GaussianMixture
 from fastem._api.mixture import Mixture, fitted_model
 from fastem._api.options import Options
-from fastem._em.whole import MOST_PASSES, are_plain, parameters_of, suits, whole_fits
+from fastem._em.whole import MOST_PASSES, are_plain, parameters_of, small_rows, whole_fits
 from fastem._kernels._whole_fit import Found
 from fastem._report import FitReport, FitStatus
 from fastem._sources.passes import Source
@@ -33,19 +33,13 @@ def are_whole(options: Options[Any], init: Any) -> bool:
 
 def whole_fit(source: Source, options: Options[Any]) -> Mixture[FitReport] | None:
     """Fit to the rows of a source, if these are few, and the fit is plain. The options are so."""
-    began, n = time.perf_counter(), source.n_samples
-    if not suits(options.family, n, source.n_features, options.k) or source.dtype != np.float64:
-        return None
-    seed = following(options.rng)
-    if source.measured or n != source.n_positive or seed is None:
-        return None
+    began, seed = time.perf_counter(), following(options.rng)
     try:
-        rows = source.sample(n, np.random.default_rng(0))
+        X = None if seed is None else small_rows(source, options.family, options.k)
     except Exception:  # passes fail in the same way, and tell why
         return None
-    if rows.weight is not None or rows.labels is not None:
+    if X is None or seed is None:
         return None
-    X = np.array(rows.X, np.float64, order="C")[None]
     (model,) = whole_models(X, options, [seed], 1, began, source.feature_names)
     if model is not None:
         options.rng.spawn(1)  # so that the next fit by a generator has others

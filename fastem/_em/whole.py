@@ -27,16 +27,18 @@ from fastem._kernels._parallel import run_in_threads
 from fastem._kernels._whole_fit import (
     RANDOM,
     SPOT,
+    Cloud,
     Clusters,
     Found,
     Lists,
-    Rows,
     Setup,
     Uniforms,
     fit_slots,
 )
 from fastem._kernels._whole_race import Ascents
-from fastem._typing import Array, FloatArray
+from fastem._sources.few import few_of
+from fastem._sources.passes import Source
+from fastem._typing import Array, FloatArray, Rows
 
 # The most components, features, and multiply-adds of a pass. With more, passes take longer than Python.
 _MOST_COMPONENTS, _MOST_FEATURES, _MOST_WORK = 7, 16, 1 << 17
@@ -50,7 +52,7 @@ _HEATS = ((10, 5, 3), (50, 1, 1000))
 _FEATURES = 4  # of a tile are a multiple of so many
 _MOST_EXTRA, _EXTRA_WORK, _AGAIN_WORK, _TURNS = 16, 1 << 19, 1 << 16, 4
 # Rows that repeat so often may be masses (see `_em.masses`). Columns whose first rows are whole numbers or of
-# two values may have few values (see `_sources.few`).
+# two values may have few values, of which there is a warning (see `_sources.few`).
 _REPEATED, _VERY_FIRST = 20, 4
 
 # The arrays of fits that no thread computes in, for the last shapes. To make them takes a tenth of a fit.
@@ -82,8 +84,24 @@ def suits(family: Family[Any, Any], n: int, d: int, k: int) -> bool:
     return enough and n * k * family.multiply_adds(d) <= _MOST_WORK
 
 
+def small_rows(source: Source, family: Family[Any, Any], k: int) -> FloatArray | None:
+    """Return the rows of a source (1, n, d), or None if they are not a small data set of float64 alone."""
+    n = source.n_samples
+    if not suits(family, n, source.n_features, k) or source.dtype != np.float64:
+        return None
+    if source.measured or n != source.n_positive:
+        return None
+    rows = source.sample(n, np.random.default_rng(0))
+    if rows.weight is not None or rows.labels is not None:
+        return None
+    with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf
+        return np.array(rows.X, np.float64, order="C")[
+            None
+        ]  # read-only ones are another type
+
+
 def are_plain(X: FloatArray) -> Array:
-    """Return which data sets X (B, n, d) are finite, without rows or values that repeat often, (B,)."""
+    """Return which data sets X (B, n, d) are finite, without rows that repeat, and of many values, (B,)."""
     with np.errstate(all="ignore"):  # numbers may be of any size, or none
         keys = X[:, :, 0] * _direction(X.shape[2])[0]
         for j in range(1, X.shape[2]):
@@ -93,7 +111,10 @@ def are_plain(X: FloatArray) -> Array:
     plain &= (keys[:, _REPEATED - 1 :] != keys[:, : 1 - _REPEATED]).all(axis=1)
     some = np.sort(X[:, :_VERY_FIRST], axis=1)
     values, whole = 1 + (some[:, 1:] != some[:, :-1]).sum(axis=1), (some == np.rint(some)).all(axis=1)
-    return np.asarray(plain & ((values > 2) & ~whole).all(axis=1))
+    unclear = ((values <= 2) | whole).any(axis=1)
+    for s in np.flatnonzero(plain & unclear).tolist():
+        plain[s] = not few_of(Rows("X", 0, X[s])).columns()
+    return np.asarray(plain)
 
 
 @cache
@@ -116,25 +137,17 @@ def whole_fits(
 
 def whole_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P] | None:
     """Return where the best ascent of a whole fit ends, or None if the fit is not small and plain."""
-    source, k, frame = likelihood.source, likelihood.k, likelihood.frame
+    k, frame = likelihood.k, likelihood.frame
     family: Any = likelihood.family
-    n = source.n_samples
-    if not suits(family, n, source.n_features, k) or source.dtype != np.float64:
-        return None
     alone = likelihood.reg_covar is None and likelihood.prior is None and likelihood.fixed is None
-    if not alone or likelihood.hard or source.measured or n != source.n_positive:
-        return None
-    rows = source.sample(n, rng)
-    if rows.weight is not None or rows.labels is not None:
-        return None
-    X = np.array(rows.X, np.float64, order="C")[None]  # which may be read-only, and so another type
-    if not are_plain(X)[0]:
+    X = small_rows(likelihood.source, family, k) if alone and not likelihood.hard else None
+    if X is None or not are_plain(X)[0]:
         return None
     found = _found(X, family, k, [rng], 1, 0.0, 0)
     if not found.passes[0]:
         return None
     parameters = family.from_user(parameters_of(found, family.name, 0), frame)
-    before = Before(n, float(found.before[0]) - family.log_constant(frame))
+    before = Before(X.shape[1], float(found.before[0]) - family.log_constant(frame))
     return Maximised(parameters, [], [], [], before=before)
 
 
@@ -229,7 +242,7 @@ def _workspace(shape: _Shape, tol: float, more: int, known: bool = True) -> tupl
     order, labels, nearest = np.zeros(n, np.int64), np.zeros((s + 3, n), np.int64), np.empty(n, np.int32)
     (ones, scratch), cloud = np.ones((2, 2, n)), np.zeros((5, d, n), np.float32)
     about, matrices = np.zeros((5, d)), np.zeros((2, d, d))
-    rows = Rows(np.empty((d, n)), cloud[:4], ones, scratch, order, about, matrices)
+    rows = Cloud(np.empty((d, n)), cloud[:4], ones, scratch, order, about, matrices)
     centres = np.empty((k + 1, d), np.float32), np.empty(k + 1), np.empty((k + 1, d))
     distances, cumulative = np.empty((3, n), np.float32), np.empty(n)
     clusters = Clusters(

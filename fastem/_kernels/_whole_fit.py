@@ -49,7 +49,7 @@ class Setup(NamedTuple):
     which: np.ndarray  # (S,): the geometry of each start
 
 
-class Rows(NamedTuple):
+class Cloud(NamedTuple):
     """One data set."""
 
     points: np.ndarray  # (d, n)

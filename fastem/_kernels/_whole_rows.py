@@ -9,6 +9,8 @@ MEANS, SCALES, VARIANCES, OWN, MORE = np.int64(0), np.int64(1), np.int64(2), np.
 # Rows are whitened only if no feature, given those before it, has less than this part of its variance left.
 _LEAST_PIVOT = 1e-6
 _POWER_STEPS = 12  # of the inverse iteration for the direction of least kurtosis
+# Variances beyond these leave the range of float64, or nearly so.
+_SMALLEST, _LARGEST = 1e-301, 1e303
 # A mean this many deviations from 0 leaves few digits.
 _FARTHEST = 1e6
 # Another scale makes no difference to k-means where variances differ less than this many times.
@@ -33,7 +35,7 @@ def standardise(X, isotropic, about, points):
             points[j, i] = gap
             square += gap * gap
         variance = square / n
-        if not (variance < 1e200 and variance > 1e-200 and mean * mean < _FARTHEST * _FARTHEST * variance):
+        if not (variance < _LARGEST and variance > _SMALLEST and abs(mean) < _FARTHEST * np.sqrt(variance)):
             return False
         about[MEANS, j], about[VARIANCES, j] = mean, variance
         mean_variance += variance / d
