@@ -95,9 +95,7 @@ def small_rows(source: Source, family: Family[Any, Any], k: int) -> FloatArray |
     if rows.weight is not None or rows.labels is not None:
         return None
     with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf
-        return np.array(rows.X, np.float64, order="C")[
-            None
-        ]  # read-only ones are another type
+        return np.array(rows.X, np.float64, order="C")[None]  # read-only ones are another type
 
 
 def are_plain(X: FloatArray) -> Array:
