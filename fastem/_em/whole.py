@@ -38,6 +38,7 @@ from fastem._kernels._whole_fit import (
 from fastem._kernels._whole_race import Ascents
 from fastem._sources.few import few_of
 from fastem._sources.passes import Source
+from fastem._sources.spread import LARGEST_INTEGER
 from fastem._typing import Array, FloatArray, Rows
 
 # The most components, features, and multiply-adds of a pass. With more, passes take longer than Python.
@@ -95,7 +96,10 @@ def small_rows(source: Source, family: Family[Any, Any], k: int) -> FloatArray |
     if rows.weight is not None or rows.labels is not None:
         return None
     with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf
-        return np.array(rows.X, np.float64, order="C")[None]  # read-only ones are another type
+        X = np.array(rows.X, np.float64, order="C")[None]  # read-only ones are another type
+    whole = rows.X.dtype.kind in "iu" and X.size > 0
+    largest = max(source.largest_integer, np.abs(X).max() if whole else 0)
+    return X if largest <= LARGEST_INTEGER else None  # there is a warning of others
 
 
 def are_plain(X: FloatArray) -> Array:
