@@ -33,6 +33,7 @@ from fastem._kernels._mixed import slot_responsibilities
 from fastem._kernels._moments import slot_moments
 from fastem._kernels._params import SphericalParams
 from fastem._kernels._pattern_passes import slot_groups
+from fastem._kernels._whole_fit import fit_slots
 from fastem._kernels._wide import slot_wide
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="no cache without JIT")
@@ -343,6 +344,7 @@ from fastem._kernels._estep import slot_statistics
 from fastem._kernels._kmeans import label_starts
 X = np.random.default_rng(0).normal(size=(700, 2)) + 9 * (np.arange(700)[:, None] % 2)
 fastem.fit(X, 2, rng=0, covariance_type="spherical")
+fastem.fit(X, 2, rng=0, sample_weight=np.ones(700), covariance_type="spherical")  # not as a whole
 for kernel in ascend_slots, lay_out, label_starts, slot_statistics:
     kinds = [kind for signature in kernel.signatures for kind in signature]
     orders = {kind.layout for kind in kinds if isinstance(kind, numba.types.Array) and kind.ndim > 1}
@@ -357,7 +359,7 @@ def test_callers_pass_arrays_in_one_order_so_that_kernels_compile_once():
 def test_every_kernel_that_is_announced_exists():
     kernels = {slot_statistics, slot_scores, breathe, ascend_slots, slot_lloyd, slot_responsibilities}
     kernels |= {slot_incomplete, slot_groups, slot_incomplete_scores, slot_imputed}
-    kernels |= {slot_measured, slot_measured_scores, slot_wide}
+    kernels |= {slot_measured, slot_measured_scores, slot_wide, fit_slots}
     assert set(_jit_notice._SECONDS) == {kernel.py_func.__name__ for kernel in kernels}
     assert {f"{kind}Params" for kind in _jit_notice._STATISTICS} <= {kind.__name__ for kind in KERNELS}
 

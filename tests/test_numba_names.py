@@ -132,6 +132,22 @@ def test_without_it_threads_of_python_call_the_kernels(name, bits, folder):
     assert run(SMALL_FIT, folder, name, then=threads) == (bits[SMALL_FIT], 1, ["{None}"])
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["numba.core.codegen.JITCodeLibrary.get_pointer_to_function", "numba.core.cpu.CPUContext.call_conv"],
+)
+def test_without_it_small_fits_are_made_by_passes(name, folder):
+    # They begin with other random numbers, so the bits differ.
+    fit = """
+import numpy as np, fastem
+from fastem._em.whole import _codes
+X = np.random.default_rng(0).normal(size=(100, 1)) + 9 * (np.arange(100)[:, None] % 2)
+print(fastem.fit(X, 2, rng=0).report.status.name, _codes())
+"""
+    script = HIDE + f"hide({name!r})\n" + fit
+    assert run_script(script, NUMBA_CACHE_DIR=str(folder)).split() == ["CONVERGED", "None"]
+
+
 def test_if_numba_lays_out_arrays_in_another_way_threads_of_python_call_the_kernels(bits, folder):
     other = "from fastem._kernels import _slot_loop; _slot_loop._FIELDS = _slot_loop._FIELDS[::-1]\n"
     threads = "from fastem._kernels._slot_loop import _loops; print(set(_loops.values()))"

@@ -350,5 +350,5 @@ def fit(
         missing,
         noise is not None,
     )
-    reading = {"columns": columns, "cache_dir": cache_dir, "labels": labels, "noise": noise}
+    reading: dict[str, Any] = {"columns": columns, "cache_dir": cache_dir, "labels": labels, "noise": noise}
     return fit_by(options, init, X, sample_weight, n_threads, progress, asks=True, **reading)

@@ -32,6 +32,7 @@ from fastem._api.posterior import check_prior, posterior_of
 from fastem._api.progress import progress_bar
 from fastem._api.restarts import Restarts
 from fastem._api.variational import bound_of
+from fastem._api.whole import are_whole, whole_fit
 from fastem._em.auto import named_start, partial_start
 from fastem._em.bound import VariationalBound
 from fastem._em.brief import brief_start
@@ -65,11 +66,12 @@ def fit_by(
     n_threads: int | None,
     progress: bool = False,
     asks: bool = False,
+    tried: bool = False,
     **reading: Any,
 ) -> Mixture[FitReport]:
     """Fit by checked options. `reading` are the options of `source_of`.
 
-    `asks` says that the user can ask for missing numbers.
+    `asks` says that the user can ask for missing numbers, and `tried` that no kernel makes the whole fit.
     """
     began = time.perf_counter()
     source = source_of(
@@ -88,6 +90,10 @@ def fit_by(
     options = options._replace(family=options.family.adapted(source.facts()))
     given = _check_given(init, source, options)
     options.family.n_parameters(options.k, source.n_features)  # a mistake in a user's shows here, not in bic
+    if are_whole(options, given) and not progress and not tried:
+        whole = whole_fit(source, options)
+        if whole is not None:
+            return whole
     likelihood = likelihood_of(source, options, given)
     warn_of_few_values(source, options.family)
     warn_of_many_categories(source, options.family)

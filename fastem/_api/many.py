@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import reprlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,7 +20,9 @@ from fastem._api.options import Options, check_options
 from fastem._api.progress import counting_bar
 from fastem._api.signatures import ManyOptions
 from fastem._api.translations import advised, unknown_argument
+from fastem._api.whole import are_whole, following, whole_models
 from fastem._checks import check_bool, check_one_of, check_rng, check_seed
+from fastem._em.whole import suits
 from fastem._kernels._threads import threads_allowed
 from fastem._report import FitReport, FitWarning, WarningCause, collected_warnings, warn
 from fastem._sources.checks import check_n_threads
@@ -29,6 +32,8 @@ from fastem._typing import DataLike, NoiseLike, RngLike, RowsLike
 # Python runs in one thread at a time, and does most of what a fit to fewer numbers (rows x features x
 # components) takes: two threads took 1.03 times as long as one at 8,000, 1.07 at 12,000 and 0.76 at 64,000.
 _WORTH_THREADS = 1 << 14
+# Data sets of one size that one kernel call fits. Ctrl-C has to wait for it.
+_BLOCK = 256
 
 
 @advised()
@@ -73,7 +78,8 @@ def fit_many(
         generator spawns one for each data set, in order.
     n_threads : int, optional
         Number of data sets that are fitted at a time, of which each fit has one thread. None means numba's
-        setting. Data sets of less than some ten thousand numbers are fitted one after another.
+        setting. Data sets of less than some ten thousand numbers are fitted one after another, unless one
+        kernel makes the whole fit, as of small arrays without weights.
     progress : bool
         Show a progress bar, which counts the data sets. This needs tqdm (the extra ``progress``).
     **options
@@ -112,7 +118,8 @@ def fit_many(
     generators = _generators(rng, len(tasks))
     found: list[_Fitted] = []
     with counting_bar(progress, len(tasks), "EM") as advance:
-        for task, fitted in zip(tasks, _each(one, tasks, generators, threads, k), strict=True):
+        known = _wholes(one, tasks, generators, threads)
+        for task, fitted in zip(tasks, _each(one, tasks, generators, threads, k, known), strict=True):
             if fitted.error is not None and not keep:
                 fitted.error.add_note(f"This is the error of {task.name}. on_error='keep' keeps such errors.")
                 raise fitted.error
@@ -128,6 +135,7 @@ class _Task(NamedTuple):
     name: str
     X: Any
     about: dict[str, Any]  # what is known of its rows
+    tried: bool = False  # whether one kernel could not make its fit
 
 
 class _Fitted(NamedTuple):
@@ -205,7 +213,7 @@ def _fitted(
     init: Any,
     reading: dict[str, Any],
 ) -> _Fitted:
-    about = {**task.about, **reading}
+    about = {**task.about, **reading, "tried": task.tried}
     with collected_warnings() as warnings:
         try:
             own = options._replace(rng=check_seed(rng), unwanted=unwanted)
@@ -214,10 +222,53 @@ def _fitted(
             return _Fitted(None, error, warnings)
 
 
+def _wholes(
+    one: partial[_Fitted], tasks: list[_Task], generators: list[Any], threads: int
+) -> dict[int, _Fitted]:
+    """Return the fits that one kernel makes as a whole, by the number of the data set. Mark what it tried."""
+    options, found = one.keywords["options"], dict[int, _Fitted]()
+    if not are_whole(options, one.keywords["init"]) or one.keywords["reading"]["columns"] is not None:
+        return found
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for i, (X, about) in enumerate((task.X, task.about) for task in tasks):
+        bare = all(value is None for value in about.values())
+        if type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2 and bare:
+            alike.setdefault(X.shape, []).append(i)
+    for (n, d), group in alike.items():
+        for block in (group[start : start + _BLOCK] for start in range(0, len(group), _BLOCK)):
+            if not suits(options.family, n, d, options.k):
+                continue
+            began = time.perf_counter()
+            same = all(isinstance(generators[i], (int, np.integer)) for i in block)
+            next_ones = [following(check_seed(generators[i])) for i in (block[:1] if same else block)]
+            seeds = [seed for seed in next_ones if seed is not None]
+            if len(seeds) < len(next_ones):
+                continue
+            X = np.array([tasks[i].X for i in block])
+            for i, model in zip(block, whole_models(X, options, seeds, threads, began), strict=True):
+                tasks[i] = tasks[i]._replace(tried=True)
+                if model is not None:
+                    found[i] = _Fitted(model, None, [])
+    return found
+
+
 def _each(
-    one: Callable[..., _Fitted], tasks: list[_Task], generators: list[Any], threads: int, k: int
+    one: Callable[..., _Fitted],
+    tasks: list[_Task],
+    generators: list[Any],
+    threads: int,
+    k: int,
+    known: dict[int, _Fitted],
 ) -> Iterator[_Fitted]:
-    """Yield the fits in order. If the caller stops early, those that have begun end after an iteration."""
+    """Yield the fits in order. If the caller stops early, those that have begun end after an iteration.
+
+    Some are known.
+    """
+    if known:
+        others = [i for i in range(len(tasks)) if i not in known]
+        rest = _each(one, [tasks[i] for i in others], [generators[i] for i in others], threads, k, {})
+        yield from (known[i] if i in known else next(rest) for i in range(len(tasks)))
+        return
     sizes = [np.prod(np.shape(task.X)) if hasattr(task.X, "shape") else np.inf for task in tasks]
     workers = min(threads, len(tasks))
     if workers < 2 or np.median(sizes) * k < _WORTH_THREADS:

@@ -37,6 +37,7 @@ from fastem._em.starts import (
     sampled_start,
     softened,
 )
+from fastem._em.whole import whole_start
 from fastem._families.steps import Maximised, P
 from fastem._sources.arrays import ArraySource
 from fastem._typing import Array, FloatArray, Rows
@@ -114,6 +115,9 @@ def partial_start(
 
 
 def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: int = 0) -> Maximised[P]:
+    start = whole_start(likelihood, rng) if restart == 0 else None
+    if start is not None:
+        return start
     drawn = draw(likelihood, rows_to_draw(likelihood), rng)
     source, k = likelihood.source, likelihood.k
     seen: list[Array] = []

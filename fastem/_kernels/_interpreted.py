@@ -71,6 +71,12 @@ def section(array, i):
     return array[i]
 
 
+def front(array, count):
+    _check(array.flags.c_contiguous, "an array that is not in C order")
+    _check_range("sections", 0, count, len(array))
+    return array[:count]
+
+
 def load(array, i, b):
     _check_tile(array, i, 1, b)
     return array[i, b : b + lanes(array)].copy()

@@ -25,6 +25,7 @@ _STATISTICS = {
 _SECONDS = {
     "breathe": {"": 2},
     "ascend_slots": {"": 2},
+    "fit_slots": {"": 3},
     "slot_statistics": _STATISTICS,
     "slot_scores": dict.fromkeys(_STATISTICS, 2),
     "slot_wide": {"Wide": 5},
@@ -40,6 +41,7 @@ _SECONDS = {
 _WORDS = {
     "breathe": "starts by k-means",
     "ascend_slots": "starts by EM",
+    "fit_slots": "small fits",
     "slot_scores": "scores of",
     "slot_groups": "gaps of",
     "slot_incomplete_scores": "scores of",

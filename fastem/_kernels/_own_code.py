@@ -35,7 +35,7 @@ try:
     from llvmlite.binding import Linkage
     from numba.core.compiler import Compiler
 except ImportError:
-    ENTRY = COMPACT = PART = {}
+    ENTRY = COMPACT = PLAIN = PART = {}
 else:
 
     class _EntryCompiler(Compiler):
@@ -55,11 +55,14 @@ else:
     class _CompactCompiler(_EntryCompiler):
         library_of = staticmethod(lambda state: _compact_library(state))
 
+    class _PlainCompiler(_EntryCompiler):
+        library_of = staticmethod(lambda state: _compact_library(state, 1))
+
     class _PartCompiler(_EntryCompiler):
         library_of = staticmethod(lambda state: _part_library(state))
 
-    compilers = _EntryCompiler, _CompactCompiler, _PartCompiler
-    ENTRY, COMPACT, PART = ({"pipeline_class": compiler} for compiler in compilers)
+    compilers = _EntryCompiler, _CompactCompiler, _PlainCompiler, _PartCompiler
+    ENTRY, COMPACT, PLAIN, PART = ({"pipeline_class": compiler} for compiler in compilers)
 
 _ENVIRONMENT = "_ZN08NumbaEnv"  # how the names of variables begin that numba sets in code it has loaded
 _WRAPPER = "_ZN7cpython"  # how the names of functions begin that Python calls
@@ -108,7 +111,7 @@ def _self_contained_library(state):
     return library
 
 
-def _compact_library(state):
+def _compact_library(state, speed=3):
     library = _self_contained_library(state)
     optimize = library._optimize_final_module
 
@@ -118,8 +121,8 @@ def _compact_library(state):
             cheap, builder = codegen._module_pass_manager(
                 loop_vectorize=codegen._loopvect, slp_vectorize=False, opt=codegen._opt_level, cost="cheap"
             )
-            options = llvm.create_pipeline_tuning_options(speed_level=3)
-            options.loop_vectorization, options.loop_unrolling = True, False
+            options = llvm.create_pipeline_tuning_options(speed_level=speed)
+            options.loop_vectorization, options.loop_unrolling = speed == 3, False
             other = llvm.create_pass_builder(codegen._tm, options)
             full = other.getModulePassManager()
         except (AttributeError, TypeError):

@@ -24,7 +24,7 @@ _WORD = ir.IntType(64)
 # What numba knows of an array in compiled code, in this order, a word of 8 bytes for each number.
 _FIELDS = ("meminfo", "parent", "nitems", "itemsize", "data", "shape", "strides")
 # The errors that compilation can raise if a name of numba is missing or means something else.
-_RENAMED = (AttributeError, KeyError, TypeError, getattr(numba, "NumbaError", AttributeError))
+RENAMED = (AttributeError, KeyError, TypeError, getattr(numba, "NumbaError", AttributeError))
 
 
 def loop_of(one_slot: Any, arguments: tuple[Any, ...], flat: tuple[Any, ...]) -> Loop | None:
@@ -42,7 +42,7 @@ def loop_of(one_slot: Any, arguments: tuple[Any, ...], flat: tuple[Any, ...]) ->
         try:
             one_slot.compile(kinds)
             _loops[key] = _compiled(one_slot.overloads[kinds], tuple(map(numba.typeof, flat)))
-        except _RENAMED:
+        except RENAMED:
             _loops[key] = None
     return _loops[key]
 

@@ -41,7 +41,20 @@ def _section(typingctx, array, i):
     return kind(array, types.intp), codegen
 
 
+@intrinsic
+def _front(typingctx, array, count):
+    def codegen(context, builder, signature, arguments):
+        whole, count = array_struct(context, builder, array, arguments[0]), arguments[1]
+        shape = [count, *(builder.extract_value(whole.shape, axis) for axis in range(1, array.ndim))]
+        view = array_of(context, builder, array, whole.meminfo, whole.data, shape)
+        return impl_ret_borrowed(context, builder, array, view)
+
+    return array(array, types.intp), codegen
+
+
 # aligned_rows(buffer, rows, columns): a view of this shape, from the first cache line of a buffer on.
 aligned_rows = _interpreted.aligned_rows if INTERPRETED else _aligned_rows
 # section(array, i): array[i], of an array in C order, in a third of the instructions.
 section = _interpreted.section if INTERPRETED else _section
+# front(array, count): array[:count], of an array in C order.
+front = _interpreted.front if INTERPRETED else _front

@@ -15,7 +15,7 @@ from fastem._typing import Array, Rows
 _LEAST_DEVIATION = 1e-151
 # Rounding matters if a standard deviation has fewer steps between neighbouring numbers than this.
 _LEAST_VALUES = 64
-_LARGEST_INTEGER = 2**53  # float64 cannot represent all integers beyond this
+LARGEST_INTEGER = 2**53  # float64 cannot represent all integers beyond this
 
 
 def check_spread(
@@ -46,7 +46,7 @@ def check_spread(
         return
     if dtype.kind in "iu" and dtype.itemsize == 8:
         largest = max(largest, _largest_integer(chunks()))
-    if largest > _LARGEST_INTEGER:
+    if largest > LARGEST_INTEGER:
         warn(
             WarningCause.PRECISION,
             f"X holds integers up to {largest} in size; float64 holds all integers only up to 2**53.",
