@@ -288,7 +288,8 @@ def fit(
     callback : callable, optional
         Function that is called as ``callback(iteration, log_likelihood, model)`` after each E-step, from
         iteration 0. If it returns True, the fit makes no more iterations or restarts and returns that
-        model.
+        model. Without it, and without `progress`, one kernel makes fits to a few hundred rows as a whole,
+        which may differ in their last digits.
     progress : bool
         Show a progress bar with the mean log-likelihood per row. This needs tqdm (the extra ``progress``).
 

@@ -90,9 +90,8 @@ class Found(NamedTuple):
     means: np.ndarray  # (B, K, d)
     covariances: np.ndarray  # (B, M, d, C), both triangles
     before: np.ndarray  # (B,): the mean log-likelihood of the E-step before the start
-    history: (
-        np.ndarray
-    )  # (B, H): those of the E-steps from the start on; with H = 0 the start is what is found
+    # (B, H): those of the E-steps from the start on. With H = 0 the start is what is found.
+    history: np.ndarray
 
 
 @kernel
