@@ -15,6 +15,7 @@ from fastem._families.base import Family
 from fastem._families.frame import Frame
 from fastem._families.matrices import eigen, gram, times
 from fastem._kernels._kmeans import single
+from fastem._sources.parts import part_of
 from fastem._typing import FloatArray, Rows, read_only
 
 # Where centres have more numbers than this, k-means compares rows in so many directions of most variance.
@@ -89,7 +90,7 @@ def _deviations(eigenvalues: FloatArray) -> FloatArray:
 
 def _whitened_directions(points: FloatArray, weights: FloatArray) -> FloatArray:
     """Return points (d, m) in `DIRECTIONS` of the whitened ones, where no direction has more variance."""
-    some = slice(None, None, max(1, points.shape[1] // _MOMENT_ROWS))
+    some = part_of(points.shape[1], _MOMENT_ROWS, np.random.default_rng(0))
     eigenvalues, directions = eigen(_covariance(points[:, some], weights[some]))
     whitening = (directions / _deviations(eigenvalues)) @ _any_directions(len(points))
     return times(whitening.T.astype(points.dtype), points)
