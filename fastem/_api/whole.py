@@ -10,6 +10,7 @@ from fastem._api.gaussian import GaussianMixture
 from fastem._api.mixture import Mixture, fitted_model
 from fastem._api.options import Options
 from fastem._em.whole import MOST_PASSES, are_plain, parameters_of, small_rows, whole_fits
+from fastem._families.base import Family
 from fastem._kernels._whole_fit import Found
 from fastem._report import FitReport, FitStatus
 from fastem._sources.passes import Source
@@ -63,8 +64,9 @@ def whole_models(
     passes = np.where(plain, found.passes, 0).tolist()
     elapsed = (time.perf_counter() - began) / len(X)
     histories, n = found.history.tolist(), X.shape[1]
+    family = options.family.with_missing() if options.missing else options.family  # of rows to come
     return [
-        _model(options, found, s, [n * mean for mean in histories[s][: passes[s]]], elapsed, names)
+        _model(family, found, s, [n * mean for mean in histories[s][: passes[s]]], elapsed, names)
         if passes[s]
         else None
         for s in range(len(X))
@@ -72,14 +74,12 @@ def whole_models(
 
 
 def _model(
-    options: Options[Any], found: Found, s: int, history: list[float], elapsed: float, names: Any
+    family: Family[Any, Any], found: Found, s: int, history: list[float], elapsed: float, names: Any
 ) -> Mixture[FitReport]:
     report = FitReport(
         FitStatus.CONVERGED, True, len(history) - 1, history[-1], tuple(history), (), elapsed, history[-1]
     )
-    return fitted_model(
-        GaussianMixture, options.family, parameters_of(found, options.family.name, s), report, names
-    )
+    return fitted_model(GaussianMixture, family, parameters_of(found, family.name, s), report, names)
 
 
 def following(rng: np.random.SeedSequence | np.random.Generator) -> np.random.SeedSequence | None:
