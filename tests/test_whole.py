@@ -17,7 +17,7 @@ compiled_only = pytest.mark.skipif(
 )
 SIZES = [(60, 1, 2, 4), (80, 2, 2, 1), (90, 2, 3, 9), (120, 4, 3, 2)]
 if not hasattr(fit_slots, "py_func"):
-    SIZES = [(40, 2, 3, 2)]
+    SIZES = [(60, 2, 3, 2)]
 
 
 def clusters(n, d, k, apart, seed=0):
