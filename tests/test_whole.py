@@ -1,5 +1,7 @@
 """Whole fits of small plain data by one kernel. Also runs interpreted."""
 
+import warnings
+
 import naive
 import numpy as np
 import pytest
@@ -15,9 +17,9 @@ TYPES = ["full", "tied", "diag", "spherical"]
 compiled_only = pytest.mark.skipif(
     not hasattr(fit_slots, "py_func"), reason="a fit by interpreted kernels takes long"
 )
-SIZES = [(60, 1, 2, 4), (80, 2, 2, 1), (90, 2, 3, 9), (120, 4, 3, 2)]
+SIZES = [(60, 1, 2, 4), (200, 2, 2, 1), (90, 2, 3, 9), (300, 4, 3, 2)]
 if not hasattr(fit_slots, "py_func"):
-    SIZES = [(60, 2, 3, 2)]
+    SIZES = [(150, 2, 2, 2)]
 
 
 def clusters(n, d, k, apart, seed=0):
@@ -146,3 +148,17 @@ def test_a_generator_goes_on_after_a_whole_fit():
     X, rng = clusters(200, 2, 2, 0.5), np.random.default_rng(0)
     fastem.fit(X, 2, rng=rng)
     assert rng.bit_generator.seed_seq.n_children_spawned == 1
+
+
+@compiled_only
+@pytest.mark.parametrize(("rows", "deviation"), [(20, 1e-4), (8, 1e-2)])
+def test_narrow_clusters_of_few_rows_are_found(rows, deviation):
+    lower = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        X = np.r_[1 + deviation * rng.normal(size=(rows, 2)), 3 * rng.normal(size=(180, 2))]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fastem.FitWarning)
+            model, by_passes = fastem.fit(X, 2, rng=0), fastem.fit(X, 2, rng=0, sample_weight=np.ones(len(X)))
+        lower += model.score(X) < by_passes.score(X) - 0.01
+    assert lower <= 1

@@ -13,8 +13,6 @@ _LN2 = np.log(2.0)
 _ALIKE = np.float64(1e-5)  # as in `_em.race`
 # A covariance is sound if its least variance is so many times as large as the floor, see `GaussianAscents`.
 _DOMINATED, _NEAR = np.float64(3.0), np.float64(1e3)
-# A singular component with so many rows may be a mass (see `_em.masses`).
-_MASS_ROWS = np.float64(20.0)
 _ZERO, _ONE = np.int64(0), np.int64(1)
 
 
@@ -68,8 +66,8 @@ def doubt(states, outcomes, start):
 
 @kernel
 def singular(ascents, start):
-    """Return 0 if no component can be singular, 1 if one may be, and 2 if it may be a mass."""
-    whiteners, ratios, weights = ascents.states.whiteners, ascents.states.ratios, ascents.states.weights
+    """Return how many components may be singular, as they are near the floor of variances."""
+    whiteners, ratios = ascents.states.whiteners, ascents.states.ratios
     (_, M, d, C), found = whiteners.shape, 0
     for g in range(M):
         if ratios[start, g] > _NEAR:
@@ -79,10 +77,7 @@ def singular(ascents, start):
             for j in range(C):
                 trace += whiteners[start, g, i, j] * whiteners[start, g, i, j] * ascents.given.floor[i]
         if not (ratios[start, g] > _DOMINATED and 2 * _DOMINATED * trace < 1):
-            whole = 1.0 if M < weights.shape[1] else weights[start, g]
-            if whole * ascents.labels.shape[1] >= _MASS_ROWS:
-                return 2
-            found = 1
+            found += 1
     return found
 
 
@@ -92,7 +87,7 @@ def lead(ascents, count, most, lists):
 
     These have ended apart. Of those that ended alike the first one counts. lists[2] is scratch.
     """
-    outcomes, found, least, sound = ascents.outcomes, 0, np.inf, False
+    outcomes, found, least = ascents.outcomes, 0, np.inf
     for s in range(lists.shape[1]):
         lists[2, s] = 1
     for i in range(count):
@@ -106,17 +101,16 @@ def lead(ascents, count, most, lists):
         if best < 0:
             return found
         lists[2, best] = 1
-        kind = singular(ascents, best)
+        unsound = singular(ascents, best) > 0
         if outcomes[best, MEAN] < least:
             if found == most:
                 return found
-            if kind > 1:
+            if unsound:  # Python tells what it is: a narrow cluster, a mass, or a few stray rows
                 return -1
-            least, sound = outcomes[best, MEAN] - _ALIKE, kind == 0
-            if sound:
-                lists[1, found] = best
-                found += 1
-        elif sound and kind == 0 and best < lists[1, found - 1]:
+            least = outcomes[best, MEAN] - _ALIKE
+            lists[1, found] = best
+            found += 1
+        elif not unsound and best < lists[1, found - 1]:
             lists[1, found - 1] = best
 
 
