@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fastem._em.labellings import kinds_of
-from fastem._em.whole import _HEATS, _SPOT_SHARE, _WIDER
+from fastem._em.labellings import SPOT_SHARE, WIDER, kinds_of
+from fastem._em.race import ASCENT_HEATS
 from fastem._families.frame import Frame
 from fastem._families.registry import GAUSSIANS
 from fastem._families.steps import Rule
@@ -44,8 +44,8 @@ def geometries_of(X):
 def spot_of(points, places):
     """Return the mask of the rows in the densest of some places."""
     n = points.shape[1]
-    near = max(1, int(_SPOT_SHARE * n))
-    wide, best = min(_WIDER * near, n), (-1.0, 0)
+    near = max(1, int(SPOT_SHARE * n))
+    wide, best = min(WIDER * near, n), (-1.0, 0)
     for row in (int(place * n) for place in places):
         distances = np.sort(np.square(points - points[:, [row]]).sum(axis=0, dtype=np.float64))
         reach = distances[near - 1]
@@ -61,14 +61,9 @@ def ascents_of(points, labels, kind, k):
     return GAUSSIANS[kind].ascents(points, np.ones(points.shape[1]), labels, k, rule, 1)
 
 
-def is_sound(ascents, start):
-    least = ascents._states.ratios[start].min()
-    return least > 1e3 or (least > 3 and (ascents._is_round(start) or not ascents._layout.matrices))
-
-
 def leaders(ascents, going, most):
     reached, found, least = {start: ascents.objective(start) for start in going}, [], np.inf
-    sound = [start for start in going if reached[start] is not None and is_sound(ascents, start)]
+    sound = [start for start in going if reached[start] is not None and not ascents.singular(start)]
     for start in sorted(sound, key=lambda one: (-reached[one], one)):
         if reached[start] < least:
             if len(found) == most:
@@ -125,7 +120,7 @@ def start_of(X, kind, k, uniforms, which, more):
         ascents = ascents_of(points, labels, kind, k)
     going = [*first, *range(5, len(which))]
     started = len(going)
-    for iterations, most, share in _HEATS:
+    for iterations, most, share in ASCENT_HEATS:
         ascents.go_on(going, iterations, TOL)
         going = leaders(ascents, going, max(most, started // share))
     ascents.go_on(going[:1], 150, TOL)

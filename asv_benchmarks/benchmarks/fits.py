@@ -247,18 +247,18 @@ class SmallAuto:
 class ManyFits:
     """Small fits to many data sets, side by side in threads if they are worth it."""
 
-    params = ([200, 1000],)
-    param_names = ("rows",)
+    params = ([200, 1000], ["apart", "overlapping"])
+    param_names = ("rows", "clusters")
 
-    def setup(self, rows):
+    def setup(self, rows, kind):
         d, k = (2, 2) if rows == 200 else (4, 4)
-        X = clusters(60 * rows, d, k)
+        X = clusters(60 * rows, d, k) if kind == "apart" else overlapping(60 * rows, d, k, 1.2)
         self.sets, self.k = np.array_split(X, 60), k
         fastem.fit_many(self.sets[:2], k, rng=0)
 
-    def time_fit_many(self, rows):
+    def time_fit_many(self, rows, kind):
         fastem.fit_many(self.sets, self.k, rng=0)
 
-    def time_loop(self, rows):
+    def time_loop(self, rows, kind):
         for X in self.sets:
             fastem.fit(X, self.k, rng=0)

@@ -460,6 +460,19 @@ class StartOfMany:
         fastem.fit(self.X, k, covariance_type="diag", init=self.init, max_iter=0, rng=0)
 
 
+class StartOfDear:
+    """The initial model of components whose passes over the sample take most of the time."""
+
+    def setup(self):
+        rng = np.random.default_rng(0)
+        labels = rng.integers(32, size=rows(60_000))
+        self.X = 1.2 * rng.normal(size=(32, 32))[labels] + rng.normal(size=(len(labels), 32))
+        self.time_start()
+
+    def time_start(self):
+        fastem.fit(self.X, 32, max_iter=0, rng=0)
+
+
 class Silhouette:
     """All distances between 12,000 rows."""
 

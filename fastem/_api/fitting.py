@@ -71,7 +71,8 @@ def fit_by(
 ) -> Mixture[FitReport]:
     """Fit by checked options. `reading` are the options of `source_of`.
 
-    `asks` says that the user can ask for missing numbers, and `tried` that no kernel makes the whole fit.
+    `asks` says that the user can ask for missing numbers. `tried` says that the kernel of whole fits has been
+    asked before, and could not make this one.
     """
     began = time.perf_counter()
     source = source_of(

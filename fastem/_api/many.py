@@ -23,6 +23,7 @@ from fastem._api.translations import advised, unknown_argument
 from fastem._api.whole import are_whole, following, whole_models
 from fastem._checks import check_bool, check_one_of, check_rng, check_seed
 from fastem._em.whole import suits
+from fastem._kernels._parallel import run_in_threads
 from fastem._kernels._threads import threads_allowed
 from fastem._report import FitReport, FitWarning, WarningCause, collected_warnings, warn
 from fastem._sources.checks import check_n_threads
@@ -32,9 +33,9 @@ from fastem._typing import DataLike, NoiseLike, RngLike, RowsLike
 # Python runs in one thread at a time, and does most of what a fit to fewer numbers (rows x features x
 # components) takes: two threads took 1.03 times as long as one at 8,000, 1.07 at 12,000 and 0.76 at 64,000.
 _WORTH_THREADS = 1 << 14
-# Data sets of one size that one kernel call fits, and how many numbers they have (16 MB). With 256 sets of
-# 200 x 2 threads wait for each other for a tenth of the time. Ctrl-C has to wait for a call.
-_BLOCK, _BLOCK_NUMBERS = 1024, 1 << 21
+# Data sets of one size that one call of a kernel fits, and calls for each thread. Python makes their models
+# while the kernel computes in other threads.
+_BLOCK, _CALLS = 32, 4
 
 
 @advised()
@@ -235,11 +236,14 @@ def _wholes(
         bare = all(value is None for value in about.values())
         if type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2 and bare:
             alike.setdefault(X.shape, []).append(i)
+    blocks = list[list[int]]()
     for (n, d), group in alike.items():
-        if not suits(options.family, n, d, options.k):
-            continue
-        size = min(_BLOCK, _BLOCK_NUMBERS // (n * d))
-        for block in (group[start : start + size] for start in range(0, len(group), size)):
+        if suits(options.family, n, d, options.k):
+            size = min(_BLOCK, -(-len(group) // (_CALLS * threads)))
+            blocks += [group[start : start + size] for start in range(0, len(group), size)]
+
+    def some_blocks(begin: int, end: int) -> None:
+        for block in blocks[begin:end]:
             began = time.perf_counter()
             same = all(isinstance(generators[i], (int, np.integer)) for i in block)
             next_ones = [following(check_seed(generators[i])) for i in (block[:1] if same else block)]
@@ -247,10 +251,13 @@ def _wholes(
             if len(seeds) < len(next_ones):
                 continue
             X = np.array([tasks[i].X for i in block])
-            for i, model in zip(block, whole_models(X, options, seeds, threads, began), strict=True):
+            for i, model in zip(block, whole_models(X, options, seeds, began), strict=True):
                 tasks[i] = tasks[i]._replace(tried=True)
                 if model is not None:
                     found[i] = _Fitted(model, None, [])
+
+    if blocks:
+        run_in_threads(some_blocks, (), len(blocks), threads)
     return found
 
 
@@ -264,7 +271,7 @@ def _each(
 ) -> Iterator[_Fitted]:
     """Yield the fits in order. If the caller stops early, those that have begun end after an iteration.
 
-    Some are known.
+    IN known: the fits that are made already, by the number of the data set
     """
     if known:
         others = [i for i in range(len(tasks)) if i not in known]

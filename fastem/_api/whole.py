@@ -41,7 +41,7 @@ def whole_fit(source: Source, options: Options[Any]) -> Mixture[FitReport] | Non
         return None
     if X is None or seed is None:
         return None
-    (model,) = whole_models(X, options, [seed], 1, began, source.feature_names)
+    (model,) = whole_models(X, options, [seed], began, source.feature_names)
     if model is not None:
         options.rng.spawn(1)  # so that the next fit by a generator has others
     return model
@@ -51,7 +51,6 @@ def whole_models(
     X: FloatArray,
     options: Options[Any],
     seeds: Sequence[np.random.SeedSequence],
-    n_threads: int | None,
     began: float,
     names: tuple[str, ...] | None = None,
 ) -> list[Mixture[FitReport] | None]:
@@ -60,7 +59,7 @@ def whole_models(
     if not plain.any():
         return [None] * len(X)
     drawn = [np.random.default_rng(seed) for seed in seeds]
-    found = whole_fits(X, options.family, options.k, options.limits.tol, drawn, n_threads)
+    found = whole_fits(X, options.family, options.k, options.limits.tol, drawn)
     passes = np.where(plain, found.passes, 0).tolist()
     elapsed = (time.perf_counter() - began) / len(X)
     histories, n = found.history.tolist(), X.shape[1]

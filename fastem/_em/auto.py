@@ -10,11 +10,13 @@ import numpy as np
 from fastem._em.clear import clear_start, quick_labels
 from fastem._em.geometries import geometries_of
 from fastem._em.labellings import (
+    MOST_RANDOM,
     are_clear,
     distinct,
     first_of_kinds,
     kinds_of,
     labellings,
+    most_random,
     nearest_known,
     random_labels,
     weights_of_dense,
@@ -49,9 +51,6 @@ _PER_PARAMETER = 4
 _LEAST_ROWS, _MOST_ROWS = 2048, 16384
 _SMALL_PART = 64
 _MOST_NUMBERS = 1 << 19  # of the sample (4 MB), of which there are several copies
-# If X has few rows, iterations cost little, and k-means alone often misses the best optimum. There are more
-# random starts the fewer multiply-adds a pass takes, and up to as many again where it takes an eighth.
-_MOST_EXTRA, _EXTRA_WORK, _AGAIN_WORK = 16, 1 << 19, 1 << 16
 # For up to so many components plain k-means, by which the start looks whether clusters are clear, tells as
 # much as k-means that breathes: see docs/explanation/algorithm.md. With more it often merges some.
 _FEW_CLUSTERS = 7
@@ -268,12 +267,12 @@ def _effort(n: int, m: int, work: int, starts: int, alone: bool) -> tuple[int, i
     there shall be no random starts beside the others, unless there are few rows.
     """
     if n <= _MOST_ROWS:
-        return sum(min(_MOST_EXTRA, most // (m * work)) for most in (_EXTRA_WORK, _AGAIN_WORK)), _HEAT
+        return most_random(m * work), _HEAT
     if alone:
         return 0, _HEAT
     iterations = min(_PASSES * n // m, _SHORT_PASSES * n * work // _OVERHEAD)
-    heat = min(max(_HEAT, iterations // (starts + _MOST_EXTRA)), _LONGEST_HEAT)
-    return min(max(0, iterations // heat - starts), _MOST_EXTRA), heat
+    heat = min(max(_HEAT, iterations // (starts + MOST_RANDOM)), _LONGEST_HEAT)
+    return min(max(0, iterations // heat - starts), MOST_RANDOM), heat
 
 
 def rows_to_draw(likelihood: Likelihood[P], least: int = _LEAST_ROWS, part: float = 0.5) -> int:

@@ -41,12 +41,15 @@ _WORTH_THREADS = 1 << 14
 _TILES_BYTES = 16 << 20
 # One in so many random labellings is of whitened rows. Of those of the diabetes data 22 % lead to the best
 # optimum of two full components, and 5 % of the others.
-_TURNS = 4
-# A dense spot has this share of the rows, and the place around it, spot included, has _WIDER times as many.
-# We compare the places around _SPOTS rows, in a sample of _SPOT_ROWS.
-_SPOT_SHARE = 0.03
-_WIDER = 4
-_SPOTS = 48
+TURNS = 4
+# If X has few rows, iterations cost little, and k-means alone often misses the best optimum. There are more
+# random labellings the fewer multiply-adds a pass takes, and up to as many again where it takes an eighth.
+MOST_RANDOM, _RANDOM_WORK, _AGAIN_WORK = 16, 1 << 19, 1 << 16
+# A dense spot has this share of the rows, and the place around it, spot included, has WIDER times as many.
+# We compare the places around SPOTS rows, in a sample of _SPOT_ROWS.
+SPOT_SHARE = 0.03
+WIDER = 4
+SPOTS = 96
 _SPOT_ROWS = 1024
 # Squared distances below this part of squared lengths are computed from gaps, as the others lose digits.
 _TIGHT = 1e-5
@@ -133,6 +136,11 @@ def weights_of_dense(points: FloatArray, weights: FloatArray, rng: np.random.Gen
     return np.where(reach <= np.quantile(reach[positive], 1 - _SPARSE_SHARE), weights, 0.0)
 
 
+def most_random(work: int) -> int:
+    """Return how many random labellings there are where X has few rows, of which a pass takes `work`."""
+    return sum(min(MOST_RANDOM, most // work) for most in (_RANDOM_WORK, _AGAIN_WORK))
+
+
 def random_labels(
     geometries: list[FloatArray],
     weights: FloatArray,
@@ -147,7 +155,7 @@ def random_labels(
     """
     if count == 0:
         return []
-    which, uniforms = (np.arange(count) % _TURNS + 1) // _TURNS, rng.random((count, k, 1))
+    which, uniforms = (np.arange(count) % TURNS + 1) // TURNS, rng.random((count, k, 1))
     seen = stacked(geometries[: 1 + which.max()])
     return [*labels_from_seeds(seen, which, weights, uniforms, 0, n_threads=n_threads)]
 
@@ -259,10 +267,10 @@ def _dense_spot(points: FloatArray, weights: FloatArray, rng: np.random.Generato
     rows = (
         positive if len(positive) <= _SPOT_ROWS else np.sort(rng.choice(positive, _SPOT_ROWS, replace=False))
     )
-    count = max(1, int(_SPOT_SHARE * len(rows)))
-    places = points[:, rng.permutation(rows)[:_SPOTS]]
+    count = max(1, int(SPOT_SHARE * len(rows)))
+    places = points[:, rng.permutation(rows)[:SPOTS]]
     cloud = points if len(rows) == points.shape[1] else points[:, rows]
-    near, wide = count - 1, min(_WIDER * count, len(rows)) - 1
+    near, wide = count - 1, min(WIDER * count, len(rows)) - 1
     # Squared distances, but for the lengths of places, which change no order.
     distances = times(-2 * places.T, cloud)
     distances += np.square(cloud).sum(axis=0)

@@ -38,7 +38,7 @@ _ALIKE = 1e-5
 # Ascents by one kernel. Ranks change late, so that few starts in a long heat find more than many in a short
 # one. With four that go on in place of five, 42 of 1,500 fits to 1,000 to 5,000 rows ended lower and 15
 # higher than with four heats; with five it is 29 and 21.
-_ASCENT_HEATS = ((10, 5, 3), (50, 1, 1000))
+ASCENT_HEATS = ((10, 5, 3), (50, 1, 1000))
 # These heats take the place of the ones above where a pass over the sample takes long, and there are no
 # random starts. Of 752 fits 161 ended lower, and 203 higher, than in a race of single passes from Python. If
 # heats have 5, 10 and 50 iterations, and one start in three goes on after the first, it is 213 and 156.
@@ -75,7 +75,7 @@ def best_ascent(
 
     If there are `many` of them, heats drop more, and if passes are short, a few go on with all rows.
     """
-    heats: Heats = _ASCENT_HEATS if long else _SHORT_HEATS
+    heats: Heats = ASCENT_HEATS if long else _SHORT_HEATS
     if many:
         heats = _LEADERS_HEATS if is_polished(likelihood, len(rows.X)) else _MANY_HEATS
     ended = raced(sample, rows, found, likelihood.source.n_threads, heats)

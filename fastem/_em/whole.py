@@ -11,19 +11,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem._em.labellings import SPOT_SHARE, SPOTS, TURNS, WIDER, most_random
 from fastem._em.objective import Likelihood
+from fastem._em.race import ASCENT_HEATS
+from fastem._families.ascents import STRETCH
 from fastem._families.base import Family
 from fastem._families.gaussian import Gaussian
 from fastem._families.layouts import GaussianParameters
 from fastem._families.reseed import LEAST_ROWS
 from fastem._families.rounding import RELATIVE_FLOOR, ROUNDING
 from fastem._families.steps import Before, Maximised, P
-from fastem._kernels._ascent import ascend_slots, lay_out, new_rows
+from fastem._kernels._ascent import ascend_slots, empty_tiles, lay_out, new_rows, products_of
 from fastem._kernels._ascent_mstep import Given, Scratch, State
 from fastem._kernels._direct_call import codes_of
 from fastem._kernels._kmeans import label_starts
-from fastem._kernels._layout import TILE_BYTES
-from fastem._kernels._parallel import run_in_threads
 from fastem._kernels._whole_fit import (
     RANDOM,
     SPOT,
@@ -46,19 +47,14 @@ _MOST_COMPONENTS, _MOST_FEATURES, _MOST_WORK = 7, 16, 1 << 17
 _ROWS_PER_FEATURE, _ROWS_PER_COMPONENT = 4, 8
 # Fits that need more passes than this may leap (see `_em.acceleration`), which Python knows.
 MOST_PASSES = 12
-# As in `_families.ascents`, `_em.labellings`, `_em.race` and `_em.auto`.
-_STRETCH = 16.0
-_SPOTS, _SPOT_SHARE, _WIDER = 48, 0.03, 4
-_HEATS = ((10, 5, 3), (50, 1, 1000))
-_FEATURES = 4  # of a tile are a multiple of so many
-_MOST_EXTRA, _EXTRA_WORK, _AGAIN_WORK, _TURNS = 16, 1 << 19, 1 << 16, 4
 # Rows that repeat so often may be masses (see `_em.masses`). Columns whose first rows are whole numbers or of
 # two values may have few values, of which there is a warning (see `_sources.few`).
 _REPEATED, _VERY_FIRST = 20, 4
 
-# The arrays of fits that no thread computes in, for the last shapes. To make them takes a tenth of a fit.
+# The arrays of fits that no thread computes in, for the last shapes: up to 5 MB each for each thread. To make
+# them takes a tenth of a fit.
 _spare: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-_MOST_SPARE = 8
+_MOST_SPARE = 2
 
 
 class _Shape(NamedTuple):
@@ -131,10 +127,9 @@ def whole_fits(
     k: int,
     tol: float,
     drawn: list[np.random.Generator],
-    n_threads: int | None,
 ) -> Found:
     """Fit each of the data sets X (B, n, d), with random numbers of its own or the same for all."""
-    return _found(X, family, k, drawn, n_threads, tol, MOST_PASSES)
+    return _found(X, family, k, drawn, tol, MOST_PASSES)
 
 
 def whole_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P] | None:
@@ -145,7 +140,7 @@ def whole_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximise
     X = small_rows(likelihood.source, family, k) if alone and not likelihood.hard else None
     if X is None or not are_plain(X)[0]:
         return None
-    found = _found(X, family, k, [rng], 1, 0.0, 0)
+    found = _found(X, family, k, [rng], 0.0, 0)
     if not found.passes[0]:
         return None
     parameters = family.from_user(parameters_of(found, family.name, 0), frame)
@@ -170,13 +165,11 @@ def _found(
     family: Any,
     k: int,
     drawn: list[np.random.Generator],
-    n_threads: int | None,
     tol: float,
     passes: int,
 ) -> Found:
     (b, n, d), work = X.shape, X.shape[1] * k * family.multiply_adds(X.shape[2])
-    extra = sum(min(_MOST_EXTRA, most // work) for most in (_EXTRA_WORK, _AGAIN_WORK))
-    shape = _Shape(n, d, k, family.name, int(RANDOM) + extra)
+    shape = _Shape(n, d, k, family.name, int(RANDOM) + most_random(work))
     uniforms, (m, columns) = _uniforms(shape, drawn), shape.covariances
     more = family.n_parameters(k + 1, d) - family.n_parameters(k, d)
     means, covariances = np.empty((b, k, d)), np.empty((b, m, d, columns))
@@ -184,19 +177,17 @@ def _found(
         np.zeros(b, np.int64), np.empty((b, k)), means, covariances, np.empty(b), np.empty((b, passes))
     )
 
-    def some_fits(first: int, end: int) -> None:
-        spare = _spare.setdefault((shape, tol), [])
-        try:
-            workspace = spare.pop()
-        except IndexError:  # threads have them all
-            workspace = _workspace(shape, tol, more)
-        fit_slots(X, uniforms, *workspace, found, first, end)
-        spare.append(workspace)
-        if len(_spare) > _MOST_SPARE:
-            _spare.clear()
-
-    if _codes() is not None:
-        run_in_threads(some_fits, (), b, n_threads)
+    if _codes() is None:
+        return found
+    spare = _spare.setdefault((shape, tol), [])
+    try:
+        workspace = spare.pop()
+    except IndexError:  # other threads have them all
+        workspace = _workspace(shape, tol, more)
+    fit_slots(X, uniforms, *workspace, found, 0, b)
+    spare.append(workspace)
+    if len(_spare) > _MOST_SPARE:
+        _spare.clear()
     return found
 
 
@@ -208,7 +199,7 @@ def _uniforms(shape: _Shape, drawn: list[np.random.Generator]) -> Uniforms:
         (fixed, k - 1, candidates),
         (2, k + 1, of_more),
         (starts, k, 1),
-        (_SPOTS,),
+        (SPOTS,),
     ]
     ends = [*accumulate(math.prod(size) for size in sizes)]
     numbers = np.array([rng.random(ends[-1]) for rng in drawn])
@@ -226,7 +217,7 @@ def _codes() -> Any:
     seen, ones, labels, uniforms = rows.seen, rows.weights[0], clusters.labels, np.empty((1, 1, 1))
     starts = seen, seen, ones, setup.which, uniforms, 0, labels, *clusters[2:], 0, 1
     laid = rows.points, ones, rows.order, 0, ascents.given.tiles
-    called = [(label_starts, starts), (lay_out, laid), (ascend_slots, (*ascents, 0, 1))]
+    called = [(label_starts, starts), (lay_out, laid), (ascend_slots, (*ascents[:-1], 0, 1))]
     return codes_of(called)
 
 
@@ -234,17 +225,17 @@ def _workspace(shape: _Shape, tol: float, more: int, known: bool = True) -> tupl
     """Return the arrays that the fits of a thread compute in."""
     (n, d, k, kind, s), (m, columns) = shape, shape.covariances
     isotropic = kind == "spherical"
-    products = 0 if m < k else 1 if isotropic else d * (columns + 1) // 2
-    near = max(1, int(_SPOT_SHARE * n))
-    which = ((np.arange(s) - RANDOM) % _TURNS + 1) // _TURNS * min(d - 1, 1)
+    products = products_of(d, columns, m < k, isotropic)
+    near = max(1, int(SPOT_SHARE * n))
+    which = ((np.arange(s) - RANDOM) % TURNS + 1) // TURNS * min(d - 1, 1)
     which[:RANDOM] = (0, 0, 1, 2, 3, 0)[: len(which)]
-    numbers = np.array([tol, more, isotropic, near, min(_WIDER * near, n), products], np.float64)
+    numbers = np.array([tol, more, isotropic, near, min(WIDER * near, n), products], np.float64)
     codes: Any = _codes() if known else None
-    setup = Setup(codes, numbers, np.array(_HEATS), which)
+    setup = Setup(codes, numbers, np.array(ASCENT_HEATS), which)
     order, labels, nearest = np.zeros(n, np.int64), np.zeros((s + 3, n), np.int64), np.empty(n, np.int32)
-    (ones, scratch), cloud = np.ones((2, 2, n)), np.zeros((5, d, n), np.float32)
+    ones, cloud = np.ones((3, n)), np.zeros((5, d, n), np.float32)
     about, matrices = np.zeros((5, d)), np.zeros((2, d, d))
-    rows = Cloud(np.empty((d, n)), cloud[:4], ones, scratch, order, about, matrices)
+    rows = Cloud(np.empty((d, n)), cloud[:4], ones[:2], ones[2], order, about, matrices)
     centres = np.empty((k + 1, d), np.float32), np.empty(k + 1), np.empty((k + 1, d))
     distances, cumulative = np.empty((3, n), np.float32), np.empty(n)
     clusters = Clusters(
@@ -258,11 +249,10 @@ def _workspace(shape: _Shape, tol: float, more: int, known: bool = True) -> tupl
         *centres,
     )
     floor, rounding = np.full(d, RELATIVE_FLOOR), ROUNDING * float(np.finfo(np.float64).eps)
-    limits = np.array([0, 0, LEAST_ROWS, rounding, isotropic, _STRETCH])
-    tiles = new_rows(-(-n // (TILE_BYTES // 8)), 1 - (-(1 + d + products) // _FEATURES) * _FEATURES)
-    given = Given(tiles, np.zeros((d, d) if m < k else (0, 0)), limits, floor, floor)
+    limits = np.array([0, 0, LEAST_ROWS, rounding, isotropic, STRETCH])
+    given = Given(empty_tiles(n, d, products), np.zeros((d, d) if m < k else (0, 0)), limits, floor, floor)
     lists = Lists(np.zeros((3, s), np.int64), np.zeros((k + 1, k + 1), np.int64), np.zeros((k + 1, k)))
-    _, _, *others = _ascents(given, 2, n, k + 1, d, 1 if m < k else k + 1, columns)
+    _, _, *others, _ = _ascents(given, 2, n, k + 1, d, 1 if m < k else k + 1, columns)
     return setup, rows, clusters, _ascents(given, s, n, k, d, m, columns), tuple(others), lists
 
 
@@ -270,7 +260,7 @@ def _ascents(given: Given, s: int, n: int, k: int, d: int, m: int, columns: int)
     sums = np.zeros((3, 1, k, given.tiles.shape[1] - 1))
     scratch = Scratch(new_rows(1, k), sums[0], sums[1], sums[2], np.empty((1, 2, d)))
     labels, states = np.zeros((s, n), np.int64), _states(s, k, d, m, columns)
-    return Ascents(given, np.zeros(1, np.int64), labels, states, np.zeros((s, 4)), scratch)
+    return Ascents(given, np.zeros(1, np.int64), labels, states, np.zeros((s, 4)), scratch, np.empty((d, d)))
 
 
 def _states(s: int, k: int, d: int, m: int, columns: int) -> State:

@@ -21,7 +21,7 @@ from fastem._typing import Array, FloatArray
 # Threads wake up later than so many numbers (rows x features x components x ascents x iterations) take.
 _WORTH_THREADS = 1 << 20
 # Steps are at most so many times as long as those of EM.
-_STRETCH = 16.0
+STRETCH = 16.0
 # The arrays of all ascents hold at most this many numbers (16 MB).
 _MOST_NUMBERS = 1 << 21
 
@@ -89,7 +89,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
         products = 0 if layout.shape(k, d)[0] < k else columns * (d + 1) // 2
         return max(s * k * d * columns, m * (1 + d + products)) <= _MOST_NUMBERS
 
-    def go_on(self, chosen: list[int], iterations: int, tol: float, stretch: float = _STRETCH) -> None:
+    def go_on(self, chosen: list[int], iterations: int, tol: float, stretch: float = STRETCH) -> None:
         limits, g, (_, k, d) = self._given.limits, len(chosen), self._states.means.shape
         limits[:2], limits[5] = (iterations, tol), stretch
         self._scratches.path[:] = 0.0  # an ascent that failed may have left NaN

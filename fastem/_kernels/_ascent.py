@@ -69,6 +69,17 @@ def new_rows(*shape: int) -> np.ndarray:
     return numbers[first : first + count // size].reshape(*shape, STRIDE_BYTES // size)
 
 
+def empty_tiles(m: int, d: int, products: int) -> np.ndarray:
+    """Tiles (T, 1 + F, stride) for m points of d coordinates and so many products."""
+    features = -(-(1 + d + products) // _BLOCK) * _BLOCK
+    return new_rows(-(-m // (TILE_BYTES // 8)), 1 + features)
+
+
+def products_of(d: int, columns: int, shared: bool, isotropic: bool) -> int:
+    """How many products a tile holds, if the covariances have so many columns C."""
+    return 0 if shared else 1 if isotropic else d * (columns + 1) // 2
+
+
 def tiles_of(
     points: np.ndarray, weights: np.ndarray, order: np.ndarray, columns: int, shared: bool, isotropic: bool
 ) -> np.ndarray:
@@ -76,10 +87,9 @@ def tiles_of(
 
     The covariances have so many columns C. The last tile is padded with points of weight 0.
     """
-    (d, m), rows = points.shape, TILE_BYTES // 8
-    products = 0 if shared else 1 if isotropic else d * (columns + 1) // 2
-    features = -(-(1 + d + products) // _BLOCK) * _BLOCK
-    tiles = new_rows(-(-m // rows), 1 + features)
+    d, m = points.shape
+    products = products_of(d, columns, shared, isotropic)
+    tiles = empty_tiles(m, d, products)
     lay_out(points, weights, order, products, tiles)
     return tiles
 

@@ -15,8 +15,9 @@ _HALF_LOG2_E = 0.5 / np.log(2.0)
 _LN2 = np.log(2.0)
 # Components whose responsibilities have at least this cosine may be equal (see `_em.saddles`).
 _EQUAL = np.float64(0.99)
-# As in `_em.loop`: the rounding errors of the mean log-likelihood, the error of that of an ascent, and the
-# part of tol below which its last gain counts.
+# The numbers of `_em.loop`, so that EM ends here as it does there: the mean log-likelihood is known up to so
+# many rounding errors of a log-density, that of an ascent has the second as its error, and the last gain of
+# an ascent counts if it is less than the third part of `tol`.
 _ROUNDINGS, _ROUGH, _LITTLE = np.float64(64.0), np.float64(1e-8), np.float64(0.02)
 _EPSILON = np.float64(2.0**-52)
 _ONE = np.int64(1)

@@ -55,7 +55,7 @@ class Cloud(NamedTuple):
     points: np.ndarray  # (d, n)
     seen: np.ndarray  # (4, d, n)
     weights: np.ndarray  # (2, n): ones; ones outside of a spot
-    scratch: np.ndarray  # (2, n)
+    scratch: np.ndarray  # (n,)
     order: np.ndarray  # (n,): rows of the same label side by side
     about: np.ndarray  # (5, d), see `_whole_rows`
     matrices: np.ndarray  # (2, d, d) scratch
@@ -201,8 +201,8 @@ def put_spot(setup, rows, uniforms, places, k, clusters):
     """OUT labels of the start SPOT: those of k-means, but the last one for the rows of a dense spot"""
     n, labels = rows.points.shape[1], clusters.labels
     near, wide = np.int64(setup.numbers[3]), np.int64(setup.numbers[4])
-    inside, outside = section(rows.scratch, _ZERO), section(rows.weights, _ONE)
-    find_spot(section(rows.seen, _ZERO), places, near, wide, outside, section(rows.scratch, _ONE), inside)
+    inside, outside = rows.scratch, section(rows.weights, _ONE)
+    find_spot(section(rows.seen, _ZERO), places, near, wide, outside, inside)
     for i in range(n):
         outside[i] = 1.0 - inside[i]
         labels[SPOT, i] = 0
@@ -219,10 +219,8 @@ def find_start(setup, rows, uniforms, u, clusters, ascents, more, lists):
     """Return the best ascent, which has gone on to its end, or -1."""
     codes, which, labels, starts = setup.codes, setup.which, clusters.labels, lists.starts
     k, ones, random = ascents.states.means.shape[1], section(rows.weights, _ZERO), section(uniforms.random, u)
-    squares, matrix, inverse = (
-        section(rows.scratch, _ZERO), section(rows.matrices, _ZERO), section(rows.matrices, _ONE)
-    )  # fmt: skip
-    geometries = see(rows.points, rows.about, rows.seen, squares, matrix, inverse)
+    matrix, inverse = section(rows.matrices, _ZERO), section(rows.matrices, _ONE)
+    geometries = see(rows.points, rows.about, rows.seen, rows.scratch, matrix, inverse)
     if geometries == 0:
         return -1
     end, few, most = geometries + 1, section(uniforms.seeds, u), labels.shape[0]
@@ -297,7 +295,7 @@ def fit_slots(X, uniforms, setup, rows, clusters, ascents, others, lists, found,
     others: labels, states, outcomes and scratches of ascents with a component more; the rest is scratch
     """
     (_, n, d), labels, outcomes = X.shape, others[0], others[2]
-    more = Ascents(ascents.given, ascents.chosen, labels, others[1], outcomes, others[3])
+    more = Ascents(ascents.given, ascents.chosen, labels, others[1], outcomes, others[3], ascents.matrix)
     for i in range(n):
         rows.weights[0, i] = 1.0
     for s in range(first, end):

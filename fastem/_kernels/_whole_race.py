@@ -11,8 +11,9 @@ from fastem._kernels._jit import kernel
 
 _LN2 = np.log(2.0)
 _ALIKE = np.float64(1e-5)  # as in `_em.race`
-# A covariance is sound if its least variance is so many times as large as the floor, see `GaussianAscents`.
-_DOMINATED, _NEAR = np.float64(3.0), np.float64(1e3)
+# A covariance is sound if its least variance is so many times the floor, as in `_families.singular`.
+# Where it has so few rows, it is no mass (see `_em.masses`).
+_DOMINATED, _NEAR, _FEW_ROWS = np.float64(3.0), np.float64(1e3), np.float64(15.0)
 _ZERO, _ONE = np.int64(0), np.int64(1)
 
 
@@ -25,6 +26,7 @@ class Ascents(NamedTuple):
     states: State
     outcomes: np.ndarray  # (S, 4)
     scratches: Scratch  # of one ascent
+    matrix: np.ndarray  # (d, d) scratch
 
 
 @kernel
@@ -65,29 +67,52 @@ def doubt(states, outcomes, start):
 
 
 @kernel
+def on_the_floor(ascents, start, g):
+    """Return whether a covariance is singular up to the floor of variances, in one direction at least."""
+    covariances, ratio, floor = (
+        ascents.states.covariances,
+        ascents.states.ratios[start, g],
+        ascents.given.floor,
+    )
+    (d, C), factor = covariances.shape[2:], ascents.matrix
+    if not ratio > _DOMINATED:
+        return True
+    if C == 1 or ratio > _NEAR:
+        return False
+    # All ratios of its eigenvalues are larger if what is left without so many floors is positive definite.
+    for i in range(d):
+        for j in range(i + 1):
+            left = covariances[start, g, i, j] - (_DOMINATED * floor[i] if j == i else 0.0)
+            for t in range(j):
+                left -= factor[i, t] * factor[j, t]
+            if j < i:
+                factor[i, j] = left / factor[j, j]
+            elif left > 0:
+                factor[i, i] = np.sqrt(left)
+            else:
+                return True
+    return False
+
+
+@kernel
 def singular(ascents, start):
-    """Return how many components may be singular, as they are near the floor of variances."""
-    whiteners, ratios = ascents.states.whiteners, ascents.states.ratios
-    (_, M, d, C), found = whiteners.shape, 0
+    """Return the largest weight of its singular components, or 0 if there is none."""
+    weights, M, largest = ascents.states.weights, ascents.states.ratios.shape[1], 0.0
     for g in range(M):
-        if ratios[start, g] > _NEAR:
-            continue
-        trace = 0.0
-        for i in range(d):
-            for j in range(C):
-                trace += whiteners[start, g, i, j] * whiteners[start, g, i, j] * ascents.given.floor[i]
-        if not (ratios[start, g] > _DOMINATED and 2 * _DOMINATED * trace < 1):
-            found += 1
-    return found
+        if on_the_floor(ascents, start, g):
+            weight = weights[start, g] if M > 1 else 1.0
+            largest = weight if weight > largest else largest
+    return largest
 
 
 @kernel
 def lead(ascents, count, most, lists):
     """Return how many of `count` ascents, those in lists[0], lead, or -1 if that is not plain. OUT lists[1]
 
-    These have ended apart. Of those that ended alike the first one counts. lists[2] is scratch.
+    These have ended apart, and none is singular. Of those that ended alike the first one counts. lists[2] is
+    scratch.
     """
-    outcomes, found, least = ascents.outcomes, 0, np.inf
+    outcomes, found, least, few = ascents.outcomes, 0, np.inf, _FEW_ROWS / ascents.labels.shape[1]
     for s in range(lists.shape[1]):
         lists[2, s] = 1
     for i in range(count):
@@ -101,16 +126,18 @@ def lead(ascents, count, most, lists):
         if best < 0:
             return found
         lists[2, best] = 1
-        unsound = singular(ascents, best) > 0
+        if outcomes[best, MEAN] < least and found == most:
+            return found
+        share = singular(ascents, best)
+        if share > few:  # Python tells whether it is a mass
+            return -1
+        if share > 0:
+            continue
         if outcomes[best, MEAN] < least:
-            if found == most:
-                return found
-            if unsound:  # Python tells what it is: a narrow cluster, a mass, or a few stray rows
-                return -1
             least = outcomes[best, MEAN] - _ALIKE
             lists[1, found] = best
             found += 1
-        elif not unsound and best < lists[1, found - 1]:
+        elif best < lists[1, found - 1]:
             lists[1, found - 1] = best
 
 

@@ -156,55 +156,97 @@ def direct(inverse, about):
 
 
 @kernel
-def smallest(numbers, count, wanted):
-    """Return the number that is in place `wanted` of the first `count`, in order. Reorders them."""
-    low, high = 0, count - 1
-    while low < high:
-        pivot, i, j = numbers[(low + high) // 2], low, high
-        while i <= j:
-            while numbers[i] < pivot:
-                i += 1
-            while numbers[j] > pivot:
-                j -= 1
-            if i <= j:
-                numbers[i], numbers[j] = numbers[j], numbers[i]
-                i += 1
-                j -= 1
-        if wanted <= j:
-            high = j
-        elif wanted >= i:
-            low = i
-        else:
-            return numbers[wanted]
-    return numbers[wanted]
+def count_within(numbers, limit):
+    """Return how many numbers are at most so large."""
+    count = 0
+    for i in range(numbers.shape[0]):
+        count += 1 if numbers[i] <= limit else 0
+    return count
 
 
 @kernel
-def find_spot(points, places, near, wide, distances, ordered, inside):
+def smallest(numbers, wanted, guess):
+    """Return the number, of numbers that are 0 or more, that `wanted` are at most as large as; guess > 0.
+
+    To count takes less time than to put them in order, as vectors of numbers are counted at once.
+    """
+    if count_within(numbers, 0.0) >= wanted:
+        return 0.0
+    low, high = 0.0, guess
+    count = count_within(numbers, high)
+    while count < wanted:
+        low, high = high, 2 * high
+        count = count_within(numbers, high)
+    while count > wanted:
+        middle = 0.5 * (low + high)
+        if not low < middle < high:
+            break
+        within = count_within(numbers, middle)
+        if within < wanted:
+            low = middle
+        else:
+            high, count = middle, within
+    largest = 0.0
+    for i in range(numbers.shape[0]):
+        if numbers[i] <= high and numbers[i] > largest:
+            largest = numbers[i]
+    return largest
+
+
+@kernel
+def compare(numbers, near, wide, best, guess):
+    """Return whether number `wide` is more than `best` times number `near`, and by what that is told.
+
+    Numbers are counted from the least one, and guess > 0. So many counts take less time than an order.
+    """
+    low, high, limit = 0.0, np.inf, guess
+    while low < limit < high:
+        inner, outer, wider = 0, 0, best * limit
+        for i in range(numbers.shape[0]):
+            inner += 1 if numbers[i] <= limit else 0
+            outer += 1 if numbers[i] <= wider else 0
+        if inner < near:
+            if outer >= wide:
+                return False, limit
+            low = limit
+        else:
+            if outer < wide:
+                return True, limit
+            high = limit
+        limit = 2 * low if high == np.inf else 0.5 * (low + high)
+    return False, guess
+
+
+@kernel
+def measure(points, row, distances):
+    """OUT distances (n,): squared, of points (d, n) from one of them"""
+    d, n = points.shape
+    for i in range(n):
+        distances[i] = 0.0
+    for j in range(d):
+        place = points[j, row]
+        for i in range(n):
+            gap = points[j, i] - place
+            distances[i] += gap * gap
+
+
+@kernel
+def find_spot(points, places, near, wide, distances, inside):
     """OUT inside (n,): 1 for the rows of the place, of those around some rows, that is densest
 
     A place has the `near` nearest rows. It is compared with that of the `wide` nearest. Uniforms tell the
-    `places`. distances and ordered (n,) are scratch.
+    `places`. distances (n,) are scratch.
     """
-    (d, n), best, densest = points.shape, -1.0, 0
-    for p in range(places.shape[0] + 1):
-        row = np.int64(places[p] * n) if p < places.shape[0] else densest
+    n, best, densest, within, guess = points.shape[1], 0.0, 0, 0.0, 1.0
+    for p in range(places.shape[0]):
+        row = np.int64(places[p] * n)
         row = row if row < n else n - 1
-        for i in range(n):
-            distances[i] = 0.0
-        for j in range(d):
-            place = points[j, row]
-            for i in range(n):
-                gap = points[j, i] - place
-                distances[i] += gap * gap
-        for i in range(n):
-            ordered[i] = distances[i]
-        around = smallest(ordered, n, wide - 1)
-        reach = smallest(ordered, wide, near - 1)
-        if p < places.shape[0]:
-            ratio = around / reach if reach > 0 else 0.0
-            if ratio > best:
-                best, densest = ratio, row
-        else:
-            for i in range(n):
-                inside[i] = 1.0 if distances[i] <= reach else 0.0
+        measure(points, row, distances)
+        denser, guess = compare(distances, near, wide, best, guess)
+        if denser:
+            reach = smallest(distances, near, guess)
+            if reach > 0:
+                best, densest, within = smallest(distances, wide, 2 * reach) / reach, row, reach
+    measure(points, densest, distances)
+    for i in range(n):
+        inside[i] = 1.0 if distances[i] <= within else 0.0
