@@ -184,7 +184,7 @@ def _found(
         workspace = spare.pop()
     except IndexError:  # other threads have them all
         workspace = _workspace(shape, tol, more)
-    fit_slots(X, uniforms, *workspace, found, 0, b)
+    fit_slots(X, uniforms, *workspace, found)
     spare.append(workspace)
     if len(_spare) > _MOST_SPARE:
         _spare.clear()

@@ -289,16 +289,16 @@ def tell(s, about, states, best, found):
 
 
 @plain_kernel
-def fit_slots(X, uniforms, setup, rows, clusters, ascents, others, lists, found, first, end):
-    """Serial: the fits of the data sets from `first` to `end` of X (B, n, d). OUT found
+def fit_slots(X, uniforms, setup, rows, clusters, ascents, others, lists, found):
+    """Serial: the fits of the data sets X (B, n, d). OUT found
 
     others: labels, states, outcomes and scratches of ascents with a component more; the rest is scratch
     """
-    (_, n, d), labels, outcomes = X.shape, others[0], others[2]
+    (B, n, d), labels, outcomes = X.shape, others[0], others[2]
     more = Ascents(ascents.given, ascents.chosen, labels, others[1], outcomes, others[3], ascents.matrix)
     for i in range(n):
         rows.weights[0, i] = 1.0
-    for s in range(first, end):
+    for s in range(B):
         found.passes[s] = 0
         if not standardise(section(X, s), setup.numbers[2] > 0, rows.about, rows.points):
             continue

@@ -166,9 +166,9 @@ def count_within(numbers, limit):
 
 @kernel
 def smallest(numbers, wanted, guess):
-    """Return the number, of numbers that are 0 or more, that `wanted` are at most as large as; guess > 0.
+    """Return the least of the numbers (n,), all 0 or more, that `wanted` of them do not exceed. IN guess > 0
 
-    To count takes less time than to put them in order, as vectors of numbers are counted at once.
+    To count them for some limits takes less time than to put them in order.
     """
     if count_within(numbers, 0.0) >= wanted:
         return 0.0
@@ -195,9 +195,9 @@ def smallest(numbers, wanted, guess):
 
 @kernel
 def compare(numbers, near, wide, best, guess):
-    """Return whether number `wide` is more than `best` times number `near`, and by what that is told.
+    """Return whether the number in place `wide` is more than `best` times that in place `near`.
 
-    Numbers are counted from the least one, and guess > 0. So many counts take less time than an order.
+    Also return the limit at which counts told it. Places are those of the order, from 1. IN guess > 0
     """
     low, high, limit = 0.0, np.inf, guess
     while low < limit < high:
