@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import fastem
+from fastem._api import many
 
 
 def clusters(n: int, seed: int, d: int = 2) -> np.ndarray:
@@ -146,6 +147,23 @@ def test_an_error_ends_the_fits_that_are_running():
     sets = [np.full_like(rows, np.nan), rows, rows]
     with pytest.raises(ValueError, match="NaN"):
         fastem.fit_many(sets, 2, tol=0, max_iter=10**8, init="random", rng=0, n_threads=2)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_error_of_an_early_data_set_ends_the_others(monkeypatch, n_threads):
+    sets = [np.random.default_rng(seed).normal(size=(100, 2)) for seed in range(2000)]
+    sets[1][3] = np.nan
+    calls, whole_models = [], many.whole_models
+
+    def counted(X, *arguments):
+        calls.append(len(X))
+        return whole_models(X, *arguments)
+
+    monkeypatch.setattr(many, "whole_models", counted)
+    with pytest.raises(ValueError, match="NaN") as told:
+        fastem.fit_many(sets, 2, rng=0, n_threads=n_threads)
+    assert "data set 1" in told.value.__notes__[0]
+    assert sum(calls) <= (32 if n_threads == 1 else 1000)
 
 
 def test_no_data_sets():

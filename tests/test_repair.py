@@ -9,7 +9,8 @@ from fastem import FitStatus
 from fastem._families.floor import clear_total
 from fastem._families.frame import Frame, Moments
 from fastem._families.layouts import Diag, Full, GaussianParameters, Spherical
-from fastem._families.matrices import cholesky, invert_lower, symmetric
+from fastem._families.matrices import cholesky, diagonals, invert_lower, symmetric
+from fastem._families.singular import _bound
 
 pytestmark = pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 
@@ -317,3 +318,30 @@ def test_the_lower_triangle_tells_symmetric_matrices(shape):
     expected = np.tril(matrices) + np.swapaxes(np.tril(matrices, -1), -1, -2)
     np.testing.assert_array_equal(symmetric(matrices), expected)
     np.testing.assert_array_equal(symmetric(np.repeat(matrices, 2, axis=-1)[..., ::2]), expected)
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_a_component_on_a_steep_line_is_told_in_any_order_of_the_columns(order):
+    rng = np.random.default_rng(1)
+    X, along = rng.normal(size=(200, 2)), rng.normal(size=24)
+    X[:24] = np.column_stack([0.06 * along, 6 * along])  # each varies a lot given the one before it
+    X = X[:, order]
+    for options in ({}, {"sample_weight": np.ones(200)}):
+        with pytest.warns(fastem.FitWarning, match="MASS"):
+            assert fastem.fit(X, 2, rng=0, **options).report.status is FitStatus.DEGENERATE
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 20])
+def test_no_eigenvalue_is_less_than_its_bound(d):
+    rng = np.random.default_rng(d)
+    roots = rng.normal(size=(300, d, d)) * np.exp(4 * rng.normal(size=(300, d, 1)))
+    roots[::2] += 10 * np.outer(np.ones(d), rng.normal(size=d))
+    covariances = roots @ roots.transpose(0, 2, 1)
+    least = np.exp(rng.normal(size=(300, d)))
+    scaled = covariances / np.sqrt(least[:, :, None] * least[:, None])
+    pivots, eigenvalues = np.square(diagonals(cholesky(covariances))), np.linalg.eigvalsh(scaled)
+    bound, rounding = _bound(pivots, diagonals(covariances), least), 1e-13 * eigenvalues[:, -1]
+    known = np.isfinite(bound)
+    assert known.mean() > 0.4
+    assert (bound <= 1.001 * eigenvalues[:, 0] + rounding)[known].all()
+    assert _bound(np.ones((1, d)), np.ones((1, d)), np.ones((1, d)))[0] == pytest.approx(1 / np.e)

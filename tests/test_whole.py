@@ -129,7 +129,7 @@ def test_what_is_not_plain_is_not_found(kind):
     assert not found.passes.any()
     if kind == "full":
         found = whole.whole_fits(flat[None], GAUSSIANS[kind], 2, 1e-4, [np.random.default_rng(0)])
-        assert not found.passes.any()
+        assert found.passes[0] == -1  # and labels that lead to the mass
         with pytest.warns(fastem.FitWarning, match="MASS"):
             assert fastem.fit(flat, 2, rng=0).report.status is FitStatus.DEGENERATE
 
@@ -171,3 +171,21 @@ def test_ascents_to_a_few_stray_rows_do_not_end_a_race(kind):
     sets = np.array([clusters(200, 2, 3, 1, seed) for seed in range(100)])
     found = whole.whole_fits(sets, GAUSSIANS[kind], 3, 1e-4, [np.random.default_rng(0)])
     assert (found.passes > 0).mean() >= 0.98
+
+
+@compiled_only
+def test_a_mass_that_the_kernel_meets_is_found():
+    rng = np.random.default_rng([0, 3, 2, 120, 24])
+    X = (2 * rng.normal(size=(2, 3)))[rng.integers(2, size=120)] + rng.normal(size=(120, 3))
+    X[:24, 0] = X[0, 0]
+    seeds = [np.random.SeedSequence(seed).spawn(1)[0] for seed in range(60)]
+    found = whole.whole_fits(
+        np.array([X] * 60), GAUSSIANS["full"], 2, 1e-4, [*map(np.random.default_rng, seeds)]
+    )
+    met, told = found.passes == -1, 0
+    assert met.sum() >= 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastem.FitWarning)
+        for seed in np.flatnonzero(met).tolist():
+            told += fastem.fit(X, 2, rng=seed).report.status is FitStatus.DEGENERATE
+    assert told >= met.sum() - 1

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import reprlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from threading import Event
-from typing import Any, Literal, NamedTuple, Unpack
+from typing import Any, Literal, NamedTuple, TypeVar, Unpack
 
 import numpy as np
 
@@ -23,7 +25,6 @@ from fastem._api.translations import advised, unknown_argument
 from fastem._api.whole import are_whole, following, whole_models
 from fastem._checks import check_bool, check_one_of, check_rng, check_seed
 from fastem._em.whole import suits
-from fastem._kernels._parallel import run_in_threads
 from fastem._kernels._threads import threads_allowed
 from fastem._report import FitReport, FitWarning, WarningCause, collected_warnings, warn
 from fastem._sources.checks import check_n_threads
@@ -36,6 +37,9 @@ _WORTH_THREADS = 1 << 14
 # Data sets of one size that one call of a kernel fits, and calls for each thread. Python makes their models
 # while the kernel computes in other threads.
 _BLOCK, _CALLS = 32, 4
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @advised()
@@ -119,9 +123,9 @@ def fit_many(
     tasks = _tasks(datasets, groups, about)
     generators = _generators(rng, len(tasks))
     found: list[_Fitted] = []
-    with counting_bar(progress, len(tasks), "EM") as advance:
-        known = _wholes(one, tasks, generators, threads)
-        for task, fitted in zip(tasks, _each(one, tasks, generators, threads, k, known), strict=True):
+    fits = closing(_fits(one, tasks, generators, threads, k))
+    with counting_bar(progress, len(tasks), "EM") as advance, fits as each:
+        for task, fitted in zip(tasks, each, strict=True):
             if fitted.error is not None and not keep:
                 fitted.error.add_note(f"This is the error of {task.name}. on_error='keep' keeps such errors.")
                 raise fitted.error
@@ -224,14 +228,38 @@ def _fitted(
             return _Fitted(None, error, warnings)
 
 
-def _wholes(
-    one: partial[_Fitted], tasks: list[_Task], generators: list[Any], threads: int
-) -> dict[int, _Fitted]:
-    """Return the fits that one kernel makes as a whole, by the number of the data set. Mark what it tried."""
-    options, found = one.keywords["options"], dict[int, _Fitted]()
-    if not are_whole(options, one.keywords["init"]) or one.keywords["reading"]["columns"] is not None:
+def _fits(
+    one: partial[_Fitted], tasks: list[_Task], generators: list[Any], threads: int, k: int
+) -> Generator[_Fitted, None, None]:
+    """Yield the fits in order. If the caller stops early, those that have begun end after an iteration."""
+    blocks = _blocks(one, tasks, threads)
+    in_blocks = {i for block in blocks for i in block}
+    parts = sorted([*blocks, *([i] for i in range(len(tasks)) if i not in in_blocks)])
+    ended, made = Event(), dict[int, _Fitted]()
+
+    def fitted(part: list[int]) -> dict[int, _Fitted]:
+        whole = part[0] in in_blocks
+        found = _whole(one, tasks, generators, part) if whole else {}
+        for i in part:
+            if i not in found and not ended.is_set():
+                found[i] = one(tasks[i]._replace(tried=whole), generators[i], ended.is_set)
         return found
-    alike: dict[tuple[int, ...], list[int]] = {}
+
+    sizes = [np.prod(np.shape(task.X)) if hasattr(task.X, "shape") else np.inf for task in tasks]
+    if not blocks and sizes and np.median(sizes) * k < _WORTH_THREADS:
+        threads = 1
+    results = _in_threads(fitted, parts, threads, ended)
+    for i in range(len(tasks)):
+        while i not in made:
+            made |= next(results)
+        yield made.pop(i)
+
+
+def _blocks(one: partial[_Fitted], tasks: list[_Task], threads: int) -> list[list[int]]:
+    """Return the numbers of the data sets that calls of one kernel fit as a whole."""
+    options, alike = one.keywords["options"], dict[tuple[int, ...], list[int]]()
+    if not are_whole(options, one.keywords["init"]) or one.keywords["reading"]["columns"] is not None:
+        return []
     for i, (X, about) in enumerate((task.X, task.about) for task in tasks):
         bare = all(value is None for value in about.values())
         if type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2 and bare:
@@ -241,54 +269,37 @@ def _wholes(
         if suits(options.family, n, d, options.k):
             size = min(_BLOCK, -(-len(group) // (_CALLS * threads)))
             blocks += [group[start : start + size] for start in range(0, len(group), size)]
-
-    def some_blocks(begin: int, end: int) -> None:
-        for block in blocks[begin:end]:
-            began = time.perf_counter()
-            same = all(isinstance(generators[i], (int, np.integer)) for i in block)
-            next_ones = [following(check_seed(generators[i])) for i in (block[:1] if same else block)]
-            seeds = [seed for seed in next_ones if seed is not None]
-            if len(seeds) < len(next_ones):
-                continue
-            X = np.array([tasks[i].X for i in block])
-            for i, model in zip(block, whole_models(X, options, seeds, began), strict=True):
-                tasks[i] = tasks[i]._replace(tried=True)
-                if model is not None:
-                    found[i] = _Fitted(model, None, [])
-
-    if blocks:
-        run_in_threads(some_blocks, (), len(blocks), threads)
-    return found
+    return blocks
 
 
-def _each(
-    one: Callable[..., _Fitted],
-    tasks: list[_Task],
-    generators: list[Any],
-    threads: int,
-    k: int,
-    known: dict[int, _Fitted],
-) -> Iterator[_Fitted]:
-    """Yield the fits in order. If the caller stops early, those that have begun end after an iteration.
+def _whole(
+    one: partial[_Fitted], tasks: list[_Task], generators: list[Any], block: list[int]
+) -> dict[int, _Fitted]:
+    """Return the fits that one kernel makes as a whole, by the number of the data set."""
+    began = time.perf_counter()
+    same = all(isinstance(generators[i], (int, np.integer)) for i in block)
+    next_ones = [following(check_seed(generators[i])) for i in (block[:1] if same else block)]
+    seeds = [seed for seed in next_ones if seed is not None]
+    if len(seeds) < len(next_ones):
+        return {}
+    X = np.array([tasks[i].X for i in block])
+    models = whole_models(X, one.keywords["options"], seeds, began)
+    return {i: _Fitted(model, None, []) for i, model in zip(block, models, strict=True) if model is not None}
 
-    IN known: the fits that are made already, by the number of the data set
-    """
-    if known:
-        others = [i for i in range(len(tasks)) if i not in known]
-        rest = _each(one, [tasks[i] for i in others], [generators[i] for i in others], threads, k, {})
-        yield from (known[i] if i in known else next(rest) for i in range(len(tasks)))
+
+def _in_threads(
+    call: Callable[[T], R], items: Sequence[T], threads: int, ended: Event
+) -> Generator[R, None, None]:
+    """Yield the results of calls in order. If the caller stops early, `ended` is set, and no more begin."""
+    workers = min(threads, len(items))
+    if workers < 2:
+        yield from map(call, items)
         return
-    sizes = [np.prod(np.shape(task.X)) if hasattr(task.X, "shape") else np.inf for task in tasks]
-    workers = min(threads, len(tasks))
-    if workers < 2 or np.median(sizes) * k < _WORTH_THREADS:
-        yield from map(one, tasks, generators)
-        return
-    ended = Event()
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(one, *pair, ended.is_set) for pair in zip(tasks, generators, strict=True)]
+        futures = deque(pool.submit(call, item) for item in items)
         try:
-            for future in futures:
-                yield future.result()
+            while futures:
+                yield futures.popleft().result()
         finally:
             ended.set()
             pool.shutdown(cancel_futures=True)

@@ -60,7 +60,7 @@ def whole_models(
         return [None] * len(X)
     drawn = [np.random.default_rng(seed) for seed in seeds]
     found = whole_fits(X, options.family, options.k, options.limits.tol, drawn)
-    passes = np.where(plain, found.passes, 0).tolist()
+    passes = np.where(plain, np.maximum(found.passes, 0), 0).tolist()
     elapsed = (time.perf_counter() - began) / len(X)
     histories, n = found.history.tolist(), X.shape[1]
     family = options.family.with_missing() if options.missing else options.family  # of rows to come

@@ -114,13 +114,13 @@ def partial_start(
 
 
 def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: int = 0) -> Maximised[P]:
-    start = whole_start(likelihood, rng) if restart == 0 else None
+    start, to_masses = whole_start(likelihood, rng) if restart == 0 else (None, [])
     if start is not None:
         return start
     drawn = draw(likelihood, rows_to_draw(likelihood), rng)
     source, k = likelihood.source, likelihood.k
     seen: list[Array] = []
-    if restart == 0 and _may_be_clear(likelihood, drawn):
+    if restart == 0 and not to_masses and _may_be_clear(likelihood, drawn):
         seen = quick_labels(drawn.geometries, drawn.weights, k, rng, source.n_threads)
     if seen:
         kinds = kinds_of(seen, k)
@@ -132,6 +132,7 @@ def _best_of_many(likelihood: Likelihood[P], rng: np.random.Generator, restart: 
     clear = source.n_positive > _MOST_ROWS and are_clear(found[: len(drawn.geometries) - 1], k)
     if not seen:
         found = distinct(found, k)
+    found += to_masses
     bare: list[Array] = []
     if likelihood.family.box is not None:
         dense = weights_of_dense(drawn.geometries[0], drawn.weights, rng)

@@ -13,7 +13,7 @@ from fastem._em.geometries import stacked
 from fastem._em.labellings import random_labels
 from fastem._em.masses import repeated_rows
 from fastem._em.objective import Likelihood
-from fastem._em.race import DOUBT, ascents_of, points_of
+from fastem._em.race import ascents_of, points_of
 from fastem._families.base import Ascents
 from fastem._families.steps import Maximised, P
 from fastem._kernels._kmeans import labels_from_seeds
@@ -32,9 +32,10 @@ _SEEDS = 2  # of k-means in the first geometry
 # Random starts that must not end higher, if a pass takes so few multiply-adds.
 _RANDOM, _RANDOM_WORK = 4, 1 << 17
 _HEAT, _REST, _TOL = 20, 150, 1e-6
-# An ascent whose rows are in more doubt than `_HOPELESS` after `_FIRST` iterations is given up. Of 65 ascents
-# that ended below `DOUBT` after `_HEAT` iterations, none would have been.
-_FIRST, _HOPELESS = 5, 1.0
+# Clusters are clear where the mean entropy of responsibilities is below this part of the least weight. Two
+# components that share a cluster add half of the weight of both to it, or more. An ascent that has more than
+# `_HOPELESS` after `_FIRST` iterations is given up.
+_DOUBT, _FIRST, _HOPELESS = 0.5, 5, 1.0
 # One component more gains at most so much for each of its parameters where rows are Gaussian.
 _GAIN = 3.0
 _ALIKE = 1e-5  # as in `race`
@@ -70,7 +71,7 @@ def clear_start(
         return None
     ascents.go_on([0], _HEAT - _FIRST, _TOL)
     reached = ascents.objective(0)
-    if reached is None or ascents.doubt(0) > DOUBT or ascents.singular(0):
+    if reached is None or ascents.doubt(0) > _DOUBT or ascents.singular(0):
         return None
     if others:
         ascents.go_on([*range(1, len(others) + 1)], _HEAT, _TOL)
@@ -115,7 +116,7 @@ def _more_clusters(
         return True
     limit = reached + _GAIN * parameters / len(own)
     ended = [(value, start) for start in range(_SEEDS) if (value := more.objective(start)) is not None]
-    return any(value > limit or more.doubt(start) < DOUBT for value, start in ended)
+    return any(value > limit or more.doubt(start) < _DOUBT for value, start in ended)
 
 
 def _rows_for(k: int) -> int:

@@ -56,8 +56,8 @@ _FINEST = float(np.finfo(np.float64).eps)
 _WORTH_POLISH = 1 << 22
 _REST = 150
 # Each row is all but certain of its component where the mean entropy of responsibilities is below this part
-# of the least weight. Two components that share a cluster add about half of the weight of both to it.
-DOUBT = 0.2
+# of the least weight.
+_DOUBT = 0.2
 # The heats of a rough family, and how many labellings each of them leaves, in the same way. Some models of
 # mclust find their best optimum from labellings that are ahead early, and some from those ahead late.
 ROUGH_HEATS = ((3, 10, 4), (20, 20, 2))
@@ -99,7 +99,7 @@ def polished(
     iterations.
     """
     source, best = likelihood.source, leaders[0]
-    if is_polished(likelihood, m) and (len(leaders) > 1 or ascents.doubt(best) > DOUBT):
+    if is_polished(likelihood, m) and (len(leaders) > 1 or ascents.doubt(best) > _DOUBT):
         rows = source.sample(source.n_samples, np.random.default_rng(0))
         moved, first = ascents.moved(leaders, points_of(likelihood, rows), rows.weights), 0
         if len(leaders) > 1:

@@ -132,20 +132,25 @@ def whole_fits(
     return _found(X, family, k, drawn, tol, MOST_PASSES)
 
 
-def whole_start(likelihood: Likelihood[P], rng: np.random.Generator) -> Maximised[P] | None:
-    """Return where the best ascent of a whole fit ends, or None if the fit is not small and plain."""
+def whole_start(
+    likelihood: Likelihood[P], rng: np.random.Generator
+) -> tuple[Maximised[P] | None, list[Array]]:
+    """Return where the best ascent of a whole fit ends, or None if the fit is not small and plain.
+
+    Also return the labels (n,) from which an ascent may lead to a mass, if there are such.
+    """
     k, frame = likelihood.k, likelihood.frame
     family: Any = likelihood.family
     alone = likelihood.reg_covar is None and likelihood.prior is None and likelihood.fixed is None
     X = small_rows(likelihood.source, family, k) if alone and not likelihood.hard else None
     if X is None or not are_plain(X)[0]:
-        return None
+        return None, []
     found = _found(X, family, k, [rng], 0.0, 0)
-    if not found.passes[0]:
-        return None
+    if found.passes[0] < 1:
+        return None, [*found.labels[found.passes < 0]]
     parameters = family.from_user(parameters_of(found, family.name, 0), frame)
     before = Before(X.shape[1], float(found.before[0]) - family.log_constant(frame))
-    return Maximised(parameters, [], [], [], before=before)
+    return Maximised(parameters, [], [], [], before=before), []
 
 
 def parameters_of(found: Found, kind: str, s: int) -> GaussianParameters:
@@ -173,9 +178,8 @@ def _found(
     uniforms, (m, columns) = _uniforms(shape, drawn), shape.covariances
     more = family.n_parameters(k + 1, d) - family.n_parameters(k, d)
     means, covariances = np.empty((b, k, d)), np.empty((b, m, d, columns))
-    found = Found(
-        np.zeros(b, np.int64), np.empty((b, k)), means, covariances, np.empty(b), np.empty((b, passes))
-    )
+    (made, labels), history = (np.zeros(b, np.int64), np.zeros((b, n), np.int64)), np.empty((b, passes))
+    found = Found(made, labels, np.empty((b, k)), means, covariances, np.empty(b), history)
 
     if _codes() is None:
         return found

@@ -69,7 +69,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
         (shares, constants), means = np.zeros((2, s, k)), np.zeros((s, k, d))
         covariances, whiteners = np.zeros((2, s, m, d, columns))
         self._states = State(shares, means, covariances, whiteners, constants, np.zeros((s, m)))
-        self._outcomes = np.zeros((s, 4))
+        self._outcomes, self._sound = np.zeros((s, 4)), [False] * s
         sums = np.zeros((3, s, k, self._given.tiles.shape[1] - 1))
         self._scratches = Scratch(new_rows(s, k), sums[0], sums[1], sums[2], np.empty((s, 2, d)))
 
@@ -99,7 +99,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
         run_in_threads(ascend_slots, arguments, g, self._n_threads if numbers > _WORTH_THREADS else 1)
         # Lists, since to take one number from an array takes ten times as long.
         self._ended = self._outcomes.tolist()
-        self._least_ratios = self._states.ratios.min(axis=1).tolist()
+        self._sound = self._are_sound().tolist()
 
     def moved(self, starts: list[int], points: FloatArray, weights: FloatArray) -> "GaussianAscents":
         (_, k, _), unused = self._states.means.shape, np.zeros((len(starts), len(weights)), np.int64)
@@ -129,25 +129,19 @@ class GaussianAscents(Ascents[GaussianParameters]):
         return doubt
 
     def singular(self, start: int) -> list[int]:
-        least = self._least_ratios[start]  # which costs little to see
-        if least > NEAR or (least > DOMINATED and self._is_round(start)):
-            return []
-        return self.parameters(start).floored
+        return [] if self._sound[start] else self.parameters(start).floored
 
-    def _is_round(self, start: int) -> bool:
-        """Return whether full matrices are certain not to be on the floor, by their whiteners.
-
-        The trace of the inverse of a covariance, in units of least variances, bounds its least eigenvalue,
-        and so all ratios that `repair` finds. Rounding errors do not double it.
-        """
+    def _are_sound(self) -> Array:
+        """Return for which starts no covariance is near the floor, by what costs little to see (S,)."""
+        least = self._states.ratios.min(axis=1)
         if not self._layout.matrices:
-            return False
-        variances = diagonals(self._states.covariances[start])
-        least = np.maximum(self._given.added, noise(variances, self._precision, self._variance))
-        traces = np.einsum(
-            "kij,kij,kj->k", self._states.whiteners[start], self._states.whiteners[start], least
-        )
-        return bool((2 * DOMINATED * traces < 1).all())
+            return np.asarray(least > NEAR)
+        # The trace of the inverse of a covariance, in units of least variances, bounds its least eigenvalue,
+        # and so all ratios that `repair` finds. Rounding errors do not double it.
+        variances, whiteners = diagonals(self._states.covariances), self._states.whiteners
+        floors = np.maximum(self._given.added, noise(variances, self._precision, self._variance))
+        traces = np.einsum("skij,skij,skj->sk", whiteners, whiteners, floors).max(axis=1)
+        return np.asarray((least > DOMINATED) & (2 * DOMINATED * traces < 1))
 
     def parameters(self, start: int) -> Maximised[GaussianParameters]:
         weights, means, covariances = (
@@ -164,7 +158,7 @@ class GaussianAscents(Ascents[GaussianParameters]):
         # The kernel has repaired some. Of what is added beyond the floor its ratios know nothing.
         ratios, beyond = self._states.ratios[start], bool((self._given.added > self._given.floor).any())
         floored = ~(ratios > (LEAST_RATIO if beyond else DOMINATED))
-        if (self._layout.matrices or beyond) and not (ratios > NEAR).all():
+        if not self._sound[start] if self._layout.matrices else beyond and not (ratios > NEAR).all():
             floored |= repair(self._layout, covariances, self._given.added, self._variance, self._precision)
         on_the_floor = [int(component) for component in np.flatnonzero(floored)]
         ended = GaussianParameters(weights, means, covariances)

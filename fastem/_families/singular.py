@@ -13,8 +13,8 @@ from fastem._typing import Array, FloatArray
 # floors, the floor was not enough.
 LEAST_RATIO = 0.5
 # We compute eigenvalues only if the variance of a feature, given the features before it, is at most this many
-# floors.
-NEAR = 1e3
+# floors, or if it is not certain that they are larger than the second number.
+NEAR, _CERTAIN = 1e3, 10.0
 
 
 class Stored(NamedTuple):
@@ -60,7 +60,7 @@ def spread_of(
     least = np.maximum(amount, unknown)
     if repaired is not None:
         least[repaired] = np.maximum(least[repaired], RELATIVE_FLOOR * variance)
-    ratios, clear = _ratios(layout, covariances, pivots, least)
+    ratios, clear = _ratios(layout, covariances, pivots, variances, least)
     return Spread(amount, pivots, variances, unknown, least, ratios, clear, factors)
 
 
@@ -87,7 +87,7 @@ def dominated(
     if len(covariances) < len(distances):
         distances = weights @ distances / weights.sum()
     rounded = np.maximum(spread.unknown, stored_noise(squares + distances, stored.precision))
-    lost = _some_below(_ratios(layout, covariances, spread.pivots, rounded)[0], DOMINATED)
+    lost = _some_below(_ratios(layout, covariances, spread.pivots, spread.variances, rounded)[0], DOMINATED)
     return lost if floored is None else floored | lost
 
 
@@ -102,7 +102,8 @@ def _narrow(layout: Layout, covariances: FloatArray, spread: Spread, variance: F
         return _some_below(spread.ratios, DOMINATED)
     own = covariances - layout.diagonal(beyond[None])
     least = np.minimum(spread.least, np.maximum(floor, spread.unknown))
-    return _some_below(_ratios(layout, own, layout.pivots(own, len(floor)), least)[0], DOMINATED)
+    pivots, variances = layout.pivots(own, len(floor)), layout.variances(own, len(floor))
+    return _some_below(_ratios(layout, own, pivots, variances, least)[0], DOMINATED)
 
 
 def repair(
@@ -125,7 +126,7 @@ def mend(layout: Layout, covariances: FloatArray, ratios: FloatArray, variance: 
 
 
 def _ratios(
-    layout: Layout, covariances: FloatArray, pivots: FloatArray, least: FloatArray
+    layout: Layout, covariances: FloatArray, pivots: FloatArray, variances: FloatArray, least: FloatArray
 ) -> tuple[FloatArray, bool]:
     """Return the ratios (m, d) of the variances of each covariance to `least` (m, d), and if all are large.
 
@@ -133,11 +134,26 @@ def _ratios(
     are of the variance of each feature given the features before it, which is cheaper.
     """
     ratios = np.asarray(pivots / least)
-    if every(ratios > NEAR):
+    large = ratios.min(axis=1) > NEAR
+    if layout.matrices:
+        large &= _bound(pivots, variances, least) > _CERTAIN
+    if every(large):
         return ratios, True
-    near = _some_below(ratios, NEAR)
+    near = ~large
     ratios[near] = layout.ratios(covariances[near], least[near])
     return ratios, False
+
+
+def _bound(pivots: FloatArray, variances: FloatArray, least: FloatArray) -> FloatArray:
+    """Return what no eigenvalue of a covariance, in units of `least`, is less than, (m,).
+
+    Where all features but one follow from others, each may vary given those before it. The eigenvalues of
+    correlations add up to d, so the least one is at least their determinant divided by e: the mean of the
+    others is at most d / (d - 1), and they multiply to the (d - 1)th power of that at most.
+    """
+    with np.errstate(all="ignore"):  # of what is no covariance
+        bound = (variances / least).min(axis=1) * (pivots / variances).prod(axis=1) / np.e
+    return np.asarray(bound)
 
 
 def _some_below(ratios: FloatArray, least: float) -> Array:

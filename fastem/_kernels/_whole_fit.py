@@ -23,7 +23,7 @@ ALONG, SPOT, RANDOM = np.int64(3), np.int64(5), np.int64(6)
 _QUICK_ITERATIONS, _LLOYD_ITERATIONS = np.int64(10), np.int64(20)
 _SEEDS, _MOST_RANDOM = np.int64(2), np.int64(4)
 _HEAT, _FIRST, _REST, _TOL = np.int64(20), np.int64(5), np.int64(150), 1e-6
-_DOUBT, _HOPELESS, _GAIN, _ALIKE = np.float64(0.2), np.float64(1.0), np.float64(3.0), np.float64(1e-5)
+_DOUBT, _HOPELESS, _GAIN, _ALIKE = np.float64(0.5), np.float64(1.0), np.float64(3.0), np.float64(1e-5)
 _SAME = np.float64(0.95)  # as in `_em.labellings`
 _ZERO, _ONE = np.int64(0), np.int64(1)
 
@@ -85,7 +85,9 @@ class Lists(NamedTuple):
 class Found(NamedTuple):
     """What is found of each data set, in user units."""
 
-    passes: np.ndarray  # (B,): 0 if the fit is left to Python
+    # (B,): 0 if the fit is left to Python, and -1 if its labels may lead it to a mass
+    passes: np.ndarray
+    labels: np.ndarray  # (B, n), if there are such
     weights: np.ndarray  # (B, K)
     means: np.ndarray  # (B, K, d)
     covariances: np.ndarray  # (B, M, d, C), both triangles
@@ -216,13 +218,13 @@ def put_spot(setup, rows, uniforms, places, k, clusters):
 
 @kernel
 def find_start(setup, rows, uniforms, u, clusters, ascents, more, lists):
-    """Return the best ascent, which has gone on to its end, or -1."""
+    """Return the best ascent, which has gone on to its end, or what `race` returns where there is none."""
     codes, which, labels, starts = setup.codes, setup.which, clusters.labels, lists.starts
     k, ones, random = ascents.states.means.shape[1], section(rows.weights, _ZERO), section(uniforms.random, u)
     matrix, inverse = section(rows.matrices, _ZERO), section(rows.matrices, _ONE)
     geometries = see(rows.points, rows.about, rows.seen, rows.scratch, matrix, inverse)
     if geometries == 0:
-        return -1
+        return np.int64(-1)
     end, few, most = geometries + 1, section(uniforms.seeds, u), labels.shape[0]
     cluster(codes[0], rows, ones, which, few, _QUICK_ITERATIONS, clusters, labels, _ZERO, end)
     products, given = np.int64(setup.numbers[5]), ascents.given
@@ -294,8 +296,8 @@ def fit_slots(X, uniforms, setup, rows, clusters, ascents, others, lists, found)
 
     others: labels, states, outcomes and scratches of ascents with a component more; the rest is scratch
     """
-    (B, n, d), labels, outcomes = X.shape, others[0], others[2]
-    more = Ascents(ascents.given, ascents.chosen, labels, others[1], outcomes, others[3], ascents.matrix)
+    B, n, d = X.shape
+    more = Ascents(ascents.given, ascents.chosen, others[0], others[1], others[2], others[3], ascents.matrix)
     for i in range(n):
         rows.weights[0, i] = 1.0
     for s in range(B):
@@ -304,6 +306,10 @@ def fit_slots(X, uniforms, setup, rows, clusters, ascents, others, lists, found)
             continue
         u = s if uniforms.places.shape[0] > 1 else 0
         best = find_start(setup, rows, uniforms, u, clusters, ascents, more, lists)
+        if best < -1:
+            found.passes[s] = -1
+            for i in range(n):
+                found.labels[s, i] = clusters.labels[-2 - best, i]
         if best < 0 or ascents.outcomes[best, FAILED] > 0 or singular(ascents, best) > 0:
             continue
         constant = -0.5 * d * np.log(2 * np.pi)

@@ -13,7 +13,7 @@ _LN2 = np.log(2.0)
 _ALIKE = np.float64(1e-5)  # as in `_em.race`
 # A covariance is sound if its least variance is so many times the floor, as in `_families.singular`.
 # Where it has so few rows, it is no mass (see `_em.masses`).
-_DOMINATED, _NEAR, _FEW_ROWS = np.float64(3.0), np.float64(1e3), np.float64(15.0)
+_DOMINATED, _FEW_ROWS = np.float64(3.0), np.float64(15.0)
 _ZERO, _ONE = np.int64(0), np.int64(1)
 
 
@@ -77,7 +77,7 @@ def on_the_floor(ascents, start, g):
     (d, C), factor = covariances.shape[2:], ascents.matrix
     if not ratio > _DOMINATED:
         return True
-    if C == 1 or ratio > _NEAR:
+    if C == 1:
         return False
     # All ratios of its eigenvalues are larger if what is left without so many floors is positive definite.
     for i in range(d):
@@ -107,10 +107,10 @@ def singular(ascents, start):
 
 @kernel
 def lead(ascents, count, most, lists):
-    """Return how many of `count` ascents, those in lists[0], lead, or -1 if that is not plain. OUT lists[1]
+    """Return how many of `count` ascents, those in lists[0], lead. OUT lists[1]
 
-    These have ended apart, and none is singular. Of those that ended alike the first one counts. lists[2] is
-    scratch.
+    These have ended apart, and none is singular. Of those that ended alike the first one counts. Where one
+    may be a mass, -1 is returned, and that is lists[1, 0]. lists[2] is scratch.
     """
     outcomes, found, least, few = ascents.outcomes, 0, np.inf, _FEW_ROWS / ascents.labels.shape[1]
     for s in range(lists.shape[1]):
@@ -129,7 +129,8 @@ def lead(ascents, count, most, lists):
         if outcomes[best, MEAN] < least and found == most:
             return found
         share = singular(ascents, best)
-        if share > few:  # Python tells whether it is a mass
+        if share > few:
+            lists[1, 0] = best
             return -1
         if share > 0:
             continue
@@ -143,7 +144,9 @@ def lead(ascents, count, most, lists):
 
 @kernel
 def race(code, ascents, count, heats, tol, lists):
-    """Return the winner of a race of `count` ascents, those in lists[0], or -1.
+    """Return the winner of a race of `count` ascents, those in lists[0], or -1 if all are singular.
+
+    Where one of those that lead may be a mass, -2 - s is returned, and s is its start.
 
     IN heats (H, 3): iterations, and how many go on: so many, or one in so many if that is more
     """
@@ -154,7 +157,7 @@ def race(code, ascents, count, heats, tol, lists):
         most, share = heats[heat, 1], started // heats[heat, 2]
         count = lead(ascents, count, share if share > most else most, lists)
         if count < 1:
-            return -1
+            return -1 if count == 0 else -2 - lists[1, 0]
         best = lists[1, 0]
         for i in range(count):
             lists[0, i] = lists[1, i]
