@@ -64,6 +64,26 @@ def test_large_counts_keep_their_digits_in_float32(size, spread, tolerance):
     assert fastem.e_step(X, model).log_likelihood == pytest.approx(expected.sum(), abs=2000 * tolerance)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [1e6, 1e9, 1e12, 1e17])
+def test_a_component_of_huge_rates_costs_the_others_no_digits(size, dtype):
+    model = mixture(rates=[[1.0, size], [3.0, 4.0], [size, size]])
+    X = np.array([[2, 3], [0, 5], [1000, 7]], dtype)
+    tolerance = 1e-6 if dtype == np.float32 else 1e-10
+    np.testing.assert_allclose(model.score_samples(X), log_densities(X, model), rtol=tolerance)
+    np.testing.assert_array_equal(model.predict_proba(X), [[0, 1, 0]] * 3)
+    parts = {f"poisson_{name}": rates for name, rates in model.parameters.items()}
+    mixed = fastem.Mixture(model.weights, parts, {0: "poisson", 1: "poisson"})
+    np.testing.assert_allclose(mixed.score_samples(X), log_densities(X, model), rtol=tolerance)
+
+
+@pytest.mark.parametrize("rate", [1e19, 1e39, 1e308])
+def test_rates_beyond_any_count_are_refused(rate):
+    with pytest.raises(ValueError, match=r"^rates must be at least 0 and at most 9e18, .*; got 1e.*gamma"):
+        mixture(rates=[[1.0, rate], [3.0, 4.0], [2.0, 1.0]])
+    assert np.isfinite(mixture(rates=np.full((3, 2), 9e18)).sample(5, rng=0)[0]).all()
+
+
 @pytest.mark.parametrize("size", [1, 1e2, 1e4, 1e6])
 def test_a_fit_in_float32_is_not_stopped_by_rounding(size):
     model = mixture(rates=size * RATES)

@@ -9,7 +9,8 @@ Sums of large terms that cancel would lose digits. There are two remedies. Where
 from eta and b those of one reference distribution, which has the mean of all rows. The kernels get the
 differences. These are small, so that large counts keep their digits in float32. The reference stays the same
 in all of a fit. Its log-density is a part of the base measure, which is summed once, in float64. Where t has
-logarithms (`logarithmic`), its terms cancel within a component. These passes compute in float64.
+logarithms (`logarithmic`), its terms cancel within a component. These passes compute in float64, and so do
+those about a component that is so far from the reference that float32 would lose its log-densities.
 
 A missing number has neither t nor b. The M-step averages each t over the rows where it is observed, which
 maximises the likelihood of what is observed given the responsibilities. So EM needs no expectation of t.
@@ -39,6 +40,8 @@ P = TypeVar("P", bound=Weighted)
 _LOG2_E = 1 / np.log(2)
 # Each of two passes knows the mean log-likelihood to about one rounding error of what its kernels add up.
 _ROUNDING = 2.0
+# float32 knows a log-density with a term of this size to 1/256. Passes over larger terms compute in float64.
+_LARGEST_IN_FLOAT32 = 2.0**16
 # This replaces an eta of -inf. Times a statistic of 0 it is 0. Times any other it gives a density of 0.
 _IMPOSSIBLE = -1e30
 
@@ -63,9 +66,9 @@ class Domain(NamedTuple):
 
     words: str
     holds: Callable[[FloatArray], Array]
+    remedy: str = ""
 
 
-AT_LEAST_0 = Domain("at least 0", lambda values: values >= 0)
 MORE_THAN_0 = Domain("more than 0", lambda values: values > 0)
 FINITE = Domain("finite", np.isfinite)
 
@@ -174,7 +177,7 @@ class Linear(CompiledFamily[P, ExponentialSums]):
                 )
             outside = ~domain.holds(values)
             if outside.any():
-                raise ValueError(f"{name} must be {domain.words}; got {values[outside][0]}.")
+                raise ValueError(f"{name} must be {domain.words}; got {values[outside][0]}.{domain.remedy}")
             arrays.append(values)
         return self.record(weights, *arrays)
 
@@ -249,9 +252,9 @@ class Linear(CompiledFamily[P, ExponentialSums]):
         self, parameters: P | None, frame: Frame, dtype: np.dtype[Any]
     ) -> LinearParams | LinearGapsParams:
         assert parameters is not None
-        if self.logarithmic:
-            dtype = np.dtype(np.float64)
         etas, offsets = self._natural_less_reference(parameters, frame)
+        if self.logarithmic or np.abs(offsets).max() > _LARGEST_IN_FLOAT32:
+            dtype = np.dtype(np.float64)
         with np.errstate(divide="ignore"):  # a weight of zero is a log-weight of -inf
             log2_weights = np.log2(parameters.weights) + offsets.sum(axis=1) * _LOG2_E
         etas = np.where(np.isneginf(etas), _IMPOSSIBLE, etas * _LOG2_E)

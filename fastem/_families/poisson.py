@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem._families.frame import Frame, identity_frame
-from fastem._families.linear import AT_LEAST_0, ExponentialSums, PlainLinear
+from fastem._families.linear import Domain, ExponentialSums, PlainLinear
 from fastem._families.support import raise_outside
 from fastem._families.unscaled import Unscaled
 from fastem._kernels._counts import slot_log_factorials
@@ -17,6 +17,13 @@ from fastem._typing import Array, FloatArray, Rows, read_only
 _TABLE = 1024  # the log-factorials of counts below this come from a table
 _ROWS_PER_SLOT = 4096
 _MAX_SLOTS = 64
+# A mixture with a larger mean has no reference: it would cost components of far smaller rates their digits.
+_LARGEST_REFERENCE = 2.0**24
+_RATES = Domain(
+    "at least 0 and at most 9e18, as counts are integers of 64 bits",
+    lambda values: (values >= 0) & (values <= 9e18),
+    ' Larger amounts are no counts: take "gamma" or "lognormal".',
+)
 
 
 class PoissonParameters(NamedTuple):
@@ -30,12 +37,13 @@ class Poisson(Unscaled[PoissonParameters, ExponentialSums], PlainLinear[PoissonP
     name = distribution = "poisson"
     discrete = True
     parameter_names = ("rates",)
-    domains = (AT_LEAST_0,)
+    domains = (_RATES,)
     location = "rates"
     record = PoissonParameters
 
     def own_frame(self, parameters: PoissonParameters, dtype: np.dtype[Any]) -> Frame:
-        return identity_frame(parameters.weights @ parameters.rates)
+        mean = parameters.weights @ parameters.rates
+        return identity_frame(np.where(mean <= _LARGEST_REFERENCE, mean, 1.0))
 
     def natural(self, parameters: PoissonParameters) -> tuple[FloatArray, FloatArray]:
         with np.errstate(divide="ignore"):  # with a rate of 0 the only possible count is 0
