@@ -146,6 +146,21 @@ def test_constant_columns_and_large_integers():
         fastem.fit(da.from_array(large, chunks=(900, 2)), 1, **options)
 
 
+@pytest.mark.parametrize("dtypes", [("int64", "int64"), ("int64", "float64"), ("float64", "int64")])
+def test_large_integers_beside_floats(dtypes):
+    """Whatever dtypes the partitions have, as from chunks of the same rows."""
+    dask = pytest.importorskip("dask")
+    large = np.random.default_rng(0).integers(-(2**62), 2**62, 400) | 1
+    rows = pd.DataFrame({"large": large, "number": np.arange(400) % 7 + 0.5})
+    parts = [rows[:200].astype({"large": dtypes[0]}), rows[200:].astype({"large": dtypes[1]})]
+    X = dd.from_delayed([dask.delayed(part) for part in parts], meta=parts[0][:0], verify_meta=False)
+    models = []
+    for one in (X, parts):
+        with pytest.warns(fastem.FitWarning, match="PRECISION: X holds integers up to"):
+            models.append(fastem.fit(one, 2, rng=0, init="k-means++"))
+    np.testing.assert_allclose(models[0].means, models[1].means, rtol=1e-9)
+
+
 def nan_at(row):
     rows = X.copy()
     rows[row, 1] = np.nan

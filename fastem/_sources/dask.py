@@ -163,7 +163,8 @@ class DaskSource(Source):
 
     def _on_chunks(self, function: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> tasks.OnChunks:
         noise = None if is_dask(self._noise) else self._noise
-        return tasks.OnChunks(function, self._form, self._block_rows, arguments, self._wanted, noise)
+        task = tasks.OnBlocks if function is tasks.survey else tasks.OnChunks
+        return task(function, self._form, self._block_rows, arguments, self._wanted, noise)
 
     @computed_once
     def _survey(self) -> tasks.Survey:
@@ -191,6 +192,10 @@ class DaskSource(Source):
     @property
     def noise_size(self) -> NoiseSize:
         return self._survey.noise
+
+    @property
+    def largest_integer(self) -> int:  # type: ignore[override]
+        return self._survey.largest_integer
 
     def part(self, wanted: Wanted) -> "DaskSource":
         assert self.n_samples > 0  # which counts the rows of each block

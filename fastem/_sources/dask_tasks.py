@@ -5,7 +5,7 @@ numba's parallel layer.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from fastem._families.frame import Moments
 from fastem._families.statistics import Statistics
 from fastem._sources.arrays import ArraySource
+from fastem._sources.checks import columns_of_model
 from fastem._sources.chunk_checks import Form, check_chunk, check_rows_of_block
 from fastem._sources.distinct import Distinct, distinct_of
 from fastem._sources.few import Few
@@ -20,6 +21,7 @@ from fastem._sources.known import Known, known_of
 from fastem._sources.measurements import OfRows
 from fastem._sources.noise_size import NoiseSize, noise_size
 from fastem._sources.passes import Sweep, Wanted, only_wanted
+from fastem._sources.tables import largest_integer
 from fastem._sources.texts import NO_GAPS, Gaps, Vocabulary, merged_vocabulary, vocabulary_of
 from fastem._typing import Array, RawChunk, Rows
 
@@ -35,6 +37,7 @@ class Survey:
     known: Known
     few: Few
     noise: NoiseSize
+    largest_integer: int = 0  # in size, of tables whose integers may have become floats
 
     def __add__(self, other: "Survey") -> "Survey":
         moments = self.moments or other.moments
@@ -43,8 +46,8 @@ class Survey:
         largest = max(self.largest, other.largest)
         known = self.known.followed_by(other.known, sum(self.positive))
         rows, positive, few = self.rows + other.rows, self.positive + other.positive, self.few + other.few
-        noise = self.noise + other.noise
-        return Survey(rows, positive, largest, moments, known, few, noise)
+        noise, integer = self.noise + other.noise, max(self.largest_integer, other.largest_integer)
+        return Survey(rows, positive, largest, moments, known, few, noise, integer)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,15 @@ class OnChunks:
             if self.wanted is not None:
                 chunk = only_wanted(chunk._replace(start=sum(self.rows[:i])), self.wanted)
         return self.function(chunk, *self.arguments, *own)
+
+
+class OnBlocks(OnChunks):
+    """Surveys a block, and looks at its integers before they become floats."""
+
+    def __call__(self, i: int, own: tuple[Any, ...], rows: Any, *about: Any) -> Any:
+        survey = super().__call__(i, own, rows, *about)
+        columns = columns_of_model(rows, self.form.wanted, f"block {i} of X")
+        return replace(survey, largest_integer=largest_integer(columns))
 
 
 def count(i: int, own: tuple[Any, ...], rows: Any) -> tuple[int, ...]:
