@@ -158,6 +158,18 @@ def test_narrow_components_keep_their_digits(name, variation):
     assert np.median(near) < 3 * variation
 
 
+@pytest.mark.parametrize("value", [5e-324, 2.3e-308, 1e-302])
+@pytest.mark.parametrize("missing", ["error", "marginalise"])
+def test_gamma_columns_too_small_for_their_rates_are_told(value, missing):
+    X = np.column_stack([np.full(100, value), ROWS["gamma"][:100, 0]])
+    if missing == "marginalise":
+        X[3, 0] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(ValueError, match=r"means of 1e-300 at least, .*; got a column of mean .*Rescale"):
+            fastem.fit(X, 2, distribution="gamma", missing=missing)
+
+
 @pytest.mark.parametrize("unit", [2.0**-100, 1e-30, 1e30, 2.0**100])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", POSITIVE)

@@ -14,7 +14,9 @@ from fastem._typing import Array, FloatArray, Rows
 # The spread s of a component is at least this part of that of all rows. With equal rows alone its shape would
 # be infinite.
 _LEAST_SPREAD = 1e-6
-_EPSILON = float(np.finfo(np.float64).eps)
+# The rates of a constant column, whose shape is 5e5, are numbers if its mean is not less than this.
+_LEAST_MEAN = 1e-300
+_EPSILON, _TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
 # The spread of numbers that differ by less than 16 rounding errors is noise.
 _NOISE = (16 * _EPSILON) ** 2
 
@@ -49,13 +51,17 @@ class Gamma(Linear[GammaParameters]):
         return parameters._replace(rates=parameters.rates * frame.scale)
 
     def frame(self, moments: Moments, dtype: np.dtype[Any]) -> Frame:
-        # Rows that are not positive raise an error later.
-        mean = np.where(moments.mean > 0, moments.mean, 1.0)
-        return Frame(np.zeros_like(mean), mean, mean)
+        frame = _frame(moments.mean)
+        least = frame.mean.min()
+        if least < _LEAST_MEAN:
+            raise ValueError(
+                f'X must have columns of means of {_LEAST_MEAN} at least, for distribution="{self.name}", '
+                f"whose rates are inverse to means; got a column of mean {least:.3g}. Rescale the column."
+            )
+        return frame
 
     def own_frame(self, parameters: GammaParameters, dtype: np.dtype[Any]) -> Frame:
-        mean = parameters.weights @ (parameters.shapes / parameters.rates)
-        return self.frame(Moments(1.0, mean, np.square(mean)), dtype)
+        return _frame(parameters.weights @ (parameters.shapes / parameters.rates))
 
     def measures(self, frame: Frame) -> Measures:
         d = len(frame.scale)
@@ -110,10 +116,10 @@ class Gamma(Linear[GammaParameters]):
     def sample(self, parameters: GammaParameters, labels: Array, rng: np.random.Generator) -> FloatArray:
         drawn = rng.standard_gamma(parameters.shapes[labels]) / parameters.rates[labels]
         # With tiny shapes, numbers may be too small to store.
-        return np.maximum(drawn, np.finfo(np.float64).tiny)
+        return np.maximum(drawn, _TINY)
 
     def seen(self, X: Array, frame: Frame) -> FloatArray:
-        return np.asarray(np.log(frame.standardise(X)))
+        return np.asarray(np.log(np.maximum(frame.standardise(X), _TINY)))
 
     def places(self, parameters: GammaParameters) -> FloatArray:
         weights, shapes, rates = parameters
@@ -134,6 +140,11 @@ class Gamma(Linear[GammaParameters]):
         first, excesses = _halves(sums.first)
         n = sums.counts
         return {"first": first * frame.scale, "logarithms": first - excesses + n * (np.log(frame.scale) - 1)}
+
+
+def _frame(mean: FloatArray) -> Frame:
+    mean = np.where(mean > 0, mean, 1.0)  # rows that are not positive raise an error later
+    return Frame(np.zeros_like(mean), mean, mean)
 
 
 def _halves(statistics: FloatArray) -> tuple[FloatArray, FloatArray]:
