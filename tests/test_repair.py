@@ -354,3 +354,10 @@ def test_the_floor_may_lower_the_log_likelihood_of_heavy_tails():
     assert floored.report.status is free.report.status is FitStatus.CONVERGED
     assert np.diff(floored.report.history).min() < -1e-3 * len(X)
     assert np.diff(free.report.history).min() > -1e-9 * len(X)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "EVI"])
+def test_a_reg_covar_that_hides_all_variances_is_told(covariance_type):
+    with pytest.warns(fastem.FitWarning, match=r"reg_covar=1e\+18 is so far above .* Pass less\.") as told:
+        fastem.fit(APART, 2, covariance_type=covariance_type, reg_covar=1e18, rng=0)
+    assert "constant" not in str(told[0].message)

@@ -22,6 +22,8 @@ _DEVIATIONS = 3  # by which noise exceeds the variance of the rows if that is no
 _LOOKED_AT = 4096  # rows
 # No column of so few categories, or of at most half as many as rows, is a reason to warn.
 _MANY_CATEGORIES = 50
+# Beside a reg_covar that is this many times the variance of rows, float64 keeps four digits of it or fewer.
+_HIDING = 1e12
 
 
 def warn_of_few_values(source: Source, family: Family[Any, Any]) -> None:
@@ -162,6 +164,9 @@ def singular_in_words(
     """
     names = likelihood.source.feature_names
     told: dict[tuple[str, bool], list[int]] = {}
+    hidden = "" if columns_only else _on_hidden_variances(likelihood)
+    if hidden:
+        return hidden
     try:
         found = flat_columns(likelihood, parameters, singular)
     except Exception:  # for example a file that has gone; what only explains must not lose a finished fit
@@ -178,6 +183,18 @@ def singular_in_words(
     if not columns_only and any(flat.rows is not None for flat in found.values()):
         parts.append(_on_few_rows(likelihood))
     return " ".join(filter(None, parts))
+
+
+def _on_hidden_variances(likelihood: Likelihood[Any]) -> str:
+    """Say that float64 cannot tell the variances of the rows from what is added to them, or return ""."""
+    reg_covar, variances = likelihood.reg_covar, likelihood.source.moments().variance
+    variances = variances[variances > 0]
+    if reg_covar is None or not len(variances) or reg_covar <= _HIDING * variances.max():
+        return ""
+    return (
+        f"reg_covar={reg_covar:g} is so far above the variances of the rows, {variances.max():.3g} at most, "
+        "that rounding hides them, and no component can be told from a singular one. Pass less."
+    )
 
 
 def _on_few_rows(likelihood: Likelihood[Any]) -> str:
