@@ -361,3 +361,19 @@ def test_a_reg_covar_that_hides_all_variances_is_told(covariance_type):
     with pytest.warns(fastem.FitWarning, match=r"reg_covar=1e\+18 is so far above .* Pass less\.") as told:
         fastem.fit(APART, 2, covariance_type=covariance_type, reg_covar=1e18, rng=0)
     assert "constant" not in str(told[0].message)
+
+
+@pytest.mark.parametrize("covariance_type", ["VEI"])
+@pytest.mark.filterwarnings("ignore::fastem.FitWarning")
+def test_few_rows_and_noise_give_no_warning_of_numpy(covariance_type):
+    with np.errstate(all="raise"):
+        for seed in range(30):
+            X = np.random.default_rng(seed).normal(size=(3 + seed % 4, 2))
+            options = {
+                "covariance_type": covariance_type,
+                "noise_component": True,
+                "reg_covar": 0,
+                "max_iter": 20,
+            }
+            model = fastem.fit(X, 2 + seed % 2, rng=0, **options)
+            assert np.isfinite(model.parameters["covariances"]).all()

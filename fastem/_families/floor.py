@@ -201,9 +201,12 @@ def _estimated(
         sums, repaired = _regularised(layout, sums, shift, known, amount, floor, precision)
         covariances = np.empty_like(sums.scatter)
         if known.any():  # or all rows may be noise
-            covariances[known] = constraint.estimate(
-                _of(sums, known), shift[known], sums.weights[known], None if before is None else before[known]
-            )
+            last = None if before is None else before[known]
+            # A singular scatter may have no volume or shape, and is mended later.
+            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+                covariances[known] = constraint.estimate(
+                    _of(sums, known), shift[known], sums.weights[known], last
+                )
     else:
         covariances = constraint.estimate(sums, shift, weights, before)
         covariances += added

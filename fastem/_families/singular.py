@@ -133,10 +133,11 @@ def _ratios(
     Covariances near the floor get ratios of eigenvalues, one for each direction. For all others the ratios
     are of the variance of each feature given the features before it, which is cheaper.
     """
-    ratios = np.asarray(pivots / least)
-    large = ratios.min(axis=1) > NEAR
-    if layout.matrices:
-        large &= _bound(pivots, variances, least) > _CERTAIN
+    with np.errstate(all="ignore"):  # both may be 0
+        ratios = np.asarray(pivots / least)
+        large = ratios.min(axis=1) > NEAR
+        if layout.matrices:
+            large &= _bound(pivots, variances, least) > _CERTAIN
     if every(large):
         return ratios, True
     near = ~large
@@ -151,9 +152,7 @@ def _bound(pivots: FloatArray, variances: FloatArray, least: FloatArray) -> Floa
     correlations add up to d, so the least one is at least their determinant divided by e: the mean of the
     others is at most d / (d - 1), and they multiply to the (d - 1)th power of that at most.
     """
-    with np.errstate(all="ignore"):  # of what is no covariance
-        bound = (variances / least).min(axis=1) * (pivots / variances).prod(axis=1) / np.e
-    return np.asarray(bound)
+    return np.asarray((variances / least).min(axis=1) * (pivots / variances).prod(axis=1) / np.e)
 
 
 def _some_below(ratios: FloatArray, least: float) -> Array:
