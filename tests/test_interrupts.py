@@ -195,3 +195,12 @@ for rows in (X, chunks):
 @pytest.mark.skipif(sys.platform == "win32", reason="os.kill is something else")
 def test_a_real_signal():
     assert run_script(SIGNAL).split() == ["CONVERGED", "3"] * 2
+
+
+def test_an_error_within_a_start_is_told_as_it_is(monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("broken")
+
+    monkeypatch.setattr("fastem._families.floor.spread_of", broken)
+    with pytest.raises(ZeroDivisionError, match="broken"):
+        fastem.fit(X, 3, covariance_type="VEI", rng=0)

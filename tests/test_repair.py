@@ -8,9 +8,10 @@ import fastem
 from fastem import FitStatus
 from fastem._families.floor import clear_total
 from fastem._families.frame import Frame, Moments
-from fastem._families.layouts import Diag, Full, GaussianParameters, Spherical
+from fastem._families.layouts import Diag, Full, GaussianParameters, GaussianSums, Spherical
 from fastem._families.matrices import cholesky, diagonals, invert_lower, symmetric
 from fastem._families.singular import _bound
+from fastem._families.volumes import own_scatters
 
 pytestmark = pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 
@@ -363,7 +364,7 @@ def test_a_reg_covar_that_hides_all_variances_is_told(covariance_type):
     assert "constant" not in str(told[0].message)
 
 
-@pytest.mark.parametrize("covariance_type", ["VEI"])
+@pytest.mark.parametrize("covariance_type", ["EVI", "VEI", "VEE", "EVV", "VVE"])
 @pytest.mark.filterwarnings("ignore::fastem.FitWarning")
 def test_few_rows_and_noise_give_no_warning_of_numpy(covariance_type):
     with np.errstate(all="raise"):
@@ -377,3 +378,12 @@ def test_few_rows_and_noise_give_no_warning_of_numpy(covariance_type):
             }
             model = fastem.fit(X, 2 + seed % 2, rng=0, **options)
             assert np.isfinite(model.parameters["covariances"]).all()
+
+
+def test_scatters_of_each_component_are_symmetric_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    shift, weights = rng.normal(size=(4, 5)), rng.exponential(size=4)
+    outer = shift[:, :, None] * shift[:, None, :]
+    sums = GaussianSums(shift, weights, shift, weights[:, None, None] * outer * (1 + 1e-15))
+    scatters = own_scatters(sums, shift, weights)
+    np.testing.assert_array_equal(scatters, scatters.transpose(0, 2, 1))

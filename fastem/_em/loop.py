@@ -252,7 +252,8 @@ class reading:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, Exception) and not isinstance(error, (ValueError, TypeError, MemoryError)):
+        told = ValueError, TypeError, MemoryError, PassLost
+        if isinstance(error, Exception) and not isinstance(error, told):
             raise PassLost(error, self._parameters) from error
 
 

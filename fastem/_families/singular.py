@@ -138,10 +138,10 @@ def _ratios(
         large = ratios.min(axis=1) > NEAR
         if layout.matrices:
             large &= _bound(pivots, variances, least) > _CERTAIN
-    if every(large):
-        return ratios, True
-    near = ~large
-    ratios[near] = layout.ratios(covariances[near], least[near])
+        if every(large):
+            return ratios, True
+        near = ~large
+        ratios[near] = layout.ratios(covariances[near], least[near])
     return ratios, False
 
 

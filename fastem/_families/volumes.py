@@ -102,7 +102,8 @@ class Pooled(Constraint):
 
 def own_scatters(sums: GaussianSums, shift: FloatArray, weights: FloatArray) -> FloatArray:
     """Return the scatter matrix of each component about its own mean."""
-    return sums.scatter - weights[:, None, None] * shift[:, :, None] * shift[:, None, :]
+    # Products in this order are symmetric to the last bit, which tells where little is left of them.
+    return sums.scatter - weights[:, None, None] * (shift[:, :, None] * shift[:, None, :])
 
 
 def volumes_of(matrices: FloatArray) -> FloatArray:
