@@ -66,7 +66,7 @@ class Domain(NamedTuple):
 
     words: str
     holds: Callable[[FloatArray], Array]
-    remedy: str = ""
+    remedy: str = ""  # told after the value
 
 
 MORE_THAN_0 = Domain("more than 0", lambda values: values > 0)
