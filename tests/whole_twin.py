@@ -91,7 +91,7 @@ def is_clear(ascents, seen, points, agreed, others, k, kind, more, uniforms):
     labels = labels_from_seeds(seen, np.zeros(2, np.int64), ones, uniforms, 20)
     larger = ascents_of(points, labels, kind, k + 1)
     larger.go_on([0, 1], 20, TOL)
-    return not any(larger.objective(start) > limit or larger.doubt(start) < 0.5 for start in (0, 1))
+    return not any(larger.objective(start) > limit or larger.doubt(start) < 0.2 for start in (0, 1))
 
 
 def start_of(X, kind, k, uniforms, which, more):

@@ -34,8 +34,8 @@ _RANDOM, _RANDOM_WORK = 4, 1 << 17
 _HEAT, _REST, _TOL = 20, 150, 1e-6
 # Clusters are clear where the mean entropy of responsibilities is below this part of the least weight. Two
 # components that share a cluster add half of the weight of both to it, or more. An ascent that has more than
-# `_HOPELESS` after `_FIRST` iterations is given up.
-_DOUBT, _FIRST, _HOPELESS = 0.5, 5, 1.0
+# `_HOPELESS` after `_FIRST` iterations is given up. With less than `_LITTLE` each row is all but certain.
+_DOUBT, _LITTLE, _FIRST, _HOPELESS = 0.5, 0.2, 5, 1.0
 # One component more gains at most so much for each of its parameters where rows are Gaussian.
 _GAIN = 3.0
 _ALIKE = 1e-5  # as in `race`
@@ -116,7 +116,7 @@ def _more_clusters(
         return True
     limit = reached + _GAIN * parameters / len(own)
     ended = [(value, start) for start in range(_SEEDS) if (value := more.objective(start)) is not None]
-    return any(value > limit or more.doubt(start) < _DOUBT for value, start in ended)
+    return any(value > limit or more.doubt(start) < _LITTLE for value, start in ended)
 
 
 def _rows_for(k: int) -> int:

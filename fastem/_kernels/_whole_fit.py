@@ -23,7 +23,8 @@ ALONG, SPOT, RANDOM = np.int64(3), np.int64(5), np.int64(6)
 _QUICK_ITERATIONS, _LLOYD_ITERATIONS = np.int64(10), np.int64(20)
 _SEEDS, _MOST_RANDOM = np.int64(2), np.int64(4)
 _HEAT, _FIRST, _REST, _TOL = np.int64(20), np.int64(5), np.int64(150), 1e-6
-_DOUBT, _HOPELESS, _GAIN, _ALIKE = np.float64(0.5), np.float64(1.0), np.float64(3.0), np.float64(1e-5)
+_DOUBT, _LITTLE, _HOPELESS = np.float64(0.5), np.float64(0.2), np.float64(1.0)
+_GAIN, _ALIKE = np.float64(3.0), np.float64(1e-5)
 _SAME = np.float64(0.95)  # as in `_em.labellings`
 _ZERO, _ONE = np.int64(0), np.int64(1)
 
@@ -192,7 +193,7 @@ def is_clear(setup, rows, uniforms, clusters, ascents, more, agreed, others, lis
     for start in range(_SEEDS):
         go_on(code, more, start, _HEAT, _TOL)
         value = more.outcomes[start, MEAN]
-        better = value > limit or doubt(more.states, more.outcomes, start) < _DOUBT
+        better = value > limit or doubt(more.states, more.outcomes, start) < _LITTLE
         if more.outcomes[start, FAILED] == 0 and better:
             return False
     return True
