@@ -164,10 +164,10 @@ def singular_in_words(
     """
     names = likelihood.source.feature_names
     told: dict[tuple[str, bool], list[int]] = {}
-    hidden = "" if columns_only else _on_hidden_variances(likelihood)
-    if hidden:
-        return hidden
     try:
+        hidden = "" if columns_only else _on_hidden_variances(likelihood)
+        if hidden:
+            return hidden
         found = flat_columns(likelihood, parameters, singular)
     except Exception:  # for example a file that has gone; what only explains must not lose a finished fit
         return ""
