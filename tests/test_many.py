@@ -150,6 +150,22 @@ def test_an_error_ends_the_fits_that_are_running():
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
+def test_an_interrupt_ends_all_blocks(monkeypatch, n_threads):
+    calls = []
+
+    def interrupted(X, *_):
+        calls.append(len(X))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(many, "whole_models", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fastem.fit_many(
+            [np.random.default_rng(0).normal(size=(100, 2))] * 2000, 2, rng=0, n_threads=n_threads
+        )
+    assert sum(calls) <= (32 if n_threads == 1 else 1000)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
 def test_the_error_of_an_early_data_set_ends_the_others(monkeypatch, n_threads):
     sets = [np.random.default_rng(seed).normal(size=(100, 2)) for seed in range(2000)]
     sets[1][3] = np.nan

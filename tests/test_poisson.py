@@ -79,7 +79,7 @@ def test_a_component_of_huge_rates_costs_the_others_no_digits(size, dtype):
 
 @pytest.mark.parametrize("rate", [1e19, 1e39, 1e308])
 def test_rates_beyond_any_count_are_refused(rate):
-    with pytest.raises(ValueError, match=r"^rates must be at least 0 and at most 9e18, .*; got 1e.*gamma"):
+    with pytest.raises(ValueError, match=r"^rates must be at least 0 and at most 9e18, .*; got 1e"):
         mixture(rates=[[1.0, rate], [3.0, 4.0], [2.0, 1.0]])
     assert np.isfinite(mixture(rates=np.full((3, 2), 9e18)).sample(5, rng=0)[0]).all()
 

@@ -8,9 +8,10 @@ import pytest
 import whole_twin
 
 import fastem
-from fastem._em import whole
+from fastem._em import clear, labellings, whole
 from fastem._em.labellings import most_random
 from fastem._families.registry import GAUSSIANS
+from fastem._kernels import _whole_fit
 from fastem._kernels._whole_fit import fit_slots
 from fastem._report import FitStatus
 
@@ -189,3 +190,10 @@ def test_a_mass_that_the_kernel_meets_is_found():
         for seed in np.flatnonzero(met).tolist():
             told += fastem.fit(X, 2, rng=seed).report.status is FitStatus.DEGENERATE
     assert told >= met.sum() - 1
+
+
+def test_the_look_at_clear_clusters_has_the_same_numbers_in_python():
+    iterations = "_QUICK_ITERATIONS", "_LLOYD_ITERATIONS", "_HEAT", "_FIRST", "_REST"
+    for name in (*iterations, "_SEEDS", "_TOL", "_DOUBT", "_LITTLE", "_HOPELESS", "_GAIN", "_ALIKE"):
+        assert getattr(_whole_fit, name) == getattr(clear, name)
+    assert (_whole_fit._MOST_RANDOM, _whole_fit._SAME) == (clear._RANDOM, labellings._SAME)

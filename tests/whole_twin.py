@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastem._em import clear
 from fastem._em.labellings import SPOT_SHARE, WIDER, kinds_of
 from fastem._em.race import ASCENT_HEATS
 from fastem._families.frame import Frame
@@ -81,7 +82,7 @@ def is_clear(ascents, seen, points, agreed, others, k, kind, more, uniforms):
         return False
     ascents.go_on([agreed], 15, TOL)
     reached = ascents.objective(agreed)
-    if ascents.doubt(agreed) > 0.5:
+    if ascents.doubt(agreed) > clear._DOUBT:
         return False
     ascents.go_on(others, 20, TOL)
     if any(ascents.objective(start) > reached + 1e-5 for start in others):
@@ -91,7 +92,7 @@ def is_clear(ascents, seen, points, agreed, others, k, kind, more, uniforms):
     labels = labels_from_seeds(seen, np.zeros(2, np.int64), ones, uniforms, 20)
     larger = ascents_of(points, labels, kind, k + 1)
     larger.go_on([0, 1], 20, TOL)
-    return not any(larger.objective(start) > limit or larger.doubt(start) < 0.2 for start in (0, 1))
+    return not any(larger.objective(start) > limit or larger.doubt(start) < clear._LITTLE for start in (0, 1))
 
 
 def start_of(X, kind, k, uniforms, which, more):

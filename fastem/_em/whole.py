@@ -180,7 +180,6 @@ def _found(
     means, covariances = np.empty((b, k, d)), np.empty((b, m, d, columns))
     (made, labels), history = (np.zeros(b, np.int64), np.zeros((b, n), np.int64)), np.empty((b, passes))
     found = Found(made, labels, np.empty((b, k)), means, covariances, np.empty(b), history)
-
     if _codes() is None:
         return found
     spare = _spare.setdefault((shape, tol), [])

@@ -158,7 +158,8 @@ class GaussianAscents(Ascents[GaussianParameters]):
         # The kernel has repaired some. Of what is added beyond the floor its ratios know nothing.
         ratios, beyond = self._states.ratios[start], bool((self._given.added > self._given.floor).any())
         floored = ~(ratios > (LEAST_RATIO if beyond else DOMINATED))
-        if not self._sound[start] if self._layout.matrices else beyond and not (ratios > NEAR).all():
+        far = self._sound[start] if self._layout.matrices else not beyond or (ratios > NEAR).all()
+        if not far:
             floored |= repair(self._layout, covariances, self._given.added, self._variance, self._precision)
         on_the_floor = [int(component) for component in np.flatnonzero(floored)]
         ended = GaussianParameters(weights, means, covariances)

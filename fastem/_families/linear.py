@@ -66,7 +66,6 @@ class Domain(NamedTuple):
 
     words: str
     holds: Callable[[FloatArray], Array]
-    remedy: str = ""  # told after the value
 
 
 MORE_THAN_0 = Domain("more than 0", lambda values: values > 0)
@@ -177,7 +176,7 @@ class Linear(CompiledFamily[P, ExponentialSums]):
                 )
             outside = ~domain.holds(values)
             if outside.any():
-                raise ValueError(f"{name} must be {domain.words}; got {values[outside][0]}.{domain.remedy}")
+                raise ValueError(f"{name} must be {domain.words}; got {values[outside][0]}.")
             arrays.append(values)
         return self.record(weights, *arrays)
 

@@ -20,9 +20,8 @@ _MAX_SLOTS = 64
 # A mixture with a larger mean has no reference: it would cost components of far smaller rates their digits.
 _LARGEST_REFERENCE = 2.0**24
 _RATES = Domain(
-    "at least 0 and at most 9e18, as counts are integers of 64 bits",
+    "at least 0 and at most 9e18, as counts have 64 bits (gamma and lognormal take larger amounts)",
     lambda values: (values >= 0) & (values <= 9e18),
-    ' Larger amounts are no counts: take "gamma" or "lognormal".',
 )
 
 

@@ -20,12 +20,13 @@ from fastem._kernels._whole_rows import MEANS, SCALES, find_spot, see, standardi
 # Where the labels of each start are: those of k-means, the last two of which are along the direction of least
 # kurtosis, which has no vote, and with one scale for all features; those of a spot; then random ones.
 ALONG, SPOT, RANDOM = np.int64(3), np.int64(5), np.int64(6)
+# The numbers of `_em.clear` and `_em.labellings`, which tests compare.
 _QUICK_ITERATIONS, _LLOYD_ITERATIONS = np.int64(10), np.int64(20)
 _SEEDS, _MOST_RANDOM = np.int64(2), np.int64(4)
 _HEAT, _FIRST, _REST, _TOL = np.int64(20), np.int64(5), np.int64(150), 1e-6
 _DOUBT, _LITTLE, _HOPELESS = np.float64(0.5), np.float64(0.2), np.float64(1.0)
 _GAIN, _ALIKE = np.float64(3.0), np.float64(1e-5)
-_SAME = np.float64(0.95)  # as in `_em.labellings`
+_SAME = np.float64(0.95)
 _ZERO, _ONE = np.int64(0), np.int64(1)
 
 
